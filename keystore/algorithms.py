@@ -1,0 +1,178 @@
+"""The closed table of key specs, signing algorithms and purposes: what may be asked of which key.
+
+Checked before the HSM is ever called: SoftHSM does not check a key's type against a mechanism, and the wrong pair kills
+its process. Names of specs and algorithms are those of AWS KMS. Nothing here does IO.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class KeyKind(StrEnum):
+    """The mathematics of a key pair."""
+
+    RSA = "RSA"
+    EC = "EC"
+    EDWARDS = "EDWARDS"
+
+
+class Scheme(StrEnum):
+    """How a signature is computed from a digest, or, for PureEdDSA, from the message itself."""
+
+    PKCS1V15 = "PKCS1V15"  # RFC 8017 section 8.2
+    PSS = "PSS"  # RFC 8017 section 8.1, MGF1 with the same hash, salt as long as the hash
+    ECDSA = "ECDSA"  # FIPS 186-5 section 6
+    EDDSA = "EDDSA"  # RFC 8032, pure
+
+
+class Purpose(StrEnum):
+    """What a key is for. One key has one purpose, fixed when it is made."""
+
+    ARTIFACT = "artifact"
+    JWT = "jwt"
+    SAML = "saml"
+    GENERAL = "general"
+    CA = "ca"
+    LOG = "log"
+
+
+@dataclass(frozen=True, slots=True)
+class KeySpec:
+    """A kind of key pair. `bits` is the modulus length (RSA) or the field size (curves)."""
+
+    name: str
+    kind: KeyKind
+    bits: int
+    curve: str | None = None  # RFC 5480 / SEC 2 name, as in openssl
+
+
+@dataclass(frozen=True, slots=True)
+class SigningAlgorithm:
+    """One row of the table. `hash_name` is hashlib's name, None where the message itself is signed."""
+
+    name: str
+    kind: KeyKind
+    scheme: Scheme
+    hash_name: str | None
+    jws: str | None  # RFC 7518 section 3.1, RFC 8037
+    xml_signature: str | None  # RFC 9231
+
+
+_RSA: Final = KeyKind.RSA
+_DSIG_MORE: Final = "http://www.w3.org/2001/04/xmldsig-more#"
+
+KEY_SPECS: Final[Mapping[str, KeySpec]] = MappingProxyType(
+    {
+        spec.name: spec
+        for spec in (
+            KeySpec("RSA_2048", _RSA, 2048),
+            KeySpec("RSA_3072", _RSA, 3072),
+            KeySpec("RSA_4096", _RSA, 4096),
+            KeySpec("ECC_NIST_P256", KeyKind.EC, 256, "secp256r1"),
+            KeySpec("ECC_NIST_P384", KeyKind.EC, 384, "secp384r1"),
+            KeySpec("ECC_NIST_P521", KeyKind.EC, 521, "secp521r1"),
+            KeySpec("ECC_SECG_P256K1", KeyKind.EC, 256, "secp256k1"),
+            KeySpec("ECC_NIST_EDWARDS25519", KeyKind.EDWARDS, 255, "ed25519"),
+        )
+    }
+)
+
+SIGNING_ALGORITHMS: Final[Mapping[str, SigningAlgorithm]] = MappingProxyType(
+    {
+        row.name: row
+        for row in (
+            *(
+                SigningAlgorithm(
+                    f"RSASSA_PKCS1_V1_5_SHA_{bits}",
+                    _RSA,
+                    Scheme.PKCS1V15,
+                    f"sha{bits}",
+                    f"RS{bits}",
+                    f"{_DSIG_MORE}rsa-sha{bits}",
+                )
+                for bits in (256, 384, 512)
+            ),
+            *(
+                SigningAlgorithm(f"RSASSA_PSS_SHA_{bits}", _RSA, Scheme.PSS, f"sha{bits}", f"PS{bits}", None)
+                for bits in (256, 384, 512)
+            ),
+            *(
+                SigningAlgorithm(
+                    f"ECDSA_SHA_{bits}",
+                    KeyKind.EC,
+                    Scheme.ECDSA,
+                    f"sha{bits}",
+                    f"ES{bits}",
+                    f"{_DSIG_MORE}ecdsa-sha{bits}",
+                )
+                for bits in (256, 384, 512)
+            ),
+            SigningAlgorithm("ED25519_SHA_512", KeyKind.EDWARDS, Scheme.EDDSA, None, "EdDSA", None),
+        )
+    }
+)
+
+_PKCS1 = tuple(f"RSASSA_PKCS1_V1_5_SHA_{bits}" for bits in (256, 384, 512))
+_PSS = tuple(f"RSASSA_PSS_SHA_{bits}" for bits in (256, 384, 512))
+_RSA_SPECS = ("RSA_2048", "RSA_3072", "RSA_4096")
+
+
+def _rows(rsa_specs: tuple[str, ...], rsa: tuple[str, ...], others: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    return {**dict.fromkeys(rsa_specs, rsa), **others}
+
+
+_CURVE_WITH_ITS_HASH = {
+    "ECC_NIST_P256": ("ECDSA_SHA_256",),
+    "ECC_NIST_P384": ("ECDSA_SHA_384",),
+    "ECC_NIST_P521": ("ECDSA_SHA_512",),
+}
+
+# purpose -> spec -> algorithms a key may be made with; the first is the default. An absent spec is not allowed.
+PURPOSES: Final[Mapping[Purpose, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
+    {
+        # Ed25519 artifact keys make DSSE only (Sigstore and OpenSSL 3.0 refuse the rest), which this version does not have.
+        Purpose.ARTIFACT: _rows(_RSA_SPECS, ("RSASSA_PKCS1_V1_5_SHA_256", "RSASSA_PSS_SHA_256"), _CURVE_WITH_ITS_HASH),
+        Purpose.JWT: _rows(
+            _RSA_SPECS,
+            (_PKCS1[0], _PSS[0], *_PKCS1[1:], *_PSS[1:]),
+            {**_CURVE_WITH_ITS_HASH, "ECC_NIST_EDWARDS25519": ("ED25519_SHA_512",)},
+        ),
+        Purpose.SAML: _rows(
+            _RSA_SPECS,
+            ("RSASSA_PKCS1_V1_5_SHA_256", "RSASSA_PKCS1_V1_5_SHA_512"),
+            {name: _CURVE_WITH_ITS_HASH[name] for name in ("ECC_NIST_P256", "ECC_NIST_P384")},
+        ),
+        # Raw signatures, chosen per request among every algorithm of the spec.
+        Purpose.GENERAL: _rows(
+            _RSA_SPECS,
+            (*_PKCS1, *_PSS),
+            {**_CURVE_WITH_ITS_HASH, "ECC_SECG_P256K1": ("ECDSA_SHA_256",), "ECC_NIST_EDWARDS25519": ("ED25519_SHA_512",)},
+        ),
+        Purpose.CA: _rows(
+            ("RSA_3072", "RSA_4096"),
+            ("RSASSA_PKCS1_V1_5_SHA_256",),
+            {name: _CURVE_WITH_ITS_HASH[name] for name in ("ECC_NIST_P256", "ECC_NIST_P384")},
+        ),
+        Purpose.LOG: {"ECC_NIST_EDWARDS25519": ("ED25519_SHA_512",)},
+    }
+)
+
+# Purposes that a caller may ask for; the others belong to the service's own code.
+CALLER_PURPOSES: Final = (Purpose.ARTIFACT, Purpose.JWT, Purpose.SAML, Purpose.GENERAL)
+
+
+def algorithms_for(purpose: Purpose, spec: str) -> tuple[str, ...]:
+    """The algorithms that a key of this purpose and spec may be made with, the default first; empty: not allowed."""
+    return PURPOSES[purpose].get(spec, ())
+
+
+def key_algorithms(purpose: Purpose, spec: str, chosen: str) -> tuple[str, ...]:
+    """What one finished key signs with: its one chosen algorithm, or, for a general key, every one of its spec."""
+    return algorithms_for(purpose, spec) if purpose is Purpose.GENERAL else (chosen,)

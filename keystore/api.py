@@ -1,0 +1,288 @@
+"""All that the signer sees of the keystore: value types and the few protocols between the two.
+
+Values are frozen. Bytes are raw (no base64), public keys are DER SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7), times
+are timezone-aware UTC with microseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from keystore.algorithms import Purpose, SigningAlgorithm
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+
+
+class KeyState(StrEnum):
+    """The stored state of a key."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+    PENDING_DELETION = "pending_deletion"
+    DELETED = "deleted"  # the material is gone; the row stays, so that the id is never used again
+
+
+class VersionState(StrEnum):
+    """A version's state at one moment, derived from `activate_at` and the other versions; never stored."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    RETIRED = "retired"
+
+
+class Storage(StrEnum):
+    """Where the backing key is kept."""
+
+    WRAPPED = "wrapped"  # in the database, wrapped by its domain key
+    TOKEN = "token"  # in the HSM, because the module cannot wrap it
+
+
+@dataclass(frozen=True, slots=True)
+class TokenInfo:
+    """What the HSM says of itself."""
+
+    manufacturer: str
+    model: str
+    serial: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackingKey:
+    """How to get at one version's private key: the wrapped blob and the domain key's label, or a token object's label.
+
+    `version_id` names the cache entry; `spec` is a name of `KEY_SPECS`. Exactly one of (`wrapped`, `domain_label`)
+    and `token_label` is set.
+    """
+
+    version_id: str
+    spec: str
+    domain_label: str | None
+    wrapped: bytes | None = field(repr=False)
+    token_label: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedKey:
+    """A key pair just made in the HSM: public key and the two ways of keeping the private one."""
+
+    public_key: bytes
+    wrapped: bytes | None = field(repr=False)
+    token_label: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPolicy:
+    """The first policy: who administers a key and who uses it, by principal name (`user/NAME`, `role/NAME`)."""
+
+    administrators: tuple[str, ...]
+    users: tuple[str, ...]
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSettings:
+    """What a `jwt` key's tokens may say of their origin. `max_ttl` is seconds; the first audience and type are the defaults."""
+
+    issuer: str  # an issuer's NAME
+    audiences: tuple[str, ...]
+    max_ttl: int
+    types: tuple[str, ...] = ("JWT",)
+
+
+@dataclass(frozen=True, slots=True)
+class AssertionSettings:
+    """What a `saml` key's assertions may say of their origin."""
+
+    issuer: str  # an issuer's NAME; its entity id is the Issuer
+    audiences: tuple[str, ...]
+    recipients: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyVersion:
+    """One version of a key: its public half, when it begins to sign, and how to reach its private half."""
+
+    id: str
+    key_id: str
+    number: int
+    created_at: datetime
+    activate_at: datetime
+    public_key: bytes
+    backing: BackingKey
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A customer key (or one of the service's own), its policy and all its versions, oldest first."""
+
+    id: str
+    arn: str
+    alias: str | None
+    spec: str
+    purpose: Purpose
+    algorithm: str  # the default; for every purpose but general the only one
+    formats: tuple[str, ...]  # of an artifact key
+    settings: TokenSettings | AssertionSettings | None
+    domain: str
+    storage: Storage
+    state: KeyState
+    description: str
+    published: bool
+    created_at: datetime
+    created_by: str
+    deletion_at: datetime | None
+    policy: KeyPolicy
+    versions: tuple[KeyVersion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """What a new key is to be; checked against the closed table by `create_key`. None takes the purpose's default."""
+
+    spec: str
+    purpose: Purpose
+    created_by: str
+    policy: KeyPolicy
+    alias: str | None = None
+    algorithm: str | None = None
+    formats: tuple[str, ...] = ()
+    settings: TokenSettings | AssertionSettings | None = None
+    domain: str = "default"
+    description: str = ""
+    published: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Who tokens and assertions speak for."""
+
+    id: str
+    name: str
+    url: str
+    entity_id: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PrincipalRecord:
+    """An identity. `duty` is one of the duties of `signer.access`; `state` is enabled, disabled or deleted."""
+
+    name: str
+    duty: str
+    state: str
+    created_at: datetime
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialRecord:
+    """A bearer token's stored form. `id` finds it, `token_hash` (SHA-256, 32 bytes) is compared in constant time."""
+
+    id: str
+    principal: str
+    token_hash: bytes = field(repr=False)
+    state: str
+    created_at: datetime
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentRecord:
+    """A one-time enrolment code's stored form; found by `id`, compared by `code_hash`."""
+
+    id: str
+    principal: str
+    code_hash: bytes = field(repr=False)
+    state: str  # open, used
+    created_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRecord:
+    """The chain of one key version, DER, leaf first and root last."""
+
+    id: str
+    key_id: str
+    version_id: str
+    serial: str  # hex
+    chain: tuple[bytes, ...]
+    not_before: datetime
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DomainRecord:
+    """A domain and its current version's number."""
+
+    name: str
+    version: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKeyInfo:
+    """What a signing key is, for the formats that write it down."""
+
+    key_id: str
+    version_id: str
+    version: int
+    spec: str
+    purpose: Purpose
+    algorithm: SigningAlgorithm
+
+
+class Intent(Protocol):
+    """The durable record that a signature is about to be made: the only thing that opens a key for use."""
+
+    @property
+    def intent_id(self) -> str: ...
+    @property
+    def key_id(self) -> str: ...
+    @property
+    def version_id(self) -> str: ...
+    @property
+    def algorithm(self) -> str: ...
+
+
+class SigningKey(Protocol):
+    """A private key that lives in the HSM, opened for one intent.
+
+    `sign` hashes (where the algorithm hashes) and signs; `sign_digest` takes the digest itself, of the algorithm's own
+    hash and length, and is refused for PureEdDSA. Both return RSA octets (RFC 8017), DER `ECDSA-Sig-Value` (RFC 3279
+    section 2.2.3) or 64 octets of Ed25519 (RFC 8032), already verified with the published public key.
+
+    Raises: `HsmFault` if what the HSM returned does not verify, `HsmUnavailable`, `Unsupported`.
+    """
+
+    @property
+    def info(self) -> SigningKeyInfo: ...
+    @property
+    def public_key(self) -> PublicKeyTypes: ...
+    def sign(self, message: bytes) -> bytes: ...
+    def sign_digest(self, digest: bytes) -> bytes: ...
+
+
+class HardwareToken(Protocol):
+    """What the keystore asks of `keystore.hsm`: one logged-in token of this process, safe to call from many threads.
+
+    `label` arguments name a domain key's token object. `sign` takes what the mechanism takes: the digest (the message for
+    PureEdDSA), and returns raw octets: RSA, r and s concatenated for ECDSA, 64 octets for Ed25519.
+    Raises: `HsmUnavailable`; `Unsupported` where the module lacks the mechanism.
+    """
+
+    @property
+    def info(self) -> TokenInfo: ...
+    def seal(self, message: bytes) -> bytes: ...
+    def generate(self, spec: str, domain_label: str, token_label: str) -> GeneratedKey: ...
+    def sign(self, backing: BackingKey, algorithm: SigningAlgorithm, data: bytes) -> bytes: ...
+    def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes: ...
+    def destroy(self, backing: BackingKey) -> None: ...
+    def random(self, size: int) -> bytes: ...
+    def probe(self) -> None: ...
+    def close(self) -> None: ...

@@ -1,0 +1,76 @@
+"""The keystore's one error tree: each error has a stable `code`, which the HTTP layer maps to a problem.
+
+Drivers' exceptions (pkcs11, SQLAlchemy) are translated into these once, where they are met, with `from exc`.
+"""
+
+from __future__ import annotations
+
+
+class KeystoreError(Exception):
+    """Anything the keystore refuses or cannot do. The message never holds a secret."""
+
+    code = "keystore_error"
+
+
+class HsmUnavailable(KeystoreError):
+    """The HSM cannot be reached, or answered with a fault of its own. Trying again later may help."""
+
+    code = "hsm_unavailable"
+
+
+class HsmFault(KeystoreError):
+    """The HSM returned something that is not what was asked for, such as a signature that does not verify."""
+
+    code = "hsm_fault"
+
+
+class IntegrityFailure(KeystoreError):
+    """A sealed row does not bear the seal that the HSM gave it. The message names the row: for the log, never for callers."""
+
+    code = "integrity_failure"
+
+
+class StoreUnavailable(KeystoreError):
+    """The database cannot be read or written just now."""
+
+    code = "store_unavailable"
+
+
+class NotFound(KeystoreError):
+    """No such row."""
+
+    code = "not_found"
+
+
+class Conflict(KeystoreError):
+    """The name is taken, or somebody else changed the row first."""
+
+    code = "conflict"
+
+
+class WrongState(KeystoreError):
+    """The key's, version's or principal's state does not allow this."""
+
+    code = "wrong_state"
+
+
+class Unsupported(KeystoreError):
+    """The spec, algorithm or purpose is not in the closed table, or the module lacks it. `field` names the member at fault."""
+
+    code = "unsupported"
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class CeremonyError(KeystoreError):
+    """A ceremony was refused or could not be finished; the message says what to do."""
+
+    code = "ceremony"
+
+
+class ConfigurationError(KeystoreError):
+    """A setting is missing, unknown, unsafe or contradicts another; the message names it."""
+
+    code = "configuration"
