@@ -1,0 +1,108 @@
+"""The service's error tree: each error has a stable `code`. `signer.problems` holds the one table from code to HTTP status.
+
+Messages are for the caller: they say what is wrong, which field, and what would be right; never a secret, never whether
+something that the caller may not see exists.
+"""
+
+from __future__ import annotations
+
+
+class SealmarkError(Exception):
+    """Base of everything the service refuses. `field` is the JSON path of the member at fault, if one is."""
+
+    code = "error"
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+class Unauthenticated(SealmarkError):
+    """No credential, an unknown one, a wrong one, an expired one: one answer for all."""
+
+    code = "unauthenticated"
+
+
+class DutyForbids(SealmarkError):
+    """The caller's duty does not allow this call; decided before any key is looked up."""
+
+    code = "duty_forbids"
+
+
+class PolicyForbids(SealmarkError):
+    """The caller may see the key but not use it so."""
+
+    code = "policy_forbids"
+
+
+class NotFound(SealmarkError):
+    """Not there, or not for the caller to see: one answer for both."""
+
+    code = "not_found"
+
+
+class MalformedRequest(SealmarkError):
+    """The body is not JSON, or a member is missing, unknown, of the wrong type or out of bounds."""
+
+    code = "malformed_request"
+
+
+class Unprocessable(SealmarkError):
+    """Well-formed, but asks for what the key or the service does not do."""
+
+    code = "unprocessable"
+
+
+class RequestTooLarge(SealmarkError):
+    """The body is over the limit."""
+
+    code = "request_too_large"
+
+
+class WrongPurpose(SealmarkError):
+    """The key's purpose is another."""
+
+    code = "wrong_purpose"
+
+
+class WrongState(SealmarkError):
+    """The key's or the principal's state does not allow this now."""
+
+    code = "wrong_state"
+
+
+class Conflict(SealmarkError):
+    """The name is taken, or the idempotency key was used with another body."""
+
+    code = "conflict"
+
+
+class RequestInProgress(SealmarkError):
+    """The same idempotency key is being worked on right now."""
+
+    code = "request_in_progress"
+
+
+class InsecureTransport(SealmarkError):
+    """A caller from another machine without TLS and without a proxy named in the configuration."""
+
+    code = "insecure_transport"
+
+
+class ServiceUnavailable(SealmarkError):
+    """A part that a signature needs (HSM, database, audit) is not usable; nothing was signed."""
+
+    code = "service_unavailable"
+
+
+class AuditUnavailable(ServiceUnavailable):
+    """The record cannot be written; so nothing is signed, or what was signed is not given out."""
+
+    code = "audit_unavailable"
+
+
+class ConfigurationError(SealmarkError):
+    """A setting is missing, unknown, unsafe or contradicts another; the message names it."""
+
+    code = "configuration"

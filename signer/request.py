@@ -1,0 +1,170 @@
+"""The bodies that callers send, as typed structs: unknown members are refused, every length is bounded.
+
+One struct per call of the API; they are also the source of `/openapi.json`. Meaning is checked later, by who knows it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+MAXIMUM_BATCH = 1000
+
+KeyReference = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,250}$")]
+Alias = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,250}$", description="a name of the key, not of a UUID's form")]
+PrincipalName = Annotated[
+    str, Meta(pattern="^(user|role)/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$", description="user/NAME or role/NAME")
+]
+Slug = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$")]
+Url = Annotated[str, Meta(min_length=1, max_length=1024)]
+Text = Annotated[str, Meta(max_length=1024)]
+ShortText = Annotated[str, Meta(min_length=1, max_length=256)]
+Hex = Annotated[str, Meta(pattern="^[0-9a-f]{64,128}$", description="a digest, lower-case hex")]
+Context = Annotated[
+    dict[Annotated[str, Meta(min_length=1, max_length=128)], Annotated[str, Meta(max_length=1024)]], Meta(max_length=32)
+]
+Duty = Literal["administrator", "key-administrator", "key-user", "auditor"]
+ArtifactFormat = Literal["cms", "raw", "bundle", "dsse"]
+
+
+class Body(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of every request body."""
+
+
+class NewPrincipal(Body):
+    """`POST /v1/principals`"""
+
+    name: PrincipalName
+    duty: Duty
+
+
+class Enrolment(Body):
+    """`POST /v1/enrolments`"""
+
+    code: Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class PolicyBody(Body):
+    """`PUT /v1/keys/{key}/policy`: the first form of a policy."""
+
+    administrators: Annotated[list[PrincipalName], Meta(max_length=256)]
+    users: Annotated[list[PrincipalName], Meta(max_length=256)]
+
+
+class NewKeyBody(Body):
+    """`POST /v1/keys`. `issuer`, `audiences`, `max_ttl`, `types` belong to jwt keys; `issuer`, `audiences`, `recipients` to saml keys."""
+
+    spec: ShortText
+    purpose: Literal["artifact", "jwt", "saml", "general"]
+    alias: Alias | None = None
+    users: Annotated[list[PrincipalName], Meta(max_length=256)] | None = None
+    administrators: Annotated[list[PrincipalName], Meta(max_length=256)] | None = None
+    policy: PolicyBody | None = None
+    domain: Slug | None = None
+    description: Text = ""
+    published: bool | None = None
+    algorithm: ShortText | None = None
+    formats: Annotated[list[ArtifactFormat], Meta(min_length=1, max_length=4)] | None = None
+    issuer: Slug | None = None
+    audiences: Annotated[list[ShortText], Meta(min_length=1, max_length=64)] | None = None
+    max_ttl: Annotated[int, Meta(ge=1, le=30 * 86400, description="seconds")] | None = None
+    types: Annotated[list[ShortText], Meta(min_length=1, max_length=16)] | None = None
+    recipients: Annotated[list[Url], Meta(min_length=1, max_length=64)] | None = None
+
+
+class Rotation(Body):
+    """`POST /v1/keys/{key}/rotate`"""
+
+    now: bool = False
+
+
+class Deletion(Body):
+    """`POST /v1/keys/{key}/schedule-deletion`"""
+
+    days: Annotated[int, Meta(ge=7, le=30)] = 30
+
+
+class SignatureItem(Body):
+    """One raw signature: a message (base64) or a digest (base64), never both."""
+
+    algorithm: ShortText | None = None
+    message: bytes | None = None
+    digest: bytes | None = None
+    context: Context | None = None
+
+
+class Signatures(SignatureItem):
+    """`POST /v1/keys/{key}/signatures`: one item, or `items`."""
+
+    items: Annotated[list[SignatureItem], Meta(min_length=1, max_length=MAXIMUM_BATCH)] | None = None
+
+
+class Digests(Body):
+    """What the client hashed, lower-case hex."""
+
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    sha384: Annotated[str, Meta(pattern="^[0-9a-f]{96}$")] | None = None
+    sha512: Annotated[str, Meta(pattern="^[0-9a-f]{128}$")] | None = None
+
+
+class Artifact(Body):
+    """One file, never uploaded: its name, size in bytes and digests."""
+
+    name: ShortText
+    size: Annotated[int, Meta(ge=0)]
+    digests: Digests
+
+
+class Artifacts(Body):
+    """`POST /v1/keys/{key}/artifacts`"""
+
+    artifacts: Annotated[list[Artifact], Meta(min_length=1, max_length=MAXIMUM_BATCH)]
+    formats: Annotated[list[ArtifactFormat], Meta(min_length=1, max_length=4)]
+    context: Context | None = None
+
+
+class TokenItem(Body):
+    """One JWT: its claims, its lifetime in seconds, its type."""
+
+    claims: dict[Annotated[str, Meta(min_length=1, max_length=128)], Any] | None = None
+    ttl: Annotated[int, Meta(ge=1)] | None = None
+    typ: ShortText | None = None
+
+
+class Tokens(TokenItem):
+    """`POST /v1/keys/{key}/jwts`: one item, or `items`."""
+
+    items: Annotated[list[TokenItem], Meta(min_length=1, max_length=MAXIMUM_BATCH)] | None = None
+    context: Context | None = None
+
+
+class Subject(Body):
+    """Who a SAML assertion speaks of (SAML 2.0 core section 2.2.3)."""
+
+    name_id: ShortText
+    format: Url | None = None
+
+
+class AssertionItem(Body):
+    """`POST /v1/keys/{key}/assertions`: a SAML 2.0 response holding one assertion."""
+
+    subject: ShortText | Subject
+    audience: Url
+    recipient: Url
+    in_response_to: ShortText | None = None
+    attributes: Annotated[dict[ShortText, Text | list[Text]], Meta(max_length=64)] | None = None
+    sign: Literal["assertion", "response", "both"] = "assertion"
+    ttl: Annotated[int, Meta(ge=1, le=3600, description="seconds")] = 300
+    session_index: ShortText | None = None
+    authentication_context: Url | None = None
+    context: Context | None = None
+
+
+class NewIssuer(Body):
+    """`POST /v1/issuers`"""
+
+    name: Slug
+    url: Url
+    entity_id: Url | None = None
