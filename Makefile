@@ -1,0 +1,44 @@
+# Sealmark. Everything a target needs is set up by the target itself; see tools/setup.sh.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test serve bench lint types lock clean
+
+# More arguments for the tool that a target runs: make test ARGS="-k jwt", make bench ARGS="--short".
+ARGS =
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r target text; do printf '  make %-8s %s\n' "$$target" "$$text"; done
+
+setup: ## Debian packages and .venv, which every other target does by itself
+	@tools/setup.sh
+
+demo: ## the whole mission on real input: sign, publish, verify with stock tools, tamper
+	@tools/setup.sh verifier
+	@.venv/bin/python tools/demo.py $(ARGS)
+
+test: ## all tests
+	@tools/setup.sh verifier saml
+	@.venv/bin/python -m pytest $(ARGS)
+
+serve: ## the service left running on http://127.0.0.1:8200, its state in ./.sealmark
+	@tools/setup.sh
+	@tools/serve.sh
+
+bench: ## the benchmark, beside a bare HSM loop on the same cores
+	@tools/setup.sh
+	@.venv/bin/python tools/bench.py $(ARGS)
+
+lint: ## ruff: rules and format
+	@tools/setup.sh
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+
+types: ## mypy --strict
+	@tools/setup.sh
+	@.venv/bin/mypy
+
+lock: ## compile requirements/*.txt anew (needs uv)
+	@tools/lock.sh
+
+clean: ## remove environments and caches; ./.sealmark stays
+	rm -rf .venv .venv-verifier .venv-saml .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info verifier/build verifier/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

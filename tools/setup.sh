@@ -1,0 +1,92 @@
+#!/bin/sh
+# Sets up what the make targets need: Debian packages, and virtual environments beside this project's Makefile.
+#
+#   tools/setup.sh            .venv: the service and its tests
+#   tools/setup.sh verifier   also .venv-verifier: for the verifier's wheel and nothing else (`make demo` puts it in)
+#   tools/setup.sh saml       also .venv-saml: python3-saml, which shares no library version with the service
+#
+# Debian packages are installed by root, or through sudo where it asks nothing; elsewhere the one command to run is
+# printed and the exit status is 1. What is already as it should be is left alone, so a second run takes no time.
+# PYTHON=... chooses another interpreter (3.11 or later).
+set -eu
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+
+say() { printf '%s\n' "sealmark: $*" >&2; }
+fail() { say "$*"; exit 1; }
+
+# --- Debian packages -------------------------------------------------------------------------------------------------
+
+missing_packages() {
+    "$python" -c 'import venv, ensurepip' 2>/dev/null || printf ' python3-venv'
+    find /usr/lib /usr/local/lib /opt/homebrew/lib -name 'libsofthsm2.*' 2>/dev/null | grep -q . || printf ' softhsm2'
+    command -v openssl >/dev/null || printf ' openssl'
+    command -v xmlsec1 >/dev/null || printf ' xmlsec1'
+}
+
+install_packages() { # the names; leading sudo or nothing in $as_root
+    log=$(mktemp)
+    say "installing Debian packages:$*"
+    # shellcheck disable=SC2086 # words are wanted
+    if DEBIAN_FRONTEND=noninteractive $as_root sh -c \
+        "apt-get update -qq && apt-get install -qq -y --no-install-recommends $*" >"$log" 2>&1 </dev/null; then
+        rm -f "$log"
+    else
+        cat "$log" >&2
+        rm -f "$log"
+        fail "apt-get failed; its output is above."
+    fi
+}
+
+packages=$(missing_packages)
+if [ -n "$packages" ]; then
+    command -v apt-get >/dev/null || fail "missing:$packages (Debian's names); install them and run this again."
+    if [ "$(id -u)" = 0 ]; then
+        as_root=
+    elif sudo -n true 2>/dev/null; then
+        as_root="sudo -n env DEBIAN_FRONTEND=noninteractive"
+    else
+        say "some Debian packages are missing and this user may not install them. As root, run:"
+        printf '%s\n' "apt-get update && apt-get install -y --no-install-recommends$packages" >&2
+        exit 1
+    fi
+    install_packages "$packages"
+    packages=$(missing_packages)
+    [ -z "$packages" ] || fail "still missing after apt-get:$packages"
+fi
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "$python is older than Python 3.11; set PYTHON."
+
+# --- virtual environments --------------------------------------------------------------------------------------------
+
+fingerprint() { # what an environment is made from: interpreter, place, files
+    "$python" -c 'import sys; print(sys.version, sys.base_prefix)'
+    pwd
+    cat "$@" tools/setup.sh
+}
+
+environment() { # folder, requirements file, then local packages to install editable
+    folder=$1
+    requirements=$2
+    shift 2
+    manifests=$requirements
+    for package in "$@"; do manifests="$manifests $package/pyproject.toml"; done
+    # shellcheck disable=SC2086 # a list of files
+    wanted=$(fingerprint $manifests | sha256sum)
+    [ "$(cat "$folder/.made-from" 2>/dev/null)" != "$wanted" ] || return 0
+    say "making $folder"
+    "$python" -m venv --clear "$folder"
+    "$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$requirements"
+    for package in "$@"; do
+        "$folder/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable "$package"
+    done
+    printf '%s\n' "$wanted" >"$folder/.made-from"
+}
+
+environment .venv requirements/dev.txt ./verifier .
+for extra in "$@"; do
+    case $extra in
+    verifier) environment .venv-verifier requirements/verifier.txt ;;
+    saml) environment .venv-saml requirements/python3-saml.txt ;;
+    *) fail "unknown argument: $extra" ;;
+    esac
+done
