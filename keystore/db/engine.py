@@ -1,0 +1,133 @@
+"""The one way into the database: transactions for writers, snapshots for readers, and a fast road for point reads.
+
+Every driver's exception is translated here, once: `StoreUnavailable` when the database is locked, read-only, full or
+gone, `Conflict` when a constraint refuses. Nothing is remembered of a failure, so the next call works again as soon as
+the database does. Open it after `fork`, never before.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from keystore.db import sqlite
+from keystore.db.lock import WriteLock
+from keystore.errors import ConfigurationError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection, PoolProxiedConnection, Select
+
+Value = int | str | bytes | None
+RawRow = tuple[Value, ...]
+
+LOCK_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A statement compiled once to the driver's own SQL, with its parameters' names in the order they are bound."""
+
+    sql: str
+    names: tuple[str, ...]
+
+
+class Database:
+    """An open database. Safe to use from many threads. `url` is `sqlite:///PATH` in this version."""
+
+    def __init__(self, url: str, *, lock_seconds: float = LOCK_SECONDS) -> None:
+        try:
+            parsed = make_url(url)
+        except ArgumentError as exc:
+            raise ConfigurationError("database.url is not a database URL") from exc
+        if parsed.drivername != "sqlite":
+            raise ConfigurationError(f"database.url: {parsed.drivername} is not supported, only sqlite is")
+        self.path = sqlite.database_path(parsed)
+        self._engine = sqlite.make_engine(parsed)
+        self._writer = sqlite.writer(self._engine)
+        self._lock = WriteLock(self.path.with_name(self.path.name + ".lock"), timeout=lock_seconds)
+        self._local = threading.local()
+
+    def prepare(self, statement: Select[*tuple[Value, ...]]) -> Prepared:
+        """Compile a SELECT for `fetch`. All its bound values must be named parameters."""
+        compiled = statement.compile(dialect=self._engine.dialect)
+        return Prepared(str(compiled), tuple(compiled.positiontup or ()))
+
+    def fetch(self, sql: str, parameters: RawRow, *, inside: Connection | None = None) -> list[RawRow]:
+        """Run a prepared SELECT on this thread's own connection (or inside a transaction) and return every row.
+
+        One statement sees one snapshot. Costs microseconds: it goes past SQLAlchemy to the driver.
+        """
+        try:
+            if inside is None:
+                connection = getattr(self._local, "connection", None) or self._thread_connection()
+            else:
+                connection = _driver_connection(inside.connection)
+            cursor = connection.cursor()
+            cursor.execute(sql, parameters)
+            rows: list[RawRow] = cursor.fetchall()
+            return rows
+        except sqlite3.Error as exc:
+            self._forget_thread_connection()
+            raise sqlite.translate(exc) from exc
+
+    def _thread_connection(self) -> sqlite3.Connection:
+        with _translated():
+            proxied = self._engine.raw_connection()
+        connection = _driver_connection(proxied)
+        self._local.proxied = proxied  # goes back to the pool when the thread ends
+        self._local.connection = connection
+        return connection
+
+    def _forget_thread_connection(self) -> None:
+        proxied = getattr(self._local, "proxied", None)
+        self._local.connection = self._local.proxied = None
+        if proxied is not None:
+            proxied.invalidate()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that sees one snapshot and is rolled back at the end. Raises `StoreUnavailable`."""
+        with _translated(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction, alone among all writers, committed durably at the end and rolled back if the block raises.
+
+        Raises `StoreUnavailable` (also when the lock is not had within seconds) and `Conflict`. Not to be nested.
+        """
+        with self._lock.held(), _translated(), self._writer.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close what this process holds open. The database can be opened again."""
+        self._forget_thread_connection()
+        self._engine.dispose()
+        self._lock.close()
+
+
+def _driver_connection(proxied: PoolProxiedConnection) -> sqlite3.Connection:
+    connection = proxied.driver_connection
+    if not isinstance(connection, sqlite3.Connection):
+        raise StoreUnavailable("the database gave no connection")
+    return connection
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as exc:
+        raise sqlite.translate(exc.orig or exc) from exc
+    except sqlite3.Error as exc:
+        raise sqlite.translate(exc) from exc
+    except SQLAlchemyError as exc:
+        raise StoreUnavailable(f"the database cannot be used: {type(exc).__name__}") from exc

@@ -1,0 +1,239 @@
+"""Every table of the service, as SQLAlchemy Core sees it; `migrations/` is how a database gets there.
+
+Times are integers, microseconds since 1970-01-01 UTC. JSON is canonical text (sorted members, no spaces). Truth values
+are 0 and 1. A sealed table has `id`, `revision` (1, 2, ...) and `seal` (HMAC-SHA-256, made in the HSM) besides its own
+columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy.sql.schema import SchemaItem
+
+METADATA: Final = MetaData()
+
+# SQLite numbers rows by itself only for a column of type INTEGER.
+_SERIAL: Final = BigInteger().with_variant(Integer, "sqlite")
+
+
+@dataclass(frozen=True, slots=True)
+class SealedTable:
+    """A sealed table: its own columns (without id, revision and seal) in the order that the seal covers them."""
+
+    name: str
+    table: Table
+    columns: tuple[str, ...]
+    journaled: bool
+
+
+def _text(name: str, *items: SchemaItem, nullable: bool = False) -> Column[str]:
+    return Column(name, Text, *items, nullable=nullable)
+
+
+def _number(name: str, *, nullable: bool = False) -> Column[int]:
+    return Column(name, BigInteger, nullable=nullable)
+
+
+def _octets(name: str, *, nullable: bool = False) -> Column[bytes]:
+    return Column(name, LargeBinary, nullable=nullable)
+
+
+_SEALED: dict[str, SealedTable] = {}
+
+
+def _sealed(name: str, *items: SchemaItem, identity: tuple[SchemaItem, ...] = (), journaled: bool = True) -> Table:
+    columns = tuple(str(item.name) for item in items if isinstance(item, Column))
+    table = Table(
+        name, METADATA, Column("id", Text, *identity, primary_key=True), _number("revision"), _octets("seal"), *items
+    )
+    _SEALED[name] = SealedTable(name, table, columns, journaled)
+    return table
+
+
+DEPLOYMENT: Final = _sealed(
+    "deployment",
+    _text("account"),
+    _text("region"),
+    _text("seal_key_id"),
+    _octets("log_public_key"),
+    _number("created_at"),
+)
+DOMAINS: Final = _sealed("domains", _number("current_version"), _number("created_at"))
+WRAPPED_ROOTS: Final = _sealed(
+    "wrapped_roots",
+    _text("kind"),
+    _text("domain", nullable=True),
+    _number("version", nullable=True),
+    _text("token_label"),
+    _octets("wrapped", nullable=True),
+    _text("state"),
+)
+KEYS: Final = _sealed(
+    "keys",
+    _text("spec"),
+    _text("purpose"),
+    _text("algorithm"),
+    _text("formats"),
+    _text("settings", nullable=True),
+    _text("domain", ForeignKey("domains.id")),
+    _text("storage"),
+    _text("state"),
+    _text("description"),
+    _number("published"),
+    _number("version_count"),  # sealed with the key, so that a version taken away is missed
+    _number("created_at"),
+    _text("created_by"),
+    _number("deletion_at", nullable=True),
+    Index("keys_by_purpose", "purpose"),
+    Index("keys_by_state", "state"),
+)
+KEY_VERSIONS: Final = _sealed(
+    "key_versions",
+    _text("key_id", ForeignKey("keys.id")),
+    _number("number"),
+    _number("created_at"),
+    _text("created_by"),
+    _number("activate_at"),
+    _octets("public_key"),
+    _number("domain_version", nullable=True),
+    _octets("wrapped", nullable=True),
+    _text("token_label", nullable=True),
+    UniqueConstraint("key_id", "number", name="one_version_of_a_number"),
+)
+ALIASES: Final = _sealed(
+    "aliases",
+    _text("key_id", ForeignKey("keys.id"), nullable=True),  # null: free again, its key is deleted
+    Index("aliases_by_key", "key_id"),
+)
+POLICIES: Final = _sealed("policies", _text("document"), identity=(ForeignKey("keys.id"),))
+ISSUERS: Final = _sealed(
+    "issuers",
+    _text("name"),
+    _text("url"),
+    _text("entity_id"),
+    _number("created_at"),
+    UniqueConstraint("name", name="one_issuer_of_a_name"),
+)
+PRINCIPALS: Final = _sealed("principals", _text("duty"), _text("state"), _number("created_at"), _text("created_by"))
+CREDENTIALS: Final = _sealed(
+    "credentials",
+    _text("principal", ForeignKey("principals.id")),
+    _octets("token_hash"),
+    _text("state"),
+    _number("created_at"),
+    _number("expires_at", nullable=True),
+    Index("credentials_by_principal", "principal"),
+)
+ENROLMENTS: Final = _sealed(
+    "enrolments",
+    _text("principal", ForeignKey("principals.id")),
+    _octets("code_hash"),
+    _text("state"),
+    _number("created_at"),
+    _number("expires_at"),
+    Index("enrolments_by_principal", "principal"),
+)
+CERTIFICATES: Final = _sealed(
+    "certificates",
+    _text("key_id", ForeignKey("keys.id")),
+    _text("version_id", ForeignKey("key_versions.id")),
+    _text("serial"),
+    _text("chain"),
+    _number("not_before"),
+    _number("not_after"),
+    Index("certificates_by_version", "version_id"),
+    Index("certificates_by_key", "key_id"),
+)
+IDEMPOTENCY: Final = _sealed(
+    "idempotency",
+    _text("principal"),
+    _octets("request_hash"),
+    _octets("response"),
+    _number("created_at"),
+    Index("idempotency_by_time", "created_at"),
+    journaled=False,  # an older copy of an answer is the same answer
+)
+
+SEALED_TABLES: Final[Mapping[str, SealedTable]] = MappingProxyType(_SEALED)
+
+ROW_JOURNAL: Final = Table(
+    "row_journal",
+    METADATA,
+    Column("seq", _SERIAL, primary_key=True, autoincrement=False),
+    _text("table_name"),
+    _text("row_id"),
+    _number("revision"),
+    _octets("seal"),
+    _number("previous"),  # seq of the same row's entry before this one, 0 for its first
+    _octets("link"),
+    _octets("link_seal"),
+    UniqueConstraint("table_name", "row_id", "revision", name="one_entry_of_a_revision"),
+)
+ROW_JOURNAL_HEAD: Final = Table(
+    "row_journal_head", METADATA, Column("id", Integer, primary_key=True), _number("seq"), _octets("link")
+)
+
+AUDIT_EPOCHS: Final = Table("audit_epochs", METADATA, Column("id", Text, primary_key=True), _number("started_at"))
+AUDIT_INTENTS: Final = Table(
+    "audit_intents",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    _text("epoch"),
+    _number("time"),
+    _text("request_id"),
+    _text("caller_request_id", nullable=True),
+    _text("principal"),
+    _text("credential", nullable=True),
+    _text("source", nullable=True),
+    _text("action"),
+    _text("key_id", nullable=True),
+    _text("version_id", nullable=True),
+    _number("version", nullable=True),
+    _text("algorithm", nullable=True),
+    _text("purpose", nullable=True),
+    _number("items"),
+    _text("context", nullable=True),
+    _number("policy_revision", nullable=True),
+    Index("audit_intents_by_epoch", "epoch"),
+)
+AUDIT_OUTCOMES: Final = Table(
+    "audit_outcomes",
+    METADATA,
+    Column("seq", _SERIAL, primary_key=True, autoincrement=True),
+    _text("intent_id", nullable=True),
+    _number("item"),
+    _number("time"),
+    _text("outcome"),
+    _text("code", nullable=True),
+    _text("request_id"),
+    _text("caller_request_id", nullable=True),
+    _text("principal", nullable=True),
+    _text("source", nullable=True),
+    _text("action"),
+    _text("key_id", nullable=True),
+    _octets("digest", nullable=True),
+    _octets("signature_sha256", nullable=True),
+    _text("detail", nullable=True),
+    _text("epoch"),
+    Index("audit_outcomes_by_intent", "intent_id"),
+    sqlite_autoincrement=True,  # a number is never used again, as sequences of other databases behave
+)

@@ -1,0 +1,87 @@
+"""What is particular to SQLite: how a connection is opened and set up, how a transaction begins, and its error texts.
+
+The only file of the project that knows the dialect; everything else is portable SQL through SQLAlchemy.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+from sqlalchemy import Engine, QueuePool, create_engine, event
+
+from keystore.errors import ConfigurationError, Conflict, IntegrityFailure, KeystoreError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Connection
+
+BUSY_SECONDS: Final = 3.0  # for writers that do not take the file lock, such as a backup tool
+_PRAGMAS: Final = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",  # a commit that was answered survives a power cut
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA secure_delete=ON",  # a wrapped key that was deleted does not linger in free pages
+)
+_BEGIN_OPTION: Final = "sealmark_begin"
+
+
+def database_path(url: URL) -> Path:
+    """The file of a `sqlite:///PATH` URL. Raises `ConfigurationError` for a memory database and unknown options."""
+    if not url.database or url.database == ":memory:" or url.query or url.host:
+        raise ConfigurationError("database.url: sqlite needs a file and takes no options")
+    return Path(url.database)
+
+
+def create_file(path: Path) -> None:
+    """Make an empty database file that only its owner can read. Raises `StoreUnavailable` if it is there already."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except OSError as exc:
+        raise StoreUnavailable(f"the database cannot be created: {exc.strerror}") from exc
+
+
+def make_engine(url: URL) -> Engine:
+    """An engine over an existing file: a database that vanished is an error, never a new and empty one."""
+    location = f"file:{quote(str(database_path(url).absolute()))}?mode=rw"
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            location,
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,  # BEGIN is ours to say
+            check_same_thread=False,  # the pool hands a connection to one thread at a time
+            cached_statements=256,
+        )
+        try:
+            for pragma in _PRAGMAS:
+                connection.execute(pragma).fetchall()
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=0, hide_parameters=True)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN_OPTION, "BEGIN"))
+
+    return engine
+
+
+def writer(engine: Engine) -> Engine:
+    """The same engine, whose transactions take SQLite's write lock when they begin rather than half-way."""
+    return engine.execution_options(**{_BEGIN_OPTION: "BEGIN IMMEDIATE"})
+
+
+def translate(exc: BaseException) -> KeystoreError:
+    """The keystore's error for one of the driver's. The driver's texts name tables and columns, never values."""
+    if isinstance(exc, sqlite3.IntegrityError):
+        return Conflict(f"the database refuses the row: {exc}")
+    if "Could not decode to UTF-8" in str(exc):  # only a hand that is not ours stores such text
+        return IntegrityFailure("a text in the database is not UTF-8")
+    return StoreUnavailable(f"the database cannot be used: {exc}")
