@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from asn1crypto import algos, cms, tsp, x509
 
 from keystore.algorithms import Scheme
-from signer.errors import Unprocessable
+from signer.errors import ServiceUnavailable, Unprocessable
 from signer.formats import publickey, raw
 
 if TYPE_CHECKING:
@@ -141,13 +141,16 @@ def detached(key: SigningKey, digest: bytes, chain: Sequence[bytes], signing_tim
 
     `chain` is DER certificates, the key's own first; all of them travel along. `signing_time` is timezone-aware.
     Raises: `Unprocessable` for a digest of another length, Ed25519, or a time at which the certificate is not valid;
-    `ServiceUnavailable` for a certificate that is not the key's; and what `SigningKey.sign` raises.
+    `ServiceUnavailable` for no certificate or one that is not the key's; and what `SigningKey.sign` raises.
     """
     algorithm = key.info.algorithm
     if algorithm.hash_name is None:
         message = f"{algorithm.name} keys make no CMS signatures: OpenSSL 3.0 refuses them"
         raise Unprocessable(message, field="formats")
     raw.require_digest(key, digest, field="digests")
+    if not chain:
+        message = "the key has no certificate; nothing was signed"
+        raise ServiceUnavailable(message)
     publickey.require_certified(key, chain[0])
     _require_valid(chain[0], signing_time)
     template = _template(algorithm, tuple(chain))
