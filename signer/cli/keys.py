@@ -1,0 +1,219 @@
+"""`sealmark keys …`: keys and their life, for a key administrator; what a key is, for whoever may see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypedDict, Unpack
+
+import click
+
+from signer.cli.client import Json, open_client
+from signer.cli.options import KEY, PRINCIPAL, SLUG, connection_options, current_settings, yes_option
+from signer.cli.output import cell, print_json, print_record, print_table
+from signer.cli.policies import policy
+from signer.cli.publication import certificate, public_key
+
+PURPOSES = ("artifact", "jwt", "saml", "general")
+FORMATS = ("cms", "raw")
+_LIST_COLUMNS = ("alias", "id", "purpose", "spec", "algorithm", "state", "version")
+_VERSION_COLUMNS = ("version", "state", "created_at", "activate_at", "kid")
+
+
+class NewKeyOptions(TypedDict):
+    """The options of `keys create`, by the names of the API's members."""
+
+    spec: str
+    purpose: str
+    users: Sequence[str]
+    administrators: Sequence[str]
+    domain: str | None
+    description: str | None
+    published: bool | None
+    algorithm: str | None
+    formats: Sequence[str]
+    issuer: str | None
+    audiences: Sequence[str]
+    max_ttl: int | None
+    types: Sequence[str]
+    recipients: Sequence[str]
+
+
+@click.group()
+def keys() -> None:
+    """Keys: make, show, rotate, disable, delete.
+
+    KEY is a key's alias or id.
+    """
+
+
+keys.add_command(policy)
+keys.add_command(public_key)
+keys.add_command(certificate)
+
+
+@keys.command("create")
+@click.argument("alias", type=KEY, required=False)
+@click.option("--spec", required=True, help="RSA_2048, RSA_3072, RSA_4096, ECC_NIST_P256, ECC_NIST_P384, … (AWS names)")
+@click.option("--purpose", type=click.Choice(PURPOSES), required=True, help="What the key is for; fixed for its life.")
+@click.option("--user", "users", type=PRINCIPAL, multiple=True, help="Who may sign with it; repeat for more.")
+@click.option("--administrator", "administrators", type=PRINCIPAL, multiple=True, help="Who keeps it, besides you.")
+@click.option("--domain", type=SLUG, help="The domain that holds it.  [default: default]")
+@click.option("--description", help="For people.")
+@click.option("--published/--not-published", default=None, help="Whether anyone may read the public key.")
+@click.option("--algorithm", help="One of those that fit spec and purpose.  [default: the usual one of the spec]")
+@click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True, help="artifact: what it makes; repeat.")
+@click.option("--issuer", type=SLUG, help="jwt, saml: the NAME of an issuer.  [default: default]")
+@click.option("--audience", "audiences", multiple=True, help="jwt, saml: who the tokens are for; repeat.")
+@click.option("--max-ttl", type=click.IntRange(1), help="jwt: the longest lifetime of a token, in seconds.")
+@click.option("--type", "types", multiple=True, help="jwt: the typ of its tokens; repeat.  [default: JWT]")
+@click.option("--recipient", "recipients", multiple=True, help="saml: where its responses are sent; repeat.")
+@connection_options
+def create(alias: str | None, **options: Unpack[NewKeyOptions]) -> None:
+    """Make a key pair in the HSM, under the name ALIAS.
+
+    \b
+    Examples:
+      sealmark keys create release --spec ECC_NIST_P256 --purpose artifact --user role/ci
+      sealmark keys create tokens --spec RSA_2048 --purpose jwt --audience https://api.example --max-ttl 900
+      sealmark keys create idp --spec RSA_3072 --purpose saml --audience SP --recipient https://sp.example/acs
+    """
+    # What is not given is not sent: the service knows the defaults.
+    body: dict[str, object] = {name: value for name, value in options.items() if value not in (None, ())}
+    if alias is not None:
+        body["alias"] = alias
+    with open_client() as client:
+        print_key(client.post("/v1/keys", body))
+
+
+@keys.command("list")
+@connection_options
+def list_all() -> None:
+    """List the keys that you may see.
+
+    \b
+    Example:
+      sealmark keys list
+    """
+    with open_client() as client:
+        found = list(client.pages("/v1/keys", "keys"))
+    if current_settings().as_json:
+        print_json({"keys": found})
+        return
+    print_table(
+        _LIST_COLUMNS, [[*(key.get(name) for name in _LIST_COLUMNS[:-1]), _active_version(key)] for key in found]
+    )
+
+
+@keys.command("show")
+@click.argument("key", type=KEY)
+@connection_options
+def show(key: str) -> None:
+    """Show a key: what it is, where it is kept, its versions.
+
+    \b
+    Example:
+      sealmark keys show release
+    """
+    with open_client() as client:
+        print_key(client.get(f"/v1/keys/{key}"))
+
+
+@keys.command("rotate")
+@click.argument("key", type=KEY)
+@click.option(
+    "--now", is_flag=True, help="Emergency: sign with the new version at once, though verifiers may not know it."
+)
+@connection_options
+def rotate(key: str, now: bool) -> None:
+    """Make a new version of a key; old versions stay verifiable.
+
+    A new version of a jwt or saml key is published at once and signs later, when verifiers have fetched it.
+
+    \b
+    Example:
+      sealmark keys rotate release
+    """
+    _act(key, "rotate", {"now": True} if now else {})
+
+
+@keys.command("disable")
+@click.argument("key", type=KEY)
+@connection_options
+def disable(key: str) -> None:
+    """Stop a key from signing until it is enabled again.
+
+    \b
+    Example:
+      sealmark keys disable release
+    """
+    _act(key, "disable", {})
+
+
+@keys.command("enable")
+@click.argument("key", type=KEY)
+@connection_options
+def enable(key: str) -> None:
+    """Let a disabled key sign again.
+
+    \b
+    Example:
+      sealmark keys enable release
+    """
+    _act(key, "enable", {})
+
+
+@keys.command("schedule-deletion")
+@click.argument("key", type=KEY)
+@click.option("--days", type=click.IntRange(7, 30), default=30, show_default=True, help="The waiting period.")
+@yes_option
+@connection_options
+def schedule_deletion(key: str, days: int, yes: bool) -> None:
+    """Delete a key's private half after a waiting period, in which it does not sign.
+
+    \b
+    Example:
+      sealmark keys schedule-deletion release --days 7
+    """
+    if not yes:
+        click.confirm(f"Stop {key} from signing now and destroy it in {days} days?", abort=True, err=True)
+    _act(key, "schedule-deletion", {"days": days})
+
+
+@keys.command("cancel-deletion")
+@click.argument("key", type=KEY)
+@connection_options
+def cancel_deletion(key: str) -> None:
+    """Take back a scheduled deletion.
+
+    \b
+    Example:
+      sealmark keys cancel-deletion release
+    """
+    _act(key, "cancel-deletion", {})
+
+
+def _act(key: str, action: str, body: Json) -> None:
+    with open_client() as client:
+        print_key(client.post(f"/v1/keys/{key}/{action}", body))
+
+
+def _versions(key: Json) -> list[Mapping[str, object]]:
+    found = key.get("versions")
+    return [version for version in found if isinstance(version, dict)] if isinstance(found, list) else []
+
+
+def _active_version(key: Json) -> object:
+    return next((version.get("version") for version in _versions(key) if version.get("state") == "active"), None)
+
+
+def print_key(key: Json) -> None:
+    """A key's description, its versions as a table."""
+    if current_settings().as_json:
+        print_json(key)
+        return
+    print_record({name: value for name, value in key.items() if name != "versions"})
+    versions = _versions(key)
+    # A column that no version has (kid, of a key that has none) is left out.
+    columns = [name for name in _VERSION_COLUMNS if any(cell(version.get(name)) != "-" for version in versions)]
+    if columns:
+        print_table(columns, [[version.get(name) for name in columns] for version in versions])

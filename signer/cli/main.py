@@ -1,0 +1,48 @@
+"""The entry point of the `sealmark` command: puts the commands together."""
+
+from __future__ import annotations
+
+import click
+
+from signer.cli.ceremony import ceremony
+from signer.cli.client import package_version
+from signer.cli.enrolment import enrol, whoami
+from signer.cli.group import SealmarkGroup
+from signer.cli.issuers import domains, issuers
+from signer.cli.keys import keys
+from signer.cli.operator import init, serve
+from signer.cli.options import connection_options
+from signer.cli.principals import principals
+from signer.cli.publication import trust
+from signer.cli.sign import sign
+from signer.cli.tokens import assertion, jwt
+
+
+@click.group(
+    cls=SealmarkGroup,
+    commands=[
+        init, serve, ceremony, principals, enrol, whoami, keys, issuers, domains, trust, sign, jwt, assertion,
+    ],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)  # fmt: skip
+@click.version_option(package_version(), prog_name="sealmark")
+@connection_options
+def cli() -> None:
+    """Sealmark: signatures with keys that live in an HSM.
+
+    Reads SEALMARK_URL and SEALMARK_TOKEN, or --url and --token-file. A token is never given on the command line.
+
+    \b
+    Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
+
+    \b
+    Examples:
+      sealmark enrol - --token-out ci.token
+      sealmark --token-file ci.token sign dist/* --key release
+      sealmark keys list --json
+    """
+
+
+def main() -> None:
+    """Run the command; exits."""
+    cli(prog_name="sealmark")

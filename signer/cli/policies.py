@@ -1,0 +1,75 @@
+"""`sealmark keys policy …`: who administers a key and who signs with it."""
+
+from __future__ import annotations
+
+import click
+
+from signer.cli.client import Json, open_client
+from signer.cli.errors import CommandFailed
+from signer.cli.options import KEY, PRINCIPAL, connection_options, current_settings
+from signer.cli.output import print_json, print_record
+
+
+@click.group()
+def policy() -> None:
+    """Who may administer a key, and who may sign with it."""
+
+
+@policy.command("show")
+@click.argument("key", type=KEY)
+@connection_options
+def show(key: str) -> None:
+    """Show a key's policy.
+
+    \b
+    Example:
+      sealmark keys policy show release
+    """
+    with open_client() as client:
+        _print(client.get(f"/v1/keys/{key}/policy"))
+
+
+@policy.command("set")
+@click.argument("key", type=KEY)
+@click.option("--administrator", "administrators", type=PRINCIPAL, multiple=True, help="Who keeps the key; repeat.")
+@click.option("--user", "users", type=PRINCIPAL, multiple=True, help="Who signs with the key; repeat.")
+@click.option("--no-users", is_flag=True, help="Nobody signs with the key.")
+@connection_options
+def set_policy(key: str, administrators: tuple[str, ...], users: tuple[str, ...], no_users: bool) -> None:
+    """Replace the list of users, of administrators, or both; a list that is not given stays as it is.
+
+    \b
+    Examples:
+      sealmark keys policy set release --user role/ci --user role/nightly
+      sealmark keys policy set release --no-users
+    """
+    if users and no_users:
+        raise click.UsageError("--user and --no-users exclude each other")
+    if not (users or no_users or administrators):
+        raise click.UsageError("give --user, --no-users or --administrator: there is nothing to set")
+    with open_client() as client:
+        path = f"/v1/keys/{key}/policy"
+        complete = bool(administrators) and bool(users or no_users)
+        current: Json = {} if complete else client.get(path)
+        wanted = {
+            "administrators": list(administrators) or _names(current, "administrators"),
+            "users": list(users) if users or no_users else _names(current, "users"),
+        }
+        _print(client.put(path, wanted))
+
+
+def _names(document: Json, member: str) -> list[str]:
+    found = document.get(member)
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise CommandFailed(
+            f"the key's policy has no plain list {member!r}: give both --administrator and --user",
+            code="unexpected_policy",
+        )
+    return found
+
+
+def _print(document: Json) -> None:
+    if current_settings().as_json:
+        print_json(document)
+    else:
+        print_record({"administrators": [], "users": [], **document})

@@ -1,0 +1,104 @@
+"""What anyone may have: public keys, certificates and the trust bundle for `sealmark-verify`."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from pathlib import Path
+
+import click
+
+from signer.cli.client import open_public_client
+from signer.cli.errors import CommandFailed
+from signer.cli.files import refuse_existing, write_whole
+from signer.cli.options import KEY, connection_options, current_settings
+from signer.cli.output import print_json, print_record
+
+PATH = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command("public-key")
+@click.argument("key", type=KEY)
+@click.option("--format", "encoding", type=click.Choice(("pem", "der", "jwk")), default="pem", show_default=True)
+@click.option("--version", "version", type=click.IntRange(1), help="The key's version.  [default: the active one]")
+@click.option("--output", type=PATH, help="Write it to a file.")
+@click.option("--force", is_flag=True, help="Write over the file if it exists.")
+@connection_options
+def public_key(key: str, encoding: str, version: int | None, output: Path | None, force: bool) -> None:
+    """Print a key's public half.
+
+    \b
+    Examples:
+      sealmark keys public-key release > release.pub
+      sealmark keys public-key tokens --format jwk --version 2
+    """
+    query = {"format": encoding} | ({"version": str(version)} if version is not None else {})
+    content = _fetch(f"/v1/keys/{key}/public-key", query, output, force=force)
+    _deliver(content, "public_key", output, force=force, binary=encoding == "der")
+
+
+@click.command()
+@click.argument("key", type=KEY)
+@click.option("--output", type=PATH, help="Write it to a file.")
+@click.option("--force", is_flag=True, help="Write over the file if it exists.")
+@connection_options
+def certificate(key: str, output: Path | None, force: bool) -> None:
+    """Print a key's certificate chain as PEM: the key's own first, the root last.
+
+    \b
+    Example:
+      sealmark keys certificate release --output release.pem
+    """
+    content = _fetch(f"/v1/keys/{key}/certificate", {}, output, force=force)
+    _deliver(content, "certificate", output, force=force, binary=False)
+
+
+@click.command()
+@click.option("--output", type=PATH, help="Write it to a file.")
+@click.option("--force", is_flag=True, help="Write over the file if it exists.")
+@connection_options
+def trust(output: Path | None, force: bool) -> None:
+    """Print the trust bundle for `sealmark-verify`.
+
+    Hand it to verifiers by a way that they trust.
+
+    \b
+    Example:
+      sealmark trust --output trust.json
+    """
+    content = _fetch("/v1/trust", {}, output, force=force)
+    _deliver(content, None, output, force=force, binary=False)
+
+
+def _fetch(path: str, query: dict[str, str], output: Path | None, *, force: bool) -> bytes:
+    if output is not None and not force:
+        refuse_existing(output, "--force writes over it")
+    with open_public_client() as client:
+        return client.get_bytes(path, query or None)
+
+
+def _deliver(content: bytes, member: str | None, output: Path | None, *, force: bool, binary: bool) -> None:
+    """Write to the file, or print; with --json as a member, or, where the content is JSON already, as it is."""
+    as_json = current_settings().as_json
+    if output is not None:
+        write_whole(output, content, replace=force)
+        written = {"file": str(output), "size": len(content)}
+        if as_json:
+            print_json(written)
+        else:
+            print_record(written)
+    elif as_json and member is not None and not content.lstrip().startswith(b"{"):
+        print_json({member: base64.b64encode(content).decode("ascii") if binary else _text(content)})
+    elif binary:
+        if sys.stdout.isatty():
+            raise click.UsageError("der is not for a terminal: give --output FILE, or redirect the output")
+        click.echo(content, nl=False)
+    else:
+        click.echo(_text(content).rstrip("\n"))
+
+
+def _text(content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise CommandFailed("the answer is not text: is this address Sealmark's?", code="unreachable") from exc
