@@ -13,7 +13,7 @@ setup: ## Debian packages and .venv, which every other target does by itself
 
 demo: ## the whole mission on real input: sign, publish, verify with stock tools, tamper
 	@tools/setup.sh verifier
-	@.venv/bin/python tools/demo.py $(ARGS)
+	@.venv/bin/python -m tools.demo $(ARGS)
 
 test: ## all tests
 	@tools/setup.sh verifier saml
@@ -25,7 +25,7 @@ serve: ## the service left running on http://127.0.0.1:8200, its state in ./.sea
 
 bench: ## the benchmark, beside a bare HSM loop on the same cores
 	@tools/setup.sh
-	@.venv/bin/python tools/bench.py $(ARGS)
+	@.venv/bin/python -m tools.bench $(ARGS)
 
 lint: ## ruff: rules and format
 	@tools/setup.sh

@@ -1,0 +1,193 @@
+"""The demonstration's cast and acts: who asks, which keys are made, what is signed and published. All over HTTP or CLI."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from lxml import etree
+
+from tools.demo.exhibits import Exhibit, tamper_file, tamper_token, tamper_xml
+from tools.demo.judges import Published
+from tools.service import PROGRAMS, run
+
+if TYPE_CHECKING:
+    from tools.service import JsonObject, Service
+
+AUDIENCE: Final = "https://api.example.com"
+RECIPIENT: Final = "https://portal.example.com/saml/acs"
+REQUEST_ID: Final = "_3f0c1b8e2a"
+SUBJECT: Final = "alice@example.com"
+ELF_BINARY: Final = Path("/bin/ls")
+_DSIG: Final = "{http://www.w3.org/2000/09/xmldsig#}"
+
+# alias, spec, purpose, algorithm, what else the purpose wants
+_TOKEN_SETTINGS: Final = {"audiences": [AUDIENCE], "max_ttl": 900}
+KEYS: Final[tuple[tuple[str, str, str, str, dict[str, object]], ...]] = (
+    ("release-rsa", "RSA_3072", "artifact", "RSASSA_PKCS1_V1_5_SHA_256", {"formats": ["cms", "raw"]}),
+    ("release-p256", "ECC_NIST_P256", "artifact", "ECDSA_SHA_256", {"formats": ["cms", "raw"]}),
+    ("release-p384", "ECC_NIST_P384", "artifact", "ECDSA_SHA_384", {"formats": ["cms", "raw"]}),
+    ("login-rs256", "RSA_2048", "jwt", "RSASSA_PKCS1_V1_5_SHA_256", _TOKEN_SETTINGS),
+    ("login-ps256", "RSA_2048", "jwt", "RSASSA_PSS_SHA_256", _TOKEN_SETTINGS),
+    ("login-es256", "ECC_NIST_P256", "jwt", "ECDSA_SHA_256", _TOKEN_SETTINGS),
+    ("login-es384", "ECC_NIST_P384", "jwt", "ECDSA_SHA_384", _TOKEN_SETTINGS),
+    ("login-es512", "ECC_NIST_P521", "jwt", "ECDSA_SHA_512", _TOKEN_SETTINGS),
+    ("login-eddsa", "ECC_NIST_EDWARDS25519", "jwt", "ED25519_SHA_512", _TOKEN_SETTINGS),
+    ("sso", "RSA_2048", "saml", "RSASSA_PKCS1_V1_5_SHA_256", {"audiences": [AUDIENCE], "recipients": [RECIPIENT]}),
+)
+JWS_NAMES: Final = {
+    "RSASSA_PKCS1_V1_5_SHA_256": "RS256",
+    "RSASSA_PSS_SHA_256": "PS256",
+    "ECDSA_SHA_256": "ES256",
+    "ECDSA_SHA_384": "ES384",
+    "ECDSA_SHA_512": "ES512",
+    "ED25519_SHA_512": "EdDSA",
+}
+SIGNED_PARTS: Final = {
+    "assertion": ("assertion",),
+    "response": ("response",),
+    "both": ("assertion", "response"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who signs: a CI job for releases, an identity provider for tokens and assertions. Their bearer tokens, unseen."""
+
+    release: str
+    identity: str
+
+
+def enrol_cast(service: Service) -> Cast:
+    """The administrator makes both; each enrols itself."""
+    return Cast(
+        release=service.enrolled("role/ci", "key-user"),
+        identity=service.enrolled("role/idp", "key-user"),
+    )
+
+
+def make_keys(service: Service) -> list[JsonObject]:
+    """Every key of `KEYS`, made in the HSM by the key administrator; their descriptions."""
+    with service.caller(service.token_of("key-admin")) as administrator:
+        return [
+            administrator.json(
+                "POST",
+                "/v1/keys",
+                {
+                    "alias": alias,
+                    "spec": spec,
+                    "purpose": purpose,
+                    "algorithm": algorithm,
+                    "users": ["role/ci" if purpose == "artifact" else "role/idp"],
+                    **settings,
+                },
+            )
+            for alias, spec, purpose, algorithm, settings in KEYS
+        ]
+
+
+def sign_files(service: Service, token: str, wheel: Path, folder: Path) -> list[Exhibit]:
+    """The wheel and an ELF binary of this machine, by each artifact key, as CMS and raw: `sealmark sign`, as in CI."""
+    exhibits = []
+    environment = {"SEALMARK_URL": service.url, "SEALMARK_TOKEN": token}
+    for alias, _, purpose, algorithm, _ in KEYS:
+        if purpose != "artifact":
+            continue
+        place = folder / alias
+        place.mkdir()
+        files = [Path(shutil.copy(source, place / source.name)) for source in (wheel, ELF_BINARY)]
+        run(
+            *(PROGRAMS / "sealmark", "sign", *files, "--key", alias, "--format", "cms", "--format", "raw"),
+            environment=environment,
+        )
+        for file in files:
+            twin = place / f"tampered-{file.name}"
+            tamper_file(file, twin)
+            for kind, suffix in (("cms", ".p7s"), ("raw", ".sig")):
+                signature = file.with_name(file.name + suffix)
+                exhibits.append(Exhibit(file.name, kind, alias, algorithm, file, twin, signature))
+    return exhibits
+
+
+def issue_tokens(service: Service, token: str, folder: Path) -> list[Exhibit]:
+    """One JWT by each jwt key."""
+    exhibits = []
+    with service.caller(token) as identity:
+        for alias, _, purpose, algorithm, _ in KEYS:
+            if purpose != "jwt":
+                continue
+            claims = {"sub": SUBJECT, "scope": "read"}
+            answer = identity.json("POST", f"/v1/keys/{alias}/jwts", {"claims": claims, "ttl": 300})
+            genuine = answer["results"][0]["token"]
+            subject, twin = folder / f"{alias}.jwt", folder / f"{alias}.tampered.jwt"
+            subject.write_text(genuine, encoding="ascii")
+            twin.write_text(tamper_token(genuine, SUBJECT.encode()), encoding="ascii")
+            exhibits.append(Exhibit("access token", "jwt", alias, JWS_NAMES[algorithm], subject, twin))
+    return exhibits
+
+
+def issue_assertions(service: Service, token: str, folder: Path) -> list[Exhibit]:
+    """One SAML response each with a signed assertion, a signed response, and both."""
+    exhibits = []
+    with service.caller(token) as identity:
+        for sign, parts in SIGNED_PARTS.items():
+            body = {
+                "subject": SUBJECT,
+                "audience": AUDIENCE,
+                "recipient": RECIPIENT,
+                "in_response_to": REQUEST_ID,
+                "attributes": {"groups": ["release", "operators"]},
+                "sign": sign,
+            }
+            answer = identity.json("POST", "/v1/keys/sso/assertions", body)
+            genuine = base64.b64decode(answer["results"][0]["response"], validate=True)
+            subject, twin = folder / f"sso-{sign}.xml", folder / f"sso-{sign}.tampered.xml"
+            subject.write_bytes(genuine)
+            twin.write_bytes(tamper_xml(genuine, SUBJECT.encode()))
+            exhibits.append(Exhibit("SAML response", "saml", "sso", "RSA-SHA256", subject, twin, signed=parts))
+    return exhibits
+
+
+def publish(service: Service, folder: Path) -> Published:
+    """What anyone may fetch, without credentials, into files."""
+    with service.caller() as anyone:
+        for alias, _, purpose, _, _ in KEYS:
+            (folder / f"{alias}.pub.pem").write_text(anyone.text(f"/v1/keys/{alias}/public-key?format=pem"))
+            (folder / f"{alias}.chain.pem").write_text(anyone.text(f"/v1/keys/{alias}/certificate"))
+        (folder / "ca.pem").write_text(anyone.text("/v1/ca"))
+        (folder / "jwks.json").write_text(anyone.text("/.well-known/jwks.json"))
+        (folder / "trust.json").write_text(anyone.text("/v1/trust"))
+        metadata = anyone.text("/saml/metadata")
+    (folder / "metadata.xml").write_text(metadata)
+    (folder / "idp.crt").write_bytes(metadata_certificate(metadata))
+    with service.caller(service.token_of("key-admin")) as administrator:
+        issuers = administrator.json("GET", "/v1/issuers")["issuers"]
+    (default,) = (issuer for issuer in issuers if issuer["name"] == "default")
+    return Published(folder, default["url"], AUDIENCE, RECIPIENT, REQUEST_ID)
+
+
+def metadata_certificate(metadata: str) -> bytes:
+    """The one signing certificate that SAML metadata publish, as PEM."""
+    parser = etree.XMLParser(resolve_entities=False, no_network=True)
+    texts = {
+        "".join(found.itertext())
+        for found in etree.fromstring(metadata.encode(), parser).iter(f"{_DSIG}X509Certificate")
+    }
+    (text,) = texts
+    return x509.load_der_x509_certificate(base64.b64decode(text)).public_bytes(Encoding.PEM)
+
+
+def published_summary(published: Published) -> str:
+    """How much was published, in words."""
+    keys = len(json.loads((published.folder / "jwks.json").read_bytes())["keys"])
+    trust = json.loads((published.folder / "trust.json").read_bytes())
+    return (
+        f"{len(KEYS)} public keys and certificate chains, {keys} JWKs, SAML metadata, "
+        f"a trust bundle of {len(trust['keys'])} keys and {len(trust['authorities'])} authority"
+    )
