@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Exhibit:
-    """Something signed. `subject` is the file that a judge reads; `signature` stands beside it for detached formats."""
+    """Something signed. `subject` is the file that a judge reads; `detached` is the signature beside it."""
 
     title: str
     kind: str  # raw, cms, jwt, saml
@@ -24,8 +24,15 @@ class Exhibit:
     algorithm: str
     subject: Path
     tampered: Path
-    signature: Path | None = None
+    detached: Path | None = None
     signed: tuple[str, ...] = ()  # of a SAML response: assertion, response
+
+    @property
+    def signature(self) -> Path:
+        """The file of a detached signature. Raises: `ValueError` for formats that have none."""
+        if self.detached is None:
+            raise ValueError(f"{self.kind} has no detached signature")
+        return self.detached
 
 
 def flipped(data: bytes, position: int) -> bytes:

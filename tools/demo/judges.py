@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from joserfc import jwt
 from joserfc.errors import BadSignatureError
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tools.demo.exhibits import Exhibit
+
+Words: TypeAlias = "list[str | Path]"
 
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"
@@ -62,7 +64,7 @@ class Judge(Protocol):
         """`accepted` or `rejected`. Raises: `CouldNotJudge`."""
 
 
-def _run(command: list[str | Path]) -> tuple[int, str]:
+def _run(command: Words) -> tuple[int, str]:
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
     words = [str(word) for word in command]
     done = subprocess.run(
@@ -99,7 +101,7 @@ class SealmarkVerify:
             raise CouldNotJudge(f"{self.name}: exit {status} but its JSON says otherwise")
         return _verdict(self.name, status, output, refusal=(1, ""))
 
-    def _arguments(self, exhibit: Exhibit, subject: Path, published: Published) -> list[str | Path]:
+    def _arguments(self, exhibit: Exhibit, subject: Path, published: Published) -> Words:
         if exhibit.kind == "jwt":
             known = [
                 "--jwks",
@@ -115,7 +117,7 @@ class SealmarkVerify:
             place = ["--audience", published.audience, "--recipient", published.recipient]
             return ["saml", subject, "--cert", certificate, *place, "--in-response-to", published.request_id]
         trust = published.folder / "trust.json" if exhibit.kind == "cms" else published.public_key(exhibit)
-        return ["artifact", subject, "--signature", exhibit.signature or "", "--trust", trust]
+        return ["artifact", subject, "--signature", exhibit.signature, "--trust", trust]
 
 
 class OpensslDgst:
@@ -130,7 +132,7 @@ class OpensslDgst:
     def judge(self, exhibit: Exhibit, subject: Path, published: Published) -> str:
         """By exit status."""
         digest = f"-sha{exhibit.algorithm.rpartition('_')[2]}"
-        key, signature = published.public_key(exhibit), exhibit.signature or ""
+        key, signature = published.public_key(exhibit), exhibit.signature
         status, output = _run(["openssl", "dgst", digest, "-verify", key, "-signature", signature, subject])
         return _verdict(self.name, status, output, refusal=(1, "Verification failure"))
 
@@ -146,8 +148,8 @@ class OpensslCms:
 
     def judge(self, exhibit: Exhibit, subject: Path, published: Published) -> str:
         """By exit status. The content goes to a file, for it is binary."""
-        trust = ["-CAfile", published.folder / "ca.pem", "-purpose", "any"]
-        form = ["-inform", "DER", "-in", exhibit.signature or "", "-content", subject, "-out", os.devnull]
+        trust: Words = ["-CAfile", published.folder / "ca.pem", "-purpose", "any"]
+        form: Words = ["-inform", "DER", "-in", exhibit.signature, "-content", subject, "-out", os.devnull]
         status, output = _run(["openssl", "cms", "-verify", "-binary", *form, *trust])
         return _verdict(self.name, status, output, refusal=(4, "Verification failure"))
 
@@ -171,7 +173,7 @@ class Xmlsec1:
     def _one(self, part: str, subject: Path, published: Published) -> str:
         ids = ["--id-attr:ID", _ASSERTION, "--id-attr:ID", _RESPONSE]
         # Without --enabled-key-data it would take a key out of the document that is to be judged.
-        trust = ["--enabled-key-data", "raw-x509-cert", "--pubkey-cert-pem", published.folder / "idp.crt"]
+        trust: Words = ["--enabled-key-data", "raw-x509-cert", "--pubkey-cert-pem", published.folder / "idp.crt"]
         status, output = _run(["xmlsec1", "--verify", *ids, "--node-xpath", _SIGNATURE_OF[part], *trust, subject])
         return _verdict(self.name, status, output, refusal=(1, "FAIL"))
 

@@ -1,4 +1,4 @@
-"""The demonstration's cast and acts: who asks, which keys are made, what is signed and published. All over HTTP or CLI."""
+"""The demonstration's cast and acts: who asks, which keys are made, what is signed and published. By HTTP or CLI."""
 
 from __future__ import annotations
 
@@ -27,19 +27,32 @@ SUBJECT: Final = "alice@example.com"
 ELF_BINARY: Final = Path("/bin/ls")
 _DSIG: Final = "{http://www.w3.org/2000/09/xmldsig#}"
 
-# alias, spec, purpose, algorithm, what else the purpose wants
-_TOKEN_SETTINGS: Final = {"audiences": [AUDIENCE], "max_ttl": 900}
-KEYS: Final[tuple[tuple[str, str, str, str, dict[str, object]], ...]] = (
-    ("release-rsa", "RSA_3072", "artifact", "RSASSA_PKCS1_V1_5_SHA_256", {"formats": ["cms", "raw"]}),
-    ("release-p256", "ECC_NIST_P256", "artifact", "ECDSA_SHA_256", {"formats": ["cms", "raw"]}),
-    ("release-p384", "ECC_NIST_P384", "artifact", "ECDSA_SHA_384", {"formats": ["cms", "raw"]}),
-    ("login-rs256", "RSA_2048", "jwt", "RSASSA_PKCS1_V1_5_SHA_256", _TOKEN_SETTINGS),
-    ("login-ps256", "RSA_2048", "jwt", "RSASSA_PSS_SHA_256", _TOKEN_SETTINGS),
-    ("login-es256", "ECC_NIST_P256", "jwt", "ECDSA_SHA_256", _TOKEN_SETTINGS),
-    ("login-es384", "ECC_NIST_P384", "jwt", "ECDSA_SHA_384", _TOKEN_SETTINGS),
-    ("login-es512", "ECC_NIST_P521", "jwt", "ECDSA_SHA_512", _TOKEN_SETTINGS),
-    ("login-eddsa", "ECC_NIST_EDWARDS25519", "jwt", "ED25519_SHA_512", _TOKEN_SETTINGS),
-    ("sso", "RSA_2048", "saml", "RSASSA_PKCS1_V1_5_SHA_256", {"audiences": [AUDIENCE], "recipients": [RECIPIENT]}),
+
+@dataclass(frozen=True, slots=True)
+class WantedKey:
+    """A key to make: alias, spec, purpose, algorithm, and what else its purpose wants."""
+
+    alias: str
+    spec: str
+    purpose: str
+    algorithm: str
+    settings: dict[str, object]
+
+
+_FILES: Final[dict[str, object]] = {"formats": ["cms", "raw"]}
+_TOKENS: Final[dict[str, object]] = {"audiences": [AUDIENCE], "max_ttl": 900}
+_ASSERTIONS: Final[dict[str, object]] = {"audiences": [AUDIENCE], "recipients": [RECIPIENT]}
+KEYS: Final = (
+    WantedKey("release-rsa", "RSA_3072", "artifact", "RSASSA_PKCS1_V1_5_SHA_256", _FILES),
+    WantedKey("release-p256", "ECC_NIST_P256", "artifact", "ECDSA_SHA_256", _FILES),
+    WantedKey("release-p384", "ECC_NIST_P384", "artifact", "ECDSA_SHA_384", _FILES),
+    WantedKey("login-rs256", "RSA_2048", "jwt", "RSASSA_PKCS1_V1_5_SHA_256", _TOKENS),
+    WantedKey("login-ps256", "RSA_2048", "jwt", "RSASSA_PSS_SHA_256", _TOKENS),
+    WantedKey("login-es256", "ECC_NIST_P256", "jwt", "ECDSA_SHA_256", _TOKENS),
+    WantedKey("login-es384", "ECC_NIST_P384", "jwt", "ECDSA_SHA_384", _TOKENS),
+    WantedKey("login-es512", "ECC_NIST_P521", "jwt", "ECDSA_SHA_512", _TOKENS),
+    WantedKey("login-eddsa", "ECC_NIST_EDWARDS25519", "jwt", "ED25519_SHA_512", _TOKENS),
+    WantedKey("sso", "RSA_2048", "saml", "RSASSA_PKCS1_V1_5_SHA_256", _ASSERTIONS),
 )
 JWS_NAMES: Final = {
     "RSASSA_PKCS1_V1_5_SHA_256": "RS256",
@@ -75,43 +88,36 @@ def enrol_cast(service: Service) -> Cast:
 def make_keys(service: Service) -> list[JsonObject]:
     """Every key of `KEYS`, made in the HSM by the key administrator; their descriptions."""
     with service.caller(service.token_of("key-admin")) as administrator:
-        return [
-            administrator.json(
-                "POST",
-                "/v1/keys",
-                {
-                    "alias": alias,
-                    "spec": spec,
-                    "purpose": purpose,
-                    "algorithm": algorithm,
-                    "users": ["role/ci" if purpose == "artifact" else "role/idp"],
-                    **settings,
-                },
-            )
-            for alias, spec, purpose, algorithm, settings in KEYS
-        ]
+        return [administrator.json("POST", "/v1/keys", _new_key(wanted)) for wanted in KEYS]
+
+
+def _new_key(wanted: WantedKey) -> JsonObject:
+    return {
+        "alias": wanted.alias,
+        "spec": wanted.spec,
+        "purpose": wanted.purpose,
+        "algorithm": wanted.algorithm,
+        "users": ["role/ci" if wanted.purpose == "artifact" else "role/idp"],
+        **wanted.settings,
+    }
 
 
 def sign_files(service: Service, token: str, wheel: Path, folder: Path) -> list[Exhibit]:
     """The wheel and an ELF binary of this machine, by each artifact key, as CMS and raw: `sealmark sign`, as in CI."""
     exhibits = []
     environment = {"SEALMARK_URL": service.url, "SEALMARK_TOKEN": token}
-    for alias, _, purpose, algorithm, _ in KEYS:
-        if purpose != "artifact":
-            continue
-        place = folder / alias
+    for key in (key for key in KEYS if key.purpose == "artifact"):
+        place = folder / key.alias
         place.mkdir()
         files = [Path(shutil.copy(source, place / source.name)) for source in (wheel, ELF_BINARY)]
-        run(
-            *(PROGRAMS / "sealmark", "sign", *files, "--key", alias, "--format", "cms", "--format", "raw"),
-            environment=environment,
-        )
+        command = (PROGRAMS / "sealmark", "sign", *files, "--key", key.alias, "--format", "cms", "--format", "raw")
+        run(*command, environment=environment)
         for file in files:
             twin = place / f"tampered-{file.name}"
             tamper_file(file, twin)
             for kind, suffix in (("cms", ".p7s"), ("raw", ".sig")):
                 signature = file.with_name(file.name + suffix)
-                exhibits.append(Exhibit(file.name, kind, alias, algorithm, file, twin, signature))
+                exhibits.append(Exhibit(file.name, kind, key.alias, key.algorithm, file, twin, signature))
     return exhibits
 
 
@@ -119,16 +125,14 @@ def issue_tokens(service: Service, token: str, folder: Path) -> list[Exhibit]:
     """One JWT by each jwt key."""
     exhibits = []
     with service.caller(token) as identity:
-        for alias, _, purpose, algorithm, _ in KEYS:
-            if purpose != "jwt":
-                continue
+        for key in (key for key in KEYS if key.purpose == "jwt"):
             claims = {"sub": SUBJECT, "scope": "read"}
-            answer = identity.json("POST", f"/v1/keys/{alias}/jwts", {"claims": claims, "ttl": 300})
+            answer = identity.json("POST", f"/v1/keys/{key.alias}/jwts", {"claims": claims, "ttl": 300})
             genuine = answer["results"][0]["token"]
-            subject, twin = folder / f"{alias}.jwt", folder / f"{alias}.tampered.jwt"
+            subject, twin = folder / f"{key.alias}.jwt", folder / f"{key.alias}.tampered.jwt"
             subject.write_text(genuine, encoding="ascii")
             twin.write_text(tamper_token(genuine, SUBJECT.encode()), encoding="ascii")
-            exhibits.append(Exhibit("access token", "jwt", alias, JWS_NAMES[algorithm], subject, twin))
+            exhibits.append(Exhibit("access token", "jwt", key.alias, JWS_NAMES[key.algorithm], subject, twin))
     return exhibits
 
 
@@ -157,9 +161,10 @@ def issue_assertions(service: Service, token: str, folder: Path) -> list[Exhibit
 def publish(service: Service, folder: Path) -> Published:
     """What anyone may fetch, without credentials, into files."""
     with service.caller() as anyone:
-        for alias, _, purpose, _, _ in KEYS:
-            (folder / f"{alias}.pub.pem").write_text(anyone.text(f"/v1/keys/{alias}/public-key?format=pem"))
-            (folder / f"{alias}.chain.pem").write_text(anyone.text(f"/v1/keys/{alias}/certificate"))
+        for key in KEYS:
+            address = f"/v1/keys/{key.alias}"
+            (folder / f"{key.alias}.pub.pem").write_text(anyone.text(f"{address}/public-key?format=pem"))
+            (folder / f"{key.alias}.chain.pem").write_text(anyone.text(f"{address}/certificate"))
         (folder / "ca.pem").write_text(anyone.text("/v1/ca"))
         (folder / "jwks.json").write_text(anyone.text("/.well-known/jwks.json"))
         (folder / "trust.json").write_text(anyone.text("/v1/trust"))
