@@ -103,18 +103,12 @@ class SealmarkVerify:
 
     def _arguments(self, exhibit: Exhibit, subject: Path, published: Published) -> Words:
         if exhibit.kind == "jwt":
-            known = [
-                "--jwks",
-                published.folder / "jwks.json",
-                "--issuer",
-                published.issuer,
-                "--audience",
-                published.audience,
-            ]
-            return ["jwt", subject.read_text(encoding="ascii"), *known]
+            token = subject.read_text(encoding="ascii")
+            expected: Words = ["--issuer", published.issuer, "--audience", published.audience]
+            return ["jwt", token, "--jwks", published.folder / "jwks.json", *expected]
         if exhibit.kind == "saml":
             certificate = published.folder / "idp.crt"
-            place = ["--audience", published.audience, "--recipient", published.recipient]
+            place: Words = ["--audience", published.audience, "--recipient", published.recipient]
             return ["saml", subject, "--cert", certificate, *place, "--in-response-to", published.request_id]
         trust = published.folder / "trust.json" if exhibit.kind == "cms" else published.public_key(exhibit)
         return ["artifact", subject, "--signature", exhibit.signature, "--trust", trust]

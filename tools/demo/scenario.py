@@ -110,8 +110,8 @@ def sign_files(service: Service, token: str, wheel: Path, folder: Path) -> list[
         place = folder / key.alias
         place.mkdir()
         files = [Path(shutil.copy(source, place / source.name)) for source in (wheel, ELF_BINARY)]
-        command = (PROGRAMS / "sealmark", "sign", *files, "--key", key.alias, "--format", "cms", "--format", "raw")
-        run(*command, environment=environment)
+        formats = ("--format", "cms", "--format", "raw")
+        run(PROGRAMS / "sealmark", "sign", *files, "--key", key.alias, *formats, environment=environment)
         for file in files:
             twin = place / f"tampered-{file.name}"
             tamper_file(file, twin)
