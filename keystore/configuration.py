@@ -1,0 +1,223 @@
+"""Where the service's state lies and what the keystore reads of `sealmark.toml`: frozen, typed and checked before use.
+
+Tables of the file that belong to the signer are not looked at here. No secret is in the file, only the path of one.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from keystore.errors import ConfigurationError
+from keystore.token_uri import TokenUri, parse_token_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_CACHE_SIZE: Final = 1000  # unwrapped keys per process; about 11 KiB each in SoftHSM
+DEFAULT_SESSIONS: Final = 8  # signing sessions per process
+DEFAULT_DATABASE_URL: Final = "sqlite:///sealmark.db"
+_SQLITE: Final = "sqlite:///"
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+
+
+@dataclass(frozen=True, slots=True)
+class StateDirectory:
+    """The layout of the folder that `init` makes. No file is touched by asking for its path."""
+
+    path: Path
+
+    @property
+    def configuration(self) -> Path:
+        return self.path / "sealmark.toml"
+
+    @property
+    def database(self) -> Path:
+        return self.path / "sealmark.db"
+
+    @property
+    def softhsm_configuration(self) -> Path:
+        return self.path / "hsm" / "softhsm2.conf"
+
+    @property
+    def softhsm_tokens(self) -> Path:
+        return self.path / "hsm" / "tokens"
+
+    @property
+    def hsm_pin(self) -> Path:
+        return self.path / "hsm.pin"
+
+    @property
+    def hsm_lock(self) -> Path:
+        return self.path / "hsm.lock"
+
+    @property
+    def ceremony(self) -> Path:
+        return self.path / "ceremony"
+
+    @property
+    def officer_pin(self) -> Path:
+        return self.ceremony / "so.pin"
+
+    def share(self, number: int) -> Path:
+        """The share file of a custodian, counted from 1."""
+        return self.ceremony / f"custodian-{number}.share"
+
+    @property
+    def root_token(self) -> Path:
+        return self.ceremony / "root.token"
+
+    @property
+    def admin_token(self) -> Path:
+        return self.path / "admin.token"
+
+    @property
+    def key_admin_token(self) -> Path:
+        return self.path / "key-admin.token"
+
+    @property
+    def locks(self) -> Path:
+        return self.path / "locks"
+
+
+@dataclass(frozen=True, slots=True)
+class HsmConfiguration:
+    """Which module and token to use. `environment` is what the module itself reads, such as SOFTHSM2_CONF."""
+
+    uri: TokenUri
+    module: Path
+    pin_file: Path
+    lock_file: Path
+    environment: Mapping[str, str]
+    cache_size: int = DEFAULT_CACHE_SIZE
+    sessions: int = DEFAULT_SESSIONS
+
+
+@dataclass(frozen=True, slots=True)
+class KeystoreConfiguration:
+    """All that the keystore is told. `database_url` is SQLAlchemy's, with an absolute path for SQLite."""
+
+    state: StateDirectory
+    hsm: HsmConfiguration
+    database_url: str
+
+
+def load_keystore_configuration(state: Path) -> KeystoreConfiguration:
+    """Reads and checks DIR/sealmark.toml. Raises: `ConfigurationError` naming the setting or the file."""
+    directory = StateDirectory(state.resolve())
+    if not directory.configuration.is_file():
+        raise ConfigurationError(
+            f"{directory.configuration} does not exist: make the state directory with `sealmark init`"
+        )
+    refuse_writable_by_others(directory.path)
+    refuse_writable_by_others(directory.configuration)
+    try:
+        document = tomllib.loads(directory.configuration.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{directory.configuration} is not readable TOML: {error}") from error
+    hsm = _table(document, "hsm", {"uri", "cache_size", "sessions"})
+    database = _table(document, "database", {"url"})
+    if "uri" not in hsm:
+        raise ConfigurationError("hsm.uri is missing")
+    url = _text(database.get("url", DEFAULT_DATABASE_URL), "database.url")
+    return KeystoreConfiguration(
+        state=directory,
+        hsm=hsm_configuration(
+            directory,
+            _text(hsm["uri"], "hsm.uri"),
+            cache_size=_count(hsm.get("cache_size", DEFAULT_CACHE_SIZE), "hsm.cache_size", 100_000),
+            sessions=_count(hsm.get("sessions", DEFAULT_SESSIONS), "hsm.sessions", 256),
+        ),
+        database_url=_absolute_database_url(directory, url),
+    )
+
+
+def hsm_configuration(
+    state: StateDirectory, uri: str, *, cache_size: int = DEFAULT_CACHE_SIZE, sessions: int = DEFAULT_SESSIONS
+) -> HsmConfiguration:
+    """The HSM's part, from a PKCS#11 URI; relative paths are relative to the state directory.
+
+    Where DIR/hsm/tokens exists, the module is the embedded SoftHSM; its settings are written again if DIR was moved.
+    """
+    parsed = parse_token_uri(uri)
+    module = state.path / parsed.module_path
+    if not module.is_file():
+        raise ConfigurationError(f"hsm.uri: module-path: {module} does not exist")
+    environment: dict[str, str] = {}
+    if state.softhsm_tokens.is_dir():
+        write_softhsm_configuration(state)
+        environment["SOFTHSM2_CONF"] = str(state.softhsm_configuration)
+    return HsmConfiguration(
+        uri=parsed,
+        module=module,
+        pin_file=state.path / parsed.pin_source,
+        lock_file=state.hsm_lock,
+        environment=environment,
+        cache_size=cache_size,
+        sessions=sessions,
+    )
+
+
+def write_softhsm_configuration(state: StateDirectory) -> None:
+    """Writes DIR/hsm/softhsm2.conf, unless it says the right thing already; safe while others do the same."""
+    wanted = f"directories.tokendir = {state.softhsm_tokens}\nobjectstore.backend = file\nlog.level = ERROR\n"
+    target = state.softhsm_configuration
+    if target.is_file() and target.read_text(encoding="utf-8") == wanted:
+        return
+    descriptor, name = tempfile.mkstemp(dir=target.parent)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(wanted)
+    Path(name).replace(target)
+
+
+def read_secret(path: Path, setting: str) -> bytes:
+    """A PIN's or share's file without its line end. Raises: `ConfigurationError` if it is empty, or open to others."""
+    try:
+        if path.stat().st_mode & _OTHERS:
+            raise ConfigurationError(f"{setting}: {path} can be read by others: make its mode 0600")
+        secret = path.read_bytes().rstrip(b"\r\n")
+    except OSError as error:
+        raise ConfigurationError(f"{setting}: {path} cannot be read: {error.strerror}") from error
+    if not secret:
+        raise ConfigurationError(f"{setting}: {path} is empty")
+    return secret
+
+
+def refuse_writable_by_others(path: Path) -> None:
+    """Raises: `ConfigurationError`."""
+    if path.stat().st_mode & _OTHERS_WRITE:
+        raise ConfigurationError(f"{path} can be written by others: take the right away (chmod go-w)")
+
+
+def _table(document: Mapping[str, object], name: str, known: set[str]) -> dict[str, object]:
+    table = document.get(name, {})
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{name} is not a table")
+    for key in table:
+        if key not in known:
+            raise ConfigurationError(f"{name}.{key} is not a setting")
+    return table
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"{name} is not a text")
+    return value
+
+
+def _count(value: object, name: str, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise ConfigurationError(f"{name} is not a whole number from 1 to {most}")
+    return value
+
+
+def _absolute_database_url(state: StateDirectory, url: str) -> str:
+    if not url.startswith(_SQLITE) or url.startswith(f"{_SQLITE}/"):
+        return url
+    return f"{_SQLITE}{state.path / url.removeprefix(_SQLITE)}"

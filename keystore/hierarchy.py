@@ -1,0 +1,212 @@
+"""The key hierarchy: region key -> domain keys -> backing keys, made and carried to another token.
+
+The region key wraps the domain keys and the integrity key, for the database; a domain key wraps the backing keys of its
+domain. These functions are given a ceremony and return values; they know neither files nor the database.
+`docs/attacks.md` is the specification.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap_with_padding
+from pkcs11 import Attribute
+
+from keystore.algorithms import KEY_SPECS
+from keystore.errors import CeremonyError, HsmFault
+from keystore.hsm import labels
+from keystore.hsm.audit import audited_domain_key, audited_integrity_key, audited_region_key, trusted_labels
+from keystore.hsm.mechanisms import AES_GENERATION, HMAC_GENERATION, KEY_TYPES, generation
+from keystore.hsm.public_keys import public_key_info
+from keystore.hsm.return_values import CryptokiError
+from keystore.hsm.templates import (
+    AES_256,
+    DOMAIN,
+    HMAC_256,
+    INTEGRITY,
+    REGION,
+    TRANSPORT,
+    TWIN,
+    labelled,
+    locked,
+    token_key_pair,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from keystore.hsm.cryptoki import Template
+    from keystore.hsm.officer import Ceremony
+    from keystore.hsm.session import Session
+
+_REGION_KEY_SIZE: Final = 32  # octets, AES-256
+_LOG_SPEC: Final = KEY_SPECS["ECC_NIST_EDWARDS25519"]
+
+
+@dataclass(frozen=True, slots=True)
+class WrappedRoot:
+    """A domain key or the integrity key, wrapped by the region key (AES-KWP), for the database."""
+
+    label: str  # its label on the token, and its id in the database
+    wrapped: bytes = field(repr=False)
+
+    @property
+    def domain(self) -> tuple[str, int] | None:
+        """(name, version) of a domain key, None of the integrity key."""
+        return labels.parse_domain_label(self.label)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundedHierarchy:
+    """What a new token holds. `region_key` is there to be split into shares and then forgotten: see `forget`."""
+
+    roots: tuple[WrappedRoot, ...]
+    log_public_key: bytes  # DER SubjectPublicKeyInfo
+    region_key: bytearray = field(repr=False)
+
+    def forget(self) -> None:
+        """Overwrites the region key, as well as Python can."""
+        _overwrite(self.region_key)
+
+
+def found_hierarchy(ceremony: Ceremony, domains: Sequence[str] = ("default",)) -> FoundedHierarchy:
+    """Makes region, domain (version 1), integrity and log keys on an empty token. Raises: `CeremonyError`."""
+    wanted = [labels.domain_label(name, 1) for name in domains]
+    with ceremony.as_user() as session:
+        _refuse_a_token_in_use(session)
+    with ceremony.as_officer() as session:
+        region = session.generate_key(AES_GENERATION, {**REGION, **AES_256})
+        region_key = _export_once(session, region)
+        nascent = {label: session.generate_key(AES_GENERATION, {**DOMAIN, **AES_256}) for label in wanted}
+        nascent[labels.INTEGRITY] = session.generate_key(HMAC_GENERATION, {**INTEGRITY, **HMAC_256})
+    with ceremony.as_user() as session:
+        region = _settle(session, region, labels.REGION, destroyable=False)
+        roots = tuple(_wrap_and_settle(session, region, label, key) for label, key in nascent.items())
+        log_public_key = _make_log_key(session)
+        _check(session, roots)
+    return FoundedHierarchy(roots, log_public_key, region_key)
+
+
+def add_domain_key(ceremony: Ceremony, label: str) -> WrappedRoot:
+    """Makes one more domain key (or one more version of a domain) beside what is there. Raises: `CeremonyError`."""
+    if labels.parse_domain_label(label) is None:
+        raise CeremonyError(f"not a domain key's label: {label!r}")
+    with ceremony.as_user() as session:
+        audited_region_key(session)
+        if session.find(labelled(label)):
+            raise CeremonyError(f"the token holds {label!r} already")
+    with ceremony.as_officer() as session:
+        nascent = session.generate_key(AES_GENERATION, {**DOMAIN, **AES_256})
+    with ceremony.as_user() as session:
+        root = _wrap_and_settle(session, audited_region_key(session), label, nascent)
+        audited_domain_key(session, label)
+        return root
+
+
+def destroy_domain_key(ceremony: Ceremony, label: str) -> None:
+    """Destroys a domain key that wraps nothing any more. One that is gone already is no error."""
+    if labels.parse_domain_label(label) is None:
+        raise CeremonyError(f"not a domain key's label: {label!r}")
+    with ceremony.as_user() as session:
+        for handle in session.find(labelled(label)):
+            session.destroy(handle)
+
+
+def restore_hierarchy(ceremony: Ceremony, region_key: bytearray, roots: Sequence[WrappedRoot]) -> bytes:
+    """Brings the same region, domain and integrity keys to another token; returns the public key of its new log key.
+
+    The region key becomes what it was, a TRUSTED key for wrapping alone, so that the custodians' shares stay good. The
+    twin that unwraps exists in the officer's session only. Raises: `CeremonyError` if a root is not of this region key.
+    """
+    with ceremony.as_user() as session:
+        _refuse_a_token_in_use(session)
+    with ceremony.as_officer() as session:
+        with _known_key(session, TWIN, region_key) as twin:
+            nascent = {root.label: _unwrap_root(session, twin, root) for root in roots}
+        region = session.create({**REGION, Attribute.VALUE: region_key})
+    with ceremony.as_user() as session:
+        _settle(session, region, labels.REGION, destroyable=False)
+        for label, key in nascent.items():
+            _settle(session, key, label, destroyable=label != labels.INTEGRITY)
+        log_public_key = _make_log_key(session)
+        _check(session, roots)
+    return log_public_key
+
+
+def _refuse_a_token_in_use(session: Session) -> None:
+    try:
+        taken = [label for label in (labels.REGION, labels.INTEGRITY, labels.LOG) if session.find(labelled(label))]
+        taken += trusted_labels(session)
+    except HsmFault as error:
+        raise CeremonyError(str(error)) from error
+    if taken:
+        raise CeremonyError(f"the token holds {taken[0]!r} already: a ceremony needs a token of its own")
+
+
+def _export_once(session: Session, region: int) -> bytearray:
+    """The region key's value, for the custodians' shares: the only time that it leaves, under a key used only here."""
+    transport = bytearray(secrets.token_bytes(_REGION_KEY_SIZE))
+    try:
+        with _known_key(session, TRANSPORT, transport) as carrier:
+            wrapped = session.wrap(carrier, region)
+        region_key = bytearray(aes_key_unwrap_with_padding(bytes(transport), wrapped))
+    except InvalidUnwrap as error:
+        raise CeremonyError("the HSM's AES-KWP is not RFC 5649's") from error
+    finally:
+        _overwrite(transport)
+    if len(region_key) != _REGION_KEY_SIZE:
+        raise CeremonyError("the HSM made a region key of another length")
+    return region_key
+
+
+@contextmanager
+def _known_key(session: Session, template: Template, value: bytearray) -> Iterator[int]:
+    handle = session.create({**template, Attribute.VALUE: value})
+    try:
+        yield handle
+    finally:
+        session.destroy(handle)
+
+
+def _unwrap_root(session: Session, twin: int, root: WrappedRoot) -> int:
+    try:
+        return session.unwrap(twin, root.wrapped, INTEGRITY if root.domain is None else DOMAIN)
+    except CryptokiError as error:
+        raise CeremonyError(f"{root.label!r} is not wrapped by this region key ({error})") from error
+
+
+def _wrap_and_settle(session: Session, region: int, label: str, nascent: int) -> WrappedRoot:
+    wrapped = session.wrap(region, nascent)
+    _settle(session, nascent, label, destroyable=label != labels.INTEGRITY)
+    return WrappedRoot(label, wrapped)
+
+
+def _settle(session: Session, nascent: int, label: str, *, destroyable: bool) -> int:
+    """The user's private, locked copy on the token; what it was copied from is destroyed."""
+    settled = session.copy(nascent, locked(label, destroyable=destroyable))
+    session.destroy(nascent)
+    return settled
+
+
+def _make_log_key(session: Session) -> bytes:
+    mechanism, parameters = generation(_LOG_SPEC)
+    public, _ = session.generate_key_pair(mechanism, *token_key_pair(KEY_TYPES[_LOG_SPEC.kind], parameters, labels.LOG))
+    try:
+        return public_key_info(session, public, _LOG_SPEC)
+    finally:
+        session.destroy(public)
+
+
+def _check(session: Session, roots: Sequence[WrappedRoot]) -> None:
+    audited_region_key(session)
+    audited_integrity_key(session)
+    for root in roots:
+        if root.domain is not None:
+            audited_domain_key(session, root.label)
+
+
+def _overwrite(secret: bytearray) -> None:
+    secret[:] = bytes(len(secret))

@@ -1,0 +1,124 @@
+"""Is the token as the ceremony left it? Checked at every login, before anything is signed.
+
+The unwrap template of a domain key cannot be read back, so it is tried: a canary key is wrapped, and the attacks that
+the template stops are made on it. A token that lets one through is refused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pkcs11 import Attribute, KeyType
+
+from keystore.algorithms import KEY_SPECS
+from keystore.errors import HsmFault, HsmUnavailable
+from keystore.hsm import labels
+from keystore.hsm.mechanisms import generation
+from keystore.hsm.return_values import STALE, CryptokiError
+from keystore.hsm.templates import CONFINED, key_pair, labelled, unwrapped
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from keystore.hsm.session import Session
+
+_LOCKED: Final[Mapping[Attribute, bool]] = {
+    Attribute.TOKEN: True,
+    Attribute.PRIVATE: True,
+    Attribute.SENSITIVE: True,
+    Attribute.EXTRACTABLE: False,
+    Attribute.MODIFIABLE: False,
+    Attribute.ENCRYPT: False,
+    Attribute.DECRYPT: False,
+    Attribute.DERIVE: False,
+}
+_WRAPPING: Final[Mapping[Attribute, bool]] = {
+    **_LOCKED,
+    Attribute.TRUSTED: True,
+    Attribute.WRAP: True,
+    Attribute.SIGN: False,
+    Attribute.VERIFY: False,
+}
+_REGION: Final[Mapping[Attribute, bool]] = {**_WRAPPING, Attribute.UNWRAP: False}
+_DOMAIN: Final[Mapping[Attribute, bool]] = {**_WRAPPING, Attribute.UNWRAP: True}
+_INTEGRITY: Final[Mapping[Attribute, bool]] = {
+    **_LOCKED,
+    Attribute.SIGN: True,
+    Attribute.WRAP: False,
+    Attribute.UNWRAP: False,
+}
+_CANARY: Final = KEY_SPECS["ECC_NIST_P256"]
+
+
+def exactly_one(session: Session, label: str) -> int:
+    """The only object of that label. Raises: `HsmUnavailable` for none, `HsmFault` for several."""
+    found = session.find(labelled(label))
+    if not found:
+        raise HsmUnavailable(f"the token holds no object labelled {label!r}")
+    if len(found) > 1:
+        raise HsmFault(f"the token holds {len(found)} objects labelled {label!r}: exactly one is meant to be there")
+    return found[0]
+
+
+def audited_region_key(session: Session) -> int:
+    """The region key's handle, after its attributes were read."""
+    return _audited(session, labels.REGION, _REGION)
+
+
+def audited_integrity_key(session: Session) -> int:
+    """The integrity key's handle, after its attributes were read."""
+    return _audited(session, labels.INTEGRITY, _INTEGRITY)
+
+
+def audited_domain_key(session: Session, label: str) -> int:
+    """The domain key's handle, after its attributes were read and its unwrap template was tried."""
+    domain = _audited(session, label, _DOMAIN)
+    _try_canary(session, label, domain)
+    return domain
+
+
+def trusted_labels(session: Session) -> list[str]:
+    """Labels of all TRUSTED keys. Raises: `HsmFault` if one is not the hierarchy's: it could carry backing keys out."""
+    found = [
+        session.read(handle, Attribute.LABEL).decode("utf-8", "replace")
+        for handle in session.find({Attribute.TRUSTED: True})
+    ]
+    for label in found:
+        if label != labels.REGION and labels.parse_domain_label(label) is None:
+            raise HsmFault(f"the token holds a TRUSTED key that no ceremony made, labelled {label!r}")
+    return found
+
+
+def _audited(session: Session, label: str, expected: Mapping[Attribute, bool]) -> int:
+    handle = exactly_one(session, label)
+    for attribute, wanted in expected.items():
+        if session.read_flag(handle, attribute) is not wanted:
+            raise HsmFault(f"the token's key {label!r} is not as a ceremony makes it: {attribute.name}")
+    return handle
+
+
+def _try_canary(session: Session, label: str, domain: int) -> None:
+    mechanism, parameters = generation(_CANARY)
+    public, private = session.generate_key_pair(mechanism, *key_pair(KeyType.EC, parameters))
+    try:
+        wrapped = session.wrap(domain, private)
+        session.destroy(session.unwrap(domain, wrapped, unwrapped(KeyType.EC)))
+        for attribute, wanted in CONFINED.items():
+            if _accepts(session, domain, wrapped, {attribute: not wanted}):
+                raise HsmFault(
+                    f"the domain key {label!r} does not protect its keys: it unwraps with another {attribute.name}"
+                )
+    finally:
+        session.destroy(private)
+        session.destroy(public)
+
+
+def _accepts(session: Session, domain: int, wrapped: bytes, changed: Mapping[Attribute, bool]) -> bool:
+    try:
+        handle = session.unwrap(domain, wrapped, {**unwrapped(KeyType.EC), **changed})
+    except CryptokiError as error:
+        if error.code in STALE:
+            raise
+        return False
+    session.destroy(handle)
+    return True

@@ -1,0 +1,200 @@
+"""Initialise, find the token, log in: what a process holds of an HSM between two initialisations of the module.
+
+PKCS#11 logs in an application, not a session: one login, and every session opened before or after it shares it. Workers
+that do this at the same moment break SoftHSM's file store, so a file lock stands round it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from contextlib import contextmanager
+from ctypes import Structure, byref, c_char, c_ubyte, c_ulong
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Final
+
+from keystore.api import TokenInfo
+from keystore.configuration import read_secret
+from keystore.errors import ConfigurationError, HsmUnavailable
+from keystore.hsm.cache import KeyCache
+from keystore.hsm.session import USER, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from keystore.configuration import HsmConfiguration
+    from keystore.hsm.cryptoki import Module
+    from keystore.token_uri import TokenUri
+
+_PATIENCE: Final = 60.0  # seconds to wait for the other workers' logins
+_PAUSE: Final = 0.005  # seconds between two looks at the lock
+_GENERATING_SESSIONS: Final = 2  # RSA takes seconds: on sessions of its own, so that signing goes on
+TOKEN_INITIALISED: Final = 0x400  # CKF_TOKEN_INITIALIZED
+
+
+class _TokenInfo(Structure):
+    _fields_ = (
+        ("label", c_char * 32),
+        ("manufacturer", c_char * 32),
+        ("model", c_char * 16),
+        ("serial", c_char * 16),
+        ("flags", c_ulong),
+        *((f"count_{number}", c_ulong) for number in range(10)),
+        ("hardware", c_ubyte * 2),
+        ("firmware", c_ubyte * 2),
+        ("time", c_char * 16),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SlotToken:
+    """A token and the slot it is in."""
+
+    slot: int
+    info: TokenInfo
+    initialised: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One login's sessions and handles. All die together: a handle is never used in another epoch of the module.
+
+    `owner` makes the unwrapped keys, which live as long as its session; whoever uses it holds `owning`.
+    """
+
+    epoch: int
+    process: int
+    info: TokenInfo
+    owner: Session
+    signing: SimpleQueue[Session]
+    generating: SimpleQueue[Session]
+    cache: KeyCache
+    integrity: int
+    domains: dict[str, int] = field(default_factory=dict)
+    owning: threading.RLock = field(default_factory=threading.RLock)
+
+
+@contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """Holds the lock file of all workers of a state directory. Raises: `HsmUnavailable` after a minute of waiting."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be opened: {error.strerror}") from error
+    try:
+        deadline = time.monotonic() + _PATIENCE
+        while not _locked(descriptor):
+            if time.monotonic() > deadline:
+                raise HsmUnavailable(f"another process has held {path} for too long")
+            time.sleep(_PAUSE)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def tokens(module: Module) -> list[SlotToken]:
+    """Every token that is there, initialised or not."""
+    count = c_ulong()
+    module.call("C_GetSlotList", 1, None, byref(count))
+    slots = (c_ulong * count.value)()
+    module.call("C_GetSlotList", 1, slots, byref(count))
+    return [_token(module, slot) for slot in slots[: count.value]]
+
+
+def find_token(module: Module, uri: TokenUri) -> SlotToken:
+    """The one initialised token that the URI names. Raises: `HsmUnavailable` for none, `ConfigurationError` for two."""
+    found = [token for token in tokens(module) if token.initialised and _matches(token.info, uri)]
+    if len(found) > 1:
+        raise ConfigurationError(f"hsm.uri: {len(found)} tokens are like that: name one by its serial=")
+    if not found:
+        raise HsmUnavailable("no token is like the one that hsm.uri names")
+    return found[0]
+
+
+def open_sessions(module: Module, slot: int, count: int) -> SimpleQueue[Session]:
+    """A pool of sessions; they share the process's login."""
+    sessions: SimpleQueue[Session] = SimpleQueue()
+    for _ in range(count):
+        sessions.put(Session(module, slot))
+    return sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A logged-in session of the token, with which the rest of a connection is made."""
+
+    epoch: int
+    token: SlotToken
+    session: Session
+
+
+def log_in(module: Module, configuration: HsmConfiguration, pin: bytes) -> Login:
+    """Initialises the module anew and logs in. Only inside `module.gate.exclusive()`. Raises: `CryptokiError`."""
+    with file_lock(configuration.lock_file):
+        epoch = module.initialise(configuration.environment)
+        token = find_token(module, configuration.uri)
+        session = Session(module, token.slot)
+        session.login(USER, pin)
+        return Login(epoch, token, session)
+
+
+def complete(module: Module, login: Login, integrity: int, *, cache_size: int, sessions: int) -> Connection:
+    """Opens the other sessions of a login whose integrity key was found."""
+    return Connection(
+        epoch=login.epoch,
+        process=os.getpid(),
+        info=login.token.info,
+        owner=login.session,
+        signing=open_sessions(module, login.token.slot, sessions),
+        generating=open_sessions(module, login.token.slot, _GENERATING_SESSIONS),
+        cache=KeyCache(cache_size),
+        integrity=integrity,
+    )
+
+
+def read_pin(configuration: HsmConfiguration) -> bytes:
+    """The service's PIN. Raises: `ConfigurationError`."""
+    return read_secret(configuration.pin_file, "hsm.uri: pin-source")
+
+
+def _token(module: Module, slot: int) -> SlotToken:
+    info = _TokenInfo()
+    module.call("C_GetTokenInfo", slot, byref(info))
+    return SlotToken(
+        slot,
+        TokenInfo(
+            manufacturer=_text(info.manufacturer),
+            model=_text(info.model),
+            serial=_text(info.serial),
+            label=_text(info.label),
+        ),
+        bool(info.flags & TOKEN_INITIALISED),
+    )
+
+
+def _text(padded: bytes) -> str:
+    return padded.decode("utf-8", "replace").rstrip(" ")
+
+
+def _matches(info: TokenInfo, uri: TokenUri) -> bool:
+    return all(
+        wanted is None or wanted == actual
+        for wanted, actual in (
+            (uri.token, info.label),
+            (uri.serial, info.serial),
+            (uri.manufacturer, info.manufacturer),
+            (uri.model, info.model),
+        )
+    )

@@ -1,0 +1,190 @@
+"""The attributes of every object that the service makes on a token. They are the security of the key hierarchy.
+
+`docs/attacks.md` numbers the attacks that each attribute stops. Order matters: SoftHSM refuses attributes that stand
+after MODIFIABLE, so it is last. Nothing here does IO.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from keystore.hsm.cryptoki import AttributeValue, Template
+
+_NO_DATA_USE: Final[Mapping[Attribute, AttributeValue]] = {
+    Attribute.ENCRYPT: False,
+    Attribute.DECRYPT: False,
+    Attribute.DERIVE: False,
+}
+_AES: Final[Mapping[Attribute, AttributeValue]] = {
+    Attribute.CLASS: ObjectClass.SECRET_KEY,
+    Attribute.KEY_TYPE: KeyType.AES,
+}
+_HMAC: Final[Mapping[Attribute, AttributeValue]] = {
+    Attribute.CLASS: ObjectClass.SECRET_KEY,
+    Attribute.KEY_TYPE: KeyType.GENERIC_SECRET,
+}
+AES_256: Final[Template] = MappingProxyType({Attribute.VALUE_LEN: 32})
+HMAC_256: Final[Template] = MappingProxyType({Attribute.VALUE_LEN: 32})
+
+# A backing key may leave only under a TRUSTED key, and is unwrapped into a private session object that nobody can read:
+# without PRIVATE, SoftHSM would write it in the clear to its file store; without TOKEN=false it would stay behind.
+CONFINED: Final[Mapping[Attribute, bool]] = MappingProxyType(
+    {
+        Attribute.TOKEN: False,
+        Attribute.PRIVATE: True,
+        Attribute.SENSITIVE: True,
+        Attribute.EXTRACTABLE: True,
+        Attribute.WRAP_WITH_TRUSTED: True,
+    }
+)
+
+_SIGNING_ONLY: Final[Mapping[Attribute, AttributeValue]] = {
+    Attribute.SIGN: True,
+    Attribute.DECRYPT: False,
+    Attribute.UNWRAP: False,
+    Attribute.DERIVE: False,
+}
+
+# While the officer is logged in only PRIVATE=false objects can be made. These are session objects of the ceremony's own
+# process: no other process ever sees them, and nothing of them is left if the ceremony is cut short.
+_NASCENT: Final[Mapping[Attribute, AttributeValue]] = {
+    Attribute.TOKEN: False,
+    Attribute.PRIVATE: False,
+    Attribute.SENSITIVE: True,
+}
+
+_WRAPPING: Final[Mapping[Attribute, AttributeValue]] = {
+    **_AES,
+    **_NASCENT,
+    **_NO_DATA_USE,
+    Attribute.SIGN: False,
+    Attribute.VERIFY: False,
+    Attribute.WRAP: True,
+    Attribute.TRUSTED: True,
+    Attribute.EXTRACTABLE: True,
+    Attribute.ALLOWED_MECHANISMS: (Mechanism.AES_KEY_WRAP_PAD,),
+}
+
+REGION: Final[Template] = MappingProxyType({**_WRAPPING, Attribute.UNWRAP: False})
+DOMAIN: Final[Template] = MappingProxyType(
+    {
+        **_WRAPPING,
+        Attribute.UNWRAP: True,
+        Attribute.WRAP_WITH_TRUSTED: True,
+        Attribute.UNWRAP_TEMPLATE: CONFINED,
+    }
+)
+INTEGRITY: Final[Template] = MappingProxyType(
+    {
+        **_HMAC,
+        **_NASCENT,
+        **_NO_DATA_USE,
+        Attribute.WRAP: False,
+        Attribute.UNWRAP: False,
+        Attribute.SIGN: True,
+        Attribute.VERIFY: True,
+        Attribute.EXTRACTABLE: True,
+        Attribute.WRAP_WITH_TRUSTED: True,
+        Attribute.ALLOWED_MECHANISMS: (Mechanism.SHA256_HMAC,),
+    }
+)
+
+# A key of known bytes that exists in the officer's session alone: one takes the region key out for the custodians'
+# shares, the other brings its wrapped keys into another token.
+TRANSPORT: Final[Template] = MappingProxyType(
+    {
+        **_AES,
+        Attribute.TOKEN: False,
+        Attribute.PRIVATE: False,
+        **_NO_DATA_USE,
+        Attribute.WRAP: True,
+        Attribute.UNWRAP: False,
+    }
+)
+TWIN: Final[Template] = MappingProxyType(
+    {
+        **_AES,
+        Attribute.TOKEN: False,
+        Attribute.PRIVATE: False,
+        **_NO_DATA_USE,
+        Attribute.WRAP: False,
+        Attribute.UNWRAP: True,
+    }
+)
+_LOCKED: Final[Mapping[Attribute, AttributeValue]] = {
+    Attribute.TOKEN: True,
+    Attribute.PRIVATE: True,
+    Attribute.EXTRACTABLE: False,
+}
+
+
+def locked(label: str, *, destroyable: bool) -> Template:
+    """What the user's copy of a nascent key becomes. A domain key stays destroyable, for its rotation."""
+    permanence: Mapping[Attribute, AttributeValue] = {} if destroyable else {Attribute.DESTROYABLE: False}
+    return {Attribute.LABEL: label, **_LOCKED, **permanence, Attribute.MODIFIABLE: False}
+
+
+def key_pair(kind: KeyType, parameters: Template) -> tuple[Template, Template]:
+    """(public, private) of a backing key about to be made and wrapped: session objects, the private one confined."""
+    return _public_half(kind, parameters), _private_half(kind, CONFINED)
+
+
+def token_key_pair(kind: KeyType, parameters: Template, label: str) -> tuple[Template, Template]:
+    """(public, private) of a key that stays on the token for good: its private half never leaves and never changes."""
+    stays: Mapping[Attribute, AttributeValue] = {
+        Attribute.TOKEN: True,
+        Attribute.PRIVATE: True,
+        Attribute.SENSITIVE: True,
+        Attribute.EXTRACTABLE: False,
+        Attribute.COPYABLE: False,
+    }
+    return _public_half(kind, parameters), {
+        **_private_half(kind, stays),
+        Attribute.LABEL: label,
+        Attribute.MODIFIABLE: False,
+    }
+
+
+def unwrapped(kind: KeyType) -> Template:
+    """A backing key brought back to sign. The domain key's UNWRAP_TEMPLATE insists on the confinement."""
+    return _private_half(kind, CONFINED)
+
+
+def labelled(label: str) -> Template:
+    """Finds every object of that label."""
+    return {Attribute.LABEL: label}
+
+
+def private_key_labelled(label: str, kind: KeyType) -> Template:
+    """Finds the private keys of that label and type."""
+    return {Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.KEY_TYPE: kind, Attribute.LABEL: label}
+
+
+def _public_half(kind: KeyType, parameters: Template) -> Template:
+    return {
+        Attribute.CLASS: ObjectClass.PUBLIC_KEY,
+        Attribute.KEY_TYPE: kind,
+        Attribute.TOKEN: False,
+        Attribute.PRIVATE: False,
+        Attribute.VERIFY: True,
+        Attribute.ENCRYPT: False,
+        Attribute.WRAP: False,
+        **parameters,
+    }
+
+
+def _private_half(
+    kind: KeyType, confinement: Mapping[Attribute, AttributeValue] | Mapping[Attribute, bool]
+) -> Template:
+    return {
+        Attribute.CLASS: ObjectClass.PRIVATE_KEY,
+        Attribute.KEY_TYPE: kind,
+        **_SIGNING_ONLY,
+        **confinement,
+    }

@@ -1,0 +1,365 @@
+"""The logged-in token of one process: sign, seal, generate, re-wrap. Safe to call from many threads.
+
+A fault that a new initialisation may mend (a restarted HSM, dead handles) is mended once and the call made once more; a
+wrong PIN is never tried again. Open it after a fork: a process that inherits it is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import threading
+import time
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from pkcs11 import Attribute
+
+from keystore.algorithms import KeyKind
+from keystore.api import GeneratedKey
+from keystore.errors import HsmFault, HsmUnavailable, KeystoreError, Unsupported
+from keystore.hsm import labels
+from keystore.hsm.audit import (
+    audited_domain_key,
+    audited_integrity_key,
+    audited_region_key,
+    exactly_one,
+    trusted_labels,
+)
+from keystore.hsm.connection import complete, log_in, read_pin
+from keystore.hsm.cryptoki import load_module
+from keystore.hsm.mechanisms import EC_PARAMETERS, HMAC_SHA256, KEY_TYPES, generation, key_spec, signing_call
+from keystore.hsm.public_keys import public_key_info
+from keystore.hsm.return_values import LACKING, PIN_REFUSED, STALE, CryptokiError, ReturnValue
+from keystore.hsm.templates import key_pair, private_key_labelled, token_key_pair, unwrapped
+from keystore.hsm.translation import translate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from keystore.algorithms import KeySpec, SigningAlgorithm
+    from keystore.api import BackingKey, TokenInfo
+    from keystore.configuration import HsmConfiguration
+    from keystore.hsm.cache import CachedKey
+    from keystore.hsm.connection import Connection
+    from keystore.hsm.session import Session
+
+_Result = TypeVar("_Result")
+_TURN: Final = 30.0  # seconds a thread waits for a free session
+_BACK_OFF: Final = 1.0  # seconds between two attempts to reach a lost HSM
+# A module says these of a bad argument as well as of a lost device: worth a look before everything is torn down.
+_AMBIGUOUS: Final = frozenset({ReturnValue.GENERAL_ERROR, ReturnValue.FUNCTION_FAILED, ReturnValue.DEVICE_MEMORY})
+# How a module says that it cannot wrap this kind of key at all.
+_CANNOT_WRAP: Final = LACKING | {ReturnValue.KEY_NOT_WRAPPABLE, ReturnValue.KEY_UNEXTRACTABLE}
+
+
+class Token:
+    """A `keystore.api.HardwareToken`. Raises: `HsmUnavailable`, `HsmFault`, `Unsupported`, `ConfigurationError`."""
+
+    def __init__(self, configuration: HsmConfiguration, *, cache_size: int, sessions: int) -> None:
+        self._configuration = configuration
+        self._cache_size = cache_size
+        self._sessions = sessions
+        self._module = load_module(configuration.module)
+        self._connecting = threading.Lock()
+        self._refused_pin: bytes | None = None
+        self._not_before = 0.0
+        self._closed = False
+        self._connection = self._connect()
+
+    @property
+    def info(self) -> TokenInfo:
+        return self._connection.info
+
+    def seal(self, message: bytes) -> bytes:
+        """HMAC-SHA-256 by the integrity key, 32 octets."""
+        return self._signing(lambda connection, session: session.sign(HMAC_SHA256, connection.integrity, message))
+
+    def sign(self, backing: BackingKey, algorithm: SigningAlgorithm, data: bytes) -> bytes:
+        """Raw octets of a signature over a digest (over the message for PureEdDSA), not yet verified by anybody."""
+        call = signing_call(backing.spec, algorithm.name)
+        message = call.input(data)
+
+        def operation(connection: Connection, session: Session) -> bytes:
+            key = self._private_key(connection, session, backing)
+            try:
+                return session.sign(call.mechanism, key.handle, message)
+            finally:
+                connection.cache.release(key, _destroyer(session))
+
+        signature = self._signing(operation)
+        if len(signature) != call.signature_length:
+            raise HsmFault(f"the HSM's signature has {len(signature)} octets, not {call.signature_length}")
+        return signature
+
+    def generate(self, spec: str, domain_label: str, token_label: str) -> GeneratedKey:
+        """A key pair made in the HSM, wrapped by the domain key, or kept on the token if the module cannot wrap it."""
+        wanted = key_spec(spec)
+
+        def operation(connection: Connection, session: Session) -> GeneratedKey:
+            domain = self._domain_key(connection, domain_label)
+            try:
+                return _generate_wrapped(session, wanted, domain)
+            except _CannotWrapError:
+                return _generate_on_token(session, wanted, token_label)
+
+        return self._generating(operation)
+
+    def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes:
+        """The same private key wrapped under another domain key; it does not leave the HSM in between."""
+        if backing.wrapped is None:
+            raise Unsupported("a key that stays on the token is not wrapped", field="storage")
+
+        def operation(connection: Connection, session: Session) -> bytes:
+            key = self._private_key(connection, session, backing)
+            try:
+                return session.wrap(self._domain_key(connection, to_domain_label), key.handle)
+            finally:
+                connection.cache.release(key, _destroyer(session))
+
+        return self._generating(operation)
+
+    def destroy(self, backing: BackingKey) -> None:
+        """Destroys a key that is kept on the token, and forgets an unwrapped one. Nothing to destroy is no error."""
+
+        def operation(connection: Connection, session: Session) -> None:
+            connection.cache.remove(_cache_name(backing), _destroyer(session))
+            if backing.token_label is not None:
+                kind = KEY_TYPES[key_spec(backing.spec).kind]
+                for handle in session.find(private_key_labelled(backing.token_label, kind)):
+                    session.destroy(handle)
+
+        self._generating(operation)
+
+    def random(self, size: int) -> bytes:
+        """Octets of the HSM's own random number generator."""
+        return self._signing(lambda _, session: session.random(size))
+
+    def probe(self) -> None:
+        """Is the HSM there, with each key of the hierarchy exactly once? Raises if not."""
+
+        def operation(connection: Connection, session: Session) -> None:
+            for label in (labels.REGION, labels.INTEGRITY, *connection.domains):
+                exactly_one(session, label)
+            session.sign(HMAC_SHA256, connection.integrity, b"probe")
+
+        self._signing(operation)
+
+    def close(self) -> None:
+        """Ends the login of this process."""
+        with self._connecting:
+            self._closed = True
+            with self._module.gate.exclusive():
+                if self._is_current(self._connection):
+                    self._module.finalise()
+
+    def _signing(self, operation: Callable[[Connection, Session], _Result]) -> _Result:
+        return self._run(lambda connection: connection.signing, operation)
+
+    def _generating(self, operation: Callable[[Connection, Session], _Result]) -> _Result:
+        return self._run(lambda connection: connection.generating, operation)
+
+    def _run(
+        self,
+        pool: Callable[[Connection], SimpleQueue[Session]],
+        operation: Callable[[Connection, Session], _Result],
+    ) -> _Result:
+        connection = self._connection
+        try:
+            return self._attempt(connection, pool, operation)
+        except CryptokiError as error:
+            if error.code not in STALE or (error.code in _AMBIGUOUS and self._is_alive(connection)):
+                raise translate(error) from error
+        connection = self._reconnected(connection)
+        try:
+            return self._attempt(connection, pool, operation)
+        except CryptokiError as error:
+            raise translate(error) from error
+
+    def _attempt(
+        self,
+        connection: Connection,
+        pool: Callable[[Connection], SimpleQueue[Session]],
+        operation: Callable[[Connection, Session], _Result],
+    ) -> _Result:
+        if connection.process != os.getpid():
+            raise HsmUnavailable("the token was opened before a fork: open it in the process that uses it")
+        with self._module.gate:
+            if not self._is_current(connection):
+                raise CryptokiError("C_GetSessionInfo", ReturnValue.SESSION_HANDLE_INVALID)
+            sessions = pool(connection)
+            try:
+                session = sessions.get(timeout=_TURN)
+            except Empty:
+                raise HsmUnavailable("all sessions with the HSM are busy") from None
+            try:
+                return operation(connection, session)
+            finally:
+                sessions.put(session)
+
+    def _is_current(self, connection: Connection) -> bool:
+        return connection.epoch == self._module.epoch
+
+    def _is_alive(self, connection: Connection) -> bool:
+        try:
+            self._attempt(
+                connection,
+                lambda current: current.signing,
+                lambda current, session: session.sign(HMAC_SHA256, current.integrity, b"alive"),
+            )
+        except (CryptokiError, HsmUnavailable):
+            return False
+        return True
+
+    def _reconnected(self, failed: Connection) -> Connection:
+        """A connection newer than the failed one, made by whichever thread comes first."""
+        with self._connecting:
+            if self._connection is not failed and self._is_current(self._connection):
+                return self._connection
+            if time.monotonic() < self._not_before:
+                raise HsmUnavailable("the HSM was lost a moment ago and is not back yet")
+            try:
+                self._connection = self._connect()
+            except KeystoreError:
+                self._not_before = time.monotonic() + _BACK_OFF
+                raise
+            return self._connection
+
+    def _connect(self) -> Connection:
+        if self._closed:
+            raise HsmUnavailable("the token was closed")
+        pin = read_pin(self._configuration)
+        if self._refused_pin is not None and hmac.compare_digest(self._refused_pin, hashlib.sha256(pin).digest()):
+            raise HsmUnavailable("the token refused this PIN before: it is not tried again")
+        try:
+            with self._module.gate.exclusive():
+                return self._login(pin)
+        except CryptokiError as error:
+            if error.code in PIN_REFUSED:
+                self._refused_pin = hashlib.sha256(pin).digest()
+            raise translate(error) from error
+
+    def _login(self, pin: bytes) -> Connection:
+        login = log_in(self._module, self._configuration, pin)
+        audited_region_key(login.session)
+        integrity = audited_integrity_key(login.session)
+        connection = complete(self._module, login, integrity, cache_size=self._cache_size, sessions=self._sessions)
+        for label in trusted_labels(login.session):
+            if label != labels.REGION:
+                self._domain_key(connection, label)
+        return connection
+
+    def _domain_key(self, connection: Connection, label: str) -> int:
+        """One that another process made since is found now; each is audited before its first use."""
+        known = connection.domains.get(label)
+        if known is not None:
+            return known
+        with connection.owning:
+            if label not in connection.domains:
+                connection.domains[label] = audited_domain_key(connection.owner, label)
+            return connection.domains[label]
+
+    def _private_key(self, connection: Connection, session: Session, backing: BackingKey) -> CachedKey:
+        """The key's handle, acquired for one use: unwrapped once, however many threads ask for it at the same time."""
+        name = _cache_name(backing)
+        cached = connection.cache.acquire(name)
+        if cached is not None:
+            return cached
+        with connection.owning:
+            cached = connection.cache.acquire(name)
+            if cached is not None:
+                return cached
+            handle = self._open(connection, backing)
+            return connection.cache.add(name, handle, _destroyer(session), permanent=backing.wrapped is None)
+
+    def _open(self, connection: Connection, backing: BackingKey) -> int:
+        spec, owner = key_spec(backing.spec), connection.owner
+        if backing.wrapped is None:
+            return _found_on_token(owner, spec, backing.token_label)
+        if backing.domain_label is None:
+            raise HsmFault(f"key version {backing.version_id} names no domain key")
+        handle = owner.unwrap(
+            self._domain_key(connection, backing.domain_label), backing.wrapped, unwrapped(KEY_TYPES[spec.kind])
+        )
+        if not _is_of_spec(owner, handle, spec):
+            owner.destroy(handle)
+            raise HsmFault(f"key version {backing.version_id} is not a {spec.name} key")
+        return handle
+
+
+class _CannotWrapError(Exception):
+    """The module cannot wrap this kind of key."""
+
+
+def _cache_name(backing: BackingKey) -> tuple[str, bytes | str | None]:
+    """A key wrapped again is another entry: the blob itself is part of the name."""
+    return backing.version_id, backing.wrapped if backing.wrapped is not None else backing.token_label
+
+
+def _destroyer(session: Session) -> Callable[[int], None]:
+    def destroy(handle: int) -> None:
+        # A session object that is gone already, or goes with its session: the signature that was made is still good.
+        with suppress(CryptokiError):
+            session.destroy(handle)
+
+    return destroy
+
+
+def _generate_wrapped(session: Session, spec: KeySpec, domain: int) -> GeneratedKey:
+    mechanism, parameters = generation(spec)
+    public, private = session.generate_key_pair(mechanism, *key_pair(KEY_TYPES[spec.kind], parameters))
+    try:
+        return GeneratedKey(public_key_info(session, public, spec), session.wrap(domain, private), None)
+    except CryptokiError as error:
+        if error.function == "C_WrapKey" and error.code in _CANNOT_WRAP:
+            raise _CannotWrapError from error
+        raise
+    finally:
+        session.destroy(private)
+        session.destroy(public)
+
+
+def _generate_on_token(session: Session, spec: KeySpec, token_label: str) -> GeneratedKey:
+    kind = KEY_TYPES[spec.kind]
+    if session.find(private_key_labelled(token_label, kind)):
+        raise HsmFault(f"the token holds an object labelled {token_label!r} already")
+    mechanism, parameters = generation(spec)
+    public, private = session.generate_key_pair(mechanism, *token_key_pair(kind, parameters, token_label))
+    try:
+        return GeneratedKey(public_key_info(session, public, spec), None, token_label)
+    except BaseException:
+        session.destroy(private)
+        raise
+    finally:
+        session.destroy(public)
+
+
+def _found_on_token(session: Session, spec: KeySpec, token_label: str | None) -> int:
+    if token_label is None:
+        raise HsmFault("a key version names neither a wrapped key nor a token object")
+    found = session.find(private_key_labelled(token_label, KEY_TYPES[spec.kind]))
+    if len(found) != 1:
+        raise HsmUnavailable(
+            f"the token holds {len(found)} private keys labelled {token_label!r}: one is meant to be there"
+        )
+    return found[0]
+
+
+def _is_of_spec(session: Session, handle: int, spec: KeySpec) -> bool:
+    if spec.kind is KeyKind.RSA:
+        return int.from_bytes(session.read(handle, Attribute.MODULUS), "big").bit_length() == spec.bits
+    return spec.curve is not None and session.read(handle, Attribute.EC_PARAMS) == EC_PARAMETERS[spec.curve]
+
+
+def open_token(configuration: HsmConfiguration, *, cache_size: int | None = None, sessions: int | None = None) -> Token:
+    """Logs this process in and checks the token. Call it after a fork, once per process.
+
+    `cache_size` is a number of unwrapped keys, `sessions` of signatures at one time; the configuration's by default.
+    """
+    return Token(
+        configuration,
+        cache_size=configuration.cache_size if cache_size is None else cache_size,
+        sessions=configuration.sessions if sessions is None else sessions,
+    )
