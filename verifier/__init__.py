@@ -1,0 +1,86 @@
+"""Verifies release artifacts, JWTs and SAML assertions that Sealmark signed, without Sealmark and without a network.
+
+A verifying function returns frozen, verified facts or raises `Rejected` (this is wrong) or `Indeterminate` (this could
+not be decided). It imports nothing of the service. Names are loaded when first used, so that a caller of one format
+does not pay for the libraries of the others.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from verifier.version import __version__
+
+if TYPE_CHECKING:
+    from verifier.algorithms import ALGORITHMS, SignatureAlgorithm
+    from verifier.artifacts import verify_artifact
+    from verifier.errors import Indeterminate, Rejected, VerificationError
+    from verifier.results import (
+        CertificateFacts,
+        KeyFacts,
+        TimeFacts,
+        VerifiedArtifact,
+        VerifiedAssertion,
+        VerifiedToken,
+    )
+    from verifier.saml import ReplayCache, verify_saml
+    from verifier.tokens import verify_jwt
+    from verifier.tokens.jwks import KeySet, parse_jwks
+    from verifier.trust import Authority, Trust, TrustedKey, load_certificates, parse_trust
+
+__all__ = [
+    "ALGORITHMS",
+    "Authority",
+    "CertificateFacts",
+    "Indeterminate",
+    "KeyFacts",
+    "KeySet",
+    "Rejected",
+    "ReplayCache",
+    "SignatureAlgorithm",
+    "TimeFacts",
+    "Trust",
+    "TrustedKey",
+    "VerificationError",
+    "VerifiedArtifact",
+    "VerifiedAssertion",
+    "VerifiedToken",
+    "__version__",
+    "load_certificates",
+    "parse_jwks",
+    "parse_trust",
+    "verify_artifact",
+    "verify_jwt",
+    "verify_saml",
+]
+
+_HOMES = {
+    "verifier.algorithms": ("ALGORITHMS", "SignatureAlgorithm"),
+    "verifier.artifacts": ("verify_artifact",),
+    "verifier.errors": ("Indeterminate", "Rejected", "VerificationError"),
+    "verifier.results": (
+        "CertificateFacts",
+        "KeyFacts",
+        "TimeFacts",
+        "VerifiedArtifact",
+        "VerifiedAssertion",
+        "VerifiedToken",
+    ),
+    "verifier.saml": ("ReplayCache", "verify_saml"),
+    "verifier.tokens": ("verify_jwt",),
+    "verifier.tokens.jwks": ("KeySet", "parse_jwks"),
+    "verifier.trust": ("Authority", "Trust", "TrustedKey", "load_certificates", "parse_trust"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """PEP 562: fetches a public name from the module that holds it."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'verifier' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

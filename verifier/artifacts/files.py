@@ -1,0 +1,62 @@
+"""Reads the signed file once, as a stream, in constant memory: only the digests that are needed, and the size."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from verifier.errors import Indeterminate
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+CHUNK_BYTES: Final = 1024 * 1024
+MAXIMUM_MESSAGE_BYTES: Final = 64 * 1024 * 1024  # kept in memory only where Ed25519 must see every byte
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """Size in bytes, digests by hashlib's names, and the bytes themselves where asked for and not too many."""
+
+    size: int
+    digests: Mapping[str, bytes]
+    message: bytes | None
+
+
+@contextmanager
+def open_stream(file: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[BinaryIO, str | None]]:
+    """The file as a binary stream with its base name, if it has one. A caller's own stream is left open."""
+    if not isinstance(file, str | os.PathLike):
+        yield file, None
+        return
+    path = Path(file)
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise Indeterminate("unreadable_file", f"The file cannot be read: {error.strerror}.") from error
+    with stream:
+        yield stream, path.name
+
+
+def read_stream(stream: BinaryIO, hash_names: Collection[str], *, keep_message: bool) -> FileFacts:
+    """Reads to the end. `Indeterminate` (unreadable_file) if reading fails or the stream is not binary."""
+    digests = {name: hashlib.new(name) for name in hash_names}
+    kept: bytearray | None = bytearray() if keep_message else None
+    size = 0
+    try:
+        while chunk := stream.read(CHUNK_BYTES):
+            size += len(chunk)
+            for digest in digests.values():
+                digest.update(chunk)
+            if kept is not None:
+                kept = kept + chunk if size <= MAXIMUM_MESSAGE_BYTES else None
+    except OSError as error:
+        raise Indeterminate("unreadable_file", f"The file cannot be read: {error.strerror}.") from error
+    except TypeError as error:
+        raise Indeterminate("unreadable_file", "The file must be opened in binary mode.") from error
+    message = None if kept is None else bytes(kept)
+    return FileFacts(size, {name: digest.digest() for name, digest in digests.items()}, message)

@@ -1,0 +1,224 @@
+"""The command `sealmark-verify`: exit 0 verified, 1 rejected, 2 could not be decided or wrong usage.
+
+All reading of files happens here; all deciding happens in the packages beside it, each loaded only by the subcommand
+that needs it. Opens no network connection. Never prints a traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from verifier.algorithms import ALGORITHMS
+from verifier.errors import Indeterminate, Rejected, VerificationError
+from verifier.times import parse_time
+from verifier.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from verifier.report import Verified
+
+PROGRAM: Final = "sealmark-verify"
+VERIFIED: Final = 0
+REJECTED: Final = 1
+UNDECIDED: Final = 2
+MAXIMUM_INPUT_BYTES: Final = 16 * 1024 * 1024
+
+
+def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
+    """RFC 3339 in UTC, or a wrong usage."""
+    try:
+        return None if value is None else parse_time(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+_FILE: Final = click.Path(path_type=Path)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print the facts, or the reason, as JSON.")
+_at_option = click.option("--at", callback=_moment, help="Judge validity at this time (RFC 3339, UTC), not now.")
+_leeway_option = click.option(
+    "--leeway", type=click.IntRange(0, 60), default=0, help="Seconds by which clocks may differ (0 to 60)."
+)
+
+
+@click.group(name=PROGRAM, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
+def cli() -> None:
+    """Verify what Sealmark signed. Needs no network and no service.
+
+    Exit codes: 0 verified, 1 rejected, 2 could not be decided or wrong usage.
+    """
+
+
+@cli.command()
+@click.argument("file", type=_FILE)
+@click.option("--signature", required=True, type=_FILE, help="CMS (.p7s) or bare signature (.sig), detached.")
+@click.option("--trust", required=True, type=_FILE, help="trust.json, a PEM public key, or PEM CA certificates.")
+@click.option("--algorithm", type=click.Choice(tuple(ALGORITHMS)), help="Demand this algorithm.")
+@_at_option
+@_json_option
+def artifact(
+    file: Path, signature: Path, trust: Path, algorithm: str | None, at: datetime | None, as_json: bool
+) -> None:
+    """Verify the signature over FILE."""
+    from verifier.artifacts import verify_artifact
+    from verifier.trust import parse_trust
+
+    trusted = parse_trust(_read(trust))
+    _print(verify_artifact(file, _read(signature), trusted, at=at, algorithm=algorithm), as_json)
+
+
+@cli.command()
+@click.argument("token")
+@click.option("--jwks", required=True, type=_FILE, help="The issuer's JWK Set.")
+@click.option("--issuer", required=True, help="Who must have issued it (iss).")
+@click.option("--audience", required=True, help="Whom it must be for (aud).")
+@click.option("--typ", "types", multiple=True, default=("JWT",), show_default=True, help="Accepted type; repeatable.")
+@click.option("--max-age", type=click.IntRange(min=0), help="Seconds since it was issued, at most.")
+@_leeway_option
+@_at_option
+@_json_option
+def jwt(
+    token: str,
+    jwks: Path,
+    issuer: str,
+    audience: str,
+    types: tuple[str, ...],
+    max_age: int | None,
+    leeway: int,
+    at: datetime | None,
+    as_json: bool,
+) -> None:
+    """Verify the JWT TOKEN, or the one on standard input if TOKEN is "-"."""
+    from verifier.tokens import verify_jwt
+    from verifier.tokens.jwks import parse_jwks
+
+    keys = parse_jwks(_read(jwks))
+    text = _read_token() if token == "-" else token
+    facts = verify_jwt(
+        text, keys, issuer=issuer, audience=audience, now=at, leeway=leeway, types=types, max_age=max_age
+    )
+    _print(facts, as_json)
+
+
+@cli.command()
+@click.argument("file", type=_FILE)
+@click.option("--cert", "certificates", required=True, type=_FILE, help="The identity provider's certificate, PEM.")
+@click.option("--audience", required=True, help="Whom it must be for (the service provider's entity id).")
+@click.option("--recipient", required=True, help="Where it must have been sent (the assertion consumer URL).")
+@click.option("--issuer", help="Who must have issued it (the identity provider's entity id).")
+@click.option("--in-response-to", help="The id of the request that it must answer.")
+@_leeway_option
+@_at_option
+@_json_option
+def saml(
+    file: Path,
+    certificates: Path,
+    audience: str,
+    recipient: str,
+    issuer: str | None,
+    in_response_to: str | None,
+    leeway: int,
+    at: datetime | None,
+    as_json: bool,
+) -> None:
+    """Verify the SAML response or assertion in FILE (XML)."""
+    from verifier.saml import verify_saml
+    from verifier.trust import load_certificates
+
+    facts = verify_saml(
+        _read(file),
+        certificates=load_certificates(_read(certificates)),
+        audience=audience,
+        recipient=recipient,
+        issuer=issuer,
+        in_response_to=in_response_to,
+        now=at,
+        leeway=leeway,
+    )
+    _print(facts, as_json)
+
+
+def _read(path: Path) -> bytes:
+    """A whole small file. Never the signed file itself, which is read as a stream."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAXIMUM_INPUT_BYTES + 1)
+    except OSError as error:
+        raise Indeterminate("unreadable_file", f"{path} cannot be read: {error.strerror}.") from error
+    if len(data) > MAXIMUM_INPUT_BYTES:
+        raise Indeterminate("unreadable_file", f"{path} is larger than {MAXIMUM_INPUT_BYTES} bytes.")
+    return data
+
+
+def _read_token() -> str:
+    """Standard input without the newline that an editor or a shell puts at its end."""
+    data = sys.stdin.buffer.read(MAXIMUM_INPUT_BYTES)
+    try:
+        return data.decode("ascii").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise Rejected("malformed", "The token has characters that no token has.") from None
+
+
+def _print(facts: Verified, as_json: bool) -> None:
+    from verifier.report import describe
+
+    click.echo(json.dumps(facts.as_json(), indent=2) if as_json else describe(facts))
+
+
+def _print_failure(failure: VerificationError, *, as_json: bool) -> None:
+    from verifier.report import printable
+
+    if as_json:
+        click.echo(json.dumps(failure.as_json(), indent=2))
+        return
+    word = "REJECTED" if failure.outcome == "rejected" else "COULD NOT BE DECIDED"
+    click.echo(f"{word}: {printable(failure.message)} ({failure.code})", err=True)
+
+
+def _call(arguments: Sequence[str]) -> None:
+    """Runs the command. Whatever goes wrong comes out as a VerificationError."""
+    try:
+        cli.main(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
+    except VerificationError:
+        raise
+    except click.ClickException as error:
+        raise Indeterminate("wrong_usage", error.format_message()) from error
+    except ValueError as error:
+        raise Indeterminate("wrong_usage", f"{error}.") from error
+    except (click.Abort, KeyboardInterrupt) as error:
+        raise Indeterminate("internal_error", "Interrupted.") from error
+    except OSError:
+        raise
+    except Exception as error:
+        # Whatever this is, it is no proof of anything, and a traceback would tell a person nothing.
+        raise Indeterminate("internal_error", f"The verifier failed ({type(error).__name__}).") from error
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs the command and returns its exit code: the one place where an outcome becomes a number."""
+    try:
+        _call(arguments)
+    except VerificationError as failure:
+        # Asked of the raw arguments, since a wrong usage has to be told before they are understood.
+        _print_failure(failure, as_json="--json" in arguments)
+        return REJECTED if isinstance(failure, Rejected) else UNDECIDED
+    return VERIFIED
+
+
+def main() -> None:
+    """The entry point of the installed command."""
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except OSError:
+        # Nobody could be told the answer, which is therefore no verification. Nothing is left to flush at exit.
+        os._exit(UNDECIDED)
+    sys.exit(code)

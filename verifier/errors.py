@@ -1,0 +1,88 @@
+"""The two words for "no": `Rejected` (this is wrong) and `Indeterminate` (this could not be decided).
+
+A verifying function returns the verified thing or raises one of these; there is no boolean to forget. Neither is an
+acceptance. Arguments that make no sense (a negative leeway, an empty audience) are the caller's mistake and raise
+`ValueError`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+RejectionCode = Literal[
+    "algorithm_mismatch",  # not the algorithm that the key, the digest or the caller pins
+    "algorithm_not_allowed",  # outside this package's closed list
+    "audience_mismatch",
+    "certificate_expired",
+    "certificate_not_suitable",  # usages, constraints or extensions forbid this signature
+    "certificate_not_yet_valid",
+    "digest_mismatch",  # the file is not the one that was signed
+    "expired",
+    "in_response_to_mismatch",
+    "issuer_mismatch",
+    "key_expired",
+    "key_not_for_this_purpose",
+    "key_not_yet_valid",
+    "malformed",  # not the one strict encoding that this package reads
+    "missing_claim",
+    "not_yet_valid",
+    "recipient_mismatch",
+    "replayed",
+    "signature_invalid",
+    "signer_mismatch",  # the message names its signer in two ways that disagree, or not exactly once
+    "status_not_success",
+    "too_large",
+    "type_mismatch",
+    "untrusted_signer",
+    "weak_key",
+]
+
+IndecisionCode = Literal[
+    "internal_error",
+    "invalid_jwks",
+    "invalid_trust",
+    "no_trust",  # the trust given holds nothing that could speak for this kind of message
+    "unknown_condition",
+    "unknown_key",  # a stale key set cannot be told from a forgery
+    "unreadable_file",
+    "unsupported_format",
+    "unsupported_key",
+    "unsupported_size",
+    "wrong_usage",
+]
+
+
+class VerificationError(Exception):
+    """Not verified. `code` is stable and meant for programs, `message` is one line meant for a person."""
+
+    outcome: Literal["rejected", "indeterminate"]
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+    def as_json(self) -> dict[str, object]:
+        """The reason as JSON-compatible values: `verified` (false), `outcome`, `code`, `message`."""
+        return {"verified": False, "outcome": self.outcome, "code": self.code, "message": self.message}
+
+
+class Rejected(VerificationError):
+    """This is wrong: forged, altered, misused, expired, or not what the caller asked for."""
+
+    outcome = "rejected"
+
+    def __init__(self, code: RejectionCode, message: str) -> None:
+        super().__init__(code, message)
+
+
+class Indeterminate(VerificationError):
+    """This could not be decided: unusable trust, an unknown key, a format that this version does not read."""
+
+    outcome = "indeterminate"
+
+    def __init__(self, code: IndecisionCode, message: str) -> None:
+        super().__init__(code, message)

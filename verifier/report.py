@@ -1,0 +1,71 @@
+"""Verified facts as a few lines for a person: who, what, when, with which key, and what was not covered.
+
+Names and texts come from whoever made the message, so control characters never reach a terminal.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from verifier.results import KeyFacts, TimeFacts, VerifiedArtifact, VerifiedAssertion, VerifiedToken
+from verifier.times import format_time
+
+Verified: TypeAlias = VerifiedArtifact | VerifiedToken | VerifiedAssertion
+
+
+def printable(text: str) -> str:
+    """The text with everything escaped that could move a cursor, change a colour or not be printed at all."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
+
+
+def describe(facts: Verified) -> str:
+    """The lines, without a newline at the end."""
+    if isinstance(facts, VerifiedArtifact):
+        lines = _artifact(facts)
+    elif isinstance(facts, VerifiedToken):
+        lines = _token(facts)
+    else:
+        lines = _assertion(facts)
+    lines += [("key", _key(facts.key)), ("judged", _judged(facts.time))]
+    lines += [("not covered", limit) for limit in facts.not_covered]
+    return "\n".join(["VERIFIED", *(f"  {label + ':':<13} {printable(text)}" for label, text in lines)])
+
+
+def _artifact(facts: VerifiedArtifact) -> list[tuple[str, str]]:
+    lines = [
+        ("who", facts.signer),
+        ("what", f"{facts.name or 'the stream'}, {facts.size} bytes ({facts.signature_format} signature)"),
+    ]
+    lines += [(name, digest) for name, digest in facts.digests.items()]
+    if facts.claimed_signing_time is not None:
+        lines.append(("when", f"signed at {format_time(facts.claimed_signing_time)}, says the signer"))
+    lines += [("certificate", f"{each.subject}, until {format_time(each.not_after)}") for each in facts.certificates]
+    return lines
+
+
+def _token(facts: VerifiedToken) -> list[tuple[str, str]]:
+    return [
+        ("who", f"{facts.subject or 'no subject'}, says {facts.issuer}"),
+        ("what", f"{facts.token_type} {facts.token_id or 'without an id'} for {', '.join(facts.audiences)}"),
+        ("when", f"expires at {format_time(facts.expires_at)}"),
+    ]
+
+
+def _assertion(facts: VerifiedAssertion) -> list[tuple[str, str]]:
+    lines = [
+        ("who", f"{facts.subject}, says {facts.issuer}"),
+        ("what", f"assertion {facts.assertion_id} for {', '.join(facts.audiences)}, signed: {', '.join(facts.signed)}"),
+        ("when", f"issued at {format_time(facts.issued_at)}, holds until {format_time(facts.not_on_or_after)}"),
+    ]
+    lines += [(f"attribute {name}", ", ".join(values)) for name, values in facts.attributes.items()]
+    return lines
+
+
+def _key(key: KeyFacts) -> str:
+    names = [key.name, key.key_id, None if key.key_version is None else f"version {key.key_version}"]
+    named = ", ".join(name for name in names if name is not None)
+    return f"{named + ', ' if named else ''}{key.kind}, {key.algorithm}, sha256 {key.sha256}"
+
+
+def _judged(time: TimeFacts) -> str:
+    return f"at {format_time(time.judged_at)} ({'the clock' if time.basis == 'now' else 'the time given'})"

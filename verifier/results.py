@@ -1,0 +1,220 @@
+"""What was verified: frozen facts for programs and, by `as_json()`, for reports.
+
+Every result says what it does not cover (`not_covered`), so that nobody reads more into it than was checked.
+`log_position` is where a proof of inclusion in the transparency log will stand; None says that no log was asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from verifier.times import format_time
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from verifier.strict_json import JsonValue
+
+
+def _optional_time(moment: datetime | None) -> str | None:
+    return None if moment is None else format_time(moment)
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFacts:
+    """One certificate of the chain that was used. `serial` and `sha256` are lower-case hex, names RFC 4514 text."""
+
+    subject: str
+    issuer: str
+    serial: str
+    not_before: datetime
+    not_after: datetime
+    sha256: str
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The facts as JSON-compatible values."""
+        return {
+            "subject": self.subject,
+            "issuer": self.issuer,
+            "serial": self.serial,
+            "not_before": format_time(self.not_before),
+            "not_after": format_time(self.not_after),
+            "sha256": self.sha256,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFacts:
+    """The key that made the signature. `sha256` is over its SubjectPublicKeyInfo; the ids are trust's or the key set's.
+
+    `trusted_by` says which part of the trust given speaks for it.
+    """
+
+    algorithm: str
+    kind: str
+    sha256: str
+    trusted_by: Literal["authority", "key", "key-set", "certificate"]
+    key_id: str | None = None
+    key_version: int | None = None
+    name: str | None = None
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The facts as JSON-compatible values."""
+        return {
+            "algorithm": self.algorithm,
+            "kind": self.kind,
+            "sha256": self.sha256,
+            "trusted_by": self.trusted_by,
+            "key_id": self.key_id,
+            "key_version": self.key_version,
+            "name": self.name,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class TimeFacts:
+    """The moment at which validity was judged: this machine's clock (`now`) or the caller's word (`given`)."""
+
+    judged_at: datetime
+    basis: Literal["now", "given"]
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The facts as JSON-compatible values."""
+        return {"judged_at": format_time(self.judged_at), "basis": self.basis}
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedArtifact:
+    """A file whose signature holds. `claimed_signing_time` is the signer's own word and nothing was judged by it."""
+
+    name: str | None
+    size: int
+    digests: Mapping[str, str]
+    signature_format: Literal["cms", "raw"]
+    signer: str
+    key: KeyFacts
+    time: TimeFacts
+    claimed_signing_time: datetime | None = None
+    certificates: tuple[CertificateFacts, ...] = ()
+    not_covered: tuple[str, ...] = ()
+    log_position: None = None
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """Who, what, when, with which key, and what was not covered, as JSON-compatible values."""
+        return {
+            "verified": True,
+            "kind": "artifact",
+            "who": {"signer": self.signer},
+            "what": {
+                "file": self.name,
+                "size": self.size,
+                "digests": dict(self.digests),
+                "signature_format": self.signature_format,
+            },
+            "when": {**self.time.as_json(), "claimed_signing_time": _optional_time(self.claimed_signing_time)},
+            "key": self.key.as_json(),
+            "certificates": [certificate.as_json() for certificate in self.certificates],
+            "not_covered": list(self.not_covered),
+            "log_position": self.log_position,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedToken:
+    """A JWT whose signature and registered claims hold. `claims` are all of them, as they were signed."""
+
+    issuer: str
+    subject: str | None
+    audiences: tuple[str, ...]
+    token_type: str
+    token_id: str | None
+    expires_at: datetime
+    not_before: datetime | None
+    issued_at: datetime | None
+    claims: Mapping[str, JsonValue]
+    key: KeyFacts
+    time: TimeFacts
+    not_covered: tuple[str, ...] = ()
+    log_position: None = None
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """Who, what, when, with which key, and what was not covered, as JSON-compatible values."""
+        return {
+            "verified": True,
+            "kind": "jwt",
+            "who": {"issuer": self.issuer, "subject": self.subject, "audiences": list(self.audiences)},
+            "what": {"token_type": self.token_type, "token_id": self.token_id, "claims": dict(self.claims)},
+            "when": {
+                **self.time.as_json(),
+                "issued_at": _optional_time(self.issued_at),
+                "not_before": _optional_time(self.not_before),
+                "expires_at": format_time(self.expires_at),
+            },
+            "key": self.key.as_json(),
+            "certificates": [],
+            "not_covered": list(self.not_covered),
+            "log_position": self.log_position,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedAssertion:
+    """A SAML assertion whose signature and conditions hold. Every value was read from what the signature covers."""
+
+    issuer: str
+    subject: str
+    name_id_format: str | None
+    audiences: tuple[str, ...]
+    recipient: str
+    in_response_to: str | None
+    assertion_id: str
+    response_id: str | None
+    signed: tuple[Literal["assertion", "response"], ...]
+    issued_at: datetime
+    not_before: datetime | None
+    not_on_or_after: datetime
+    authenticated_at: datetime | None
+    session_index: str | None
+    attributes: Mapping[str, tuple[str, ...]]
+    one_time_use: bool
+    key: KeyFacts
+    time: TimeFacts
+    certificates: tuple[CertificateFacts, ...] = ()
+    not_covered: tuple[str, ...] = ()
+    log_position: None = None
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """Who, what, when, with which key, and what was not covered, as JSON-compatible values."""
+        return {
+            "verified": True,
+            "kind": "saml",
+            "who": {
+                "issuer": self.issuer,
+                "subject": self.subject,
+                "name_id_format": self.name_id_format,
+                "audiences": list(self.audiences),
+                "recipient": self.recipient,
+            },
+            "what": {
+                "assertion_id": self.assertion_id,
+                "response_id": self.response_id,
+                "signed": list(self.signed),
+                "in_response_to": self.in_response_to,
+                "session_index": self.session_index,
+                "one_time_use": self.one_time_use,
+                "attributes": {name: list(values) for name, values in self.attributes.items()},
+            },
+            "when": {
+                **self.time.as_json(),
+                "issued_at": format_time(self.issued_at),
+                "authenticated_at": _optional_time(self.authenticated_at),
+                "not_before": _optional_time(self.not_before),
+                "not_on_or_after": format_time(self.not_on_or_after),
+            },
+            "key": self.key.as_json(),
+            "certificates": [certificate.as_json() for certificate in self.certificates],
+            "not_covered": list(self.not_covered),
+            "log_position": self.log_position,
+        }

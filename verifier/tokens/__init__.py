@@ -1,0 +1,158 @@
+"""JSON Web Tokens (RFC 7519): a token, one issuer's key set, and what the caller expects, in; verified claims out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from verifier.errors import Rejected
+from verifier.keys import describe_key, fingerprint
+from verifier.results import KeyFacts, TimeFacts, VerifiedToken
+from verifier.times import format_time, require_aware
+from verifier.tokens.jws import check_signature, parse_token
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from verifier.strict_json import JsonValue
+    from verifier.tokens.jwks import KeySet
+
+MAXIMUM_LEEWAY: Final = 60  # seconds
+_LATEST: Final = 253402300799  # 9999-12-31T23:59:59Z, the last second that datetime knows
+
+NOT_REPLAY: Final = "whether the token was used before"
+NOT_REVOKED: Final = "whether the issuer has withdrawn the token or its key since the key set was fetched"
+
+
+def verify_jwt(
+    token: str,
+    jwks: KeySet,
+    *,
+    issuer: str,
+    audience: str,
+    now: datetime | None = None,
+    leeway: float = 0,
+    types: Collection[str] = ("JWT",),
+    max_age: float | None = None,
+) -> VerifiedToken:
+    """Verifies a JWT in compact form and returns its claims.
+
+    `jwks` is the key set of this one issuer, from `parse_jwks`. The token must be from `issuer`, for `audience`, of one
+    of `types` (`typ` header, compared without case and without "application/"), unexpired, and with `max_age` (seconds)
+    issued no longer ago. `leeway` is 0 to 60 seconds. Raises `Rejected`, `Indeterminate` (a `kid` that the set does not
+    have), and `ValueError` for arguments that make no sense.
+    """
+    if not issuer or not audience or isinstance(types, str) or not all(types) or not types:
+        raise ValueError("issuer, audience and types must not be empty")
+    if not 0 <= leeway <= MAXIMUM_LEEWAY:
+        raise ValueError(f"leeway must be 0 to {MAXIMUM_LEEWAY} seconds")
+    if max_age is not None and max_age < 0:
+        raise ValueError("max_age must not be negative")
+    time = TimeFacts(require_aware(now or datetime.now(UTC), "now"), "now" if now is None else "given")
+
+    parsed = parse_token(token)
+    key = jwks.find(parsed.key_id)
+    check_signature(parsed, key)
+
+    # From here on the payload is what the key's holder said.
+    claims = parsed.payload
+    _check_type(parsed.token_type, types)
+    _check_issuer(claims, issuer)
+    audiences = _check_audience(claims, audience)
+    expires_at, not_before, issued_at = _check_times(claims, time.judged_at.timestamp(), leeway, max_age)
+    return VerifiedToken(
+        issuer=issuer,
+        subject=_optional_text(claims, "sub"),
+        audiences=audiences,
+        token_type=parsed.token_type,
+        token_id=_optional_text(claims, "jti"),
+        expires_at=_moment(expires_at),
+        not_before=None if not_before is None else _moment(not_before),
+        issued_at=None if issued_at is None else _moment(issued_at),
+        claims=MappingProxyType(claims),
+        key=KeyFacts(
+            algorithm=key.algorithm.name,
+            kind=describe_key(key.public_key),
+            sha256=fingerprint(key.public_key),
+            trusted_by="key-set",
+            key_id=key.key_id,
+        ),
+        time=time,
+        not_covered=(NOT_REPLAY, NOT_REVOKED),
+    )
+
+
+def _check_type(token_type: str, types: Collection[str]) -> None:
+    """RFC 7515 section 4.1.9: a media type without case, "application/" left away; RFC 8725 section 3.11."""
+    if _media_type(token_type) not in {_media_type(each) for each in types}:
+        raise Rejected("type_mismatch", f"The token is of type {token_type!r}, not {' or '.join(sorted(types))}.")
+
+
+def _media_type(text: str) -> str:
+    return text.lower().removeprefix("application/")
+
+
+def _check_issuer(claims: dict[str, JsonValue], issuer: str) -> None:
+    found = _optional_text(claims, "iss")
+    if found is None:
+        raise Rejected("missing_claim", "The token does not say who issued it (iss).")
+    if found != issuer:
+        raise Rejected("issuer_mismatch", f"The token is from {found!r}, not from {issuer!r}.")
+
+
+def _check_audience(claims: dict[str, JsonValue], audience: str) -> tuple[str, ...]:
+    """RFC 7519 section 4.1.3: one text or a list of texts."""
+    found = claims.get("aud")
+    if found is None:
+        raise Rejected("missing_claim", "The token does not say whom it is for (aud).")
+    listed = found if isinstance(found, list) else [found]
+    audiences = tuple(each for each in listed if isinstance(each, str) and each)
+    if len(audiences) != len(listed) or len(set(audiences)) != len(audiences):
+        raise Rejected("malformed", "The token's audience is neither a text nor a list of distinct texts.")
+    if audience not in audiences:
+        raise Rejected("audience_mismatch", f"The token is not for {audience!r}.")
+    return audiences
+
+
+def _check_times(
+    claims: dict[str, JsonValue], now: float, leeway: float, max_age: float | None
+) -> tuple[float, float | None, float | None]:
+    """RFC 7519 sections 4.1.4 to 4.1.6. Returns exp, nbf and iat."""
+    expires_at, not_before, issued_at = (_numeric_date(claims, name) for name in ("exp", "nbf", "iat"))
+    if expires_at is None:
+        raise Rejected("missing_claim", "The token does not say when it expires (exp).")
+    if now >= expires_at + leeway:
+        raise Rejected("expired", f"The token expired at {format_time(_moment(expires_at))}.")
+    if not_before is not None and now < not_before - leeway:
+        raise Rejected("not_yet_valid", f"The token is valid from {format_time(_moment(not_before))} only.")
+    if issued_at is not None and now < issued_at - leeway:
+        raise Rejected("not_yet_valid", f"The token says that it was issued at {format_time(_moment(issued_at))}.")
+    if max_age is not None and issued_at is None:
+        raise Rejected("missing_claim", "The token does not say when it was issued (iat), and its age is limited.")
+    if max_age is not None and issued_at is not None and now > issued_at + max_age + leeway:
+        raise Rejected("expired", f"The token is older than {max_age:g} seconds.")
+    return expires_at, not_before, issued_at
+
+
+def _numeric_date(claims: dict[str, JsonValue], name: str) -> float | None:
+    """RFC 7519 section 2, NumericDate: a JSON number of seconds, neither a text nor true."""
+    if name not in claims:
+        return None
+    value = claims[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST:
+        raise Rejected("malformed", f"The token's {name} is not a time.")
+    return value
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _optional_text(claims: dict[str, JsonValue], name: str) -> str | None:
+    if name not in claims:
+        return None
+    value = claims[name]
+    if not isinstance(value, str):
+        raise Rejected("malformed", f"The token's {name} is not a text.")
+    return value

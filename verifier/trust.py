@@ -1,0 +1,240 @@
+"""What the caller trusts: a trust bundle (`trust.json`), one PEM public key, or PEM certificates of authorities.
+
+Which of the three it is shows in the content. Nothing that a signature carries ever becomes trust. A trust file that
+cannot be used is `Indeterminate`: it says nothing about the signature.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from verifier.algorithms import ALGORITHMS, SignatureAlgorithm
+from verifier.certificates import check_authority, load_certificate
+from verifier.errors import Indeterminate
+from verifier.keys import (
+    PublicKey,
+    algorithms_of,
+    check_public_key,
+    key_kind,
+    load_public_key,
+    subject_public_key_info,
+)
+from verifier.strict_json import JsonValue, check_members, parse_object
+from verifier.times import parse_time
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+MAXIMUM_TRUST_BYTES: Final = 16 * 1024 * 1024
+TRUST_VERSION: Final = 1
+PURPOSES: Final = frozenset({"artifact", "jwt", "saml", "general"})
+
+_BUNDLE_MEMBERS: Final = frozenset({"version", "generated_at", "keys", "authorities"})
+_KEY_MEMBERS: Final = frozenset(
+    ("key_id", "key_version", "name", "purpose", "issuer", "algorithms", "public_key", "not_before", "not_after")
+)
+_AUTHORITY_MEMBERS: Final = frozenset({"purposes", "certificate"})
+_PEM_LABEL: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedKey:
+    """A public key that the trust names. `purpose` None (a bare PEM key) means that the caller vouches for any use."""
+
+    public_key: PublicKey
+    algorithms: tuple[SignatureAlgorithm, ...]
+    key_id: str | None = None
+    key_version: int | None = None
+    name: str | None = None
+    purpose: str | None = None
+    issuer: str | None = None
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+
+    def speaks_for(self, purpose: str) -> bool:
+        """Whether the trust lets this key sign for the purpose."""
+        return self.purpose in (None, purpose)
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A certificate authority that the trust names, and the purposes it may certify keys for (None: any)."""
+
+    certificate: x509.Certificate
+    purposes: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """All that the caller trusts. Made by `parse_trust`."""
+
+    keys: tuple[TrustedKey, ...] = ()
+    authorities: tuple[Authority, ...] = ()
+
+    def keys_for(self, purpose: str) -> tuple[TrustedKey, ...]:
+        """The keys that may sign for the purpose."""
+        return tuple(key for key in self.keys if key.speaks_for(purpose))
+
+    def anchors_for(self, purpose: str) -> tuple[x509.Certificate, ...]:
+        """The authorities' certificates that may end a chain for the purpose."""
+        return tuple(
+            authority.certificate
+            for authority in self.authorities
+            if authority.purposes is None or purpose in authority.purposes
+        )
+
+    def find_key(self, public_key: PublicKey) -> TrustedKey | None:
+        """The entry that names this very key, for whatever purpose."""
+        wanted = subject_public_key_info(public_key)
+        return next((key for key in self.keys if subject_public_key_info(key.public_key) == wanted), None)
+
+
+def parse_trust(data: bytes) -> Trust:
+    """Reads a trust bundle, one PEM public key, or PEM CA certificates. `Indeterminate` (invalid_trust) if unusable."""
+    try:
+        if len(data) > MAXIMUM_TRUST_BYTES:
+            raise ValueError(f"larger than {MAXIMUM_TRUST_BYTES} bytes")
+        if data.lstrip()[:1] == b"{":
+            return _parse_bundle(parse_object(data))
+        return _parse_pem(data)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise Indeterminate("invalid_trust", f"The trust file cannot be used: {error}.") from error
+
+
+def load_certificates(data: bytes) -> tuple[x509.Certificate, ...]:
+    """PEM certificates that the caller trusts as they are (SAML). `Indeterminate` (invalid_trust) if unusable."""
+    try:
+        labels = set(_PEM_LABEL.findall(data))
+        if labels != {b"CERTIFICATE"}:
+            raise ValueError("it must hold PEM certificates and nothing else")
+        return tuple(x509.load_pem_x509_certificates(data))
+    except ValueError as error:
+        raise Indeterminate("invalid_trust", f"The certificate file cannot be used: {error}.") from error
+
+
+def _parse_pem(data: bytes) -> Trust:
+    labels = _PEM_LABEL.findall(data)
+    if any(label.endswith(b"PRIVATE KEY") for label in labels):
+        raise ValueError("it holds a private key, which does not belong here")
+    if labels == [b"PUBLIC KEY"]:
+        key = check_public_key(load_pem_public_key(data))
+        return Trust(keys=(TrustedKey(key, algorithms_of(key)),))
+    if labels and set(labels) == {b"CERTIFICATE"}:
+        certificates = x509.load_pem_x509_certificates(data)
+        for certificate in certificates:
+            check_authority(certificate)
+        return Trust(authorities=tuple(Authority(certificate) for certificate in certificates))
+    raise ValueError("it is neither a trust bundle, nor one PEM public key, nor PEM certificates")
+
+
+def _parse_bundle(bundle: dict[str, JsonValue]) -> Trust:
+    check_members(bundle, "the trust bundle", exactly=_BUNDLE_MEMBERS)
+    if bundle["version"] != TRUST_VERSION or isinstance(bundle["version"], bool):
+        raise ValueError(f"the trust bundle's version is not {TRUST_VERSION}")
+    _time(bundle, "generated_at")
+    entries = [_parse_key(_object(entry, "keys")) for entry in _list(bundle, "keys")]
+    keys = tuple(key for key in entries if key is not None)
+    if len({(key.key_id, key.key_version) for key in keys}) != len(keys):
+        raise ValueError("a key and version are listed twice")
+    if len({subject_public_key_info(key.public_key) for key in keys}) != len(keys):
+        raise ValueError("one public key is listed under two names")
+    authorities = tuple(_parse_authority(_object(entry, "authorities")) for entry in _list(bundle, "authorities"))
+    if len({authority.certificate for authority in authorities}) != len(authorities):
+        raise ValueError("an authority is listed twice")
+    return Trust(keys, authorities)
+
+
+def _parse_key(entry: dict[str, JsonValue]) -> TrustedKey | None:
+    """One listed key; None where none of its algorithms is on this package's list, so that it can never be used."""
+    check_members(entry, "a key", exactly=_KEY_MEMBERS)
+    key_id = _text(entry, "key_id")
+    if str(uuid.UUID(key_id)) != key_id:
+        raise ValueError("key_id is not a UUID in its usual form")
+    version = entry["key_version"]
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ValueError("key_version is not a positive integer")
+    purpose = _text(entry, "purpose")
+    if purpose not in PURPOSES:
+        raise ValueError(f"the purpose {purpose!r} is unknown")
+    names = _texts(entry, "algorithms")
+    algorithms = tuple(ALGORITHMS[name] for name in names if name in ALGORITHMS)
+    if not algorithms:
+        return None
+    public_key = load_public_key(_base64(entry, "public_key"))
+    if any(algorithm.key_kind != key_kind(public_key) for algorithm in algorithms):
+        raise ValueError(f"key {key_id} lists an algorithm that its kind of key cannot make")
+    return TrustedKey(
+        public_key=public_key,
+        algorithms=algorithms,
+        key_id=key_id,
+        key_version=version,
+        name=None if entry["name"] is None else _text(entry, "name"),
+        purpose=purpose,
+        issuer=None if entry["issuer"] is None else _text(entry, "issuer"),
+        not_before=_time(entry, "not_before"),
+        not_after=None if entry["not_after"] is None else _time(entry, "not_after"),
+    )
+
+
+def _parse_authority(entry: dict[str, JsonValue]) -> Authority:
+    check_members(entry, "an authority", exactly=_AUTHORITY_MEMBERS)
+    purposes = frozenset(_texts(entry, "purposes"))
+    if unknown := sorted(purposes - PURPOSES):
+        raise ValueError(f"the purpose {unknown[0]!r} is unknown")
+    certificate = load_certificate(_base64(entry, "certificate"))
+    check_authority(certificate)
+    return Authority(certificate, purposes)
+
+
+def _object(value: JsonValue, where: str) -> dict[str, JsonValue]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} holds something that is not an object")
+    return value
+
+
+def _list(entry: dict[str, JsonValue], member: str) -> list[JsonValue]:
+    value = entry[member]
+    if not isinstance(value, list):
+        raise ValueError(f"{member} is not a list")
+    return value
+
+
+def _text(entry: dict[str, JsonValue], member: str) -> str:
+    value = entry[member]
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{member} is not a text")
+    return value
+
+
+def _texts(entry: dict[str, JsonValue], member: str) -> tuple[str, ...]:
+    texts = tuple(value for value in _list(entry, member) if isinstance(value, str) and value)
+    if not texts or len(set(texts)) != len(_list(entry, member)):
+        raise ValueError(f"{member} is not a list of distinct texts")
+    return texts
+
+
+def _time(entry: dict[str, JsonValue], member: str) -> datetime:
+    try:
+        return parse_time(_text(entry, member))
+    except ValueError as error:
+        raise ValueError(f"{member}: {error}") from None
+
+
+def _base64(entry: dict[str, JsonValue], member: str) -> bytes:
+    text = _text(entry, member)
+    try:
+        value = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        value = b""
+    if not value or base64.b64encode(value).decode() != text:
+        raise ValueError(f"{member} is not standard base64")
+    return value
