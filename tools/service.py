@@ -53,6 +53,10 @@ class Caller:
         """The answer's text."""
         return self._send("GET", path, None).text
 
+    def content(self, path: str) -> bytes:
+        """The answer's bytes."""
+        return self._send("GET", path, None).content
+
     def _send(self, method: str, path: str, body: object) -> httpx.Response:
         answer = (
             self._client.request(method, path, json=body) if body is not None else self._client.request(method, path)

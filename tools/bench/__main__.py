@@ -1,0 +1,215 @@
+"""Measures the service as shipped beside the bare loop: in one run, on the same cores, and writes down what it saw.
+
+Exit status 0 only if every request succeeded, every signature sampled verifies and, in the full form, the ratios reach
+their floors.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import multiprocessing
+import os
+import platform
+import secrets
+import statistics
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import click
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from tools.bench.bare import BareToken, make_token, sign_and_verify
+from tools.bench.load import Load, Measured, drive, signatures_in
+from tools.bench.report import Figures, write_report
+from tools.service import ServiceError, running_service
+
+if TYPE_CHECKING:
+    from tools.service import Service
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+PROCESSES: Final = 2
+CLIENTS: Final = 16
+LEAD_SECONDS: Final = 1.0  # for processes to start in before they begin together
+USER: Final = "role/bench"
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One load: which key, how many digests a request holds, and the ratio to the bare loop that it must reach."""
+
+    name: str
+    spec: str
+    algorithm: str
+    batch: int
+    prepared: int
+    floor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """How long, in seconds, and how often."""
+
+    warm_up: float
+    seconds: float
+    bare: float
+    rounds: int
+
+
+WORKLOADS: Final = (
+    Workload("P-256, batches of 100", "ECC_NIST_P256", "ECDSA_SHA_256", batch=100, prepared=64, floor=0.4),
+    Workload("RSA-2048, singly", "RSA_2048", "RSASSA_PKCS1_V1_5_SHA_256", batch=1, prepared=256, floor=0.3),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A workload made ready: the key's public half and the digests and bodies to send."""
+
+    workload: Workload
+    alias: str
+    public_key: bytes
+    digests: tuple[tuple[bytes, ...], ...]
+    bodies: tuple[bytes, ...]
+
+
+def prepare(service: Service, workload: Workload) -> Target:
+    """Makes the key and the requests."""
+    alias = f"bench-{workload.spec.lower().replace('_', '-')}"
+    wanted = {"alias": alias, "spec": workload.spec, "purpose": "general", "users": [USER], "published": True}
+    with service.caller(service.token_of("key-admin")) as administrator:
+        administrator.json("POST", "/v1/keys", wanted)
+        published = administrator.content(f"/v1/keys/{alias}/public-key?format=der")
+    digests = tuple(tuple(secrets.token_bytes(32) for _ in range(workload.batch)) for _ in range(workload.prepared))
+    return Target(workload, alias, published, digests, tuple(_body(workload, batch) for batch in digests))
+
+
+def _body(workload: Workload, digests: tuple[bytes, ...]) -> bytes:
+    items = [{"digest": base64.b64encode(digest).decode(), "algorithm": workload.algorithm} for digest in digests]
+    return json.dumps(items[0] if workload.batch == 1 else {"items": items}).encode()
+
+
+def bare_rate(token: BareToken, spec: str, seconds: float) -> float:
+    """Signatures per second of the bare loop, two processes."""
+    with _pool() as pool:
+        begin = time.monotonic() + LEAD_SECONDS
+        futures = [pool.submit(sign_and_verify, token, spec, begin, seconds) for _ in range(PROCESSES)]
+        rates = [future.result() for future in futures]
+    return sum(rate.signatures / rate.seconds for rate in rates)
+
+
+def service_load(service: Service, token: str, target: Target, lengths: Lengths) -> list[Measured]:
+    """One round over HTTP; what each of the two processes saw."""
+    address = urlsplit(service.url)
+    with _pool() as pool:
+        load = Load(
+            host=address.hostname or "127.0.0.1",
+            port=address.port or 80,
+            path=f"/v1/keys/{target.alias}/signatures",
+            token=token,
+            bodies=target.bodies,
+            clients=CLIENTS // PROCESSES,
+            begin=time.monotonic() + LEAD_SECONDS,
+            warm_up=lengths.warm_up,
+            seconds=lengths.seconds,
+        )
+        return [future.result() for future in [pool.submit(drive, load) for _ in range(PROCESSES)]]
+
+
+def _pool() -> ProcessPoolExecutor:
+    # Spawned, not forked: a PKCS#11 module must not be inherited.
+    return ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn"))
+
+
+def check_samples(target: Target, measured: list[Measured]) -> int:
+    """Verifies every signature of the answers that were kept; how many. Raises: `InvalidSignature`."""
+    key = load_der_public_key(target.public_key)
+    prehashed = utils.Prehashed(hashes.SHA256())
+    checked = 0
+    for place, answer in (kept for one in measured for kept in one.kept):
+        for digest, text in zip(target.digests[place], signatures_in(answer), strict=True):
+            signature = base64.b64decode(text, validate=True)
+            if isinstance(key, ec.EllipticCurvePublicKey):
+                key.verify(signature, digest, ec.ECDSA(prehashed))
+            elif isinstance(key, rsa.RSAPublicKey):
+                key.verify(signature, digest, padding.PKCS1v15(), prehashed)
+            checked += 1
+    if not checked:
+        raise ServiceError("no answer was kept to be checked")
+    return checked
+
+
+def measure(folder: Path, lengths: Lengths) -> list[Figures]:
+    """All rounds of all workloads, bare loop and service in turn, so that both see the same machine."""
+    bare_token = make_token(folder / "bare")
+    with running_service(folder) as service:
+        token = service.enrolled(USER, "key-user")
+        targets = [prepare(service, workload) for workload in WORKLOADS]
+        rounds: dict[str, list[Figures]] = {workload.name: [] for workload in WORKLOADS}
+        for number in range(1, lengths.rounds + 1):
+            for target in targets:
+                bare = bare_rate(bare_token, target.workload.spec, lengths.bare)
+                seen = service_load(service, token, target, lengths)
+                figures = _figures(target, bare, seen, lengths)
+                rounds[target.workload.name].append(figures)
+                click.echo(f"round {number}/{lengths.rounds}: {figures.line()}")
+    return [_median(found) for found in rounds.values()]
+
+
+def _figures(target: Target, bare: float, seen: list[Measured], lengths: Lengths) -> Figures:
+    latencies = sorted(latency for one in seen for latency in one.latencies)
+    failures = [one.first_failure for one in seen if one.failures]
+    if failures or len(latencies) < 2:
+        raise ServiceError(f"{sum(one.failures for one in seen)} requests failed; the first: {failures}")
+    rate = len(latencies) * target.workload.batch / lengths.seconds
+    return Figures(
+        name=target.workload.name,
+        bare_per_second=bare,
+        service_per_second=rate,
+        ratio=rate / bare,
+        floor=target.workload.floor,
+        requests=len(latencies),
+        p50_milliseconds=statistics.quantiles(latencies, n=100)[49] * 1e3,
+        p99_milliseconds=statistics.quantiles(latencies, n=100)[98] * 1e3,
+        longest_milliseconds=latencies[-1] * 1e3,
+        load_processor_share=sum(one.processor_seconds for one in seen) / lengths.seconds,
+        reconnections=sum(one.reconnections for one in seen),
+        signatures_checked=check_samples(target, seen),
+    )
+
+
+def _median(rounds: list[Figures]) -> Figures:
+    """The round whose ratio is the median: its figures belong together."""
+    return sorted(rounds, key=lambda figures: figures.ratio)[len(rounds) // 2]
+
+
+@click.command()
+@click.option("--short", is_flag=True, help="A few seconds of everything: a check that it runs, not a measurement.")
+@click.option("--seconds", type=click.FloatRange(1), default=30, show_default=True, help="Measured time of each load.")
+@click.option("--warm-up", type=click.FloatRange(0), default=5, show_default=True, help="Seconds before it.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="The median counts.")
+@click.option("--output", type=click.Path(path_type=Path), default=ROOT / "bench-results", help="Without suffix.")
+def main(*, short: bool, seconds: float, warm_up: float, rounds: int, output: Path) -> None:
+    """Signatures per second over HTTP, beside a bare loop on the same cores."""
+    lengths = Lengths(1, 3, 2, 1) if short else Lengths(warm_up, seconds, min(seconds, 10), rounds)
+    machine = {"processors": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+    try:
+        with tempfile.TemporaryDirectory(prefix="sealmark-bench-") as folder:
+            figures = measure(Path(folder), lengths)
+    except ServiceError as error:
+        raise click.ClickException(str(error)) from error
+    write_report(output, figures, {**machine, "clients": CLIENTS, "seconds": lengths.seconds, "rounds": lengths.rounds})
+    if not short and any(one.ratio < one.floor for one in figures):
+        raise click.ClickException("a ratio is below its floor")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

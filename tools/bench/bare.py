@@ -1,0 +1,122 @@
+"""The bare loop: sign in SoftHSM, verify in software, nothing else. What the service could reach if it cost nothing.
+
+It has a token of its own and speaks to python-pkcs11 directly; each process loads the module itself, after it started.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import pkcs11
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+from pkcs11.types import SignMixin
+from pkcs11.util.ec import encode_ec_public_key, encode_named_curve_parameters
+from pkcs11.util.rsa import encode_rsa_public_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MODULE_PLACES: Final = (
+    "/usr/lib/softhsm/libsofthsm2.so",
+    "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
+    "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
+)
+_LABEL: Final = "bench"
+_DIGEST_INFO_SHA256: Final = bytes.fromhex("3031300d060960864801650304020105000420")  # RFC 8017 section 9.2 note 1
+
+
+@dataclass(frozen=True, slots=True)
+class BareToken:
+    """A SoftHSM token of the benchmark's own; its PIN is worth nothing after it."""
+
+    configuration: Path
+    pin: str
+
+
+class Rate(NamedTuple):
+    """What one process did in its time."""
+
+    signatures: int
+    seconds: float
+
+
+def make_token(folder: Path) -> BareToken:
+    """A fresh SoftHSM token in the folder."""
+    (folder / "tokens").mkdir(parents=True)
+    configuration = folder / "softhsm2.conf"
+    configuration.write_text(f"directories.tokendir = {folder}/tokens\nobjectstore.backend = file\nlog.level = ERROR\n")
+    pin = str(secrets.randbelow(10**12)).zfill(12)
+    subprocess.run(
+        ["softhsm2-util", "--init-token", "--free", "--label", _LABEL, "--so-pin", pin, "--pin", pin],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "SOFTHSM2_CONF": str(configuration)},
+    )
+    return BareToken(configuration, pin)
+
+
+def sign_and_verify(token: BareToken, spec: str, begin: float, seconds: float) -> Rate:
+    """Runs in a process of its own, from `begin` (monotonic clock) on. A signature that does not verify raises."""
+    os.environ["SOFTHSM2_CONF"] = str(token.configuration)
+    module = next(place for place in MODULE_PLACES if os.path.exists(place))
+    library = pkcs11.lib(module)
+    with library.get_token(token_label=_LABEL).open(user_pin=token.pin) as session:
+        once = _loop_of(session, spec)
+        digests = [secrets.token_bytes(32) for _ in range(64)]
+        for digest in digests:
+            once(digest)
+        time.sleep(max(0.0, begin - time.monotonic()))
+        started, made = time.perf_counter(), 0
+        while time.perf_counter() - started < seconds:
+            for digest in digests:
+                once(digest)
+            made += len(digests)
+        return Rate(made, time.perf_counter() - started)
+
+
+def _loop_of(session: pkcs11.Session, spec: str) -> Callable[[bytes], None]:
+    if spec == "RSA_2048":
+        return _rsa_loop(session)
+    if spec == "ECC_NIST_P256":
+        return _p256_loop(session)
+    raise ValueError(f"no bare loop for {spec}")
+
+
+def _p256_loop(session: pkcs11.Session) -> Callable[[bytes], None]:
+    parameters = session.create_domain_parameters(
+        pkcs11.KeyType.EC, {pkcs11.Attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")}, local=True
+    )
+    public, private = parameters.generate_keypair(store=False)
+    published = load_der_public_key(encode_ec_public_key(public))
+    if not isinstance(published, ec.EllipticCurvePublicKey) or not isinstance(private, SignMixin):
+        raise TypeError(f"not a key pair that signs: {published!r}")
+    prehashed = ec.ECDSA(utils.Prehashed(hashes.SHA256()))
+
+    def once(digest: bytes) -> None:
+        made = private.sign(digest, mechanism=pkcs11.Mechanism.ECDSA)
+        r, s = int.from_bytes(made[:32], "big"), int.from_bytes(made[32:], "big")
+        published.verify(utils.encode_dss_signature(r, s), digest, prehashed)
+
+    return once
+
+
+def _rsa_loop(session: pkcs11.Session) -> Callable[[bytes], None]:
+    public, private = session.generate_keypair(pkcs11.KeyType.RSA, 2048, store=False)
+    published = load_der_public_key(encode_rsa_public_key(public))
+    if not isinstance(published, rsa.RSAPublicKey) or not isinstance(private, SignMixin):
+        raise TypeError(f"not a key pair that signs: {published!r}")
+    prehashed = utils.Prehashed(hashes.SHA256())
+
+    def once(digest: bytes) -> None:
+        made = private.sign(_DIGEST_INFO_SHA256 + digest, mechanism=pkcs11.Mechanism.RSA_PKCS)
+        published.verify(made, digest, padding.PKCS1v15(), prehashed)
+
+    return once

@@ -1,0 +1,83 @@
+"""The benchmark's figures: a line while it runs, a table at the end, JSON and Markdown on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+HEADINGS = ("load", "bare loop /s", "service /s", "ratio", "floor", "p50 ms", "p99 ms", "longest ms", "load tool CPU")
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One load in one round. Rates are signatures per second; latencies are those of whole HTTP requests.
+
+    `load_processor_share` is the load tool's own use of processors (1.0 is one core), which the service did not have.
+    """
+
+    name: str
+    bare_per_second: float
+    service_per_second: float
+    ratio: float
+    floor: float
+    requests: int
+    p50_milliseconds: float
+    p99_milliseconds: float
+    longest_milliseconds: float
+    load_processor_share: float
+    reconnections: int
+    signatures_checked: int
+
+    def cells(self) -> tuple[str, ...]:
+        """One row under `HEADINGS`."""
+        return (
+            self.name,
+            f"{self.bare_per_second:,.0f}",
+            f"{self.service_per_second:,.0f}",
+            f"{self.ratio:.2f}",
+            f"{self.floor:.2f}",
+            f"{self.p50_milliseconds:.2f}",
+            f"{self.p99_milliseconds:.2f}",
+            f"{self.longest_milliseconds:.2f}",
+            f"{self.load_processor_share:.2f}",
+        )
+
+    def line(self) -> str:
+        """A line for whoever waits."""
+        return (
+            f"{self.name}: {self.service_per_second:,.0f}/s, bare loop {self.bare_per_second:,.0f}/s, "
+            f"ratio {self.ratio:.2f}, p50 {self.p50_milliseconds:.1f} ms, p99 {self.p99_milliseconds:.1f} ms, "
+            f"{self.signatures_checked} signatures checked"
+        )
+
+
+def write_report(output: Path, figures: Sequence[Figures], circumstances: Mapping[str, object]) -> None:
+    """Prints the table and writes `output`.json and `output`.md."""
+    table = Table(title="Median round of each load", title_justify="left")
+    for heading in HEADINGS:
+        table.add_column(heading, justify="left" if heading == "load" else "right")
+    for one in figures:
+        table.add_row(*one.cells())
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 120
+    console.print(table)
+    document = {"circumstances": dict(circumstances), "loads": [asdict(one) for one in figures]}
+    output.with_suffix(".json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    output.with_suffix(".md").write_text(_markdown(figures, circumstances), encoding="utf-8")
+    console.print(f"written: {output.with_suffix('.json').name}, {output.with_suffix('.md').name}")
+
+
+def _markdown(figures: Sequence[Figures], circumstances: Mapping[str, object]) -> str:
+    rows = [HEADINGS, ("---",) * len(HEADINGS), *(one.cells() for one in figures)]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    facts = ", ".join(f"{name} {value}" for name, value in circumstances.items())
+    return f"# Benchmark\n\n{facts}; the median round of each load.\n\n{table}\n"
