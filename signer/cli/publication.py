@@ -16,11 +16,15 @@ from signer.cli.output import print_json, print_record
 
 PATH = click.Path(path_type=Path, dir_okay=False)
 
+version_option = click.option(
+    "--version", "version", type=click.IntRange(1), help="The key's version.  [default: the active one]"
+)
+
 
 @click.command("public-key")
 @click.argument("key", type=KEY)
 @click.option("--format", "encoding", type=click.Choice(("pem", "der", "jwk")), default="pem", show_default=True)
-@click.option("--version", "version", type=click.IntRange(1), help="The key's version.  [default: the active one]")
+@version_option
 @click.option("--output", type=PATH, help="Write it to a file.")
 @click.option("--force", is_flag=True, help="Write over the file if it exists.")
 @connection_options
@@ -32,24 +36,25 @@ def public_key(key: str, encoding: str, version: int | None, output: Path | None
       sealmark keys public-key release > release.pub
       sealmark keys public-key tokens --format jwk --version 2
     """
-    query = {"format": encoding} | ({"version": str(version)} if version is not None else {})
+    query = {"format": encoding} | _of_version(version)
     content = _fetch(f"/v1/keys/{key}/public-key", query, output, force=force)
     _deliver(content, "public_key", output, force=force, binary=encoding == "der")
 
 
 @click.command()
 @click.argument("key", type=KEY)
+@version_option
 @click.option("--output", type=PATH, help="Write it to a file.")
 @click.option("--force", is_flag=True, help="Write over the file if it exists.")
 @connection_options
-def certificate(key: str, output: Path | None, force: bool) -> None:
+def certificate(key: str, version: int | None, output: Path | None, force: bool) -> None:
     """Print a key's certificate chain as PEM: the key's own first, the root last.
 
     \b
     Example:
       sealmark keys certificate release --output release.pem
     """
-    content = _fetch(f"/v1/keys/{key}/certificate", {}, output, force=force)
+    content = _fetch(f"/v1/keys/{key}/certificate", _of_version(version), output, force=force)
     _deliver(content, "certificate", output, force=force, binary=False)
 
 
@@ -68,6 +73,10 @@ def trust(output: Path | None, force: bool) -> None:
     """
     content = _fetch("/v1/trust", {}, output, force=force)
     _deliver(content, None, output, force=force, binary=False)
+
+
+def _of_version(version: int | None) -> dict[str, str]:
+    return {} if version is None else {"version": str(version)}
 
 
 def _fetch(path: str, query: dict[str, str], output: Path | None, *, force: bool) -> bytes:

@@ -119,6 +119,11 @@ def needed_digest(description: Json, order: Order) -> str:
         raise CommandFailed(
             f"key {order.key} does not make {missing[0]}; it makes: {listed}", code="unprocessable", field="formats"
         )
+    if description.get("published") is False:
+        # Its public key cannot be had, so nothing that it signs can be verified here before it is kept.
+        raise CommandFailed(
+            f"key {order.key} is not published: its signatures cannot be verified", code="not_published"
+        )
     digest = description.get("required_digest")
     if digest not in _DIGESTS:
         raise CommandFailed(f"key {order.key} does not sign digests of files", code="unprocessable")
