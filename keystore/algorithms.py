@@ -124,7 +124,9 @@ _PSS = tuple(f"RSASSA_PSS_SHA_{bits}" for bits in (256, 384, 512))
 _RSA_SPECS = ("RSA_2048", "RSA_3072", "RSA_4096")
 
 
-def _rows(rsa_specs: tuple[str, ...], rsa: tuple[str, ...], others: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+def _rows(
+    rsa_specs: tuple[str, ...], rsa: tuple[str, ...], others: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
     return {**dict.fromkeys(rsa_specs, rsa), **others}
 
 
@@ -137,7 +139,8 @@ _CURVE_WITH_ITS_HASH = {
 # purpose -> spec -> algorithms a key may be made with; the first is the default. An absent spec is not allowed.
 PURPOSES: Final[Mapping[Purpose, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
     {
-        # Ed25519 artifact keys make DSSE only (Sigstore and OpenSSL 3.0 refuse the rest), which this version does not have.
+        # Ed25519 artifact keys make DSSE only (Sigstore and OpenSSL 3.0 refuse the rest), which this version does not
+        # have.
         Purpose.ARTIFACT: _rows(_RSA_SPECS, ("RSASSA_PKCS1_V1_5_SHA_256", "RSASSA_PSS_SHA_256"), _CURVE_WITH_ITS_HASH),
         Purpose.JWT: _rows(
             _RSA_SPECS,
@@ -153,7 +156,11 @@ PURPOSES: Final[Mapping[Purpose, Mapping[str, tuple[str, ...]]]] = MappingProxyT
         Purpose.GENERAL: _rows(
             _RSA_SPECS,
             (*_PKCS1, *_PSS),
-            {**_CURVE_WITH_ITS_HASH, "ECC_SECG_P256K1": ("ECDSA_SHA_256",), "ECC_NIST_EDWARDS25519": ("ED25519_SHA_512",)},
+            {
+                **_CURVE_WITH_ITS_HASH,
+                "ECC_SECG_P256K1": ("ECDSA_SHA_256",),
+                "ECC_NIST_EDWARDS25519": ("ED25519_SHA_512",),
+            },
         ),
         Purpose.CA: _rows(
             ("RSA_3072", "RSA_4096"),

@@ -6,6 +6,7 @@ are timezone-aware UTC with microseconds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -86,7 +87,8 @@ class KeyPolicy:
 
 @dataclass(frozen=True, slots=True)
 class TokenSettings:
-    """What a `jwt` key's tokens may say of their origin. `max_ttl` is seconds; the first audience and type are the defaults."""
+    """What a `jwt` key's tokens may say of their origin. `max_ttl` is seconds; the first audience and type are the
+    defaults."""
 
     issuer: str  # an issuer's NAME
     audiences: tuple[str, ...]
@@ -217,11 +219,37 @@ class CertificateRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class UncertifiedVersion:
+    """A key version that is made but not stored yet: what its certificate is to say."""
+
+    key_id: str
+    version_id: str
+    alias: str | None
+    purpose: Purpose
+    public_key: bytes
+
+
+# Issues the certificate of a version that is about to be stored; both are stored together, or neither.
+Certify = Callable[[UncertifiedVersion], CertificateRecord]
+
+
+@dataclass(frozen=True, slots=True)
 class DomainRecord:
     """A domain and its current version's number."""
 
     name: str
     version: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyRecord:
+    """What stands under an `Idempotency-Key`. `response` is empty until there is one."""
+
+    id: str
+    principal: str
+    request_hash: bytes
+    response: bytes = field(repr=False)
     created_at: datetime
 
 
@@ -271,7 +299,8 @@ class SigningKey(Protocol):
 class HardwareToken(Protocol):
     """What the keystore asks of `keystore.hsm`: one logged-in token of this process, safe to call from many threads.
 
-    `label` arguments name a domain key's token object. `sign` takes what the mechanism takes: the digest (the message for
+    `label` arguments name a domain key's token object. `sign` takes what the mechanism takes: the digest (the message
+    for
     PureEdDSA), and returns raw octets: RSA, r and s concatenated for ECDSA, 64 octets for Ed25519.
     Raises: `HsmUnavailable`; `Unsupported` where the module lacks the mechanism.
     """

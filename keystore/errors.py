@@ -25,7 +25,8 @@ class HsmFault(KeystoreError):
 
 
 class IntegrityFailure(KeystoreError):
-    """A sealed row does not bear the seal that the HSM gave it. The message names the row: for the log, never for callers."""
+    """A sealed row does not bear the seal that the HSM gave it. The message names the row: for the log, never for
+    callers."""
 
     code = "integrity_failure"
 
@@ -55,7 +56,8 @@ class WrongState(KeystoreError):
 
 
 class Unsupported(KeystoreError):
-    """The spec, algorithm or purpose is not in the closed table, or the module lacks it. `field` names the member at fault."""
+    """The spec, algorithm or purpose is not in the closed table, or the module lacks it. `field` names the member at
+    fault."""
 
     code = "unsupported"
 

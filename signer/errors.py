@@ -1,4 +1,5 @@
-"""The service's error tree: each error has a stable `code`. `signer.problems` holds the one table from code to HTTP status.
+"""The service's error tree: each error has a stable `code`. `signer.problems` holds the one table from code to HTTP
+status.
 
 Messages are for the caller: they say what is wrong, which field, and what would be right; never a secret, never whether
 something that the caller may not see exists.

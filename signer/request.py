@@ -29,7 +29,7 @@ Duty = Literal["administrator", "key-administrator", "key-user", "auditor"]
 ArtifactFormat = Literal["cms", "raw", "bundle", "dsse"]
 
 
-class Body(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True, omit_defaults=True):
+class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """Base of every request body."""
 
 
@@ -54,7 +54,8 @@ class PolicyBody(Body):
 
 
 class NewKeyBody(Body):
-    """`POST /v1/keys`. `issuer`, `audiences`, `max_ttl`, `types` belong to jwt keys; `issuer`, `audiences`, `recipients` to saml keys."""
+    """`POST /v1/keys`. `issuer`, `audiences`, `max_ttl`, `types` belong to jwt keys; `issuer`, `audiences`,
+    `recipients` to saml keys."""
 
     spec: ShortText
     purpose: Literal["artifact", "jwt", "saml", "general"]
@@ -72,6 +73,10 @@ class NewKeyBody(Body):
     max_ttl: Annotated[int, Meta(ge=1, le=30 * 86400, description="seconds")] | None = None
     types: Annotated[list[ShortText], Meta(min_length=1, max_length=16)] | None = None
     recipients: Annotated[list[Url], Meta(min_length=1, max_length=64)] | None = None
+
+
+class Empty(Body):
+    """A call that takes no members: send nothing, or `{}`."""
 
 
 class Rotation(Body):

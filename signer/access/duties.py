@@ -1,0 +1,102 @@
+"""Separation of duties: the closed table of which duty may make which call.
+
+A principal has exactly one duty. The break-glass `root` alone has `root`, both administrators' duties and no use of
+keys.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Duty(StrEnum):
+    """What kind of person or program a principal is."""
+
+    ADMINISTRATOR = "administrator"  # identities, nothing on keys
+    KEY_ADMINISTRATOR = "key-administrator"  # keys and their policies, no identities, no use
+    KEY_USER = "key-user"  # may be named in a key's policy as a user
+    AUDITOR = "auditor"  # reads the audit trail
+    ROOT = "root"  # break-glass: both administrators', never signs
+
+
+class Action(StrEnum):
+    """Every call that needs a credential. Names follow AWS KMS where it has the call."""
+
+    WHO_AM_I = "WhoAmI"
+    CREATE_PRINCIPAL = "CreatePrincipal"
+    LIST_PRINCIPALS = "ListPrincipals"
+    DELETE_PRINCIPAL = "DeletePrincipal"
+    CREATE_KEY = "CreateKey"
+    LIST_KEYS = "ListKeys"
+    DESCRIBE_KEY = "DescribeKey"
+    ROTATE_KEY = "RotateKey"
+    DISABLE_KEY = "DisableKey"
+    ENABLE_KEY = "EnableKey"
+    SCHEDULE_KEY_DELETION = "ScheduleKeyDeletion"
+    CANCEL_KEY_DELETION = "CancelKeyDeletion"
+    GET_KEY_POLICY = "GetKeyPolicy"
+    PUT_KEY_POLICY = "PutKeyPolicy"
+    GET_PUBLIC_KEY = "GetPublicKey"
+    SIGN = "Sign"
+    SIGN_ARTIFACT = "SignArtifact"
+    ISSUE_TOKEN = "IssueToken"
+    ISSUE_ASSERTION = "IssueAssertion"
+    ISSUE_CERTIFICATE = "IssueCertificate"
+    LIST_ISSUERS = "ListIssuers"
+    CREATE_ISSUER = "CreateIssuer"
+    LIST_DOMAINS = "ListDomains"
+
+
+_IDENTITIES = frozenset({Duty.ADMINISTRATOR, Duty.ROOT})
+_KEYS = frozenset({Duty.KEY_ADMINISTRATOR, Duty.ROOT})
+_USE = frozenset({Duty.KEY_USER})
+_SEE = _KEYS | _USE
+
+DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
+    {
+        Action.WHO_AM_I: frozenset(Duty),
+        Action.CREATE_PRINCIPAL: _IDENTITIES,
+        Action.LIST_PRINCIPALS: _IDENTITIES,
+        Action.DELETE_PRINCIPAL: _IDENTITIES,
+        Action.CREATE_KEY: _KEYS,
+        Action.LIST_KEYS: _SEE,
+        Action.DESCRIBE_KEY: _SEE,
+        Action.ROTATE_KEY: _KEYS,
+        Action.DISABLE_KEY: _KEYS,
+        Action.ENABLE_KEY: _KEYS,
+        Action.SCHEDULE_KEY_DELETION: _KEYS,
+        Action.CANCEL_KEY_DELETION: _KEYS,
+        Action.GET_KEY_POLICY: _KEYS,
+        Action.PUT_KEY_POLICY: _KEYS,
+        Action.GET_PUBLIC_KEY: _SEE,
+        Action.SIGN: _USE,
+        Action.SIGN_ARTIFACT: _USE,
+        Action.ISSUE_TOKEN: _USE,
+        Action.ISSUE_ASSERTION: _USE,
+        # Only the service's own code asks its certificate authority, on behalf of whoever makes a published key.
+        Action.ISSUE_CERTIFICATE: _KEYS,
+        Action.LIST_ISSUERS: _KEYS,
+        Action.CREATE_ISSUER: _KEYS,
+        Action.LIST_DOMAINS: _KEYS,
+    }
+)
+
+# What a key's own policy decides: its administrators' actions, its users' actions, and what both may do.
+ADMINISTRATORS_ACTIONS: Final = frozenset(
+    {
+        Action.ROTATE_KEY,
+        Action.DISABLE_KEY,
+        Action.ENABLE_KEY,
+        Action.SCHEDULE_KEY_DELETION,
+        Action.CANCEL_KEY_DELETION,
+        Action.GET_KEY_POLICY,
+        Action.PUT_KEY_POLICY,
+    }
+)
+USERS_ACTIONS: Final = frozenset({Action.SIGN, Action.SIGN_ARTIFACT, Action.ISSUE_TOKEN, Action.ISSUE_ASSERTION})
+COMMON_ACTIONS: Final = frozenset({Action.DESCRIBE_KEY, Action.GET_PUBLIC_KEY})

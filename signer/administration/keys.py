@@ -1,0 +1,159 @@
+"""The life of a key as its administrators see it: made, described, rotated, disabled, deleted; and its policy."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from keystore.algorithms import SIGNING_ALGORITHMS, Purpose, key_algorithms
+from keystore.api import AssertionSettings, KeyPolicy, TokenSettings
+from keystore.errors import NotFound as NoSuchRow
+from keystore.lifecycle import version_state
+from signer.access import Duty
+from signer.administration.new_key import new_key
+from signer.errors import Unprocessable
+from signer.formats import jwks
+from signer.published import KEY_SET_MARGIN, KEY_SET_MAX_AGE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from keystore.api import Key
+    from keystore.keystore import Keystore
+    from signer.access import Permit
+    from signer.call import Call
+    from signer.certification import Certification
+    from signer.published import Published
+    from signer.request import NewKeyBody, PolicyBody
+
+
+class KeyAdministration:
+    """Every change to a key; each is called with the permit for it."""
+
+    def __init__(self, keystore: Keystore, certification: Certification, published: Published) -> None:
+        self._keystore = keystore
+        self._certification = certification
+        self._published = published
+
+    def create(self, permit: Permit, call: Call, body: NewKeyBody) -> Key:
+        """Makes a key and, where it is published, its certificate: both or nothing."""
+        wanted = new_key(body, self._first_policy(permit, body))
+        if wanted.settings is not None:
+            self._require_issuer(wanted.settings.issuer)
+        if wanted.domain not in {domain.name for domain in self._keystore.list_domains()}:
+            msg = f"there is no domain {wanted.domain!r}; domains are made in a ceremony"
+            raise Unprocessable(msg, field="domain")
+        certify = partial(self._certification.certify, permit, call) if wanted.published else None
+        return self._keystore.create_key(wanted, certify=certify)
+
+    def rotate(self, permit: Permit, call: Call, key: Key, *, at_once: bool) -> Key:
+        """A new version: published at once; signing at once too, or, where clients cache key sets, after they have
+        renewed."""
+        moment = datetime.now(UTC)
+        waits = key.purpose in (Purpose.JWT, Purpose.SAML) and not at_once
+        activate_at = moment + timedelta(seconds=KEY_SET_MAX_AGE + KEY_SET_MARGIN) if waits else moment
+        certify = partial(self._certification.certify, permit, call) if key.published else None
+        return self._keystore.rotate(key.id, activate_at=activate_at, actor=permit.principal.name, certify=certify)
+
+    def set_policy(self, key: Key, body: PolicyBody) -> KeyPolicy:
+        """Replaces the policy. Raises `Unprocessable` for names that are not fit for their part."""
+        policy = self._checked_policy(body.administrators, body.users)
+        return self._keystore.set_policy(key.id, administrators=policy.administrators, users=policy.users).policy
+
+    def describe(self, key: Key) -> dict[str, object]:
+        """The description of a key, as JSON members."""
+        return describe(key, self._keystore)
+
+    def _first_policy(self, permit: Permit, body: NewKeyBody) -> KeyPolicy:
+        if body.policy is not None and (body.users is not None or body.administrators is not None):
+            msg = "give either `policy`, or `users` and `administrators`"
+            raise Unprocessable(msg, field="policy")
+        maker = permit.principal.name
+        asked = body.policy.administrators if body.policy else body.administrators or []
+        users = body.policy.users if body.policy else body.users or []
+        return self._checked_policy([maker, *(name for name in asked if name != maker)], users, maker=maker)
+
+    def _checked_policy(
+        self, administrators: Iterable[str], users: Iterable[str], maker: str | None = None
+    ) -> KeyPolicy:
+        administrators = tuple(dict.fromkeys(administrators))
+        users = tuple(dict.fromkeys(users))
+        if not administrators:
+            msg = "a key needs at least one administrator, or nobody could ever change it"
+            raise Unprocessable(msg, field="administrators")
+        for name in administrators:
+            if name != maker:
+                self._require_duty(name, Duty.KEY_ADMINISTRATOR, "administrators")
+        for name in users:
+            self._require_duty(name, Duty.KEY_USER, "users")
+        return KeyPolicy(administrators, users)
+
+    def _require_duty(self, name: str, duty: Duty, member: str) -> None:
+        principal = self._keystore.find_principal(name)
+        if principal is None or principal.state == "deleted" or principal.duty != duty:
+            msg = f"{name} is not a principal with the duty {duty}"
+            raise Unprocessable(msg, field=member)
+
+    def _require_issuer(self, name: str) -> None:
+        try:
+            self._keystore.get_issuer(name)
+        except NoSuchRow as absent:
+            msg = f"there is no issuer {name!r}; make it with POST /v1/issuers"
+            raise Unprocessable(msg, field="issuer") from absent
+
+
+def describe(key: Key, keystore: Keystore) -> dict[str, object]:
+    """All that its administrators and users may know of a key."""
+    now = datetime.now(UTC)
+    token = keystore.token_info
+    return {
+        "id": key.id,
+        "arn": key.arn,
+        "alias": key.alias,
+        "spec": key.spec,
+        "purpose": key.purpose.value,
+        "algorithm": key.algorithm,
+        "algorithms": list(key_algorithms(key.purpose, key.spec, key.algorithm)),
+        "required_digest": SIGNING_ALGORITHMS[key.algorithm].hash_name,
+        "formats": list(key.formats),
+        **_settings(key),
+        "domain": key.domain,
+        "protection": "hsm",
+        "storage": key.storage.value,
+        "token": {"manufacturer": token.manufacturer, "model": token.model, "serial": token.serial},
+        "state": key.state.value,
+        "description": key.description,
+        "published": key.published,
+        "created_at": key.created_at,
+        "created_by": key.created_by,
+        "deletion_at": key.deletion_at,
+        "policy_revision": key.policy.revision,
+        "versions": [
+            {
+                "version": version.number,
+                "state": version_state(key.versions, version.number, now).value,
+                "created_at": version.created_at,
+                "activate_at": version.activate_at,
+                "kid": jwks.thumbprint(version.public_key),
+            }
+            for version in key.versions
+        ],
+    }
+
+
+def _settings(key: Key) -> dict[str, object]:
+    if isinstance(key.settings, TokenSettings):
+        return {
+            "issuer": key.settings.issuer,
+            "audiences": list(key.settings.audiences),
+            "max_ttl": key.settings.max_ttl,
+            "types": list(key.settings.types),
+        }
+    if isinstance(key.settings, AssertionSettings):
+        return {
+            "issuer": key.settings.issuer,
+            "audiences": list(key.settings.audiences),
+            "recipients": list(key.settings.recipients),
+        }
+    return {}

@@ -1,0 +1,115 @@
+"""`POST /v1/keys`: from a body to a key that may be made, every contradiction refused by name before anything is
+made."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from keystore.algorithms import KEY_SPECS, Purpose, algorithms_for
+from keystore.api import AssertionSettings, KeyPolicy, NewKey, TokenSettings
+from signer.errors import Unprocessable
+from signer.operations.artifacts import DEFAULT_FORMATS, MADE_TODAY
+from signer.published import DEFAULT_ISSUER, PUBLISHED_BY_DEFAULT
+
+if TYPE_CHECKING:
+    from signer.request import NewKeyBody
+
+_Value = TypeVar("_Value")
+UUID_FORM: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+# Which members belong to which purposes; the others are refused, so that nobody believes in a setting that does
+# nothing.
+_BELONGS_TO: Final = {
+    "formats": (Purpose.ARTIFACT,),
+    "issuer": (Purpose.JWT, Purpose.SAML),
+    "audiences": (Purpose.JWT, Purpose.SAML),
+    "max_ttl": (Purpose.JWT,),
+    "types": (Purpose.JWT,),
+    "recipients": (Purpose.SAML,),
+}
+
+
+def new_key(body: NewKeyBody, policy: KeyPolicy) -> NewKey:
+    """The key to be made. Raises `Unprocessable` naming the member."""
+    purpose = Purpose(body.purpose)
+    _require_fitting_members(body, purpose)
+    if body.alias is not None and UUID_FORM.fullmatch(body.alias):
+        msg = "an alias must not have the form of a UUID"
+        raise Unprocessable(msg, field="alias")
+    return NewKey(
+        spec=_spec(body.spec, purpose),
+        purpose=purpose,
+        created_by=policy.administrators[0],
+        policy=policy,
+        alias=body.alias,
+        algorithm=_algorithm(body, purpose),
+        formats=_formats(body) if purpose is Purpose.ARTIFACT else (),
+        settings=_settings(body, purpose),
+        domain=body.domain or "default",
+        description=body.description,
+        published=purpose in PUBLISHED_BY_DEFAULT if body.published is None else body.published,
+    )
+
+
+def _require_fitting_members(body: NewKeyBody, purpose: Purpose) -> None:
+    for member, purposes in _BELONGS_TO.items():
+        if getattr(body, member) is not None and purpose not in purposes:
+            msg = f"`{member}` belongs to keys for {' and '.join(purposes)}; this one is for {purpose}"
+            raise Unprocessable(msg, field=member)
+
+
+def _spec(name: str, purpose: Purpose) -> str:
+    if name not in KEY_SPECS:
+        msg = f"there is no spec {name!r}; known are {', '.join(KEY_SPECS)}"
+        raise Unprocessable(msg, field="spec")
+    if not algorithms_for(purpose, name):
+        allowed = ", ".join(spec for spec in KEY_SPECS if algorithms_for(purpose, spec))
+        msg = f"a key for {purpose} cannot be {name}; it can be {allowed}"
+        raise Unprocessable(msg, field="spec")
+    return name
+
+
+def _algorithm(body: NewKeyBody, purpose: Purpose) -> str:
+    allowed = algorithms_for(purpose, body.spec)
+    if body.algorithm is None:
+        return allowed[0]
+    if body.algorithm not in allowed:
+        msg = f"a {body.spec} key for {purpose} signs with {', '.join(allowed)}"
+        raise Unprocessable(msg, field="algorithm")
+    return body.algorithm
+
+
+def _formats(body: NewKeyBody) -> tuple[str, ...]:
+    if body.formats is None:
+        return DEFAULT_FORMATS
+    for name in body.formats:
+        if name not in MADE_TODAY:
+            msg = f"the format {name} is not made by this version; it makes {', '.join(MADE_TODAY)}"
+            raise Unprocessable(msg, field="formats")
+    return tuple(dict.fromkeys(body.formats))
+
+
+def _required(value: _Value | None, member: str, purpose: Purpose) -> _Value:
+    if value is None:
+        msg = f"a key for {purpose} needs `{member}`: what its signatures may say belongs to the key"
+        raise Unprocessable(msg, field=member)
+    return value
+
+
+def _settings(body: NewKeyBody, purpose: Purpose) -> TokenSettings | AssertionSettings | None:
+    issuer = body.issuer or DEFAULT_ISSUER
+    if purpose is Purpose.JWT:
+        return TokenSettings(
+            issuer=issuer,
+            audiences=tuple(_required(body.audiences, "audiences", purpose)),
+            max_ttl=_required(body.max_ttl, "max_ttl", purpose),
+            types=tuple(body.types or ("JWT",)),
+        )
+    if purpose is Purpose.SAML:
+        return AssertionSettings(
+            issuer=issuer,
+            audiences=tuple(_required(body.audiences, "audiences", purpose)),
+            recipients=tuple(_required(body.recipients, "recipients", purpose)),
+        )
+    return None

@@ -1,0 +1,75 @@
+"""The composition root: the only place that knows all parts and puts them together, once a worker, after the fork."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flask import Flask
+
+from keystore import open_keystore
+from signer.administration.identities import IdentityAdministration
+from signer.administration.issuers import IssuerAdministration
+from signer.administration.keys import KeyAdministration
+from signer.audit import AuditTrail
+from signer.certification import Certification
+from signer.config import ServerConfiguration, load_server_configuration
+from signer.errors import ConfigurationError
+from signer.idempotency import Idempotency
+from signer.logs import configure_logs
+from signer.pipeline import Pipeline
+from signer.published import Published
+from signer.services import Services
+from signer.web.routes import register
+
+if TYPE_CHECKING:
+    from keystore.keystore import Keystore
+
+
+def create_app(state: Path | None = None) -> Flask:
+    """The WSGI application over a state directory (or the one that SEALMARK_STATE names).
+
+    Opens the HSM and the database: call it in the process that serves, after any fork. Raises `ConfigurationError`.
+    """
+    state = state or _state_from_environment()
+    configuration = load_server_configuration(state)
+    configure_logs(configuration.log_level)
+    services = assemble(open_keystore(state), state, configuration)
+    atexit.register(services.close)
+    return application(services)
+
+
+def application(services: Services) -> Flask:
+    """The Flask application over parts that are already put together."""
+    app = Flask("sealmark", static_folder=None)
+    app.extensions["sealmark"] = services
+    register(app, services)
+    return app
+
+
+def assemble(keystore: Keystore, state: Path, configuration: ServerConfiguration) -> Services:
+    """Puts the parts together over an open keystore."""
+    audit = AuditTrail(keystore.database, state / "locks")
+    published = Published(keystore)
+    certification = Certification(keystore, audit)
+    return Services(
+        configuration=configuration,
+        keystore=keystore,
+        audit=audit,
+        pipeline=Pipeline(keystore, audit, Idempotency(keystore), published),
+        keys=KeyAdministration(keystore, certification, published),
+        identities=IdentityAdministration(keystore),
+        issuers=IssuerAdministration(keystore),
+        certification=certification,
+        published=published,
+    )
+
+
+def _state_from_environment() -> Path:
+    named = os.environ.get("SEALMARK_STATE")
+    if not named:
+        msg = "set SEALMARK_STATE to the state directory that `sealmark init` made"
+        raise ConfigurationError(msg)
+    return Path(named)

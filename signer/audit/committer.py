@@ -1,0 +1,99 @@
+"""Group commit: many requests' rows in one durable transaction, without a thread of its own.
+
+The first request to come while nobody commits leads: it takes the database's write lock, then gathers every row that is
+waiting by then (later ones too: the batch is filled after the lock is held), writes and commits once, and wakes the
+rest.
+One of those still waiting leads next. So a lone request pays no hand-over between threads, and a crowd shares commits.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from keystore.errors import KeystoreError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Table
+
+    from keystore.db.engine import Database
+
+Rows = tuple["Table", list[dict[str, Any]]]
+_BATCH_LIMIT = 256
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    rows: Sequence[Rows]
+    woken: threading.Lock = field(default_factory=threading.Lock)
+    done: bool = False
+    error: KeystoreError | None = None
+
+
+class GroupCommitter:
+    """Writes rows durably, many callers at once."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._guard = threading.Lock()
+        self._waiting: deque[_Ticket] = deque()
+        self._led = False
+
+    def commit(self, rows: Sequence[Rows]) -> None:
+        """Returns once the rows are durable. Raises `StoreUnavailable` if they are not."""
+        ticket = _Ticket(rows)
+        ticket.woken.acquire()
+        with self._guard:
+            self._waiting.append(ticket)
+            leads = not self._led
+            self._led = True
+        if not leads:
+            ticket.woken.acquire()  # released when the row is durable, or when it is this thread's turn to lead
+        if not ticket.done:
+            self._lead()
+        if ticket.error is not None:
+            raise StoreUnavailable(str(ticket.error)) from ticket.error
+
+    def _lead(self) -> None:
+        batch: list[_Ticket] = []
+        error: KeystoreError | None = StoreUnavailable("the rows were not committed")
+        try:
+            with self._database.write() as connection:
+                batch = self._gather()
+                for table, rows in _merged(batch):
+                    connection.execute(table.insert(), rows)
+            error = None
+        except KeystoreError as fault:
+            error = fault
+        finally:
+            # Whatever happened, nobody waits for ever and nobody takes an uncommitted row for a durable one.
+            self._finish(batch or self._gather(), error)
+
+    def _gather(self) -> list[_Ticket]:
+        with self._guard:
+            return [self._waiting.popleft() for _ in range(min(len(self._waiting), _BATCH_LIMIT))]
+
+    def _finish(self, batch: list[_Ticket], error: KeystoreError | None) -> None:
+        for ticket in batch:
+            ticket.error = error
+            ticket.done = True
+        with self._guard:
+            next_leader = self._waiting[0] if self._waiting else None
+            self._led = next_leader is not None
+        for ticket in batch:
+            ticket.woken.release()
+        if next_leader is not None:
+            next_leader.woken.release()
+
+
+def _merged(batch: list[_Ticket]) -> list[Rows]:
+    """One statement a table, in the order in which tables first appear."""
+    by_table: dict[str, Rows] = {}
+    for ticket in batch:
+        for table, rows in ticket.rows:
+            by_table.setdefault(table.name, (table, []))[1].extend(rows)
+    return list(by_table.values())

@@ -1,0 +1,75 @@
+"""What is written: the values of an intent and of an outcome. No plaintext, no secret."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from signer.access import Permit
+
+OutcomeKind = Literal["succeeded", "failed", "denied", "unknown"]
+_MADE_HERE: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class AuditedKey:
+    """The key, version and algorithm that an intent is about."""
+
+    key_id: str
+    version_id: str
+    version: int
+    algorithm: str
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedIntent:
+    """An intent that is durable. Satisfies `keystore.api.Intent`: the only thing that opens a key for use.
+
+    Only `AuditTrail` makes one, after the commit.
+    """
+
+    intent_id: str
+    key_id: str
+    version_id: str
+    algorithm: str
+    permit: Permit
+    request_id: str
+    caller_request_id: str | None
+    source: str
+    proof: object = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.proof is not _MADE_HERE:
+            msg = "only the audit trail makes intents, once they are durable"
+            raise TypeError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one item: digest of what was signed and SHA-256 of the signature where there is one."""
+
+    item: int
+    kind: OutcomeKind
+    code: str | None = None
+    digest: bytes | None = None
+    signature_sha256: bytes | None = None
+    detail: str | None = None  # canonical JSON
+
+
+def recorded(
+    intent_id: str, key: AuditedKey | None, permit: Permit, request_id: str, caller_request_id: str | None, source: str
+) -> RecordedIntent:
+    """For `AuditTrail` alone, after the commit."""
+    return RecordedIntent(
+        intent_id,
+        key.key_id if key else "",
+        key.version_id if key else "",
+        key.algorithm if key else "",
+        permit,
+        request_id,
+        caller_request_id,
+        source,
+        _MADE_HERE,
+    )

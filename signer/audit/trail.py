@@ -1,0 +1,301 @@
+"""The audit trail: what is written before and after every use of a key, and for every refusal.
+
+`open` returns only when the intent is durable; `close` only when the outcomes are. What cannot be written raises
+`AuditUnavailable`, and then nothing is signed, or what was signed is not released. An outcome that could not be written
+in time is kept and written as soon as the database can be written again; what a dead worker left open is closed as
+`unknown` by any living one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+from sqlalchemy import exists, select, update
+
+from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS, AUDIT_OUTCOMES
+from keystore.errors import KeystoreError
+from signer.audit.committer import GroupCommitter, Rows
+from signer.audit.epochs import Epoch, forget, is_dead
+from signer.audit.records import AuditedKey, Outcome, OutcomeKind, RecordedIntent, recorded
+from signer.errors import AuditUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from keystore.db.engine import Database
+    from signer.access import Permit
+    from signer.call import Call
+
+SWEEP_SECONDS = 2.0
+COUNT_SECONDS = 60.0
+_log = structlog.get_logger("sealmark.audit")
+
+
+class AuditTrail:
+    """One per worker process."""
+
+    def __init__(self, database: Database, locks: Path) -> None:
+        self._database = database
+        self._locks = locks
+        self._committer = GroupCommitter(database)
+        self._epoch = Epoch(locks)
+        self._overdue: list[dict[str, Any]] = []
+        self._overdue_guard = threading.Lock()
+        self._unauthenticated: Counter[str] = Counter()
+        self._counted_at = time.monotonic()
+        self._stopping = threading.Event()
+        self._commit([(AUDIT_EPOCHS, [{"id": self._epoch.id, "started_at": _now(), "closed_at": None}])])
+        self._sweeper = threading.Thread(target=self._sweep_for_ever, name="audit-sweeper", daemon=True)
+        self._sweeper.start()
+
+    def open(
+        self,
+        permit: Permit,
+        call: Call,
+        key: AuditedKey | None,
+        items: int,
+        context: dict[str, str] | None = None,
+    ) -> RecordedIntent:
+        """Writes down what is about to be done; returns once that is durable. Raises `AuditUnavailable`."""
+        intent_id = str(uuid.uuid4())
+        row = {
+            "id": intent_id,
+            "epoch": self._epoch.id,
+            "time": _now(),
+            "request_id": call.request_id,
+            "caller_request_id": call.caller_request_id,
+            "principal": permit.principal.name,
+            "credential": permit.principal.credential,
+            "source": call.source,
+            "action": permit.action.value,
+            "key_id": key.key_id if key else permit.key_id,
+            "version_id": key.version_id if key else None,
+            "version": key.version if key else None,
+            "algorithm": key.algorithm if key else None,
+            "purpose": key.purpose if key else None,
+            "items": items,
+            "context": _json(context),
+            "policy_revision": permit.policy_revision,
+        }
+        self._commit([(AUDIT_INTENTS, [row])])
+        return recorded(intent_id, key, permit, call.request_id, call.caller_request_id, call.source)
+
+    def close(self, closings: Sequence[tuple[RecordedIntent, Sequence[Outcome]]]) -> None:
+        """Writes down what became of every item of each intent; returns once that is durable.
+
+        Raises `AuditUnavailable` if not: then nothing may be released, and the intents are closed later, as failed.
+        """
+        rows = [_outcome_row(self._epoch.id, intent, outcome) for intent, outcomes in closings for outcome in outcomes]
+        try:
+            self._commit([(AUDIT_OUTCOMES, rows)])
+        except AuditUnavailable:
+            withheld = [_withheld(row) for row in rows]
+            with self._overdue_guard:
+                self._overdue.extend(withheld)
+            raise
+
+    def refuse(self, principal: str, action: str, call: Call, key: str | None, code: str) -> None:
+        """Records the refusal of an authenticated call: denied, malformed, or failed before any intent."""
+        self._commit([(AUDIT_OUTCOMES, [self._without_intent(principal, action, call, key, "denied", code)])])
+
+    def refuse_items(self, permit: Permit, call: Call, key_id: str, refused: Sequence[tuple[int, str]]) -> None:
+        """Records the refusal of single items of a batch: (position, code)."""
+        name, action = permit.principal.name, permit.action.value
+        rows = [
+            {**self._without_intent(name, action, call, key_id, "denied", code), "item": position}
+            for position, code in refused
+        ]
+        self._commit([(AUDIT_OUTCOMES, rows)])
+
+    def note(self, principal: str, action: str, call: Call) -> None:
+        """Records what somebody did who had no credential yet: an enrolment."""
+        self._commit([(AUDIT_OUTCOMES, [self._without_intent(principal, action, call, None, "succeeded", None)])])
+
+    def _without_intent(
+        self, principal: str, action: str, call: Call, key: str | None, kind: OutcomeKind, code: str | None
+    ) -> dict[str, Any]:
+        return {
+            **_EMPTY_OUTCOME,
+            "epoch": self._epoch.id,
+            "time": _now(),
+            "outcome": kind,
+            "code": code,
+            "request_id": call.request_id,
+            "caller_request_id": call.caller_request_id,
+            "principal": principal,
+            "source": call.source,
+            "action": action,
+            "key_id": key,
+        }
+
+    def count_unauthenticated(self, code: str) -> None:
+        """Counts a refusal of somebody unknown: one row a minute says how many, so that strangers cannot fill the
+        trail."""
+        self._unauthenticated[code] += 1
+
+    def probe(self) -> None:
+        """Raises `AuditUnavailable` unless the trail can be written to right now."""
+        try:
+            with self._database.write() as connection:
+                connection.execute(
+                    update(AUDIT_EPOCHS).where(AUDIT_EPOCHS.c.id == self._epoch.id).values(closed_at=None)
+                )
+        except KeystoreError as fault:
+            msg = "the audit trail cannot be written"
+            raise AuditUnavailable(msg) from fault
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        """Writes what is still to be written and ends this worker's epoch."""
+        self._stopping.set()
+        self._sweeper.join(timeout=10)
+        self._counted_at = 0.0
+        try:
+            self._sweep()
+        except KeystoreError as fault:
+            _log.error("audit_left_open", code=fault.code)
+        self._epoch.release()
+
+    def _commit(self, rows: Sequence[Rows]) -> None:
+        try:
+            self._committer.commit(rows)
+        except KeystoreError as fault:
+            _log.error("audit_unavailable", alarm=True, reason=str(fault))
+            msg = "the audit trail cannot be written"
+            raise AuditUnavailable(msg) from fault
+
+    def _sweep_for_ever(self) -> None:
+        while not self._stopping.wait(SWEEP_SECONDS):
+            try:
+                self._sweep()
+            except (KeystoreError, AuditUnavailable) as fault:
+                _log.warning("audit_sweep_postponed", code=fault.code)
+
+    def _sweep(self) -> None:
+        self._write_overdue()
+        self._write_counts()
+        self._close_what_the_dead_left_open()
+
+    def _write_overdue(self) -> None:
+        with self._overdue_guard:
+            rows, self._overdue = self._overdue, []
+        if not rows:
+            return
+        try:
+            self._commit([(AUDIT_OUTCOMES, rows)])
+        except AuditUnavailable:
+            with self._overdue_guard:
+                self._overdue[:0] = rows
+            raise
+
+    def _write_counts(self) -> None:
+        if not self._unauthenticated or time.monotonic() - self._counted_at < COUNT_SECONDS:
+            return
+        counts, self._unauthenticated = self._unauthenticated, Counter()
+        self._counted_at = time.monotonic()
+        row = {
+            **_EMPTY_OUTCOME,
+            "epoch": self._epoch.id,
+            "time": _now(),
+            "outcome": "denied",
+            "code": "unauthenticated",
+            "detail": _json(dict(counts)),
+        }
+        self._commit([(AUDIT_OUTCOMES, [row])])
+
+    def _close_what_the_dead_left_open(self) -> None:
+        with self._database.read() as connection:
+            open_epochs = connection.execute(select(AUDIT_EPOCHS.c.id).where(AUDIT_EPOCHS.c.closed_at.is_(None)))
+            others = [epoch for (epoch,) in open_epochs if epoch != self._epoch.id]
+        for epoch in others:
+            if is_dead(self._locks, epoch):
+                closed = self._close_epoch(epoch)
+                _log.warning("epoch_closed", epoch=epoch, intents_closed_as_unknown=closed)
+
+    def _close_epoch(self, epoch: str) -> int:
+        """Closes every open intent of a dead worker as `unknown`, in one transaction: two sweepers cannot both do
+        it."""
+        has_outcome = exists().where(AUDIT_OUTCOMES.c.intent_id == AUDIT_INTENTS.c.id)
+        left_open = select(AUDIT_INTENTS).where(AUDIT_INTENTS.c.epoch == epoch, ~has_outcome)
+        still_open = update(AUDIT_EPOCHS).where(AUDIT_EPOCHS.c.id == epoch, AUDIT_EPOCHS.c.closed_at.is_(None))
+        with self._database.write() as connection:
+            if connection.execute(still_open.values(closed_at=_now())).rowcount != 1:
+                return 0
+            rows = [self._unknown(dict(intent)) for intent in connection.execute(left_open).mappings()]
+            if rows:
+                connection.execute(AUDIT_OUTCOMES.insert(), rows)
+        forget(self._locks, epoch)
+        return len(rows)
+
+    def _unknown(self, intent: dict[str, Any]) -> dict[str, Any]:
+        copied = ("request_id", "caller_request_id", "principal", "source", "action", "key_id")
+        return {
+            **_EMPTY_OUTCOME,
+            **{name: intent[name] for name in copied},
+            "intent_id": intent["id"],
+            "epoch": self._epoch.id,
+            "time": _now(),
+            "outcome": "unknown",
+            "code": "worker_died",
+        }
+
+
+_EMPTY_OUTCOME: dict[str, Any] = {
+    "intent_id": None,
+    "item": 0,
+    "code": None,
+    "request_id": "",
+    "caller_request_id": None,
+    "principal": None,
+    "source": None,
+    "action": "",
+    "key_id": None,
+    "digest": None,
+    "signature_sha256": None,
+    "detail": None,
+}
+
+
+def _outcome_row(epoch: str, intent: RecordedIntent, outcome: Outcome) -> dict[str, Any]:
+    return {
+        "intent_id": intent.intent_id,
+        "item": outcome.item,
+        "epoch": epoch,
+        "time": _now(),
+        "outcome": outcome.kind,
+        "code": outcome.code,
+        "request_id": intent.request_id,
+        "caller_request_id": intent.caller_request_id,
+        "principal": intent.permit.principal.name,
+        "source": intent.source,
+        "action": intent.permit.action.value,
+        "key_id": intent.key_id or intent.permit.key_id,
+        "digest": outcome.digest,
+        "signature_sha256": outcome.signature_sha256,
+        "detail": outcome.detail,
+    }
+
+
+def _withheld(row: dict[str, Any]) -> dict[str, Any]:
+    """What was done could not be recorded in time, so it was not released: that is a failure, whatever the HSM did."""
+    return {**row, "outcome": "failed", "code": "audit_unavailable"}
+
+
+def _json(value: dict[str, Any] | None) -> str | None:
+    return None if value is None else msgspec.json.encode(value, order="sorted").decode()
+
+
+def _now() -> int:
+    """Microseconds since the epoch."""
+    return time.time_ns() // 1000

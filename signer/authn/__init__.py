@@ -1,0 +1,1 @@
+"""Credentials become principals here; one file per kind of credential."""

@@ -1,0 +1,41 @@
+"""The form of bearer tokens and enrolment codes, and what is stored of them.
+
+A secret is 256 random bits. What is stored is one hash that finds the row and another, independent one that is compared
+in constant time; neither tells anything of the secret, which is why no slow password hash is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass, field
+
+TOKEN_PREFIX = "smk_"  # lets scanners of leaked secrets recognise one
+CODE_PREFIX = "sme_"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSecret:
+    """What the database holds: `id` finds it, `digest` (32 bytes) is compared."""
+
+    id: str
+    digest: bytes = field(repr=False)
+
+
+def new_token() -> str:
+    """A fresh bearer token, 47 characters."""
+    return TOKEN_PREFIX + secrets.token_urlsafe(32)
+
+
+def new_enrolment_code() -> str:
+    """A fresh enrolment code, 47 characters."""
+    return CODE_PREFIX + secrets.token_urlsafe(32)
+
+
+def stored_form(secret: str) -> StoredSecret:
+    """What is kept of a token or a code."""
+    raw = secret.encode()
+    return StoredSecret(
+        hashlib.sha256(b"sealmark/secret-id/v1\0" + raw).hexdigest()[:32],
+        hashlib.sha256(b"sealmark/secret/v1\0" + raw).digest(),
+    )

@@ -1,0 +1,37 @@
+"""Bytes → typed body. What does not fit is refused with the path of the member at fault."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from signer.errors import MalformedRequest
+
+if TYPE_CHECKING:
+    from msgspec.json import Decoder
+
+_Body = TypeVar("_Body", bound=msgspec.Struct)
+_AT_PATH = re.compile(r" - at `(?P<path>[^`]*)`$")
+
+
+@cache
+def _decoder(body_type: type[Any]) -> Decoder[Any]:
+    return msgspec.json.Decoder(body_type)
+
+
+def decode(body: bytes, body_type: type[_Body]) -> _Body:
+    """The body as its struct; an empty body counts as `{}`. Raises `MalformedRequest`."""
+    try:
+        decoded: _Body = _decoder(body_type).decode(body or b"{}")
+    except msgspec.ValidationError as error:
+        message = str(error)
+        found = _AT_PATH.search(message)
+        field = found["path"].removeprefix("$").removeprefix(".") if found else None
+        raise MalformedRequest(_AT_PATH.sub("", message), field=field or None) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        msg = "the body is not JSON (RFC 8259) in UTF-8"
+        raise MalformedRequest(msg) from error
+    return decoded

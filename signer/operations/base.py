@@ -1,0 +1,87 @@
+"""What the four signing calls share: the subject they work on and the shape of their plan.
+
+An operation turns a body into a plan, item by item, before anything is recorded or signed: an item that cannot be
+made is
+known before the HSM is asked, and one bad item of a batch fails alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import msgspec
+
+from keystore.api import SigningKey
+from signer.errors import Unprocessable
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from keystore.algorithms import Purpose
+    from keystore.api import Issuer, Key, KeyVersion
+    from signer.access import Action
+
+Output = dict[str, object]
+_Item = TypeVar("_Item")
+_Body = TypeVar("_Body", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The key that a call is about, its signing version, and what its formats need of the published things."""
+
+    key: Key
+    version: KeyVersion
+    now: datetime
+    chain: Callable[[], tuple[bytes, ...]]  # the version's certificates, DER, leaf first
+    issuer: Callable[[str], Issuer]  # by name
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One item, checked: the algorithm to open the key with, and what makes the output once it is open."""
+
+    algorithm: str
+    make: Callable[[SigningKey], Output]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All items in the order asked; an `Unprocessable` stands where an item cannot be made."""
+
+    items: Sequence[Prepared | Unprocessable]
+    single: bool  # a fault of the one item is then a fault of the call
+    context: dict[str, str] | None = None
+
+
+class Operation(Protocol[_Body]):
+    """One signing call."""
+
+    @property
+    def action(self) -> Action: ...
+    @property
+    def purpose(self) -> Purpose: ...
+    @property
+    def body_type(self) -> type[_Body]: ...
+    def plan(self, subject: Subject, body: _Body) -> Plan: ...
+
+
+def prepare_each(items: Sequence[_Item], prepare: Callable[[_Item, int], Prepared]) -> list[Prepared | Unprocessable]:
+    """Prepares every item; a refusal takes the item's place."""
+    prepared: list[Prepared | Unprocessable] = []
+    for position, item in enumerate(items):
+        try:
+            prepared.append(prepare(item, position))
+        except Unprocessable as refusal:
+            prepared.append(refusal)
+    return prepared
+
+
+def either_items_or_one(items: Sequence[object] | None, one: Mapping[str, object]) -> None:
+    """A call has `items` or the members of one item, never both. `one` maps member to value."""
+    given = [name for name, value in one.items() if value is not None]
+    if items is not None and given:
+        msg = f"give either `items` or the members of one item, not both (found {', '.join(given)})"
+        raise Unprocessable(msg, field=given[0])

@@ -1,0 +1,62 @@
+"""`POST /v1/keys/{key}/signatures`: raw signatures over a message or a digest, by `general` keys alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from keystore.algorithms import SIGNING_ALGORITHMS, Purpose, key_algorithms
+from signer.access import Action
+from signer.errors import Unprocessable
+from signer.formats import raw
+from signer.operations.base import Output, Plan, Prepared, Subject, either_items_or_one, prepare_each
+from signer.request import SignatureItem, Signatures
+
+if TYPE_CHECKING:
+    from keystore.api import SigningKey
+
+DIGEST_SIZES: Final = {"sha256": 32, "sha384": 48, "sha512": 64}
+
+
+class RawSignatures:
+    """What AWS KMS calls Sign, for keys whose purpose is to sign what the caller says."""
+
+    action: Final = Action.SIGN
+    purpose: Final = Purpose.GENERAL
+    body_type: Final = Signatures
+
+    def plan(self, subject: Subject, body: Signatures) -> Plan:
+        """One item, or every item of `items`. Raises `Unprocessable` for a fault of the call as a whole."""
+        either_items_or_one(body.items, {"message": body.message, "digest": body.digest, "algorithm": body.algorithm})
+        allowed = key_algorithms(subject.key.purpose, subject.key.spec, subject.key.algorithm)
+        items = body.items if body.items is not None else [body]
+        single = body.items is None
+
+        def prepare(item: SignatureItem, position: int) -> Prepared:
+            return _prepare(item, "" if single else f"items[{position}].", allowed, subject.key.algorithm)
+
+        return Plan(prepare_each(items, prepare), single, body.context)
+
+
+def _prepare(item: SignatureItem, at: str, allowed: tuple[str, ...], default: str) -> Prepared:
+    name = item.algorithm or default
+    if name not in allowed:
+        msg = f"this key signs with {', '.join(allowed)}"
+        raise Unprocessable(msg, field=f"{at}algorithm")
+    if (item.message is None) == (item.digest is None):
+        msg = "give exactly one of `message` and `digest`, base64"
+        raise Unprocessable(msg, field=f"{at}message")
+    hash_name = SIGNING_ALGORITHMS[name].hash_name
+    message, digest = item.message, item.digest
+    if digest is not None and hash_name is None:
+        msg = f"{name} signs the message itself, not a digest: send `message`"
+        raise Unprocessable(msg, field=f"{at}digest")
+    if digest is not None and hash_name is not None and len(digest) != DIGEST_SIZES[hash_name]:
+        msg = f"{name} needs a {hash_name} digest of {DIGEST_SIZES[hash_name]} bytes, this one has {len(digest)}"
+        raise Unprocessable(msg, field=f"{at}digest")
+
+    def make(key: SigningKey) -> Output:
+        if digest is not None:
+            return {"signature": raw.sign_digest(key, digest)}
+        return {"signature": raw.sign_message(key, message or b"")}
+
+    return Prepared(name, make)

@@ -1,0 +1,55 @@
+"""`POST /v1/keys/{key}/jwts`: JSON Web Tokens whose origin belongs to the key."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Final
+
+from keystore.algorithms import Purpose
+from keystore.api import TokenSettings
+from signer.access import Action
+from signer.errors import WrongPurpose
+from signer.formats import jwks, jwt
+from signer.operations.base import Output, Plan, Prepared, Subject, either_items_or_one, prepare_each
+from signer.request import TokenItem, Tokens
+
+if TYPE_CHECKING:
+    from keystore.api import SigningKey
+
+
+class IssuedTokens:
+    """JWTs, one or many."""
+
+    action: Final = Action.ISSUE_TOKEN
+    purpose: Final = Purpose.JWT
+    body_type: Final = Tokens
+
+    def plan(self, subject: Subject, body: Tokens) -> Plan:
+        """One token, or one for every item of `items`."""
+        either_items_or_one(body.items, {"claims": body.claims, "ttl": body.ttl, "typ": body.typ})
+        settings = subject.key.settings
+        if not isinstance(settings, TokenSettings):
+            msg = "this key has no settings for tokens"
+            raise WrongPurpose(msg)
+        issuer_url = subject.issuer(settings.issuer).url
+        kid = jwks.thumbprint(subject.version.public_key)
+
+        def prepare(item: TokenItem, _position: int) -> Prepared:
+            def make(key: SigningKey) -> Output:
+                token = jwt.issue(
+                    key,
+                    kid=kid,
+                    settings=settings,
+                    issuer_url=issuer_url,
+                    claims=item.claims,
+                    ttl=item.ttl,
+                    typ=item.typ,
+                    now=subject.now,
+                    jti=str(uuid.uuid4()),
+                )
+                return {"token": token}
+
+            return Prepared(subject.key.algorithm, make)
+
+        items = body.items if body.items is not None else [body]
+        return Plan(prepare_each(items, prepare), body.items is None, body.context)

@@ -1,0 +1,111 @@
+"""The end of `init`: first people, the default issuer and the certificate authority.
+
+Runs once, right after the key ceremony, before anybody can call. What it does is recorded in the audit trail like
+everything later.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from keystore import open_keystore
+from keystore.algorithms import Purpose
+from keystore.api import CredentialRecord, Issuer, KeyPolicy, NewKey, PrincipalRecord
+from keystore.ceremony import InitOptions, InitResult, initialise
+from signer.access import Action, Duty
+from signer.access.decision import permit_ceremony
+from signer.administration.issuers import require_issuer_url
+from signer.app import assemble
+from signer.audit import Outcome
+from signer.authn.principal import Principal
+from signer.authn.tokens import new_token, stored_form
+from signer.call import Call
+from signer.config import load_server_configuration
+from signer.published import DEFAULT_ISSUER
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from keystore.keystore import Keystore
+    from signer.services import Services
+
+DEFAULT_ISSUER_URL: Final = "http://127.0.0.1:8200/issuers/default"
+AUTHORITY_SPEC: Final = "ECC_NIST_P384"
+SERVICE: Final = "service/sealmark"  # nobody can call as this: it has no credential and is no principal
+_FIRST_PEOPLE: Final = (
+    ("user/admin", Duty.ADMINISTRATOR, "enabled", "admin.token"),
+    ("user/key-admin", Duty.KEY_ADMINISTRATOR, "enabled", "key-admin.token"),
+    ("user/root", Duty.ROOT, "disabled", "ceremony/root.token"),
+)
+
+
+def initialise_service(state: Path, options: InitOptions, *, issuer_url: str | None = None) -> InitResult:
+    """The whole of `sealmark init`. Leaves nothing behind if it fails. Raises `CeremonyError`, `Unprocessable` and
+    others."""
+    url = issuer_url or DEFAULT_ISSUER_URL
+    require_issuer_url(url)
+    existed = state.exists()
+    result = initialise(state, options)
+    try:
+        _settle(state, url)
+    except BaseException:
+        _undo(state, keep_directory=existed)
+        raise
+    return result
+
+
+def _settle(state: Path, issuer_url: str) -> None:
+    services = assemble(open_keystore(state), state, load_server_configuration(state))
+    try:
+        call = Call(uuid.uuid4().hex, None, "ceremony", None, None, b"")
+        principal = Principal(SERVICE, Duty.ROOT, "ceremony")
+        intent = services.audit.open(permit_ceremony(principal, Action.CREATE_PRINCIPAL, None), call, None, 1)
+        for name, duty, condition, file_name in _FIRST_PEOPLE:
+            _make_person(services.keystore, name, duty, condition, state / file_name)
+        issuer = Issuer(str(uuid.uuid4()), DEFAULT_ISSUER, issuer_url, issuer_url, datetime.now(UTC))
+        services.keystore.create_issuer(issuer)
+        services.audit.close([(intent, [Outcome(0, "succeeded")])])
+        _found_authority(services, principal, call)
+    finally:
+        services.close()
+
+
+def _make_person(keystore: Keystore, name: str, duty: Duty, condition: str, path: Path) -> None:
+    moment = datetime.now(UTC)
+    token = new_token()
+    stored = stored_form(token)
+    keystore.create_principal(
+        PrincipalRecord(name, duty.value, condition, moment, SERVICE),
+        credential=CredentialRecord(stored.id, name, stored.digest, "enabled", moment, None),
+    )
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(token + "\n")
+
+
+def _found_authority(services: Services, principal: Principal, call: Call) -> None:
+    root = services.keystore.create_key(
+        NewKey(
+            spec=AUTHORITY_SPEC,
+            purpose=Purpose.CA,
+            created_by=SERVICE,
+            policy=KeyPolicy((SERVICE,), ()),
+            description="issues the certificates of published keys",
+            published=True,
+        )
+    )
+    services.certification.found(permit_ceremony(principal, Action.ISSUE_CERTIFICATE, root), call, root)
+
+
+def _undo(state: Path, *, keep_directory: bool) -> None:
+    for entry in state.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    if not keep_directory:
+        state.rmdir()

@@ -1,0 +1,167 @@
+"""The story of a signature, from bytes to response, one stage after the other.
+
+web → authn → access → audit intent → keystore → formats → HSM → self-check → audit outcome → response. Each stage takes
+only what the one before it made: a `Permit` comes from access alone, an intent from a durable record of a permit, an
+open
+key from an intent, an answer from recorded outcomes. So no stage can be left out.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from keystore.api import KeyState
+from keystore.errors import KeystoreError
+from keystore.errors import NotFound as NoSuchRow
+from keystore.lifecycle import current_version
+from signer.access import Action, Permit, admit, decide
+from signer.access.decision import KEY_NOT_FOUND
+from signer.audit import AuditedKey, Outcome
+from signer.authn.bearer import authenticate
+from signer.call import Answer, Call
+from signer.decoding import decode
+from signer.errors import NotFound, SealmarkError, Unauthenticated, WrongPurpose, WrongState
+from signer.making import Making
+from signer.operations.base import Subject
+from signer.problems import SERVER_FAULTS, code_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import msgspec
+
+    from keystore.api import Key
+    from keystore.keystore import Keystore
+    from signer.audit import AuditTrail
+    from signer.authn.principal import Principal
+    from signer.idempotency import Idempotency
+    from signer.operations.base import Operation
+    from signer.published import Published
+
+_Body = TypeVar("_Body", bound="msgspec.Struct")
+_log = structlog.get_logger("sealmark.pipeline")
+
+
+class Pipeline:
+    """Everything that needs a credential goes through one of `sign`, `change` and `read`."""
+
+    def __init__(self, keystore: Keystore, audit: AuditTrail, idempotency: Idempotency, published: Published) -> None:
+        self._keystore = keystore
+        self._audit = audit
+        self._idempotency = idempotency
+        self._published = published
+
+    def sign(self, call: Call, reference: str, operation: Operation[_Body]) -> Answer:
+        """Makes what the operation makes, with the key that `reference` names (its id or alias)."""
+        # authn, who is calling
+        principal = self.authenticate(call)
+        with self._refusals_recorded(principal, operation.action, call, reference):
+            # access: may such a caller make such a call at all (before any key is looked up)
+            admission = admit(principal, operation.action)
+            # web: the body, typed
+            body = decode(call.body, operation.body_type)
+            # access: does this key's policy allow it
+            key = self._find_key(reference)
+            permit = decide(admission, key)
+            # formats: what is to be made, and which items cannot be
+            subject = self._subject(key, operation)
+            plan = operation.plan(subject, body)
+            # the same request again gets the same answer
+            repeated = self._idempotency.begin(permit, call, key.id)
+        if repeated.answer is not None:
+            return repeated.answer
+        with repeated:
+            # audit intent → keystore → formats → HSM → self-check → audit outcome
+            making = Making(self._keystore, self._audit, permit, call, key, subject.version)
+            # response: only what was recorded
+            return repeated.completed({"results": making.make_all(plan)})
+
+    def change(
+        self,
+        call: Call,
+        action: Action,
+        body_type: type[_Body],
+        work: Callable[[Permit, Key | None, _Body], Answer],
+        reference: str | None = None,
+    ) -> Answer:
+        """An administrative change: an intent before it, its outcome after it, whatever happens."""
+        principal = self.authenticate(call)
+        with self._refusals_recorded(principal, action, call, reference):
+            admission = admit(principal, action)
+            body = decode(call.body, body_type)
+            key = self._find_key(reference) if reference is not None else None
+            permit = decide(admission, key)
+        intent = self._audit.open(permit, call, _audited(key), 1)
+        try:
+            answer = work(permit, key, body)
+        except (SealmarkError, KeystoreError) as error:
+            code = code_of(error)
+            self._audit.close([(intent, [Outcome(0, "failed" if code in SERVER_FAULTS else "denied", code)])])
+            raise
+        except Exception:
+            self._audit.close([(intent, [Outcome(0, "failed", "internal_error")])])
+            raise
+        self._audit.close([(intent, [Outcome(0, "succeeded")])])
+        return answer
+
+    def read(
+        self, call: Call, action: Action, work: Callable[[Permit, Key | None], Answer], reference: str | None = None
+    ) -> Answer:
+        """A look at something; only refusals are recorded."""
+        principal = self.authenticate(call)
+        with self._refusals_recorded(principal, action, call, reference):
+            admission = admit(principal, action)
+            key = self._find_key(reference) if reference is not None else None
+            permit = decide(admission, key)
+        return work(permit, key)
+
+    def authenticate(self, call: Call) -> Principal:
+        """The caller. Raises `Unauthenticated`, which is counted, not recorded one by one."""
+        try:
+            return authenticate(call.authorization, self._keystore, now())
+        except Unauthenticated as refusal:
+            self._audit.count_unauthenticated(refusal.code)
+            raise
+
+    def _find_key(self, reference: str) -> Key:
+        try:
+            key = self._keystore.get_key(reference)
+        except NoSuchRow as absent:
+            raise NotFound(KEY_NOT_FOUND, field="key") from absent
+        if key.state is KeyState.DELETED:
+            raise NotFound(KEY_NOT_FOUND, field="key")
+        return key
+
+    def _subject(self, key: Key, operation: Operation[_Body]) -> Subject:
+        if key.purpose is not operation.purpose:
+            msg = f"this key is for {key.purpose}; {operation.action} needs a key for {operation.purpose}"
+            raise WrongPurpose(msg)
+        if key.state is not KeyState.ENABLED:
+            msg = f"the key is {key.state.replace('_', ' ')}"
+            raise WrongState(msg)
+        moment = now()
+        version = current_version(key.versions, moment)
+        return Subject(key, version, moment, lambda: self._published.chain(version), self._published.issuer)
+
+    @contextmanager
+    def _refusals_recorded(
+        self, principal: Principal, action: Action, call: Call, reference: str | None
+    ) -> Iterator[None]:
+        try:
+            yield
+        except (SealmarkError, KeystoreError) as error:
+            self._audit.refuse(principal.name, action.value, call, reference, code_of(error))
+            raise
+
+
+def now() -> datetime:
+    """The present, UTC."""
+    return datetime.now(UTC)
+
+
+def _audited(key: Key | None) -> AuditedKey | None:
+    return None if key is None else AuditedKey(key.id, "", 0, "", key.purpose.value)

@@ -1,0 +1,95 @@
+"""The one table from error codes to HTTP problems (RFC 9457).
+
+Refusals carry their own message. Faults of the HSM, the database or the audit trail are described here, in words that
+tell the caller what it means for the call and nothing of the inside; what really happened goes to the log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from keystore.errors import KeystoreError
+from signer.errors import SealmarkError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RETRY_AFTER_SECONDS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemKind:
+    """How one code is answered. `detail` replaces the error's own message where that is not for callers."""
+
+    status: int
+    title: str
+    detail: str | None = None
+
+
+PROBLEMS: Final[Mapping[str, ProblemKind]] = MappingProxyType(
+    {
+        "unauthenticated": ProblemKind(401, "Unauthorized"),
+        "duty_forbids": ProblemKind(403, "Your duty does not allow this call"),
+        "policy_forbids": ProblemKind(403, "The key's policy does not allow this call"),
+        "insecure_transport": ProblemKind(403, "TLS or a configured proxy is required"),
+        "not_found": ProblemKind(404, "Not found"),
+        "method_not_allowed": ProblemKind(405, "Method not allowed"),
+        "conflict": ProblemKind(409, "Conflict"),
+        "request_in_progress": ProblemKind(409, "The same request is still in progress, or its outcome is not known"),
+        "wrong_purpose": ProblemKind(409, "The key's purpose is another"),
+        "wrong_state": ProblemKind(409, "The key's state does not allow this"),
+        "request_too_large": ProblemKind(413, "Request body too large"),
+        "unsupported_media_type": ProblemKind(415, "Send application/json"),
+        "malformed_request": ProblemKind(422, "The request is malformed"),
+        "unprocessable": ProblemKind(422, "The request asks for what cannot be done"),
+        "unsupported": ProblemKind(422, "Not supported"),
+        "hsm_unavailable": ProblemKind(503, "HSM not usable", "the HSM cannot be used just now; nothing was signed"),
+        "hsm_fault": ProblemKind(503, "HSM fault", "the HSM's answer did not pass the check; nothing was released"),
+        "integrity_failure": ProblemKind(
+            503, "Integrity failure", "a stored record failed its integrity check; nothing was done"
+        ),
+        "store_unavailable": ProblemKind(
+            503, "Database not usable", "the database cannot be used just now; nothing was done"
+        ),
+        "audit_unavailable": ProblemKind(
+            503, "Audit trail not usable", "the audit trail cannot be written just now; no signature was released"
+        ),
+        "service_unavailable": ProblemKind(503, "Service not usable"),
+        "internal_error": ProblemKind(500, "Internal error", "something went wrong inside; nothing was released"),
+    }
+)
+
+SERVER_FAULTS: Final = frozenset(code for code, kind in PROBLEMS.items() if kind.status >= 500)
+
+
+def problem(code: str, message: str, *, field: str | None = None, request_id: str | None = None) -> dict[str, object]:
+    """A problem object: `type`, `title`, `status`, `code`, `detail`, and `field` and `request_id` where there are
+    any."""
+    kind = PROBLEMS.get(code, PROBLEMS["internal_error"])
+    body: dict[str, object] = {
+        "type": f"urn:sealmark:problem:{code}",
+        "title": kind.title,
+        "status": kind.status,
+        "code": code if code in PROBLEMS else "internal_error",
+        "detail": kind.detail or message,
+    }
+    if field is not None:
+        body["field"] = field
+    if request_id is not None:
+        body["request_id"] = request_id
+    return body
+
+
+def code_of(error: BaseException) -> str:
+    """The stable code of any exception; what is not ours is `internal_error`."""
+    if isinstance(error, SealmarkError | KeystoreError):
+        return error.code if error.code in PROBLEMS else "internal_error"
+    return "internal_error"
+
+
+def problem_for(error: BaseException, *, request_id: str | None = None) -> dict[str, object]:
+    """The problem object that answers an exception."""
+    field = getattr(error, "field", None)
+    return problem(code_of(error), str(error), field=field if isinstance(field, str) else None, request_id=request_id)

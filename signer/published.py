@@ -1,0 +1,158 @@
+"""What anybody may have: public keys and certificates of published keys, key sets, metadata, the trust bundle.
+
+A key that is not published looks here exactly like one that does not exist.
+"""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from keystore.algorithms import Purpose, key_algorithms
+from keystore.api import AssertionSettings, KeyState, TokenSettings
+from keystore.errors import NotFound as NoSuchRow
+from keystore.lifecycle import current_version, retired_at
+from signer.errors import NotFound, WrongState
+from signer.formats import jwks, metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from keystore.api import CertificateRecord, Issuer, Key, KeyVersion
+    from keystore.keystore import Keystore
+
+KEY_SET_MAX_AGE: Final = 300  # seconds that a client may cache a key set
+KEY_SET_MARGIN: Final = 600  # seconds for clocks and for clients that cache longer
+DEFAULT_ISSUER: Final = "default"
+PUBLISHED_BY_DEFAULT: Final = frozenset({Purpose.ARTIFACT, Purpose.JWT, Purpose.SAML})
+_NO_KEY: Final = "there is no such published key"
+
+
+class Published:
+    """Reads only; every row it reads is checked by the keystore."""
+
+    def __init__(self, keystore: Keystore) -> None:
+        self._keystore = keystore
+
+    def key(self, reference: str) -> Key:
+        """A published key that is not deleted. Raises `NotFound`."""
+        try:
+            key = self._keystore.get_key(reference)
+        except NoSuchRow as absent:
+            raise NotFound(_NO_KEY, field="key") from absent
+        if not key.published or key.state is KeyState.DELETED:
+            raise NotFound(_NO_KEY, field="key")
+        return key
+
+    def signing_version(self, key: Key) -> KeyVersion:
+        """The version that signs now."""
+        return current_version(key.versions, datetime.now(UTC))
+
+    def issuer(self, name: str) -> Issuer:
+        """An issuer by its name. Raises `NotFound`."""
+        try:
+            return self._keystore.get_issuer(name)
+        except NoSuchRow as absent:
+            msg = f"there is no issuer {name!r}"
+            raise NotFound(msg, field="issuer") from absent
+
+    def certificate(self, version: KeyVersion) -> CertificateRecord:
+        """The newest certificate of a version. Raises `WrongState` if it has none."""
+        record = self._keystore.find_certificate(version.id)
+        if record is None:
+            msg = "this key has no certificate: it is not published"
+            raise WrongState(msg)
+        return record
+
+    def chain(self, version: KeyVersion) -> tuple[bytes, ...]:
+        """The version's certificates, DER, leaf first."""
+        return self.certificate(version).chain
+
+    def key_set(self, issuer_name: str) -> dict[str, object]:
+        """The JWK set (RFC 7517 section 5) of one issuer: what verifies its tokens now, did of late, and will soon."""
+        issuer = self.issuer(issuer_name)
+        now = datetime.now(UTC)
+        members = []
+        for key in self._keys_of(Purpose.JWT):
+            settings = key.settings
+            if isinstance(settings, TokenSettings) and settings.issuer == issuer.name:
+                keep = timedelta(seconds=settings.max_ttl + KEY_SET_MARGIN)
+                members += [
+                    jwks.jwk(version.public_key, algorithm=key.algorithm, chain=self.chain(version))
+                    for version in _versions_in_use(key, now, keep)
+                ]
+        return {"keys": members}
+
+    def saml_metadata(self, issuer_name: str) -> bytes:
+        """SAML 2.0 metadata (XML) of one issuer with the certificates of its keys."""
+        issuer = self.issuer(issuer_name)
+        now = datetime.now(UTC)
+        certificates = [
+            self.chain(version)[0]
+            for key in self._keys_of(Purpose.SAML)
+            if isinstance(key.settings, AssertionSettings) and key.settings.issuer == issuer.name
+            for version in _versions_in_use(key, now, timedelta(seconds=KEY_SET_MARGIN))
+        ]
+        return metadata.identity_provider(issuer.entity_id, certificates)
+
+    def authority(self) -> CertificateRecord:
+        """The certificate authority's own certificate."""
+        (key,) = self._keystore.find_keys_by_purpose(Purpose.CA)
+        return self.certificate(key.versions[-1])
+
+    def trust(self) -> dict[str, object]:
+        """The trust bundle that `sealmark-verify --trust` takes."""
+        entries = [
+            entry
+            for purpose in (Purpose.ARTIFACT, Purpose.JWT, Purpose.SAML, Purpose.GENERAL)
+            for key in self._keys_of(purpose)
+            for entry in self._trust_entries(key)
+        ]
+        authority = base64.b64encode(self.authority().chain[0]).decode()
+        return {
+            "version": 1,
+            "generated_at": _rfc3339(datetime.now(UTC)),
+            "keys": entries,
+            "authorities": [{"purposes": ["artifact", "jwt", "saml", "general"], "certificate": authority}],
+        }
+
+    def _trust_entries(self, key: Key) -> Iterator[dict[str, object]]:
+        issuer = None
+        if isinstance(key.settings, TokenSettings):
+            issuer = self.issuer(key.settings.issuer).url
+        elif isinstance(key.settings, AssertionSettings):
+            issuer = self.issuer(key.settings.issuer).entity_id
+        for version in key.versions:
+            yield {
+                "key_id": key.id,
+                "key_version": version.number,
+                "name": key.alias,
+                "purpose": key.purpose.value,
+                "issuer": issuer,
+                "algorithms": list(key_algorithms(key.purpose, key.spec, key.algorithm)),
+                "public_key": base64.b64encode(version.public_key).decode(),
+                "not_before": _rfc3339(version.created_at),
+                "not_after": None,
+            }
+
+    def _keys_of(self, purpose: Purpose) -> list[Key]:
+        return [
+            key
+            for key in self._keystore.find_keys_by_purpose(purpose)
+            if key.published and key.state is not KeyState.DELETED
+        ]
+
+
+def _versions_in_use(key: Key, now: datetime, keep: timedelta) -> list[KeyVersion]:
+    """Pending and active versions, and retired ones until the last thing that they signed is past its life."""
+    in_use = []
+    for version in key.versions:
+        retired = retired_at(key.versions, version.number)
+        if retired is None or retired + keep > now:
+            in_use.append(version)
+    return in_use
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

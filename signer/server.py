@@ -1,0 +1,121 @@
+"""`sealmark serve`: gunicorn as shipped. Threads within workers; each worker opens the HSM for itself, after the fork.
+
+No address but this machine's own is bound without TLS or a proxy named in the configuration. While the folder of the
+ceremony lies about, every start says so: what is in it (the officer's PIN, custodians' shares) belongs elsewhere.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import structlog
+from gunicorn.app.base import BaseApplication
+
+from signer.config import ServerConfiguration, load_server_configuration
+from signer.errors import ConfigurationError
+from signer.logs import configure_logs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, MutableMapping
+
+    _Application = Callable[
+        [MutableMapping[str, Any], Callable[[str, Iterable[tuple[str, str]]], None]], Iterable[bytes]
+    ]
+
+_log = structlog.get_logger("sealmark.server")
+
+
+class _Server(BaseApplication):
+    """gunicorn with its settings given here instead of on a command line."""
+
+    def __init__(self, state: Path, options: dict[str, Any]) -> None:
+        self._state = state
+        self._options = options
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in self._options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> _Application:
+        # In the worker, after the fork: the PKCS#11 module must never be loaded before.
+        from signer.app import create_app
+
+        return cast("_Application", create_app(self._state))
+
+
+def serve(state: Path, bind: str, workers: int | None = None, threads: int | None = None) -> None:
+    """Serves until SIGTERM or SIGINT. Raises `ConfigurationError` for what must not be started."""
+    configuration = load_server_configuration(state)
+    configure_logs(configuration.log_level)
+    require_safe_bind(bind, configuration)
+    ceremony = state / "ceremony"
+    if ceremony.exists():
+        _log.warning(
+            "ceremony_folder_present", alarm=True, folder=str(ceremony), advice="carry its files away and remove it"
+        )
+    _Server(state, gunicorn_options(configuration, bind, workers, threads)).run()
+
+
+def gunicorn_options(
+    configuration: ServerConfiguration, bind: str, workers: int | None = None, threads: int | None = None
+) -> dict[str, Any]:
+    """The shipped gunicorn settings."""
+    options: dict[str, Any] = {
+        "bind": bind,
+        "worker_class": "gthread",
+        "workers": workers or configuration.workers,
+        "threads": threads or configuration.threads,
+        "max_requests": configuration.max_requests,
+        "max_requests_jitter": configuration.max_requests // 10,
+        "graceful_timeout": configuration.graceful_timeout,
+        "timeout": 60,
+        "keepalive": 75,
+        "preload_app": False,
+        "limit_request_line": 4094,
+        "limit_request_fields": 50,
+        "proc_name": "sealmark",
+        "accesslog": None,
+        "errorlog": "-",
+        "loglevel": configuration.log_level,
+        "worker_exit": _close_worker,
+    }
+    if configuration.tls_certificate and configuration.tls_key:
+        options |= {"certfile": str(configuration.tls_certificate), "keyfile": str(configuration.tls_key)}
+    return options
+
+
+def require_safe_bind(bind: str, configuration: ServerConfiguration) -> None:
+    """Refuses an address that other machines reach, unless TLS or a proxy is configured."""
+    if bind.startswith("unix:"):
+        return
+    host, separator, port = bind.rpartition(":")
+    if not separator or not port.isdigit() or not 0 <= int(port) <= 65535:
+        msg = f"bind {bind!r} is not HOST:PORT, such as 127.0.0.1:8200"
+        raise ConfigurationError(msg)
+    if configuration.tls_certificate or configuration.trusted_proxies or _is_loopback(host.strip("[]")):
+        return
+    msg = (
+        f"bind {bind}: other machines reach this address. Set server.tls_certificate and server.tls_key, "
+        "or name your proxy in server.trusted_proxies, or bind 127.0.0.1"
+    )
+    raise ConfigurationError(msg)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _close_worker(_arbiter: object, worker: object) -> None:
+    """Runs in a worker that is about to end: the audit trail is finished before the HSM and the database close."""
+    app = getattr(worker, "wsgi", None)
+    services = getattr(app, "extensions", {}).get("sealmark")
+    if services is not None:
+        services.close()

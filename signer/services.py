@@ -1,0 +1,38 @@
+"""What the views are given: every part, put together once by `signer.app`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keystore.keystore import Keystore
+    from signer.administration.identities import IdentityAdministration
+    from signer.administration.issuers import IssuerAdministration
+    from signer.administration.keys import KeyAdministration
+    from signer.audit import AuditTrail
+    from signer.certification import Certification
+    from signer.config import ServerConfiguration
+    from signer.pipeline import Pipeline
+    from signer.published import Published
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of one worker."""
+
+    configuration: ServerConfiguration
+    keystore: Keystore
+    audit: AuditTrail
+    pipeline: Pipeline
+    keys: KeyAdministration
+    identities: IdentityAdministration
+    issuers: IssuerAdministration
+    certification: Certification
+    published: Published
+
+    def close(self) -> None:
+        """Ends this worker's use of everything, the audit trail first."""
+        if not self.audit.stopped:
+            self.audit.stop()
+            self.keystore.close()

@@ -1,0 +1,49 @@
+"""Is it alive, can it sign, and what does it understand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from keystore.errors import KeystoreError
+from signer.call import Answer, Call
+from signer.errors import SealmarkError, ServiceUnavailable
+from signer.web.endpoints import Endpoint
+from signer.web.openapi import document
+
+if TYPE_CHECKING:
+    from signer.services import Services
+
+_log = structlog.get_logger("sealmark.health")
+
+
+def alive(_services: Services, _call: Call) -> Answer:
+    return Answer({"status": "alive"})
+
+
+def ready(services: Services, _call: Call) -> Answer:
+    """HSM, database and audit trail, each tried for real. 503 says which is not usable, not why."""
+    parts = {"hsm": services.keystore.ready, "audit": services.audit.probe}
+    unusable = []
+    for name, probe in parts.items():
+        try:
+            probe()
+        except (KeystoreError, SealmarkError) as fault:
+            unusable.append(name)
+            _log.error("not_ready", alarm=True, part=name, code=fault.code, reason=str(fault))
+    if unusable:
+        msg = f"not usable: {', '.join(unusable)}"
+        raise ServiceUnavailable(msg)
+    return Answer({"status": "ready"})
+
+
+def openapi(_services: Services, _call: Call) -> Answer:
+    return Answer(document())
+
+
+ENDPOINTS: Final = (
+    Endpoint("GET", "/healthz", "Is the process alive", alive, tag="service"),
+    Endpoint("GET", "/readyz", "Are HSM, database and audit trail usable", ready, tag="service"),
+    Endpoint("GET", "/openapi.json", "This contract, OpenAPI 3.1", openapi, tag="service"),
+)

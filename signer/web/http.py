@@ -1,0 +1,133 @@
+"""Between Flask and the pipeline: a request becomes a `Call`, an answer or an error becomes a response."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import secrets
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import structlog
+from flask import Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from signer.call import Answer, Call
+from signer.errors import InsecureTransport, MalformedRequest, NotFound, RequestTooLarge
+from signer.problems import RETRY_AFTER_SECONDS, SERVER_FAULTS, code_of, problem, problem_for
+
+if TYPE_CHECKING:
+    from signer.config import ServerConfiguration
+
+PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
+_CALLER_REQUEST_ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
+_CODES_OF_STATUS: Final = {
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "request_too_large",
+    415: "unsupported_media_type",
+}
+_log = structlog.get_logger("sealmark.http")
+
+
+def current_call() -> Call:
+    """The request as the pipeline sees it. Raises `RequestTooLarge`, `MalformedRequest`."""
+    try:
+        body = request.get_data(cache=False)
+    except HTTPException as error:
+        msg = "a request body is at most 1 MiB"
+        raise RequestTooLarge(msg) from error
+    if body and request.mimetype != "application/json":
+        msg = "send the body as application/json"
+        raise MalformedRequest(msg, field="Content-Type")
+    return Call(
+        request_id=request_id(),
+        caller_request_id=_caller_request_id(),
+        source=request.remote_addr or "unknown",
+        authorization=request.headers.get("Authorization"),
+        idempotency_key=request.headers.get("Idempotency-Key"),
+        body=body,
+    )
+
+
+def request_id() -> str:
+    """This request's own id, 32 hex digits, the same for its whole life."""
+    if "request_id" not in g:
+        g.request_id = secrets.token_hex(16)
+    identifier: str = g.request_id
+    return identifier
+
+
+def _caller_request_id() -> str | None:
+    given = request.headers.get("X-Request-Id")
+    if given is not None and not _CALLER_REQUEST_ID.fullmatch(given):
+        msg = "X-Request-Id is 1 to 128 visible ASCII characters"
+        raise MalformedRequest(msg, field="X-Request-Id")
+    return given
+
+
+def json_response(answer: Answer) -> Response:
+    """The answer as `application/json`."""
+    return Response(msgspec.json.encode(answer.content), answer.status, mimetype="application/json")
+
+
+def error_response(error: Exception) -> Response:
+    """Any exception as a problem; what is not ours is logged and answered without its words."""
+    if isinstance(error, HTTPException):
+        code = _CODES_OF_STATUS.get(
+            error.code or 500, "internal_error" if (error.code or 500) >= 500 else "malformed_request"
+        )
+        body = problem(code, error.description or code, request_id=request_id())
+    else:
+        code = code_of(error)
+        body = problem_for(error, request_id=request_id())
+        if code == "internal_error":
+            body["detail"] = problem(code, "")["detail"]
+        if code in SERVER_FAULTS:
+            # Integrity failures name the row here and nowhere else.
+            _log.error("call_failed", alarm=True, code=code, kind=type(error).__name__, reason=_reason(error, code))
+    status = body["status"]
+    response = Response(
+        msgspec.json.encode(body), status if isinstance(status, int) else 500, mimetype=PROBLEM_MEDIA_TYPE
+    )
+    if code == "unauthenticated":
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if response.status_code in (429, 503):
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def _reason(error: Exception, code: str) -> str:
+    # Words of an unforeseen exception may hold anything, a secret too: its kind and place are enough.
+    if code != "internal_error":
+        return str(error)
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame else "unknown"
+
+
+def refuse_strange_paths() -> None:
+    """`%2F`, `..` and `//` are 404 before routing: no segment holds what another reader might split differently."""
+    raw = (
+        str(request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or request.path)
+        .partition("?")[0]
+        .lower()
+    )
+    if "%2f" in raw or "%5c" in raw or "//" in raw or ".." in raw or "%2e" in raw:
+        msg = "there is no such path"
+        raise NotFound(msg)
+
+
+def require_safe_transport(configuration: ServerConfiguration) -> None:
+    """Plain HTTP from another machine is refused, unless it is a proxy that the configuration names."""
+    if request.is_secure:
+        return
+    source = request.remote_addr
+    if not source:  # a Unix socket
+        return
+    address = ipaddress.ip_address(source)
+    if address.is_loopback or any(address in network for network in configuration.trusted_proxies):
+        return
+    msg = "callers from another machine need TLS, or a proxy that the service's configuration names"
+    raise InsecureTransport(msg)

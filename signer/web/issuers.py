@@ -1,0 +1,102 @@
+"""`/v1/issuers` and `/v1/domains`, and what each issuer publishes."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from flask import Response, request
+
+from signer.access import Action
+from signer.call import Answer, Call
+from signer.published import DEFAULT_ISSUER, KEY_SET_MAX_AGE
+from signer.request import NewIssuer
+from signer.web.endpoints import Endpoint
+
+if TYPE_CHECKING:
+    from keystore.api import Issuer, Key
+    from signer.access import Permit
+    from signer.services import Services
+
+
+def create(services: Services, call: Call) -> Answer:
+    def work(_permit: Permit, _key: Key | None, body: NewIssuer) -> Answer:
+        return Answer(_described(services.issuers.create(body)), 201)
+
+    return services.pipeline.change(call, Action.CREATE_ISSUER, NewIssuer, work)
+
+
+def list_all(services: Services, call: Call) -> Answer:
+    def work(_permit: Permit, _key: Key | None) -> Answer:
+        return Answer({"issuers": [_described(issuer) for issuer in services.keystore.list_issuers()]})
+
+    return services.pipeline.read(call, Action.LIST_ISSUERS, work)
+
+
+def list_domains(services: Services, call: Call) -> Answer:
+    def work(_permit: Permit, _key: Key | None) -> Answer:
+        domains = [
+            {"name": domain.name, "version": domain.version, "created_at": domain.created_at}
+            for domain in services.keystore.list_domains()
+        ]
+        return Answer({"domains": domains})
+
+    return services.pipeline.read(call, Action.LIST_DOMAINS, work)
+
+
+def key_set(services: Services, _call: Call, issuer: str = DEFAULT_ISSUER) -> Response:
+    return cacheable(msgspec.json.encode(services.published.key_set(issuer)), "application/jwk-set+json")
+
+
+def saml_metadata(services: Services, _call: Call, issuer: str = DEFAULT_ISSUER) -> Response:
+    return cacheable(services.published.saml_metadata(issuer), "application/samlmetadata+xml")
+
+
+def cacheable(body: bytes, media_type: str) -> Response:
+    """A public document: 200 with an ETag, or 304 to who has it already (RFC 9110 section 13)."""
+    response = Response(body, mimetype=media_type)
+    response.headers["Cache-Control"] = f"public, max-age={KEY_SET_MAX_AGE}"
+    response.set_etag(hashlib.sha256(body).hexdigest()[:32])
+    response.make_conditional(request)
+    return response
+
+
+def _described(issuer: Issuer) -> dict[str, object]:
+    return {"name": issuer.name, "url": issuer.url, "entity_id": issuer.entity_id, "created_at": issuer.created_at}
+
+
+_KEY_SET_TYPE: Final = "application/jwk-set+json"
+_METADATA_TYPE: Final = "application/samlmetadata+xml"
+ENDPOINTS: Final = (
+    Endpoint("POST", "/v1/issuers", "Make an issuer", create, Action.CREATE_ISSUER, NewIssuer, 201, tag="issuers"),
+    Endpoint("GET", "/v1/issuers", "List issuers", list_all, Action.LIST_ISSUERS, tag="issuers"),
+    Endpoint("GET", "/v1/domains", "List domains", list_domains, Action.LIST_DOMAINS, tag="issuers"),
+    Endpoint(
+        "GET", "/issuers/<issuer>/jwks.json", "An issuer's key set", key_set, media_type=_KEY_SET_TYPE, tag="published"
+    ),
+    Endpoint(
+        "GET",
+        "/.well-known/jwks.json",
+        "The default issuer's key set",
+        key_set,
+        media_type=_KEY_SET_TYPE,
+        tag="published",
+    ),
+    Endpoint(
+        "GET",
+        "/issuers/<issuer>/saml/metadata",
+        "An issuer's SAML metadata",
+        saml_metadata,
+        media_type=_METADATA_TYPE,
+        tag="published",
+    ),
+    Endpoint(
+        "GET",
+        "/saml/metadata",
+        "The default issuer's SAML metadata",
+        saml_metadata,
+        media_type=_METADATA_TYPE,
+        tag="published",
+    ),
+)

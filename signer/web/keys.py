@@ -1,0 +1,156 @@
+"""`/v1/keys`: making keys and looking after them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from signer.access import Action, may_see
+from signer.call import Answer, Call
+from signer.request import Deletion, Empty, NewKeyBody, PolicyBody, Rotation
+from signer.web.endpoints import Endpoint, View
+from signer.web.paging import QUERY, next_cursor, requested_page
+
+if TYPE_CHECKING:
+    from keystore.api import Key, KeyPolicy
+    from signer.access import Permit
+    from signer.request import Body
+    from signer.services import Services
+
+_KEYS_A_READ: Final = 200
+
+
+def create(services: Services, call: Call) -> Answer:
+    def work(permit: Permit, _key: Key | None, body: NewKeyBody) -> Answer:
+        return Answer(services.keys.describe(services.keys.create(permit, call, body)), 201)
+
+    return services.pipeline.change(call, Action.CREATE_KEY, NewKeyBody, work)
+
+
+def list_visible(services: Services, call: Call) -> Answer:
+    page = requested_page()
+
+    def work(permit: Permit, _key: Key | None) -> Answer:
+        visible, last = _visible_keys(services, permit, page.after, page.limit)
+        return Answer({"keys": [services.keys.describe(key) for key in visible], "next_cursor": next_cursor(last)})
+
+    return services.pipeline.read(call, Action.LIST_KEYS, work)
+
+
+def _visible_keys(services: Services, permit: Permit, after: str | None, limit: int) -> tuple[list[Key], str | None]:
+    """At most `limit` keys that the caller may see, and the id after which to go on (None: no more)."""
+    visible: list[Key] = []
+    while keys := services.keystore.list_keys(after=after, limit=_KEYS_A_READ):
+        for key in keys:
+            if may_see(permit.principal, key):
+                if len(visible) == limit:
+                    return visible, visible[-1].id
+                visible.append(key)
+        after = keys[-1].id
+    return visible, None
+
+
+def describe(services: Services, call: Call, key: str) -> Answer:
+    def work(_permit: Permit, found: Key | None) -> Answer:
+        return Answer(services.keys.describe(_present(found)))
+
+    return services.pipeline.read(call, Action.DESCRIBE_KEY, work, key)
+
+
+def rotate(services: Services, call: Call, key: str) -> Answer:
+    def work(permit: Permit, found: Key | None, body: Rotation) -> Answer:
+        return Answer(services.keys.describe(services.keys.rotate(permit, call, _present(found), at_once=body.now)))
+
+    return services.pipeline.change(call, Action.ROTATE_KEY, Rotation, work, key)
+
+
+def disable(services: Services, call: Call, key: str) -> Answer:
+    def work(_permit: Permit, found: Key | None, _body: Empty) -> Answer:
+        return Answer(services.keys.describe(services.keystore.disable(_present(found).id)))
+
+    return services.pipeline.change(call, Action.DISABLE_KEY, Empty, work, key)
+
+
+def enable(services: Services, call: Call, key: str) -> Answer:
+    def work(_permit: Permit, found: Key | None, _body: Empty) -> Answer:
+        return Answer(services.keys.describe(services.keystore.enable(_present(found).id)))
+
+    return services.pipeline.change(call, Action.ENABLE_KEY, Empty, work, key)
+
+
+def schedule_deletion(services: Services, call: Call, key: str) -> Answer:
+    def work(_permit: Permit, found: Key | None, body: Deletion) -> Answer:
+        return Answer(services.keys.describe(services.keystore.schedule_deletion(_present(found).id, days=body.days)))
+
+    return services.pipeline.change(call, Action.SCHEDULE_KEY_DELETION, Deletion, work, key)
+
+
+def cancel_deletion(services: Services, call: Call, key: str) -> Answer:
+    def work(_permit: Permit, found: Key | None, _body: Empty) -> Answer:
+        return Answer(services.keys.describe(services.keystore.cancel_deletion(_present(found).id)))
+
+    return services.pipeline.change(call, Action.CANCEL_KEY_DELETION, Empty, work, key)
+
+
+def get_policy(services: Services, call: Call, key: str) -> Answer:
+    def work(_permit: Permit, found: Key | None) -> Answer:
+        return Answer(_policy(_present(found).policy))
+
+    return services.pipeline.read(call, Action.GET_KEY_POLICY, work, key)
+
+
+def put_policy(services: Services, call: Call, key: str) -> Answer:
+    def work(_permit: Permit, found: Key | None, body: PolicyBody) -> Answer:
+        return Answer(_policy(services.keys.set_policy(_present(found), body)))
+
+    return services.pipeline.change(call, Action.PUT_KEY_POLICY, PolicyBody, work, key)
+
+
+def _policy(policy: KeyPolicy) -> dict[str, object]:
+    return {
+        "administrators": list(policy.administrators),
+        "users": list(policy.users),
+        "revision": policy.revision,
+    }
+
+
+def _present(key: Key | None) -> Key:
+    if key is None:
+        msg = "a call about a key reached its view without one"
+        raise TypeError(msg)
+    return key
+
+
+def _about_a_key(method: str, path: str, summary: str, view: View, action: Action, body: type[Body] | None) -> Endpoint:
+    return Endpoint(method, f"/v1/keys/<key>{path}", summary, view, action, body, tag="keys")
+
+
+ENDPOINTS: Final = (
+    Endpoint("POST", "/v1/keys", "Make a key in the HSM", create, Action.CREATE_KEY, NewKeyBody, 201, tag="keys"),
+    Endpoint(
+        "GET", "/v1/keys", "List the keys that you may see", list_visible, Action.LIST_KEYS, query=QUERY, tag="keys"
+    ),
+    _about_a_key("GET", "", "Describe a key", describe, Action.DESCRIBE_KEY, None),
+    _about_a_key("POST", "/rotate", "Make a new version", rotate, Action.ROTATE_KEY, Rotation),
+    _about_a_key("POST", "/disable", "Stop all use of a key", disable, Action.DISABLE_KEY, Empty),
+    _about_a_key("POST", "/enable", "Allow use of a key again", enable, Action.ENABLE_KEY, Empty),
+    _about_a_key(
+        "POST",
+        "/schedule-deletion",
+        "Delete a key after a waiting period",
+        schedule_deletion,
+        Action.SCHEDULE_KEY_DELETION,
+        Deletion,
+    ),
+    _about_a_key(
+        "POST",
+        "/cancel-deletion",
+        "Keep a key that was to be deleted",
+        cancel_deletion,
+        Action.CANCEL_KEY_DELETION,
+        Empty,
+    ),
+    _about_a_key("GET", "/policy", "Who administers and who uses a key", get_policy, Action.GET_KEY_POLICY, None),
+    _about_a_key(
+        "PUT", "/policy", "Change who administers and who uses a key", put_policy, Action.PUT_KEY_POLICY, PolicyBody
+    ),
+)

@@ -1,0 +1,96 @@
+"""What anybody may fetch without a credential: public keys, certificates, the authority, the trust bundle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from flask import Response, request
+
+from signer.certificates import chain as certificates
+from signer.errors import MalformedRequest, NotFound
+from signer.formats import jwks, publickey
+from signer.web.endpoints import Endpoint
+from signer.web.issuers import cacheable
+from signer.web.paging import require_known_parameters
+
+if TYPE_CHECKING:
+    from keystore.api import Key, KeyVersion
+    from signer.call import Call
+    from signer.services import Services
+
+_PEM: Final = "application/x-pem-file"
+_FORMATS: Final = ("pem", "der", "jwk")
+_VERSION_QUERY: Final = {"version": "a version's number; the signing one if absent"}
+
+
+def public_key(services: Services, _call: Call, key: str) -> Response:
+    require_known_parameters("format", "version")
+    found = services.published.key(key)
+    version = _wanted_version(services, found)
+    wanted = request.args.get("format", "pem")
+    if wanted == "pem":
+        return cacheable(publickey.pem(version.public_key).encode(), _PEM)
+    if wanted == "der":
+        return cacheable(version.public_key, "application/octet-stream")
+    if wanted == "jwk":
+        chain = services.published.chain(version)
+        member = jwks.jwk(version.public_key, algorithm=found.algorithm, chain=chain)
+        return cacheable(msgspec.json.encode(member), "application/jwk+json")
+    msg = f"format is one of {', '.join(_FORMATS)}"
+    raise MalformedRequest(msg, field="format")
+
+
+def certificate(services: Services, _call: Call, key: str) -> Response:
+    require_known_parameters("version")
+    version = _wanted_version(services, services.published.key(key))
+    return cacheable(_pem_chain(services.published.chain(version)), _PEM)
+
+
+def authority(services: Services, _call: Call) -> Response:
+    require_known_parameters()
+    return cacheable(_pem_chain(services.published.authority().chain), _PEM)
+
+
+def trust(services: Services, _call: Call) -> Response:
+    require_known_parameters()
+    return cacheable(msgspec.json.encode(services.published.trust()), "application/json")
+
+
+def _wanted_version(services: Services, key: Key) -> KeyVersion:
+    asked = request.args.get("version")
+    if asked is None:
+        return services.published.signing_version(key)
+    numbered = [version for version in key.versions if str(version.number) == asked]
+    if not numbered:
+        msg = f"this key has the versions {', '.join(str(version.number) for version in key.versions)}"
+        raise NotFound(msg, field="version")
+    return numbered[0]
+
+
+def _pem_chain(chain: tuple[bytes, ...]) -> bytes:
+    return certificates.pem(chain).encode()
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        "GET",
+        "/v1/keys/<key>/public-key",
+        "A published key's public half",
+        public_key,
+        media_type=_PEM,
+        query={"format": "pem (default), der or jwk", **_VERSION_QUERY},
+        tag="published",
+    ),
+    Endpoint(
+        "GET",
+        "/v1/keys/<key>/certificate",
+        "A published key's certificates, leaf first, root last",
+        certificate,
+        media_type=_PEM,
+        query=_VERSION_QUERY,
+        tag="published",
+    ),
+    Endpoint("GET", "/v1/ca", "The certificate authority's certificate", authority, media_type=_PEM, tag="published"),
+    Endpoint("GET", "/v1/trust", "The trust bundle for sealmark-verify", trust, tag="published"),
+)

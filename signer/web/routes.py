@@ -1,0 +1,73 @@
+"""Every route there is, and how Flask comes to know of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from flask import Flask, Response
+
+from signer.web import health, identities, issuers, keys, public, signing
+from signer.web.http import (
+    current_call,
+    error_response,
+    json_response,
+    refuse_strange_paths,
+    request_id,
+    require_safe_transport,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from signer.services import Services
+    from signer.web.endpoints import Endpoint
+
+ENDPOINTS: Final[tuple[Endpoint, ...]] = (
+    *health.ENDPOINTS,
+    *identities.ENDPOINTS,
+    *keys.ENDPOINTS,
+    *signing.ENDPOINTS,
+    *issuers.ENDPOINTS,
+    *public.ENDPOINTS,
+)
+MAXIMUM_BODY: Final = 1024 * 1024  # octets
+
+
+def register(app: Flask, services: Services) -> None:
+    """Adds every endpoint, the checks before routing and the one way errors are answered."""
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = True
+    app.url_map.redirect_defaults = False
+    app.config["MAX_CONTENT_LENGTH"] = MAXIMUM_BODY
+
+    @app.before_request
+    def check_before_routing() -> None:
+        refuse_strange_paths()
+        require_safe_transport(services.configuration)
+
+    @app.after_request
+    def name_the_request(response: Response) -> Response:
+        response.headers["X-Request-Id"] = request_id()
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    app.register_error_handler(Exception, error_response)
+    for endpoint in ENDPOINTS:
+        app.add_url_rule(
+            endpoint.path,
+            endpoint=f"{endpoint.method} {endpoint.path}",
+            view_func=_view(endpoint, services),
+            methods=[endpoint.method],
+            provide_automatic_options=False,
+        )
+
+
+def _view(endpoint: Endpoint, services: Services) -> Callable[..., Response]:
+    view = endpoint.view
+
+    def dispatch(**parameters: str) -> Response:
+        answer = view(services, current_call(), **parameters)
+        return answer if isinstance(answer, Response) else json_response(answer)
+
+    return dispatch
