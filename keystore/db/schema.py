@@ -192,7 +192,13 @@ ROW_JOURNAL_HEAD: Final = Table(
     "row_journal_head", METADATA, Column("id", Integer, primary_key=True), _number("seq"), _octets("link")
 )
 
-AUDIT_EPOCHS: Final = Table("audit_epochs", METADATA, Column("id", Text, primary_key=True), _number("started_at"))
+AUDIT_EPOCHS: Final = Table(
+    "audit_epochs",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    _number("started_at"),
+    _number("closed_at", nullable=True),  # null: its worker lives, or has not been found dead yet
+)
 AUDIT_INTENTS: Final = Table(
     "audit_intents",
     METADATA,

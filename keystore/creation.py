@@ -1,0 +1,229 @@
+"""Making keys and versions: the closed table first, then the HSM, then one transaction; never the HSM inside of one."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from keystore.algorithms import KEY_SPECS, Purpose, algorithms_for
+from keystore.api import (
+    AssertionSettings,
+    BackingKey,
+    GeneratedKey,
+    KeyState,
+    Storage,
+    TokenSettings,
+    UncertifiedVersion,
+)
+from keystore.errors import Conflict, NotFound, Unsupported
+from keystore.keys import ALIAS_FORM, UUID_FORM, domain_label, existing, policy_document
+from keystore.lifecycle import require_enabled
+from keystore.repositories import insert_certificate
+from keystore.values import stored_names, stored_settings, stored_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from keystore.api import CertificateRecord, Certify, HardwareToken, Key, NewKey
+    from keystore.store import SealedStore
+    from keystore.transactions import SealedTransaction
+
+
+def check_new_key(new: NewKey) -> str:
+    """The algorithm that the key will have. Raises `Unsupported`, which names the member at fault."""
+    if new.spec not in KEY_SPECS:
+        raise Unsupported(f"there is no key spec {new.spec!r}", field="spec")
+    algorithms = algorithms_for(new.purpose, new.spec)
+    if not algorithms:
+        raise Unsupported(f"a key for {new.purpose} cannot be {new.spec}", field="spec")
+    algorithm = new.algorithm or algorithms[0]
+    if algorithm not in algorithms:
+        raise Unsupported(f"a {new.spec} key for {new.purpose} signs with one of {list(algorithms)}", field="algorithm")
+    if new.formats and new.purpose is not Purpose.ARTIFACT:
+        raise Unsupported("only an artifact key has formats", field="formats")
+    expected = {Purpose.JWT: TokenSettings, Purpose.SAML: AssertionSettings}.get(new.purpose, type(None))
+    if not isinstance(new.settings, expected):
+        raise Unsupported(f"a key for {new.purpose} has other settings than these", field="settings")
+    if new.alias is not None and (not ALIAS_FORM.fullmatch(new.alias) or UUID_FORM.fullmatch(new.alias)):
+        raise Unsupported("an alias is 1 to 250 of A-Z, a-z, 0-9, _ and -, and not a UUID", field="alias")
+    return algorithm
+
+
+class KeyMaker:
+    """Makes key pairs and their rows."""
+
+    def __init__(self, token: HardwareToken, store: SealedStore) -> None:
+        self._token = token
+        self._store = store
+
+    def create(self, new: NewKey, key_id: str, certify: Certify | None) -> None:
+        """A new key with its first version, and its certificate. Raises: `Unsupported`, `Conflict`, what `certify`
+        raises."""
+        algorithm = check_new_key(new)
+        self._check_names(new, key_id)
+        with self._version(new.spec, new.domain, key_id) as version:
+            certificate = certify(version.uncertified(new.alias, new.purpose)) if certify else None
+            self._store_key(new, key_id, algorithm, version, certificate)
+
+    def _store_key(
+        self, new: NewKey, key_id: str, algorithm: str, version: _NewVersion, certificate: CertificateRecord | None
+    ) -> None:
+        with self._store.transaction() as transaction:
+            version.follow_domain(transaction)
+            now = stored_time(datetime.now(UTC))
+            transaction.insert(
+                "keys",
+                key_id,
+                {
+                    "spec": new.spec,
+                    "purpose": new.purpose.value,
+                    "algorithm": algorithm,
+                    "formats": stored_names(new.formats),
+                    "settings": stored_settings(new.settings),
+                    "domain": new.domain,
+                    "storage": (Storage.TOKEN if version.generated.wrapped is None else Storage.WRAPPED).value,
+                    "state": KeyState.ENABLED.value,
+                    "description": new.description,
+                    "published": int(new.published),
+                    "version_count": 1,
+                    "created_at": now,
+                    "created_by": new.created_by,
+                    "deletion_at": None,
+                },
+            )
+            document = policy_document(new.policy.administrators, new.policy.users)
+            transaction.insert("policies", key_id, {"document": document})
+            version.insert(transaction, number=1, activate_at=now, created_by=new.created_by, now=now)
+            if new.alias is not None:
+                _take_alias(transaction, new.alias, key_id)
+            if certificate is not None:
+                insert_certificate(transaction, certificate)
+
+    def rotate(self, key: Key, activate_at: datetime, actor: str, certify: Certify | None) -> None:
+        """A further version of an enabled key. Raises: `WrongState`; `Conflict` if somebody else was faster."""
+        require_enabled(key.state)
+        with self._version(key.spec, key.domain, key.id) as version:
+            certificate = certify(version.uncertified(key.alias, key.purpose)) if certify else None
+            self._store_version(key, activate_at, actor, version, certificate)
+
+    def _store_version(
+        self, key: Key, activate_at: datetime, actor: str, version: _NewVersion, certificate: CertificateRecord | None
+    ) -> None:
+        with self._store.transaction() as transaction:
+            version.follow_domain(transaction)
+            row = existing(transaction, "keys", key.id)
+            require_enabled(KeyState(row.text("state")))
+            if row.number("version_count") != len(key.versions):
+                raise Conflict("the key was rotated by somebody else")
+            number = len(key.versions) + 1
+            transaction.update(row, {"version_count": number})
+            now = stored_time(datetime.now(UTC))
+            version.insert(transaction, number=number, activate_at=stored_time(activate_at), created_by=actor, now=now)
+            if certificate is not None:
+                insert_certificate(transaction, certificate)
+
+    def _check_names(self, new: NewKey, key_id: str) -> None:
+        """Refuse before the HSM works for seconds; the transaction checks again."""
+        if not UUID_FORM.fullmatch(key_id) or key_id != key_id.lower():
+            raise Unsupported("a key's id is a UUID in small letters", field="id")
+        if self._store.get("keys", key_id) is not None:
+            raise Conflict("there is, or was, a key of this id")
+        if new.alias is not None:
+            taken = self._store.get("aliases", new.alias)
+            if taken is not None and taken.optional_text("key_id") is not None:
+                raise Conflict("the alias is taken")
+        if new.settings is not None and not self._store.select("issuers", {"name": new.settings.issuer}):
+            raise Unsupported("there is no such issuer", field="issuer")
+        if self._store.get("domains", new.domain) is None:
+            raise Unsupported("there is no such domain", field="domain")
+
+    @contextmanager
+    def _version(self, spec: str, domain: str, key_id: str) -> Iterator[_NewVersion]:
+        """A key pair just made; its token object, if it has one, is destroyed again if the block fails."""
+        row = self._store.get("domains", domain)
+        if row is None:
+            raise NotFound("there is no such domain")
+        version = row.number("current_version")
+        version_id = str(uuid.uuid4())
+        generated = self._token.generate(spec, domain_label(domain, version), f"key/{version_id}")
+        made = _NewVersion(self._token, version_id, key_id, spec, domain, version, generated)
+        try:
+            yield made
+        except BaseException:
+            if generated.token_label is not None:
+                self._token.destroy(made.backing)
+            raise
+
+
+class _NewVersion:
+    """A generated key pair that is not in the database yet."""
+
+    def __init__(
+        self,
+        token: HardwareToken,
+        version_id: str,
+        key_id: str,
+        spec: str,
+        domain: str,
+        domain_version: int,
+        generated: GeneratedKey,
+    ) -> None:
+        self._token = token
+        self._version_id = version_id
+        self._key_id = key_id
+        self._spec = spec
+        self._domain = domain
+        self._domain_version = domain_version
+        self.generated = generated
+
+    @property
+    def backing(self) -> BackingKey:
+        """How the HSM finds the private key."""
+        wrapped = self.generated.wrapped
+        label = None if wrapped is None else domain_label(self._domain, self._domain_version)
+        return BackingKey(self._version_id, self._spec, label, wrapped, self.generated.token_label)
+
+    def uncertified(self, alias: str | None, purpose: Purpose) -> UncertifiedVersion:
+        """What a certificate is to say of this version."""
+        return UncertifiedVersion(self._key_id, self._version_id, alias, purpose, self.generated.public_key)
+
+    def follow_domain(self, transaction: SealedTransaction) -> None:
+        """Wrap the key again if its domain's key was rotated since: the rotation has not seen this key."""
+        current = existing(transaction, "domains", self._domain).number("current_version")
+        if current != self._domain_version and self.generated.wrapped is not None:
+            wrapped = self._token.rewrap(self.backing, domain_label(self._domain, current))
+            self.generated = GeneratedKey(self.generated.public_key, wrapped, None)
+        self._domain_version = current
+
+    def insert(
+        self, transaction: SealedTransaction, *, number: int, activate_at: int, created_by: str, now: int
+    ) -> None:
+        """Write the version's row; times are microseconds since 1970."""
+        wrapped = self.generated.wrapped
+        transaction.insert(
+            "key_versions",
+            self._version_id,
+            {
+                "key_id": self._key_id,
+                "number": number,
+                "created_at": now,
+                "created_by": created_by,
+                "activate_at": activate_at,
+                "public_key": self.generated.public_key,
+                "domain_version": None if wrapped is None else self._domain_version,
+                "wrapped": wrapped,
+                "token_label": self.generated.token_label,
+            },
+        )
+
+
+def _take_alias(transaction: SealedTransaction, alias: str, key_id: str) -> None:
+    row = transaction.get("aliases", alias)
+    if row is None:
+        transaction.insert("aliases", alias, {"key_id": key_id})
+    elif row.optional_text("key_id") is None:
+        transaction.update(row, {"key_id": key_id})
+    else:
+        raise Conflict("the alias is taken")

@@ -1,0 +1,176 @@
+"""Keys as rows: one statement reads a key with its alias, policy and versions; small writes change them.
+
+Knows nothing of the HSM beyond the names by which a backing key is reached.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import ColumnElement, literal_column
+
+from keystore.algorithms import Purpose
+from keystore.api import BackingKey, Key, KeyPolicy, KeyState, KeyVersion, Storage
+from keystore.db.schema import SEALED_TABLES
+from keystore.errors import Conflict, IntegrityFailure, NotFound
+from keystore.queries import Join, join, parameter
+from keystore.sealing import SealedRow
+from keystore.values import (
+    members_of,
+    names_of,
+    optional_time_of,
+    settings_of,
+    stored_json,
+    time_of,
+)
+
+if TYPE_CHECKING:
+    from keystore.queries import Records, SealedQuery
+    from keystore.store import SealedStore
+    from keystore.transactions import SealedTransaction
+
+UUID_FORM: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+ALIAS_FORM: Final = re.compile(r"[A-Za-z0-9_-]{1,250}")
+
+
+def domain_label(domain: str, version: int) -> str:
+    """The label of a domain key's token object."""
+    return f"domain/{domain}/{version}"
+
+
+class KeyRepository:
+    """Reads keys. Every method raises `IntegrityFailure`, `StoreUnavailable` and `HsmUnavailable` besides its own."""
+
+    def __init__(self, store: SealedStore) -> None:
+        self._store = store
+        self._by_id: SealedQuery[Key | None] = store.query(_joins_by_id(), _key_of)
+        self._by_alias: SealedQuery[Key | None] = store.query(_joins_by_alias(), _key_of)
+
+    def get_key(self, reference: str) -> Key:
+        """The key of this UUID or alias. Raises `NotFound`."""
+        query = self._by_id if UUID_FORM.fullmatch(reference) else self._by_alias
+        key = self._store.read(query, (reference,) * len(query.names))
+        if key is None:
+            raise NotFound("there is no such key")
+        return key
+
+    def list_keys(self, after: str | None, limit: int) -> list[Key]:
+        """Up to `limit` keys by id, those beyond the id `after`, deleted ones too."""
+        return [self.get_key(row.id) for row in self._store.select("keys", after=after, limit=limit)]
+
+    def find_keys_by_purpose(self, purpose: Purpose) -> list[Key]:
+        """Every key of this purpose by id, deleted ones too."""
+        return [self.get_key(row.id) for row in self._store.select("keys", {"purpose": purpose.value})]
+
+    def set_policy(
+        self, key_id: str, administrators: tuple[str, ...], users: tuple[str, ...], *, revision: int | None = None
+    ) -> Key:
+        """Replace a key's policy. Raises `NotFound`; `Conflict` if it is not at `revision`, where that is given."""
+        with self._store.transaction() as transaction:
+            row = existing(transaction, "policies", key_id)
+            if revision is not None and row.revision != revision:
+                raise Conflict(f"the policy is at revision {row.revision}, not {revision}")
+            transaction.update(row, {"document": policy_document(administrators, users)})
+        return self.get_key(key_id)
+
+
+def policy_document(administrators: tuple[str, ...], users: tuple[str, ...]) -> str:
+    """The first policy as it is stored."""
+    return stored_json({"administrators": sorted(set(administrators)), "users": sorted(set(users))})
+
+
+def existing(transaction: SealedTransaction, table: str, row_id: str) -> SealedRow:
+    """The row, in a transaction. Raises `NotFound`."""
+    row = transaction.get(table, row_id)
+    if row is None:
+        raise NotFound(f"there is no such row in {table}")
+    return row
+
+
+def _joins_by_id() -> list[Join]:
+    key_id = parameter("key")
+    alias = SEALED_TABLES["aliases"].table.alias()
+    return [*_joins_of_key(key_id), Join(SEALED_TABLES["aliases"], alias, alias.c.id, alias.c.key_id == key_id)]
+
+
+def _joins_by_alias() -> list[Join]:
+    alias = SEALED_TABLES["aliases"].table.alias()
+    name = parameter("key")
+    return [Join(SEALED_TABLES["aliases"], alias, name, alias.c.id == name), *_joins_of_key(alias.c.key_id)]
+
+
+def _joins_of_key(key_id: ColumnElement[str]) -> list[Join]:
+    version = SEALED_TABLES["key_versions"].table.alias()
+    return [
+        join("deployment", literal_column("'deployment'")),
+        join("keys", key_id),
+        join("policies", key_id),
+        Join(SEALED_TABLES["key_versions"], version, version.c.id, version.c.key_id == key_id),
+    ]
+
+
+def _key_of(records: Records) -> Key | None:
+    """The key whose rows these are, whatever their order; None if there is none."""
+    found: dict[str, dict[str, SealedRow]] = {}
+    for record in records:
+        for row in record:
+            if row is not None:
+                found.setdefault(row.table, {})[row.id] = row
+    if "keys" not in found:
+        return None
+    (key,) = found["keys"].values()
+    versions = sorted(found.get("key_versions", {}).values(), key=lambda row: row.number("number"))
+    if [row.number("number") for row in versions] != list(range(1, key.number("version_count") + 1)):
+        raise IntegrityFailure(f"keys/{key.id}: not all of its versions are there")
+    if "policies" not in found or "deployment" not in found:
+        raise IntegrityFailure(f"keys/{key.id}: the policy or the deployment is missing")
+    (policy,) = found["policies"].values()
+    (deployment,) = found["deployment"].values()
+    return _assemble(key, policy, deployment, min(found.get("aliases", {}), default=None), versions)
+
+
+def _assemble(
+    key: SealedRow, policy: SealedRow, deployment: SealedRow, alias: str | None, versions: list[SealedRow]
+) -> Key:
+    region, account = deployment.text("region"), deployment.text("account")
+    return Key(
+        id=key.id,
+        arn=f"arn:aws:kms:{region}:{account}:key/{key.id}",
+        alias=alias,
+        spec=key.text("spec"),
+        purpose=Purpose(key.text("purpose")),
+        algorithm=key.text("algorithm"),
+        formats=names_of(key.text("formats")),
+        settings=settings_of(key.optional_text("settings")),
+        domain=key.text("domain"),
+        storage=Storage(key.text("storage")),
+        state=KeyState(key.text("state")),
+        description=key.text("description"),
+        published=bool(key.number("published")),
+        created_at=time_of(key.number("created_at")),
+        created_by=key.text("created_by"),
+        deletion_at=optional_time_of(key.optional_number("deletion_at")),
+        policy=_policy_of(policy),
+        versions=tuple(version_of(row, key) for row in versions),
+    )
+
+
+def _policy_of(row: SealedRow) -> KeyPolicy:
+    members = members_of(row.text("document"))
+    return KeyPolicy(names_of(members["administrators"]), names_of(members["users"]), row.revision)
+
+
+def version_of(row: SealedRow, key: SealedRow) -> KeyVersion:
+    """A version of a key. One that was deleted has a backing key with nothing in it."""
+    wrapped = row.optional_octets("wrapped")
+    label = None if wrapped is None else domain_label(key.text("domain"), row.number("domain_version"))
+    return KeyVersion(
+        id=row.id,
+        key_id=key.id,
+        number=row.number("number"),
+        created_at=time_of(row.number("created_at")),
+        activate_at=time_of(row.number("activate_at")),
+        public_key=row.octets("public_key"),
+        backing=BackingKey(row.id, key.text("spec"), label, wrapped, row.optional_text("token_label")),
+    )

@@ -1,0 +1,182 @@
+"""The keystore as the signer uses it: the HSM and the sealed store meet here, keys are changed and opened here."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from keystore.algorithms import SIGNING_ALGORITHMS, key_algorithms
+from keystore.api import Key, KeyState, SigningKeyInfo, VersionState
+from keystore.configuration import load_keystore_configuration
+from keystore.creation import KeyMaker
+from keystore.db import open_database
+from keystore.errors import NotFound, Unsupported, WrongState
+from keystore.hsm import open_token
+from keystore.keys import KeyRepository, existing
+from keystore.lifecycle import DEFAULT_WAIT, check_transition, deletion_time, require_enabled, version_state
+from keystore.people import PeopleRepository
+from keystore.repositories import CertificateRepository, DomainRepository, IdempotencyRepository, IssuerRepository
+from keystore.signing import HsmSigningKey
+from keystore.store import open_store
+from keystore.values import optional_stored_time, stored_time
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from keystore.api import Certify, HardwareToken, Intent, NewKey, SigningKey, TokenInfo
+    from keystore.db.engine import Database
+
+
+class Keystore(
+    KeyRepository,
+    PeopleRepository,
+    IssuerRepository,
+    CertificateRepository,
+    DomainRepository,
+    IdempotencyRepository,
+):
+    """One process's keystore, safe to use from many threads. Close it to give the token and the database back.
+
+    Every method raises `IntegrityFailure`, `StoreUnavailable` and `HsmUnavailable` besides its own.
+    """
+
+    def __init__(self, token: HardwareToken, database: Database) -> None:
+        self.database = database
+        self.store = open_store(database, token.seal)
+        KeyRepository.__init__(self, self.store)
+        PeopleRepository.__init__(self, self.store)
+        IssuerRepository.__init__(self, self.store)
+        CertificateRepository.__init__(self, self.store)
+        DomainRepository.__init__(self, self.store)
+        IdempotencyRepository.__init__(self, self.store)
+        self._token = token
+        self._maker = KeyMaker(token, self.store)
+
+    @property
+    def token_info(self) -> TokenInfo:
+        """What the HSM says of itself."""
+        return self._token.info
+
+    def create_key(self, new: NewKey, *, key_id: str | None = None, certify: Certify | None = None) -> Key:
+        """Make a key pair in the HSM, and a key of it that is enabled and signs at once.
+
+        RSA takes seconds; signing goes on meanwhile. `key_id` is a UUID of the caller's choice. Raises: `Unsupported`
+        with the field at fault (not in the closed table, no such domain or issuer); `Conflict` if the alias or id is
+        taken. `certify` issues the certificate, which is stored together with the key.
+        """
+        key_id = key_id or str(uuid.uuid4())
+        self._maker.create(new, key_id, certify)
+        return self.get_key(key_id)
+
+    def rotate(self, key_id: str, *, activate_at: datetime, actor: str, certify: Certify | None = None) -> Key:
+        """Make a further version, which signs from `activate_at`; older ones stay verifiable.
+
+        Raises: `NotFound`; `WrongState` unless the key is enabled; `Conflict` if it is rotated elsewhere meanwhile.
+        """
+        self._maker.rotate(self.get_key(key_id), activate_at, actor, certify)
+        return self.get_key(key_id)
+
+    def disable(self, key_id: str) -> Key:
+        """Stop every use of an enabled key until it is enabled again. Raises: `NotFound`, `WrongState`."""
+        return self._change(key_id, KeyState.DISABLED, {KeyState.ENABLED})
+
+    def enable(self, key_id: str) -> Key:
+        """Let a disabled key be used again. Raises: `NotFound`, `WrongState`."""
+        return self._change(key_id, KeyState.ENABLED, {KeyState.DISABLED})
+
+    def schedule_deletion(self, key_id: str, *, days: int = DEFAULT_WAIT) -> Key:
+        """Stop every use of a key and delete its material after `days`, 7 to 30.
+
+        Raises: `NotFound`, `WrongState`, `Unsupported` for other numbers of days.
+        """
+        moment = deletion_time(datetime.now(UTC), days)
+        return self._change(key_id, KeyState.PENDING_DELETION, {KeyState.ENABLED, KeyState.DISABLED}, moment)
+
+    def cancel_deletion(self, key_id: str) -> Key:
+        """Keep a key whose deletion was scheduled; it is disabled then. Raises: `NotFound`, `WrongState`."""
+        return self._change(key_id, KeyState.DISABLED, {KeyState.PENDING_DELETION})
+
+    def _change(
+        self, key_id: str, wanted: KeyState, present: set[KeyState], deletion_at: datetime | None = None
+    ) -> Key:
+        with self.store.transaction() as transaction:
+            row = existing(transaction, "keys", key_id)
+            state = KeyState(row.text("state"))
+            check_transition(state, wanted)
+            if state not in present:
+                raise WrongState(f"the key is {state.value.replace('_', ' ')}")
+            transaction.update(row, {"state": wanted.value, "deletion_at": optional_stored_time(deletion_at)})
+        return self.get_key(key_id)
+
+    def delete_due(self, now: datetime) -> list[str]:
+        """Destroy the material of every key whose waiting period is over, and return their ids. Public keys stay."""
+        rows = self.store.select("keys", {"state": KeyState.PENDING_DELETION.value})
+        due = [row.id for row in rows if (row.optional_number("deletion_at") or 0) <= stored_time(now)]
+        return [key_id for key_id in due if self._delete(self.get_key(key_id), now)]
+
+    def _delete(self, key: Key, now: datetime) -> bool:
+        """Rows first, so that nothing asks for a material that is gone; a crash leaves a token object without a row."""
+        with self.store.transaction() as transaction:
+            row = existing(transaction, "keys", key.id)
+            deletion_at = row.optional_number("deletion_at")
+            if row.text("state") != KeyState.PENDING_DELETION.value or (deletion_at or 0) > stored_time(now):
+                return False  # cancelled, or done by another process, since it was looked for
+            check_transition(KeyState.PENDING_DELETION, KeyState.DELETED)
+            transaction.update(row, {"state": KeyState.DELETED.value})
+            for version in key.versions:
+                gone = {"wrapped": None, "token_label": None, "domain_version": None}
+                transaction.update(existing(transaction, "key_versions", version.id), gone)
+            if key.alias is not None:
+                transaction.update(existing(transaction, "aliases", key.alias), {"key_id": None})
+        for version in key.versions:
+            self._token.destroy(version.backing)
+        return True
+
+    def signing_key(self, intent: Intent) -> SigningKey:
+        """Open a key for one durable intent.
+
+        Raises: `NotFound`; `WrongState` unless the key is enabled and the intent's version is the active one;
+        `Unsupported` if the key does not sign with the intent's algorithm.
+        """
+        key = self.get_key(intent.key_id)
+        require_enabled(key.state)
+        version = next((version for version in key.versions if version.id == intent.version_id), None)
+        if version is None:
+            raise NotFound("the key has no such version")
+        state = version_state(key.versions, version.number, datetime.now(UTC))
+        if state is not VersionState.ACTIVE:
+            raise WrongState(f"version {version.number} of the key is {state.value}")
+        if intent.algorithm not in key_algorithms(key.purpose, key.spec, key.algorithm):
+            raise Unsupported(f"the key does not sign with {intent.algorithm}", field="algorithm")
+        algorithm = SIGNING_ALGORITHMS[intent.algorithm]
+        info = SigningKeyInfo(key.id, version.id, version.number, key.spec, key.purpose, algorithm)
+        return HsmSigningKey(self._token, version.backing, info, version.public_key)
+
+    def ready(self) -> None:
+        """Raises `HsmUnavailable` or `StoreUnavailable` unless both the HSM and the database answer now."""
+        self._token.probe()
+        if self.store.get("deployment", "deployment") is None:
+            raise NotFound("deployment: the database was never initialised")
+
+    def close(self) -> None:
+        """Log out of the token and close the database."""
+        self._token.close()
+        self.database.close()
+
+
+def open_state(state: Path) -> Keystore:
+    """What `keystore.open_keystore` does."""
+    configuration = load_keystore_configuration(state)
+    database = open_database(configuration.database_url)
+    try:
+        hsm = configuration.hsm
+        token = open_token(hsm, cache_size=hsm.cache_size, sessions=hsm.sessions)
+        try:
+            return Keystore(token, database)
+        except BaseException:
+            token.close()
+            raise
+    except BaseException:
+        database.close()
+        raise

@@ -1,0 +1,74 @@
+"""What state a key or a version is in at one moment, and which changes are allowed. Pure: the time is an argument."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from keystore.api import KeyState, VersionState
+from keystore.errors import Unsupported, WrongState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from keystore.api import KeyVersion
+
+SHORTEST_WAIT: Final = 7  # days between scheduling a deletion and the deletion
+LONGEST_WAIT: Final = 30
+DEFAULT_WAIT: Final = 30
+
+# From each state of a key to those it may change to. As in AWS KMS, a cancelled deletion leaves the key disabled.
+TRANSITIONS: Final[Mapping[KeyState, frozenset[KeyState]]] = MappingProxyType(
+    {
+        KeyState.ENABLED: frozenset({KeyState.DISABLED, KeyState.PENDING_DELETION}),
+        KeyState.DISABLED: frozenset({KeyState.ENABLED, KeyState.PENDING_DELETION}),
+        KeyState.PENDING_DELETION: frozenset({KeyState.DISABLED, KeyState.DELETED}),
+        KeyState.DELETED: frozenset(),
+    }
+)
+
+
+def check_transition(present: KeyState, wanted: KeyState) -> None:
+    """Raises `WrongState` unless the table has this change."""
+    if wanted not in TRANSITIONS[present]:
+        raise WrongState(f"a key that is {_words(present)} cannot become {_words(wanted)}")
+
+
+def require_enabled(state: KeyState) -> None:
+    """Raises `WrongState` unless a key of this state may be used and rotated."""
+    if state is not KeyState.ENABLED:
+        raise WrongState(f"the key is {_words(state)}")
+
+
+def current_version(versions: Sequence[KeyVersion], now: datetime) -> KeyVersion:
+    """The version that signs: the highest number whose `activate_at` has come. Raises `WrongState` if there is none."""
+    begun = [version for version in versions if version.activate_at <= now]
+    if not begun:
+        raise WrongState("the key has no version that is active yet")
+    return max(begun, key=lambda version: version.number)
+
+
+def version_state(versions: Sequence[KeyVersion], number: int, now: datetime) -> VersionState:
+    """The state of version `number` of these. A version that was overtaken before it began is retired."""
+    begun = [version.number for version in versions if version.activate_at <= now]
+    newest = max(begun, default=0)
+    if number == newest:
+        return VersionState.ACTIVE
+    return VersionState.RETIRED if number < newest else VersionState.PENDING
+
+
+def retired_at(versions: Sequence[KeyVersion], number: int) -> datetime | None:
+    """When version `number` stops signing, past or future: when the first later one begins. None if there is none."""
+    return min((version.activate_at for version in versions if version.number > number), default=None)
+
+
+def deletion_time(now: datetime, days: int) -> datetime:
+    """When a key scheduled for deletion now is deleted. Raises `Unsupported` outside of 7 to 30 days."""
+    if not SHORTEST_WAIT <= days <= LONGEST_WAIT:
+        raise Unsupported(f"days must be {SHORTEST_WAIT} to {LONGEST_WAIT}", field="days")
+    return now + timedelta(days=days)
+
+
+def _words(state: KeyState) -> str:
+    return state.value.replace("_", " ")

@@ -1,0 +1,174 @@
+"""The smaller repositories: issuers, certificates, domains and idempotent answers, each over the sealed store."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete
+
+from keystore.api import CertificateRecord, DomainRecord, IdempotencyRecord, Issuer
+from keystore.db.schema import IDEMPOTENCY, SEALED_TABLES
+from keystore.errors import NotFound
+from keystore.keys import existing
+from keystore.queries import Join, parameter
+from keystore.values import names_of, stored_names, stored_time, time_of
+
+if TYPE_CHECKING:
+    from keystore.db.engine import Value
+    from keystore.queries import Records
+    from keystore.sealing import SealedRow
+    from keystore.store import SealedStore
+    from keystore.transactions import SealedTransaction
+
+
+class IssuerRepository:
+    """Who tokens and assertions speak for."""
+
+    def __init__(self, store: SealedStore) -> None:
+        self._store = store
+        rows = SEALED_TABLES["issuers"].table.alias()
+        found = Join(SEALED_TABLES["issuers"], rows, rows.c.id, rows.c.name == parameter("name"))
+        self._issuer_by_name = store.query([found], _issuer_of)
+
+    def get_issuer(self, name: str) -> Issuer:
+        """The issuer of this name. Raises `NotFound`."""
+        issuer = self._store.read(self._issuer_by_name, (name,))
+        if issuer is None:
+            raise NotFound("there is no such issuer")
+        return issuer
+
+    def list_issuers(self) -> list[Issuer]:
+        """Every issuer by name."""
+        return [_issuer(row) for row in self._store.select("issuers", order="name")]
+
+    def create_issuer(self, issuer: Issuer) -> None:
+        """Raises `Conflict` if the name is taken."""
+        values = {"name": issuer.name, "url": issuer.url, "entity_id": issuer.entity_id}
+        with self._store.transaction() as transaction:
+            transaction.insert("issuers", issuer.id, {**values, "created_at": stored_time(issuer.created_at)})
+
+
+class CertificateRepository:
+    """The certificate chains of key versions; the newest one of a version counts."""
+
+    def __init__(self, store: SealedStore) -> None:
+        self._store = store
+        rows = SEALED_TABLES["certificates"].table.alias()
+        found = Join(SEALED_TABLES["certificates"], rows, rows.c.id, rows.c.version_id == parameter("version"))
+        self._certificate_by_version = store.query([found], _certificate_of)
+
+    def find_certificate(self, version_id: str) -> CertificateRecord | None:
+        """The chain that was added last for this version."""
+        return self._store.read(self._certificate_by_version, (version_id,))
+
+    def add_certificate(self, certificate: CertificateRecord) -> None:
+        """A new chain for a version. Raises `Conflict` if the id is taken."""
+        with self._store.transaction() as transaction:
+            insert_certificate(transaction, certificate)
+
+
+def insert_certificate(transaction: SealedTransaction, certificate: CertificateRecord) -> None:
+    """A new chain for a version, in a transaction. Raises `Conflict` if the id is taken."""
+    transaction.insert(
+        "certificates",
+        certificate.id,
+        {
+            "key_id": certificate.key_id,
+            "version_id": certificate.version_id,
+            "serial": certificate.serial,
+            "chain": stored_names(tuple(base64.b64encode(der).decode() for der in certificate.chain)),
+            "not_before": stored_time(certificate.not_before),
+            "not_after": stored_time(certificate.not_after),
+        },
+    )
+
+
+class DomainRepository:
+    """Domains and the number of each one's current key; they are made and rotated in a ceremony."""
+
+    def __init__(self, store: SealedStore) -> None:
+        self._store = store
+
+    def get_domain(self, name: str) -> DomainRecord:
+        """The domain of this name. Raises `NotFound`."""
+        row = self._store.get("domains", name)
+        if row is None:
+            raise NotFound("there is no such domain")
+        return _domain(row)
+
+    def list_domains(self) -> list[DomainRecord]:
+        """Every domain by name."""
+        return [_domain(row) for row in self._store.select("domains")]
+
+
+class IdempotencyRepository:
+    """Answers remembered by `Idempotency-Key`. Sealed, but not journaled: these rows may go."""
+
+    def __init__(self, store: SealedStore) -> None:
+        self._store = store
+
+    def reserve_idempotency(self, record_id: str, principal: str, request_hash: bytes) -> None:
+        """Take the place of an answer to come; it is empty until then. Raises `Conflict` if it is taken."""
+        values: dict[str, Value] = {"principal": principal, "request_hash": request_hash, "response": b""}
+        values["created_at"] = stored_time(datetime.now(UTC))
+        with self._store.transaction() as transaction:
+            transaction.insert("idempotency", record_id, values)
+
+    def complete_idempotency(self, record_id: str, response: bytes) -> None:
+        """Fill a reserved place. Raises `NotFound`."""
+        with self._store.transaction() as transaction:
+            transaction.update(existing(transaction, "idempotency", record_id), {"response": response})
+
+    def release_idempotency(self, record_id: str) -> None:
+        """Give a place back that was never filled; one that was filled stays."""
+        with self._store.transaction() as transaction:
+            row = transaction.get("idempotency", record_id)
+            if row is not None and not row.octets("response"):
+                transaction.connection.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.id == record_id))
+
+    def find_idempotency(self, record_id: str) -> IdempotencyRecord | None:
+        """What stands in a place; an empty response is one still to come, or one whose worker died."""
+        row = self._store.get("idempotency", record_id)
+        if row is None:
+            return None
+        created_at = time_of(row.number("created_at"))
+        return IdempotencyRecord(
+            row.id, row.text("principal"), row.octets("request_hash"), row.octets("response"), created_at
+        )
+
+    def forget_idempotency(self, before: datetime) -> int:
+        """Delete the places taken before this time; returns how many."""
+        old = IDEMPOTENCY.c.created_at < stored_time(before)
+        with self._store.database.write() as connection:
+            return connection.execute(delete(IDEMPOTENCY).where(old)).rowcount
+
+
+def _issuer_of(records: Records) -> Issuer | None:
+    row = records[0][0]
+    return None if row is None else _issuer(row)
+
+
+def _issuer(row: SealedRow) -> Issuer:
+    return Issuer(row.id, row.text("name"), row.text("url"), row.text("entity_id"), time_of(row.number("created_at")))
+
+
+def _certificate_of(records: Records) -> CertificateRecord | None:
+    rows = [row for (row,) in records if row is not None]
+    if not rows:
+        return None
+    row = max(rows, key=lambda row: row.seq)
+    return CertificateRecord(
+        row.id,
+        row.text("key_id"),
+        row.text("version_id"),
+        row.text("serial"),
+        tuple(base64.b64decode(der, validate=True) for der in names_of(row.text("chain"))),
+        time_of(row.number("not_before")),
+        time_of(row.number("not_after")),
+    )
+
+
+def _domain(row: SealedRow) -> DomainRecord:
+    return DomainRecord(row.id, row.number("current_version"), time_of(row.number("created_at")))

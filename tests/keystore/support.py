@@ -1,0 +1,129 @@
+"""A keystore over a real SoftHSM token and its own database, and a hand that writes there without the HSM."""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from keystore.algorithms import Purpose
+from keystore.api import KeyPolicy, NewKey
+from keystore.db import Database, create_database, open_database
+from keystore.keystore import Keystore
+from keystore.sealing import Sealer
+from keystore.store import SealedStore
+from keystore.values import stored_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from keystore.api import HardwareToken, Key
+    from keystore.db import Value
+
+SEAL_KEY_ID: Final = "test-integrity"
+POLICY: Final = KeyPolicy(("user/key-admin",), ("role/ci",))
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What the audit trail would hand over."""
+
+    key_id: str
+    version_id: str
+    algorithm: str
+    intent_id: str = "00000000-0000-4000-8000-000000000000"
+
+
+def intent_for(key: Key, algorithm: str | None = None) -> Intent:
+    return Intent(key.id, key.versions[-1].id, algorithm or key.algorithm)
+
+
+def new_key(alias: str | None = None, spec: str = "ECC_NIST_P256", purpose: Purpose = Purpose.GENERAL) -> NewKey:
+    return NewKey(spec=spec, purpose=purpose, created_by="user/key-admin", policy=POLICY, alias=alias)
+
+
+def url_of(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+def make_database(path: Path, token: HardwareToken) -> Database:
+    """An initialised database: the rows that a ceremony writes first."""
+    database = create_database(url_of(path))
+    now = stored_time(datetime.now(UTC))
+    deployment: dict[str, Value] = {
+        "account": "000000000000",
+        "region": "us-east-1",
+        "seal_key_id": SEAL_KEY_ID,
+        "log_public_key": b"log",
+        "created_at": now,
+    }
+    with SealedStore(database, Sealer(token.seal, SEAL_KEY_ID)).transaction() as transaction:
+        transaction.insert("deployment", "deployment", deployment)
+        transaction.insert("domains", "default", {"current_version": 1, "created_at": now})
+    return database
+
+
+class Attacker:
+    """Writes to the database file as anybody could who has no HSM session."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        connection = sqlite3.connect(self._path, isolation_level=None)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def run(self, statement: str, *parameters: Value) -> None:
+        with self._connection() as connection:
+            connection.execute(statement, parameters)
+
+    def rows(self, statement: str, *parameters: Value) -> list[tuple[Value, ...]]:
+        with self._connection() as connection:
+            return connection.execute(statement, parameters).fetchall()
+
+    def row(self, table: str, row_id: Value) -> dict[str, Value]:
+        with self._connection() as connection:
+            connection.row_factory = sqlite3.Row
+            return dict(connection.execute(f"SELECT * FROM {table} WHERE id = ?", (row_id,)).fetchone())  # noqa: S608
+
+    def put(self, table: str, values: dict[str, Value], *, key: str = "id") -> None:
+        """Overwrite a row with these values."""
+        assignments = ", ".join(f"{name} = ?" for name in values)
+        self.run(f"UPDATE {table} SET {assignments} WHERE {key} = ?", *values.values(), values[key])  # noqa: S608
+
+
+@dataclass
+class Place:
+    """A database on disk, its token, and a keystore that has been used already."""
+
+    path: Path
+    token: HardwareToken
+    warm: Keystore
+    attacker: Attacker
+
+    @contextmanager
+    def fresh(self) -> Iterator[Keystore]:
+        """A keystore that has just been opened, as another worker would."""
+        database = open_database(url_of(self.path))
+        try:
+            yield Keystore(self.token, database)
+        finally:
+            database.close()
+
+
+@contextmanager
+def make_place(directory: Path, token: HardwareToken) -> Iterator[Place]:
+    path = directory / f"{uuid.uuid4()}.db"
+    database = make_database(path, token)
+    try:
+        yield Place(path, token, Keystore(token, database), Attacker(path))
+    finally:
+        database.close()
