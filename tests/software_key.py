@@ -46,13 +46,13 @@ class SoftwareKey:
     """A `SigningKey` over a private key in memory."""
 
     def __init__(self, private_key: PrivateKey, info: SigningKeyInfo) -> None:
-        self._private_key = private_key
+        self.private_key = private_key
         self.info = info
         self.messages: list[bytes] = []  # what was asked of it, for tests
 
     @property
     def public_key(self) -> PublicKey:
-        return self._private_key.public_key()
+        return self.private_key.public_key()
 
     @property
     def public_key_der(self) -> bytes:
@@ -60,23 +60,26 @@ class SoftwareKey:
 
     def sign(self, message: bytes) -> bytes:
         self.messages.append(message)
-        if isinstance(self._private_key, ed25519.Ed25519PrivateKey):
-            return self._private_key.sign(message)
-        return self.sign_digest(hashlib.new(str(self.info.algorithm.hash_name), message).digest())
+        if isinstance(self.private_key, ed25519.Ed25519PrivateKey):
+            return self.private_key.sign(message)
+        return self._sign_digest(hashlib.new(str(self.info.algorithm.hash_name), message).digest())
 
     def sign_digest(self, digest: bytes) -> bytes:
+        return self._sign_digest(digest)
+
+    def _sign_digest(self, digest: bytes) -> bytes:
         algorithm = self.info.algorithm
-        if algorithm.hash_name is None or isinstance(self._private_key, ed25519.Ed25519PrivateKey):
+        if algorithm.hash_name is None or isinstance(self.private_key, ed25519.Ed25519PrivateKey):
             message = "PureEdDSA signs messages"
             raise Unsupported(message)
         chosen_hash = _HASHES[algorithm.hash_name]
         prehashed = utils.Prehashed(chosen_hash)
-        if isinstance(self._private_key, ec.EllipticCurvePrivateKey):
-            return self._private_key.sign(digest, ec.ECDSA(prehashed))
+        if isinstance(self.private_key, ec.EllipticCurvePrivateKey):
+            return self.private_key.sign(digest, ec.ECDSA(prehashed))
         if algorithm.scheme is Scheme.PSS:
             pss = padding.PSS(mgf=padding.MGF1(chosen_hash), salt_length=chosen_hash.digest_size)
-            return self._private_key.sign(digest, pss, prehashed)
-        return self._private_key.sign(digest, padding.PKCS1v15(), prehashed)
+            return self.private_key.sign(digest, pss, prehashed)
+        return self.private_key.sign(digest, padding.PKCS1v15(), prehashed)
 
 
 class LyingKey(SoftwareKey):

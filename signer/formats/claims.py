@@ -102,6 +102,7 @@ def _check_names(claims: Mapping[str, object]) -> None:
         if not name:
             message = "claims have names that are not empty"
             raise Unprocessable(message, field="claims")
+        _check_text(name, "claims")
         if name in _SET_BY_THE_SERVICE:
             message = f"the service sets `{name}`: {_SET_BY_THE_SERVICE[name]}"
             raise Unprocessable(message, field=f"claims.{name}")
