@@ -300,8 +300,7 @@ class HardwareToken(Protocol):
     """What the keystore asks of `keystore.hsm`: one logged-in token of this process, safe to call from many threads.
 
     `label` arguments name a domain key's token object. `sign` takes what the mechanism takes: the digest (the message
-    for
-    PureEdDSA), and returns raw octets: RSA, r and s concatenated for ECDSA, 64 octets for Ed25519.
+    for PureEdDSA), and returns raw octets: RSA, r and s concatenated for ECDSA, 64 octets for Ed25519.
     Raises: `HsmUnavailable`; `Unsupported` where the module lacks the mechanism.
     """
 

@@ -2,8 +2,7 @@
 hierarchy.
 
 The authority signs only here, on behalf of whoever was permitted to make or rotate the key; each certificate has an
-intent
-and an outcome of its own in the audit trail.
+intent and an outcome of its own in the audit trail.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The service's own settings: table `[server]` of `sealmark.toml`. Frozen, typed, complete at start.
 
 An unknown name, a wrong type, a missing file or a key file that others can read refuses to start. The keystore reads
-its
-own tables (`[hsm]`, `[database]`) of the same file.
+its own tables (`[hsm]`, `[database]`) of the same file.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """`Idempotency-Key`: the same key and body give the same answer; the same key with another body is refused.
 
 A key is reserved before anything is signed and holds the answer once there is one. If the worker dies in between,
-nobody
-knows what became of it: the key then answers "in progress or unknown" for good, and nothing is signed twice by
+nobody knows what became of it: the key then answers "in progress or unknown" for good, and nothing is signed twice by
 accident.
 """
 

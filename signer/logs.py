@@ -1,6 +1,5 @@
 """Structured logs: one JSON object a line on standard error, times in UTC. What may be logged is decided where it is
-logged;
-as a second net, members whose names say that they hold a secret are blanked."""
+logged; as a second net, members whose names say that they hold a secret are blanked."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """From a plan to recorded results: intent, open key, output by output, outcome.
 
 All or nothing at the HSM: a fault of the HSM, of a row's integrity or of the audit trail fails the whole call, and
-nothing
-that was made is given out. An item that cannot be made as asked fails alone.
+nothing that was made is given out. An item that cannot be made as asked fails alone.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 web → authn → access → audit intent → keystore → formats → HSM → self-check → audit outcome → response. Each stage takes
 only what the one before it made: a `Permit` comes from access alone, an intent from a durable record of a permit, an
-open
-key from an intent, an answer from recorded outcomes. So no stage can be left out.
+open key from an intent, an answer from recorded outcomes. So no stage can be left out.
 """
 
 from __future__ import annotations

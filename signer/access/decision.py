@@ -1,10 +1,8 @@
 """From a principal and a key's policy to a permit, or a refusal.
 
 First `admit`: does the caller's duty allow such a call at all? That is answered before any key is looked up, so that
-the
-answer says nothing about which keys exist. Then `decide`: does this key's policy name the caller for it? Deny by
-default.
-Only this module can make an `Admission` or a `Permit`; the stages that follow take nothing else.
+the answer says nothing about which keys exist. Then `decide`: does this key's policy name the caller for it? Deny by
+default. Only this module can make an `Admission` or a `Permit`; the stages that follow take nothing else.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 The first request to come while nobody commits leads: it takes the database's write lock, then gathers every row that is
 waiting by then (later ones too: the batch is filled after the lock is held), writes and commits once, and wakes the
-rest.
-One of those still waiting leads next. So a lone request pays no hand-over between threads, and a crowd shares commits.
+rest. One of those still waiting leads next. So a lone request pays no hand-over between threads, and a crowd shares
+commits.
 """
 
 from __future__ import annotations

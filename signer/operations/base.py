@@ -1,8 +1,7 @@
 """What the four signing calls share: the subject they work on and the shape of their plan.
 
-An operation turns a body into a plan, item by item, before anything is recorded or signed: an item that cannot be
-made is
-known before the HSM is asked, and one bad item of a batch fails alone.
+An operation turns a body into a plan, item by item, before anything is recorded or signed: an item that cannot be made
+is known before the HSM is asked, and one bad item of a batch fails alone.
 """
 
 from __future__ import annotations
