@@ -1,0 +1,146 @@
+"""Ceremonies: the only code that ever uses the security officer's PIN or the custodians' shares.
+
+`initialise` founds a deployment, `create_domain` and `rotate_domain` change its domain keys, `restore` brings it to
+another HSM. Each is done where the HSM is, by people, and needs no running service.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from keystore import shares as custody
+from keystore.db import create_database
+from keystore.domains import create_domain, rotate_domain
+from keystore.errors import CeremonyError
+from keystore.hierarchy import found_hierarchy
+from keystore.hsm import labels, open_token
+from keystore.hsm.connection import read_pin
+from keystore.hsm.officer import open_ceremony
+from keystore.restoration import RestoreOptions, RestoreReport, restore
+from keystore.roots import root_values
+from keystore.sealing import Sealer
+from keystore.state_files import (
+    make_ceremony_directory,
+    new_state_directory,
+    prepare_token,
+    write_configuration,
+    write_secret,
+)
+from keystore.store import SealedStore
+from keystore.values import stored_time
+
+if TYPE_CHECKING:
+    from keystore.api import TokenInfo
+    from keystore.configuration import HsmConfiguration, StateDirectory
+    from keystore.db.engine import Value
+    from keystore.hierarchy import FoundedHierarchy
+
+__all__ = [
+    "InitOptions",
+    "InitResult",
+    "RestoreOptions",
+    "RestoreReport",
+    "create_domain",
+    "initialise",
+    "restore",
+    "rotate_domain",
+]
+
+_ACCOUNT: Final = re.compile(r"[0-9]{12}")
+_REGION: Final = re.compile(r"[a-z]{2}(-[a-z0-9]+){1,4}")
+_DOMAINS: Final = ("default",)
+
+
+@dataclass(frozen=True, slots=True)
+class InitOptions:
+    """What `init` is told. `hsm_uri` names an initialised token of another HSM, with its officer's PIN in a file."""
+
+    account: str = "000000000000"
+    region: str = "us-east-1"
+    custodians: int = 5
+    threshold: int = 3
+    hsm_uri: str | None = None
+    officer_pin_source: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InitResult:
+    """What was made. The files of `carry_away` are for the officer and the custodians, one each."""
+
+    state: StateDirectory
+    token: TokenInfo
+    domains: tuple[str, ...]
+    carry_away: tuple[Path, ...]
+
+
+def initialise(state: Path, options: InitOptions) -> InitResult:
+    """Founds a deployment in a directory that is missing or empty, and leaves nothing behind if that fails.
+
+    Raises: `CeremonyError`, `ConfigurationError`, `HsmUnavailable`, `StoreUnavailable`.
+    """
+    _check(options)
+    with new_state_directory(state) as directory:
+        uri, configuration, officer_pin = prepare_token(directory, options.hsm_uri, options.officer_pin_source)
+        with open_ceremony(configuration, officer_pin=officer_pin, user_pin=read_pin(configuration)) as ceremony:
+            hierarchy = found_hierarchy(ceremony, _DOMAINS)
+            token = ceremony.info
+        try:
+            files = _hand_out_shares(directory, hierarchy, options)
+        finally:
+            hierarchy.forget()
+        _write_first_rows(directory, configuration, hierarchy, options)
+        write_configuration(directory, uri)
+    if directory.officer_pin.exists():
+        files = (directory.officer_pin, *files)
+    return InitResult(directory, token, _DOMAINS, files)
+
+
+def _check(options: InitOptions) -> None:
+    if not _ACCOUNT.fullmatch(options.account):
+        raise CeremonyError("account: 12 digits")
+    if not _REGION.fullmatch(options.region):
+        raise CeremonyError("region: a name such as us-east-1")
+    custody.check_scheme(options.custodians, options.threshold)
+
+
+def _hand_out_shares(state: StateDirectory, hierarchy: FoundedHierarchy, options: InitOptions) -> tuple[Path, ...]:
+    make_ceremony_directory(state)
+    parts = custody.split(hierarchy.region_key, custodians=options.custodians, threshold=options.threshold)
+    files = tuple(state.share(number) for number in range(1, len(parts) + 1))
+    for file, part in zip(files, parts, strict=True):
+        write_secret(file, part)
+    return files
+
+
+def _write_first_rows(
+    state: StateDirectory, configuration: HsmConfiguration, hierarchy: FoundedHierarchy, options: InitOptions
+) -> None:
+    now = stored_time(datetime.now(UTC))
+    seal_key_id = f"{labels.INTEGRITY}/{uuid.uuid4()}"
+    deployment: dict[str, Value] = {
+        "account": options.account,
+        "region": options.region,
+        "seal_key_id": seal_key_id,
+        "log_public_key": hierarchy.log_public_key,
+        "created_at": now,
+    }
+    database = create_database(f"sqlite:///{state.database}")
+    token = open_token(configuration, sessions=1)
+    try:
+        store = SealedStore(database, Sealer(token.seal, seal_key_id))
+        with store.transaction() as transaction:
+            transaction.insert("deployment", "deployment", deployment)
+            for root in hierarchy.roots:
+                if root.domain is not None:
+                    transaction.insert(
+                        "domains", root.domain[0], {"current_version": root.domain[1], "created_at": now}
+                    )
+                transaction.insert("wrapped_roots", root.label, root_values(root))
+    finally:
+        token.close()
+        database.close()

@@ -1,0 +1,180 @@
+"""The ceremonies on domain keys: a new domain, and a new key for one, by which all its backing keys are wrapped again.
+
+A rotation that was cut short is gone on with by running it again; the service may run meanwhile.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from keystore.api import BackingKey
+from keystore.configuration import load_keystore_configuration
+from keystore.db import open_database
+from keystore.errors import CeremonyError, Conflict
+from keystore.hierarchy import add_domain_key, destroy_domain_key
+from keystore.hsm import open_token
+from keystore.hsm.connection import read_pin
+from keystore.hsm.labels import DOMAIN_NAME, domain_label
+from keystore.hsm.officer import open_ceremony
+from keystore.roots import ACTIVE, DESTROYED, TABLE, root_values
+from keystore.store import open_store
+from keystore.values import stored_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from keystore.configuration import HsmConfiguration
+    from keystore.hierarchy import WrappedRoot
+    from keystore.hsm import Token
+    from keystore.sealing import SealedRow
+    from keystore.store import SealedStore
+
+_ATTEMPTS: Final = 5  # at one row, against writers that change it at the same time
+
+
+@dataclass(frozen=True, slots=True)
+class _Deployment:
+    """An open deployment during a ceremony: its token with the service's own rights, and its rows."""
+
+    configuration: HsmConfiguration
+    token: Token
+    store: SealedStore
+
+
+def create_domain(state: Path, name: str, officer_pin: bytes) -> None:
+    """Makes a domain with its first key. Raises: `CeremonyError` if the name is bad or taken, or the PIN is refused."""
+    if not DOMAIN_NAME.fullmatch(name):
+        raise CeremonyError("a domain's name is 1 to 63 of a-z, 0-9 and -, beginning with a letter")
+    with _open(state) as deployment:
+        if deployment.store.get("domains", name) is not None:
+            raise CeremonyError(f"there is a domain {name!r} already")
+        root = _make_key(deployment, name, 1, officer_pin)
+        with deployment.store.transaction() as transaction:
+            now = stored_time(datetime.now(UTC))
+            transaction.insert("domains", name, {"current_version": 1, "created_at": now})
+            transaction.insert(TABLE, root.label, root_values(root))
+
+
+def rotate_domain(
+    state: Path, name: str, officer_pin: bytes, progress: Callable[[int, int], None] | None = None
+) -> int:
+    """Gives a domain a new key, wraps every backing key again by it, and destroys the old one. Returns the new version.
+
+    If an earlier rotation was cut short, finishes that one instead. `progress` is told (done, total) backing keys.
+    Raises: `CeremonyError`, and whatever the HSM or the database fails with; run it again then.
+    """
+    with _open(state) as deployment:
+        domain = deployment.store.get("domains", name)
+        if domain is None:
+            raise CeremonyError(f"there is no domain {name!r}")
+        version = domain.number("current_version")
+        if not any(row.text("state") == ACTIVE for row in _older_roots(deployment.store, name, version)):
+            version = _begin_rotation(deployment, domain, officer_pin)
+        _wrap_again(deployment, name, version, progress or _silent)
+        _retire(deployment, name, version, officer_pin)
+        return version
+
+
+def _begin_rotation(deployment: _Deployment, domain: SealedRow, officer_pin: bytes) -> int:
+    """From this commit on new keys are wrapped by the new domain key."""
+    version = domain.number("current_version") + 1
+    root = _make_key(deployment, domain.id, version, officer_pin)
+    with deployment.store.transaction() as transaction:
+        transaction.insert(TABLE, root.label, root_values(root))
+        transaction.update(domain, {"current_version": version})
+    return version
+
+
+def _make_key(deployment: _Deployment, name: str, version: int, officer_pin: bytes) -> WrappedRoot:
+    """A key object that an earlier attempt left on the token without a row wraps nothing: it is destroyed first."""
+    label = domain_label(name, version)
+    if deployment.store.get(TABLE, label) is not None:
+        raise CeremonyError(f"the database knows {label!r} already")
+    configuration = deployment.configuration
+    with open_ceremony(configuration, officer_pin=officer_pin, user_pin=read_pin(configuration)) as ceremony:
+        destroy_domain_key(ceremony, label)
+        return add_domain_key(ceremony, label)
+
+
+def _wrap_again(deployment: _Deployment, name: str, version: int, progress: Callable[[int, int], None]) -> None:
+    """Until no version is left under an older key: one may be added, by a worker that began before, while this runs."""
+    done = 0
+    while left := _versions_under_older_keys(deployment.store, name, version):
+        total = done + len(left)
+        for row, spec in left:
+            progress(done, total)
+            _wrap_one_again(deployment, row, spec, name, version)
+            done += 1
+    progress(done, done)
+
+
+def _wrap_one_again(deployment: _Deployment, found: SealedRow, spec: str, name: str, version: int) -> None:
+    row: SealedRow | None = found
+    for _ in range(_ATTEMPTS):
+        if row is None or row.optional_octets("wrapped") is None or row.number("domain_version") == version:
+            return  # deleted, or done by another
+        old = domain_label(name, row.number("domain_version"))
+        backing = BackingKey(row.id, spec, old, row.octets("wrapped"), None)
+        wrapped = deployment.token.rewrap(backing, domain_label(name, version))
+        deployment.token.destroy(backing)  # the unwrapped copy of this process
+        try:
+            with deployment.store.transaction() as transaction:
+                transaction.update(row, {"wrapped": wrapped, "domain_version": version})
+        except Conflict:
+            row = deployment.store.get("key_versions", row.id)
+        else:
+            return
+    raise CeremonyError(f"key version {found.id} is being changed all the time: run the rotation again")
+
+
+def _versions_under_older_keys(store: SealedStore, name: str, version: int) -> list[tuple[SealedRow, str]]:
+    """(row, spec) of every wrapped key version of the domain that the domain's current key does not wrap."""
+    specs = {row.id: row.text("spec") for row in store.select("keys", {"domain": name})}
+    return [
+        (row, specs[row.text("key_id")])
+        for row in store.select("key_versions")
+        if row.text("key_id") in specs
+        and row.optional_octets("wrapped") is not None
+        and row.optional_number("domain_version") != version
+    ]
+
+
+def _retire(deployment: _Deployment, name: str, version: int, officer_pin: bytes) -> None:
+    """Only once every row that was ever written is there: one left out of a selection would lose its key."""
+    deployment.store.verify_everything()
+    old = _older_roots(deployment.store, name, version)
+    with deployment.store.transaction() as transaction:
+        for row in old:
+            if row.text("state") == ACTIVE:
+                transaction.update(row, {"state": DESTROYED, "wrapped": None})
+    configuration = deployment.configuration
+    with open_ceremony(configuration, officer_pin=officer_pin, user_pin=read_pin(configuration)) as ceremony:
+        for row in old:
+            destroy_domain_key(ceremony, row.text("token_label"))
+
+
+def _older_roots(store: SealedStore, name: str, version: int) -> list[SealedRow]:
+    rows = store.select(TABLE, {"domain": name})
+    return [row for row in rows if row.number("version") < version]
+
+
+@contextmanager
+def _open(state: Path) -> Iterator[_Deployment]:
+    configuration = load_keystore_configuration(state)
+    database = open_database(configuration.database_url)
+    try:
+        token = open_token(configuration.hsm)
+        try:
+            yield _Deployment(configuration.hsm, token, open_store(database, token.seal))
+        finally:
+            token.close()
+    finally:
+        database.close()
+
+
+def _silent(done: int, total: int) -> None:
+    """Nobody wants to know how far it is."""
