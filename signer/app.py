@@ -22,6 +22,7 @@ from signer.logs import configure_logs
 from signer.pipeline import Pipeline
 from signer.published import Published
 from signer.services import Services
+from signer.upkeep import Upkeep
 from signer.web.routes import register
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def assemble(keystore: Keystore, state: Path, configuration: ServerConfiguration
         issuers=IssuerAdministration(keystore),
         certification=certification,
         published=published,
+        upkeep=Upkeep(keystore),
     )
 
 

@@ -69,7 +69,7 @@ def _settle(state: Path, issuer_url: str) -> None:
         issuer = Issuer(str(uuid.uuid4()), DEFAULT_ISSUER, issuer_url, issuer_url, datetime.now(UTC))
         services.keystore.create_issuer(issuer)
         services.audit.close([(intent, [Outcome(0, "succeeded")])])
-        _found_authority(services, principal, call)
+        found_authority(services, principal, call)
     finally:
         services.close()
 
@@ -87,7 +87,8 @@ def _make_person(keystore: Keystore, name: str, duty: Duty, condition: str, path
         file.write(token + "\n")
 
 
-def _found_authority(services: Services, principal: Principal, call: Call) -> None:
+def found_authority(services: Services, principal: Principal, call: Call) -> None:
+    """The certificate authority: its key in the HSM, and its own certificate."""
     root = services.keystore.create_key(
         NewKey(
             spec=AUTHORITY_SPEC,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from signer.config import ServerConfiguration
     from signer.pipeline import Pipeline
     from signer.published import Published
+    from signer.upkeep import Upkeep
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,11 @@ class Services:
     issuers: IssuerAdministration
     certification: Certification
     published: Published
+    upkeep: Upkeep
 
     def close(self) -> None:
         """Ends this worker's use of everything, the audit trail first."""
         if not self.audit.stopped:
+            self.upkeep.stop()
             self.audit.stop()
             self.keystore.close()

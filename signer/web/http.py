@@ -30,7 +30,7 @@ _CODES_OF_STATUS: Final = {
 _log = structlog.get_logger("sealmark.http")
 
 
-def current_call() -> Call:
+def current_call(configuration: ServerConfiguration) -> Call:
     """The request as the pipeline sees it. Raises `RequestTooLarge`, `MalformedRequest`."""
     try:
         body = request.get_data(cache=False)
@@ -43,11 +43,29 @@ def current_call() -> Call:
     return Call(
         request_id=request_id(),
         caller_request_id=_caller_request_id(),
-        source=request.remote_addr or "unknown",
+        source=_source(configuration),
         authorization=request.headers.get("Authorization"),
         idempotency_key=request.headers.get("Idempotency-Key"),
         body=body,
     )
+
+
+def _source(configuration: ServerConfiguration) -> str:
+    """The caller's address: what a proxy that the configuration names says of it, else the connection's own."""
+    peer = request.remote_addr or "unknown"
+    forwarded = request.headers.get("X-Forwarded-For")
+    if forwarded is None or peer == "unknown" or not _is_trusted_proxy(peer, configuration):
+        return peer
+    nearest = forwarded.rpartition(",")[2].strip()  # the only entry that the proxy itself wrote
+    try:
+        return str(ipaddress.ip_address(nearest))
+    except ValueError:
+        return peer
+
+
+def _is_trusted_proxy(peer: str, configuration: ServerConfiguration) -> bool:
+    address = ipaddress.ip_address(peer)
+    return any(address in network for network in configuration.trusted_proxies)
 
 
 def request_id() -> str:
@@ -126,8 +144,7 @@ def require_safe_transport(configuration: ServerConfiguration) -> None:
     source = request.remote_addr
     if not source:  # a Unix socket
         return
-    address = ipaddress.ip_address(source)
-    if address.is_loopback or any(address in network for network in configuration.trusted_proxies):
+    if ipaddress.ip_address(source).is_loopback or _is_trusted_proxy(source, configuration):
         return
     msg = "callers from another machine need TLS, or a proxy that the service's configuration names"
     raise InsecureTransport(msg)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from flask import Response, request
 
+from signer.access import Action
+from signer.call import Answer, Call
 from signer.certificates import chain as certificates
 from signer.errors import MalformedRequest, NotFound
 from signer.formats import jwks, publickey
@@ -16,7 +18,7 @@ from signer.web.paging import require_known_parameters
 
 if TYPE_CHECKING:
     from keystore.api import Key, KeyVersion
-    from signer.call import Call
+    from signer.access import Permit
     from signer.services import Services
 
 _PEM: Final = "application/x-pem-file"
@@ -24,9 +26,9 @@ _FORMATS: Final = ("pem", "der", "jwk")
 _VERSION_QUERY: Final = {"version": "a version's number; the signing one if absent"}
 
 
-def public_key(services: Services, _call: Call, key: str) -> Response:
+def public_key(services: Services, call: Call, key: str) -> Response:
     require_known_parameters("format", "version")
-    found = services.published.key(key)
+    found = _published_or_permitted(services, call, key)
     version = _wanted_version(services, found)
     wanted = request.args.get("format", "pem")
     if wanted == "pem":
@@ -34,7 +36,7 @@ def public_key(services: Services, _call: Call, key: str) -> Response:
     if wanted == "der":
         return cacheable(version.public_key, "application/octet-stream")
     if wanted == "jwk":
-        chain = services.published.chain(version)
+        chain = services.published.chain(version) if found.published else ()
         member = jwks.jwk(version.public_key, algorithm=found.algorithm, chain=chain)
         return cacheable(msgspec.json.encode(member), "application/jwk+json")
     msg = f"format is one of {', '.join(_FORMATS)}"
@@ -55,6 +57,23 @@ def authority(services: Services, _call: Call) -> Response:
 def trust(services: Services, _call: Call) -> Response:
     require_known_parameters()
     return cacheable(msgspec.json.encode(services.published.trust()), "application/json")
+
+
+def _published_or_permitted(services: Services, call: Call, key: str) -> Key:
+    """A published key for anybody; another one for those whom its policy names."""
+    try:
+        return services.published.key(key)
+    except NotFound:
+        if call.authorization is None:
+            raise
+    seen: list[Key] = []
+
+    def work(_permit: Permit, found: Key | None) -> Answer:
+        seen.extend([] if found is None else [found])
+        return Answer(None)
+
+    services.pipeline.read(call, Action.GET_PUBLIC_KEY, work, key)
+    return seen[0]
 
 
 def _wanted_version(services: Services, key: Key) -> KeyVersion:

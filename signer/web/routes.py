@@ -67,7 +67,7 @@ def _view(endpoint: Endpoint, services: Services) -> Callable[..., Response]:
     view = endpoint.view
 
     def dispatch(**parameters: str) -> Response:
-        answer = view(services, current_call(), **parameters)
+        answer = view(services, current_call(services.configuration), **parameters)
         return answer if isinstance(answer, Response) else json_response(answer)
 
     return dispatch

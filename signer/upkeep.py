@@ -1,0 +1,49 @@
+"""What has to be done by itself, every now and then: due deletions, and idempotency keys whose day is over.
+
+Every worker tries; each step is safe when several do it at once, and what fails now is tried again later.
+"""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from keystore.errors import KeystoreError
+
+if TYPE_CHECKING:
+    from keystore.keystore import Keystore
+
+INTERVAL_SECONDS: Final = 60.0
+IDEMPOTENCY_LIFE: Final = timedelta(hours=24)
+_log = structlog.get_logger("sealmark.upkeep")
+
+
+class Upkeep:
+    """A thread of its own, for as long as the worker lives."""
+
+    def __init__(self, keystore: Keystore) -> None:
+        self._keystore = keystore
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread, after the step it is in."""
+        self._stopping.set()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(INTERVAL_SECONDS):
+            self.once(datetime.now(UTC))
+
+    def once(self, now: datetime) -> None:
+        """Everything that is due at `now`."""
+        try:
+            for key_id in self._keystore.delete_due(now):
+                _log.warning("key_deleted", key_id=key_id)
+            self._keystore.forget_idempotency(now - IDEMPOTENCY_LIFE)
+        except KeystoreError as fault:
+            _log.error("upkeep_postponed", code=fault.code, reason=str(fault))

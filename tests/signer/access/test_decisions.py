@@ -1,0 +1,128 @@
+"""Who may do what, decided from values alone."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime
+from typing import Final
+
+import pytest
+
+from keystore.algorithms import Purpose
+from keystore.api import Key, KeyPolicy, KeyState, Storage
+from signer.access import DUTIES_OF, Action, Admission, Duty, Permit, admit, decide, may_see
+from signer.access.decision import permit_certificate
+from signer.access.duties import ADMINISTRATORS_ACTIONS, COMMON_ACTIONS, USERS_ACTIONS
+from signer.authn.principal import Principal
+from signer.errors import DutyForbids, NotFound, PolicyForbids
+
+ADMINISTRATOR: Final = Principal("user/key-admin", Duty.KEY_ADMINISTRATOR, "bearer:1")
+USER: Final = Principal("role/ci", Duty.KEY_USER, "bearer:2")
+STRANGERS: Final = (
+    Principal("role/other", Duty.KEY_USER, "bearer:3"),
+    Principal("user/other", Duty.KEY_ADMINISTRATOR, "bearer:4"),
+)
+KEY_ACTIONS: Final = ADMINISTRATORS_ACTIONS | USERS_ACTIONS | COMMON_ACTIONS
+
+
+def key(administrators: tuple[str, ...] = (ADMINISTRATOR.name,), users: tuple[str, ...] = (USER.name,)) -> Key:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    return Key(
+        id="00000000-0000-4000-8000-000000000001",
+        arn="arn",
+        alias="release",
+        spec="ECC_NIST_P256",
+        purpose=Purpose.ARTIFACT,
+        algorithm="ECDSA_SHA_256",
+        formats=("cms",),
+        settings=None,
+        domain="default",
+        storage=Storage.WRAPPED,
+        state=KeyState.ENABLED,
+        description="",
+        published=True,
+        created_at=moment,
+        created_by=ADMINISTRATOR.name,
+        deletion_at=None,
+        policy=KeyPolicy(administrators, users, revision=3),
+        versions=(),
+    )
+
+
+@pytest.mark.parametrize(("action", "duty"), list(itertools.product(Action, Duty)))
+def test_every_duty_is_admitted_to_just_its_own_actions(action: Action, duty: Duty) -> None:
+    principal = Principal("user/someone", duty, "bearer:0")
+    if duty in DUTIES_OF[action]:
+        assert admit(principal, action).action is action
+    else:
+        with pytest.raises(DutyForbids):
+            admit(principal, action)
+
+
+def test_no_duty_both_administers_and_uses_keys() -> None:
+    for duty in Duty:
+        administers = any(duty in DUTIES_OF[action] for action in ADMINISTRATORS_ACTIONS)
+        uses = any(duty in DUTIES_OF[action] for action in USERS_ACTIONS)
+        assert not (administers and uses), duty
+
+
+def test_identities_and_keys_are_administered_by_different_duties_but_for_break_glass() -> None:
+    both = DUTIES_OF[Action.CREATE_PRINCIPAL] & DUTIES_OF[Action.CREATE_KEY]
+    assert both == {Duty.ROOT}
+    assert not any(Duty.ROOT in DUTIES_OF[action] for action in USERS_ACTIONS)
+
+
+@pytest.mark.parametrize("action", sorted(ADMINISTRATORS_ACTIONS))
+def test_an_administrator_of_the_key_may_administer_it(action: Action) -> None:
+    permit = decide(admit(ADMINISTRATOR, action), key())
+    assert (permit.key_id, permit.policy_revision) == (key().id, 3)
+
+
+@pytest.mark.parametrize("action", sorted(USERS_ACTIONS))
+def test_a_user_of_the_key_may_use_it(action: Action) -> None:
+    assert decide(admit(USER, action), key()).principal is USER
+
+
+@pytest.mark.parametrize("stranger", STRANGERS, ids=lambda stranger: stranger.name)
+@pytest.mark.parametrize("action", sorted(KEY_ACTIONS))
+def test_a_key_that_does_not_name_the_caller_looks_absent(stranger: Principal, action: Action) -> None:
+    assert not may_see(stranger, key())
+    if stranger.duty in DUTIES_OF[action]:
+        with pytest.raises(NotFound):
+            decide(admit(stranger, action), key())
+
+
+def test_an_empty_policy_allows_nobody() -> None:
+    for principal, action in ((ADMINISTRATOR, Action.DISABLE_KEY), (USER, Action.SIGN)):
+        with pytest.raises(NotFound):
+            decide(admit(principal, action), key((), ()))
+
+
+def test_a_policy_that_names_one_principal_for_both_parts_gives_it_no_use() -> None:
+    confused = key(administrators=(USER.name,), users=(USER.name,))
+    assert not may_see(USER, confused)
+    with pytest.raises(NotFound):
+        decide(admit(USER, Action.SIGN), confused)
+
+
+def test_a_policy_cannot_lend_a_duty() -> None:
+    swapped = key(administrators=(USER.name,), users=(ADMINISTRATOR.name,))
+    with pytest.raises(NotFound):
+        decide(admit(ADMINISTRATOR, Action.DISABLE_KEY), swapped)
+    with pytest.raises(NotFound):
+        decide(admit(USER, Action.SIGN), swapped)
+
+
+def test_certificates_are_issued_only_where_a_key_is_made_or_rotated() -> None:
+    authority = key((), ())
+    permit = decide(admit(ADMINISTRATOR, Action.ROTATE_KEY), key())
+    assert permit_certificate(permit, authority).action is Action.ISSUE_CERTIFICATE
+    with pytest.raises(PolicyForbids):
+        permit_certificate(decide(admit(ADMINISTRATOR, Action.DISABLE_KEY), key()), authority)
+
+
+def test_nobody_else_can_make_a_permit() -> None:
+    with pytest.raises(TypeError):
+        Permit(USER, Action.SIGN, key().id, 1, object())
+    with pytest.raises(TypeError):
+        Admission(USER, Action.SIGN, object())

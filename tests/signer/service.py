@@ -1,0 +1,113 @@
+"""The whole service in this process, over a real SoftHSM token and a database of its own: as HTTP callers see it."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import select
+
+from keystore.api import CredentialRecord, Issuer, PrincipalRecord
+from keystore.db.schema import AUDIT_INTENTS, AUDIT_OUTCOMES
+from keystore.keystore import Keystore
+from signer.access import Duty
+from signer.app import application, assemble
+from signer.authn.principal import Principal
+from signer.authn.tokens import new_token, stored_form
+from signer.call import Call
+from signer.config import ServerConfiguration
+from signer.people import SERVICE, found_authority
+from tests.keystore.support import make_database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from flask.testing import FlaskClient
+    from werkzeug.test import TestResponse
+
+    from keystore.api import HardwareToken
+    from signer.services import Services
+
+PEOPLE: Final = {
+    "user/admin": Duty.ADMINISTRATOR,
+    "user/key-admin": Duty.KEY_ADMINISTRATOR,
+    "user/other-key-admin": Duty.KEY_ADMINISTRATOR,
+    "role/ci": Duty.KEY_USER,
+    "role/other": Duty.KEY_USER,
+    "user/auditor": Duty.AUDITOR,
+}
+ISSUER_URL: Final = "https://issuer.example/issuers/default"
+
+
+@dataclass(frozen=True)
+class ServiceInProcess:
+    """A running application, the token of each person, and a look at what was recorded."""
+
+    services: Services
+    client: FlaskClient
+    tokens: dict[str, str]
+
+    def call(
+        self,
+        who: str | None,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: dict[str, str] | None = None,
+    ) -> TestResponse:
+        sent = dict(headers or {})
+        if who is not None:
+            sent["Authorization"] = f"Bearer {self.tokens.get(who, who)}"
+        return self.client.open(path, method=method, json=body, headers=sent)
+
+    def made(self, who: str | None, method: str, path: str, body: object = None) -> Any:
+        answer = self.call(who, method, path, body)
+        assert answer.status_code in (200, 201), answer.get_data(as_text=True)
+        return answer.get_json()
+
+    def make_key(self, alias: str, spec: str = "ECC_NIST_P256", purpose: str = "artifact", **members: object) -> Any:
+        body = {"alias": alias, "spec": spec, "purpose": purpose, "users": ["role/ci"], **members}
+        return self.made("user/key-admin", "POST", "/v1/keys", body)
+
+    def outcomes(self, request_id: str) -> list[dict[str, Any]]:
+        with self.services.keystore.database.read() as connection:
+            found = select(AUDIT_OUTCOMES).where(AUDIT_OUTCOMES.c.request_id == request_id)
+            return [dict(row) for row in connection.execute(found.order_by(AUDIT_OUTCOMES.c.seq)).mappings()]
+
+    def intents(self, request_id: str) -> list[dict[str, Any]]:
+        with self.services.keystore.database.read() as connection:
+            found = select(AUDIT_INTENTS).where(AUDIT_INTENTS.c.request_id == request_id)
+            return [dict(row) for row in connection.execute(found).mappings()]
+
+
+@contextmanager
+def running_service(token: HardwareToken, directory: Path) -> Iterator[ServiceInProcess]:
+    """The service, its people and its authority, as `sealmark init` leaves them."""
+    keystore = Keystore(token, make_database(directory / "sealmark.db", token))
+    services = assemble(keystore, directory, ServerConfiguration())
+    tokens = {name: _enrolled(keystore, name, duty) for name, duty in PEOPLE.items()}
+    moment = datetime.now(UTC)
+    keystore.create_issuer(Issuer(str(uuid.uuid4()), "default", ISSUER_URL, ISSUER_URL, moment))
+    call = Call(uuid.uuid4().hex, None, "test", None, None, b"")
+    found_authority(services, Principal(SERVICE, Duty.ROOT, "ceremony"), call)
+    try:
+        yield ServiceInProcess(services, application(services).test_client(), tokens)
+    finally:
+        services.upkeep.stop()
+        services.audit.stop()
+        keystore.database.close()
+
+
+def _enrolled(keystore: Keystore, name: str, duty: Duty) -> str:
+    moment = datetime.now(UTC)
+    token = new_token()
+    stored = stored_form(token)
+    keystore.create_principal(
+        PrincipalRecord(name, duty.value, "enabled", moment, SERVICE),
+        credential=CredentialRecord(stored.id, name, stored.digest, "enabled", moment, None),
+    )
+    return token
