@@ -15,11 +15,9 @@ from rich.progress import Progress as ProgressBar
 from signer.cli.credentials import read_private_text, secret_from_text
 from signer.cli.errors import CommandFailed
 from signer.cli.extra import server_parts
-from signer.cli.operator import state_option
+from signer.cli.operator import hsm_options, pin_file, state_option
 from signer.cli.options import SLUG, current_settings, json_option
 from signer.cli.output import console, note, print_json, print_record, print_table
-
-_PIN_SOURCE = "file:"
 
 officer_pin_option = click.option(
     "--officer-pin-source",
@@ -47,7 +45,7 @@ def domain() -> None:
 @officer_pin_option
 @json_option
 def create(name: str, state: Path, officer_pin_source: str | None) -> None:
-    """Make the domain NAME: a new key in the HSM that wraps the keys of this domain.
+    """Make a domain: a key in the HSM that wraps other keys.
 
     \b
     Example:
@@ -65,7 +63,9 @@ def create(name: str, state: Path, officer_pin_source: str | None) -> None:
 @officer_pin_option
 @json_option
 def rotate(name: str, state: Path, officer_pin_source: str | None) -> None:
-    """Give the domain NAME a new key and re-wrap all its keys inside the HSM. Broken off, it goes on when run again.
+    """Give a domain a new key and re-wrap its keys by it.
+
+    It is done inside the HSM, while the service runs. Broken off, it goes on when run again.
 
     \b
     Example:
@@ -78,8 +78,8 @@ def rotate(name: str, state: Path, officer_pin_source: str | None) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with ProgressBar(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
         task = bar.add_task(f"Re-wrapping the keys of {name}", total=None)
-        rotate_domain(state, name, pin, lambda done, total: bar.update(task, completed=done, total=total))
-    _say({"domain": name, "state": "rotated"})
+        version = rotate_domain(state, name, pin, lambda done, total: bar.update(task, completed=done, total=total))
+    _say({"domain": name, "state": "rotated", "version": version})
 
 
 @ceremony.command("restore")
@@ -97,12 +97,15 @@ def rotate(name: str, state: Path, officer_pin_source: str | None) -> None:
     multiple=True,
     help="A custodian's share file; repeat. Without any, the shares are prompted for.",
 )
+@hsm_options
 @json_option
-def restore(state: Path, database: Path, shares: tuple[Path, ...]) -> None:
-    """Bring all keys to a new HSM, from the database and enough custodians' shares.
+def restore(
+    state: Path, database: Path, shares: tuple[Path, ...], hsm_uri: str | None, officer_pin_source: str | None
+) -> None:
+    """Bring all keys to a new HSM.
 
-    DIR (--state) is the new service's folder: missing or empty. What only the old HSM holds cannot be carried; it is
-    listed.
+    It takes the database and enough custodians' shares. DIR (--state) is the new service's folder: missing or empty.
+    What only the old HSM holds cannot be carried; it is listed.
 
     \b
     Example:
@@ -110,38 +113,34 @@ def restore(state: Path, database: Path, shares: tuple[Path, ...]) -> None:
           --share a/custodian-1.share --share b/custodian-2.share --share c/custodian-4.share
     """
     with server_parts():
-        from keystore.ceremony import InitOptions
+        from keystore.ceremony import RestoreOptions
         from keystore.ceremony import restore as restore_service
+    options = RestoreOptions(hsm_uri=hsm_uri, officer_pin_source=pin_file(officer_pin_source))
     words = [_share_from_file(path) for path in shares] if shares else _shares_from_prompt()
-    report = restore_service(state, database, words, InitOptions())
-    lost = [{"id": key, "alias": alias, "spec": spec} for key, alias, spec in report.not_carried]
+    report = restore_service(state, database, words, options)
+    lost = [(key.key_id, key.alias, key.spec) for key in report.not_carried]
+    facts = {"state": str(state), "domains": list(report.domains), "keys_carried": report.carried, "rows": report.rows}
     if current_settings().as_json:
-        print_json(
-            {"state": str(state), "domains": list(report.domains), "carried": report.carried, "not_carried": lost}
-        )
+        print_json(facts | {"not_carried": [dict(zip(("id", "alias", "spec"), key, strict=True)) for key in lost]})
         return
-    print_record({"state": str(state), "domains": list(report.domains), "keys_carried": report.carried})
+    print_record(facts)
     if lost:
-        print_table(
-            ("id", "alias", "spec"),
-            [tuple(key.values()) for key in lost],
-            title="Not carried: only the old HSM holds them",
-        )
+        print_table(("id", "alias", "spec"), lost, title="Not carried: the old HSM alone holds them")
+    carried_away = state / "ceremony"
+    if carried_away.exists():
+        note(f"Next: carry {carried_away} away, then: sealmark serve --state {state}")
 
 
-def _officer_pin(state: Path, source: str | None) -> str:
+def _officer_pin(state: Path, source: str | None) -> bytes:
+    path = pin_file(source)
     default = state / "ceremony" / "so.pin"
-    if source is None and not default.exists():
+    if path is None and not default.exists():
         if not sys.stdin.isatty():
             raise click.UsageError("the officer's PIN is needed: give --officer-pin-source file:PATH")
-        return secret_from_text(str(click.prompt("Security officer's PIN", hide_input=True, err=True)), "the PIN")
-    if source is not None and not source.removeprefix(_PIN_SOURCE):
-        raise click.BadParameter("file: needs a path", param_hint="--officer-pin-source")
-    if source is not None and not source.startswith(_PIN_SOURCE):
-        # Never the PIN itself: it would stand in the shell's history.
-        raise click.BadParameter("it must be of the form file:PATH", param_hint="--officer-pin-source")
-    path = default if source is None else Path(source.removeprefix(_PIN_SOURCE))
-    return secret_from_text(read_private_text(path), f"the PIN file {path}")
+        prompted = str(click.prompt("Security officer's PIN", hide_input=True, err=True))
+        return secret_from_text(prompted, "the PIN").encode("ascii")
+    found = default if path is None else path
+    return secret_from_text(read_private_text(found), f"the PIN file {found}").encode("ascii")
 
 
 def _share_from_file(path: Path) -> str:

@@ -168,7 +168,9 @@ def enable(key: str) -> None:
 @yes_option
 @connection_options
 def schedule_deletion(key: str, days: int, yes: bool) -> None:
-    """Delete a key's private half after a waiting period, in which it does not sign.
+    """Delete a key after a waiting period.
+
+    From now on it does not sign; in the end its private half is destroyed.
 
     \b
     Example:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
@@ -22,6 +24,35 @@ state_option = click.option(
     show_envvar=True,
     help="The service's folder.",
 )
+
+_PIN_SOURCE = "file:"
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
+def hsm_options(command: Command) -> Command:
+    """`--hsm-uri` and `--officer-pin-source`: another HSM than the embedded SoftHSM."""
+    uri = click.option(
+        "--hsm-uri",
+        metavar="URI",
+        help="An initialised token (RFC 7512, with module-path and pin-source).  [default: an embedded SoftHSM]",
+    )
+    pin = click.option(
+        "--officer-pin-source",
+        metavar="file:PATH",
+        help="With --hsm-uri: where its security officer's PIN is. The PIN itself is never an argument.",
+    )
+    return uri(pin(command))
+
+
+def pin_file(source: str | None) -> Path | None:
+    """The file that a PIN source names. A PIN given by value is wrong usage: it would stand in the shell's history."""
+    if source is None:
+        return None
+    if not source.startswith(_PIN_SOURCE) or source == _PIN_SOURCE:
+        raise click.BadParameter("it must be of the form file:PATH", param_hint="--officer-pin-source")
+    return Path(source.removeprefix(_PIN_SOURCE))
+
 
 _WRITTEN = (
     ("sealmark.toml", "the configuration"),
@@ -63,15 +94,17 @@ class AccountType(click.ParamType[str]):
 
 
 class BindType(click.ParamType[str]):
-    """HOST:PORT, with an IPv6 address in brackets."""
+    """HOST:PORT, with an IPv6 address in brackets, or unix:PATH."""
 
     name = "host:port"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The text itself, or a usage error."""
+        if str(value).removeprefix("unix:") not in ("", str(value)):
+            return str(value)
         found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", str(value))
         if not found or not 0 < int(found[2]) < 1 << 16:
-            self.fail(f"{value!r} is not of the form HOST:PORT", param, ctx)
+            self.fail(f"{value!r} is neither HOST:PORT nor unix:PATH", param, ctx)
         return str(value)
 
 
@@ -79,13 +112,23 @@ class BindType(click.ParamType[str]):
 @state_option
 @click.option("--account", type=AccountType(), default="000000000000", show_default=True, help="12 digits, for ARNs.")
 @click.option("--region", type=RegionType(), default="us-east-1", show_default=True, help="For ARNs.")
-@click.option("--custodians", type=click.IntRange(1, 16), default=5, show_default=True, help="How many shares to make.")
+@click.option("--custodians", type=click.IntRange(2, 16), default=5, show_default=True, help="How many shares to make.")
 @click.option(
-    "--threshold", type=click.IntRange(1, 16), default=3, show_default=True, help="How many bring the key back."
+    "--threshold", type=click.IntRange(2, 16), default=3, show_default=True, help="How many shares bring the key back."
 )
 @click.option("--issuer-url", help="The iss of the default issuer's tokens.  [default: the service's own]")
+@hsm_options
 @json_option
-def init(state: Path, account: str, region: str, custodians: int, threshold: int, issuer_url: str | None) -> None:
+def init(
+    state: Path,
+    account: str,
+    region: str,
+    custodians: int,
+    threshold: int,
+    issuer_url: str | None,
+    hsm_uri: str | None,
+    officer_pin_source: str | None,
+) -> None:
     """Set up a new service: the first ceremony.
 
     It makes the token, the keys of the hierarchy, the custodians' shares, the database and the first people.
@@ -102,7 +145,7 @@ def init(state: Path, account: str, region: str, custodians: int, threshold: int
     with server_parts():
         from keystore.ceremony import InitOptions
         from signer.people import initialise_service
-    options = InitOptions(account=account, region=region, custodians=custodians, threshold=threshold)
+    options = InitOptions(account, region, custodians, threshold, hsm_uri, pin_file(officer_pin_source))
     initialise_service(state, options, issuer_url=issuer_url)
     _report(state, threshold)
 
@@ -127,10 +170,10 @@ def _report(state: Path, threshold: int) -> None:
 
 @click.command()
 @state_option
-@click.option("--bind", type=BindType(), default="127.0.0.1:8200", show_default=True, help="HOST:PORT")
-@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes.")
-@click.option("--threads", type=click.IntRange(1, 256), default=8, show_default=True, help="Threads of each process.")
-def serve(state: Path, bind: str, workers: int, threads: int) -> None:
+@click.option("--bind", type=BindType(), default="127.0.0.1:8200", show_default=True, help="HOST:PORT or unix:PATH")
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes.  [default: the configuration's]")
+@click.option("--threads", type=click.IntRange(1, 256), help="Threads of each process.  [default: the configuration's]")
+def serve(state: Path, bind: str, workers: int | None, threads: int | None) -> None:
     """Run the service.
 
     It runs until it is told to stop (SIGTERM or Ctrl-C), which loses no request.

@@ -36,7 +36,9 @@ def show(key: str) -> None:
 @click.option("--no-users", is_flag=True, help="Nobody signs with the key.")
 @connection_options
 def set_policy(key: str, administrators: tuple[str, ...], users: tuple[str, ...], no_users: bool) -> None:
-    """Replace the list of users, of administrators, or both; a list that is not given stays as it is.
+    """Replace the users, the administrators, or both.
+
+    A list that is not given stays as it is.
 
     \b
     Examples:

@@ -28,8 +28,9 @@ def principals() -> None:
 @click.option("--duty", type=click.Choice(DUTIES), required=True, help="The one duty of this identity.")
 @connection_options
 def create(name: str, duty: str) -> None:
-    """Make the identity NAME (user/NAME or role/NAME) and show the code to hand over.
+    """Make an identity and show the code to hand over.
 
+    NAME is user/NAME or role/NAME.
     Whoever holds the code gets the token, once, by `sealmark enrol`; nobody else ever sees it.
 
     \b

@@ -48,7 +48,9 @@ def public_key(key: str, encoding: str, version: int | None, output: Path | None
 @click.option("--force", is_flag=True, help="Write over the file if it exists.")
 @connection_options
 def certificate(key: str, version: int | None, output: Path | None, force: bool) -> None:
-    """Print a key's certificate chain as PEM: the key's own first, the root last.
+    """Print a key's certificate chain as PEM.
+
+    The key's own comes first, the root last.
 
     \b
     Example:

@@ -25,15 +25,19 @@ ARTIFACTS = "/v1/keys/release/artifacts"
 class Start(Protocol):
     """Starts the signing service."""
 
-    def __call__(self, spec: str = ..., tamper: Tamper = ..., **description: object) -> SigningService: ...
+    def __call__(
+        self, spec: str = ..., tamper: Tamper = ..., description: dict[str, object] | None = ...
+    ) -> SigningService: ...
 
 
 @pytest.fixture
 def start(service: ScriptedService) -> Start:
     def begin(
-        spec: str = "ECC_NIST_P256", tamper: Tamper = lambda result: result, **description: object
+        spec: str = "ECC_NIST_P256",
+        tamper: Tamper = lambda result: result,
+        description: dict[str, object] | None = None,
     ) -> SigningService:
-        signing_service = SigningService(service, spec, tamper, description)
+        signing_service = SigningService(service, spec, tamper, description or {})
         service.on("POST", ARTIFACTS, signing_service.sign)
         return signing_service
 
@@ -338,7 +342,7 @@ def test_an_answer_of_another_shape_is_not_used(
 def test_a_key_that_cannot_do_it_is_refused_before_anything_is_signed(
     run: Run, service: ScriptedService, start: Start, app: Path, description: dict[str, object], code: str
 ) -> None:
-    start(**description)
+    start(description=description)
     result = run("sign", app, "--key", "release")
     assert result.exit_code == 1
     assert result.stderr.startswith(f"Error: {code}: ")

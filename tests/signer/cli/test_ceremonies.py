@@ -1,0 +1,214 @@
+"""`init` and `ceremony …` on a real SoftHSM token; what `serve` hands on; and the wrong usages of all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from signer import server
+from tests.signer.cli.conftest import Run
+
+ROOT = Path(__file__).resolve().parents[3]
+COMMAND = "from signer.cli.main import main; main()"
+
+
+def sealmark(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, as each ceremony is: a PKCS#11 module belongs to one configuration."""
+    return subprocess.run(
+        [sys.executable, "-c", COMMAND, *(str(argument) for argument in arguments)],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+MAKE_KEYS = """
+import sys
+from pathlib import Path
+from keystore import open_keystore
+from keystore.algorithms import Purpose
+from keystore.api import KeyPolicy, NewKey
+keystore = open_keystore(Path(sys.argv[1]))
+for alias, spec in (("p256", "ECC_NIST_P256"), ("edwards", "ECC_NIST_EDWARDS25519")):
+    keystore.create_key(NewKey(spec, Purpose.GENERAL, "user/x", KeyPolicy((), ()), alias=alias))
+keystore.close()
+"""
+
+
+def secrets_of(state: Path) -> list[str]:
+    files = [*state.glob("*.token"), *state.glob("*.pin"), *(state / "ceremony").iterdir()]
+    assert len(files) >= 10
+    return [file.read_text().strip() for file in files]
+
+
+@pytest.fixture(scope="module")
+def founded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("founded")
+    result = sealmark("init", "--state", folder / "state", "--account", "123456789012", "--json", folder=folder)
+    assert result.returncode == 0, result.stderr
+    return folder / "state", result
+
+
+def test_init_says_what_it_wrote_and_prints_no_secret(
+    founded: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    state, result = founded
+    written = json.loads(result.stdout)
+    assert {Path(path).name for path in written["carry_away"]} == {
+        "so.pin",
+        "root.token",
+        *(f"custodian-{number}.share" for number in range(1, 6)),
+    }
+    assert {"admin.token", "key-admin.token", "hsm.pin", "sealmark.toml"} <= {
+        Path(path).name for path in written["written"]
+    }
+    for secret in secrets_of(state):
+        assert secret not in result.stdout + result.stderr
+
+
+def test_init_refuses_a_folder_that_holds_something(
+    founded: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    state, _ = founded
+    before = sorted(state.rglob("*"))
+    result = sealmark("init", "--state", state, folder=state.parent)
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: ceremony: ")
+    assert sorted(state.rglob("*")) == before
+
+
+def test_domains_and_restore(founded: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    shutil.copytree(founded[0], state)
+    made = subprocess.run([sys.executable, "-c", MAKE_KEYS, str(state)], cwd=ROOT, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+
+    created = sealmark("ceremony", "domain", "create", "payments", "--state", state, "--json", folder=tmp_path)
+    assert json.loads(created.stdout) == {"domain": "payments", "state": "created"}, created.stderr
+    again = sealmark("ceremony", "domain", "create", "payments", "--state", state, folder=tmp_path)
+    assert (again.returncode, again.stdout) == (1, "")
+
+    carried = tmp_path / "carried"
+    (state / "ceremony").rename(carried)
+    without_pin = sealmark("ceremony", "domain", "rotate", "default", "--state", state, folder=tmp_path)
+    assert without_pin.returncode == 2
+    source = f"file:{carried / 'so.pin'}"
+    rotated = sealmark(
+        *("ceremony", "domain", "rotate", "default", "--state", state, "--officer-pin-source", source), folder=tmp_path
+    )
+    assert (rotated.returncode, rotated.stderr) == (0, "")
+    assert rotated.stdout == "domain   default\nstate    rotated\nversion  2\n"
+
+    shares = [text for number in (1, 3, 5) for text in ("--share", carried / f"custodian-{number}.share")]
+    arguments = ("ceremony", "restore", "--state", tmp_path / "new", "--database", state / "sealmark.db")
+    too_few = sealmark(*arguments, *shares[:4], folder=tmp_path)
+    assert too_few.returncode == 1
+    assert not (tmp_path / "new").exists()
+    restored = sealmark(*arguments, *shares, folder=tmp_path)
+    assert restored.returncode == 0, restored.stderr
+    assert "Not carried" in restored.stdout
+    assert "edwards" in restored.stdout
+    assert "p256" not in restored.stdout
+
+
+def test_a_wrong_officer_pin_is_refused(founded: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    shutil.copytree(founded[0], state)
+    pin = tmp_path / "wrong.pin"
+    pin.write_text("12345678901234567890\n")
+    pin.chmod(0o600)
+    result = sealmark(
+        *("ceremony", "domain", "create", "x", "--state", state, "--officer-pin-source", f"file:{pin}"), folder=tmp_path
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "12345678901234567890" not in result.stderr
+
+
+def test_a_state_that_is_none(run: Run, tmp_path: Path) -> None:
+    pin = tmp_path / "so.pin"
+    pin.write_text("1234")
+    pin.chmod(0o600)
+    for arguments in (
+        ("serve", "--state", tmp_path / "missing"),
+        ("ceremony", "domain", "create", "x", "--state", tmp_path / "missing", "--officer-pin-source", f"file:{pin}"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 1
+        assert result.stderr.startswith("Error: configuration: ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("init",),
+        ("init", "--state", "new", "--account", "123"),
+        ("init", "--state", "new", "--account", "12345678901\N{ARABIC-INDIC DIGIT TWO}"),
+        ("init", "--state", "new", "--region", "US East"),
+        ("init", "--state", "new", "--custodians", "2", "--threshold", "3"),
+        ("init", "--state", "new", "--custodians", "17"),
+        ("init", "--state", "new", "--threshold", "1"),
+        ("init", "--state", "new", "--hsm-uri", "pkcs11:token=x", "--officer-pin-source", "1234"),
+        ("init", "--state", "file.txt"),
+        ("serve",),
+        ("serve", "--state", "new", "--bind", "8200"),
+        ("serve", "--state", "new", "--bind", "127.0.0.1:99999"),
+        ("serve", "--state", "new", "--bind", "unix:"),
+        ("serve", "--state", "new", "--workers", "0"),
+        ("ceremony", "domain", "create", "--state", "new"),
+        ("ceremony", "domain", "create", "A B", "--state", "new"),
+        ("ceremony", "domain", "create", "x", "--state", "new"),
+        ("ceremony", "domain", "create", "x", "--state", "new", "--officer-pin-source", "1234"),
+        ("ceremony", "domain", "rotate", "x", "--state", "new", "--officer-pin-source", "file:"),
+        ("ceremony", "restore", "--state", "new"),
+        ("ceremony", "restore", "--state", "new", "--database", "missing.db"),
+        ("ceremony", "restore", "--state", "new", "--database", "file.txt"),
+        ("ceremony", "restore", "--state", "new", "--database", "file.txt", "--share", "missing.share"),
+    ],
+)
+def test_wrong_usage_makes_nothing(run: Run, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    (tmp_path / "file.txt").write_text("a file")
+    assert run(*arguments).exit_code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "code"),
+    [("", 0o600, "bad_secret"), ("a few words", 0o600, "bad_secret"), ("word " * 33, 0o644, "weak_file_mode")],
+)
+def test_a_file_that_holds_no_share_is_refused(run: Run, tmp_path: Path, text: str, mode: int, code: str) -> None:
+    (tmp_path / "old.db").write_text("")
+    share = tmp_path / "one.share"
+    share.write_text(text)
+    share.chmod(mode)
+    result = run(
+        "ceremony", "restore", "--state", tmp_path / "new", "--database", tmp_path / "old.db", "--share", share
+    )
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {code}: ")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), ("127.0.0.1:8200", None, None)),
+        (("--bind", "[::1]:9000", "--workers", "4", "--threads", "16"), ("[::1]:9000", 4, 16)),
+        (("--bind", "unix:/run/sealmark.sock"), ("unix:/run/sealmark.sock", None, None)),
+    ],
+)
+def test_serve_hands_its_options_on(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], expected: tuple[object, ...]
+) -> None:
+    called: list[tuple[object, ...]] = []
+    monkeypatch.setattr(server, "serve", lambda *arguments: called.append(arguments))
+    assert run("serve", *options, environment={"SEALMARK_STATE": str(tmp_path)}).exit_code == 0
+    assert called == [(tmp_path, *expected)]
