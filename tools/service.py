@@ -84,6 +84,12 @@ class Service:
         """The token that `init` wrote for `admin` or `key-admin`."""
         return (self.state / f"{name}.token").read_text(encoding="ascii").strip()
 
+    def secrets(self) -> list[str]:
+        """What `init` wrote for the service and its first people, which must stand in no log."""
+        return [
+            path.read_text(encoding="ascii").strip() for path in (self.state / "hsm.pin", *self.state.glob("*.token"))
+        ]
+
     def enrolled(self, name: str, duty: str) -> str:
         """Makes a principal and enrols it; returns its token, which nobody else sees."""
         with self.caller(self.token_of("admin")) as administrator, self.caller() as newcomer:

@@ -72,6 +72,8 @@ def _perform(folder: Path) -> int:
         published_folder.mkdir()
         published = scenario.publish(service, published_folder)
         report.fact(f"published: {scenario.published_summary(published)}")
+        secrets = [*cast.tokens(), *service.secrets()]
+    refuse_secrets_in(service.log.read_text(encoding="utf-8", errors="replace"), secrets)
     report.step("The service is stopped: from here on there is only what was signed and what was published")
 
     judges = (SealmarkVerify(VERIFIER_PROGRAMS / "sealmark-verify"), OpensslDgst(), OpensslCms(), Xmlsec1(), Joserfc())
@@ -88,6 +90,12 @@ def sign_everything(service: Service, cast: scenario.Cast, wheel: Path, folder: 
         *scenario.issue_tokens(service, cast.identity, signed),
         *scenario.issue_assertions(service, cast.identity, signed),
     ]
+
+
+def refuse_secrets_in(log: str, secrets: Sequence[str]) -> None:
+    """Raises: `ServiceError` if the service's log holds a token or a PIN."""
+    if any(secret in log for secret in secrets):
+        raise ServiceError("the service's log holds a secret")
 
 
 def build_verifier(folder: Path) -> Path:

@@ -21,7 +21,7 @@ class Exhibit:
     title: str
     kind: str  # raw, cms, jwt, saml
     key: str  # the key's alias
-    algorithm: str
+    algorithm: str  # by its JWS name, whatever the format
     subject: Path
     tampered: Path
     detached: Path | None = None

@@ -48,21 +48,19 @@ def verdicts(
     given: Mapping[tuple[Exhibit, str], str],
     wanted: str,
 ) -> None:
-    """One table: a row per exhibit, a column per judge; green where a verdict is as wanted."""
+    """One table: a row per exhibit, Sealmark's own verifier first, then the stock tool; green where it is as wanted."""
+    own, *stock = judges
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-    for heading in ("what", "format", "key", "algorithm"):
-        table.add_column(heading, overflow="fold")
-    for judge in judges:
-        table.add_column(judge.name, justify="center", no_wrap=True)
+    for heading in ("what", "format", "key", "algorithm", own.name, "stock tool", ""):
+        table.add_column(heading, no_wrap=True)
     for exhibit in exhibits:
-        cells = [_cell(given.get((exhibit, judge.name)), wanted) for judge in judges]
-        parts = f" ({' + '.join(exhibit.signed)})" if exhibit.signed else ""
-        table.add_row(exhibit.title, exhibit.kind + parts, exhibit.key, exhibit.algorithm, *cells)
+        facts = (exhibit.title, " ".join((exhibit.kind, *exhibit.signed)), exhibit.key, exhibit.algorithm)
+        for judge in (judge for judge in stock if judge.takes(exhibit)):
+            cells = [_cell(given[exhibit, one.name], wanted) for one in (own, judge)]
+            table.add_row(*facts, cells[0], judge.name, cells[1])
     console.print(table)
 
 
-def _cell(verdict: str | None, wanted: str) -> str:
-    if verdict is None:
-        return "[dim]-[/]"
+def _cell(verdict: str, wanted: str) -> str:
     sign = {ACCEPTED: "✓ accepted", REJECTED: "✗ rejected"}.get(verdict, verdict)
     return f"[{'green' if verdict == wanted else 'bold red'}]{sign}[/]"

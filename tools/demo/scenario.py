@@ -71,10 +71,14 @@ SIGNED_PARTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """Who signs: a CI job for releases, an identity provider for tokens and assertions. Their bearer tokens, unseen."""
+    """The bearer tokens of who signs: a CI job for releases, an identity provider for tokens and assertions."""
 
     release: str
     identity: str
+
+    def tokens(self) -> tuple[str, str]:
+        """Both tokens, which must stand in no log."""
+        return self.release, self.identity
 
 
 def enrol_cast(service: Service) -> Cast:
@@ -105,6 +109,7 @@ def _new_key(wanted: WantedKey) -> JsonObject:
 def sign_files(service: Service, token: str, wheel: Path, folder: Path) -> list[Exhibit]:
     """The wheel and an ELF binary of this machine, by each artifact key, as CMS and raw: `sealmark sign`, as in CI."""
     exhibits = []
+    titles = {wheel.name: "verifier's wheel", ELF_BINARY.name: str(ELF_BINARY)}
     environment = {"SEALMARK_URL": service.url, "SEALMARK_TOKEN": token}
     for key in (key for key in KEYS if key.purpose == "artifact"):
         place = folder / key.alias
@@ -117,7 +122,8 @@ def sign_files(service: Service, token: str, wheel: Path, folder: Path) -> list[
             tamper_file(file, twin)
             for kind, suffix in (("cms", ".p7s"), ("raw", ".sig")):
                 signature = file.with_name(file.name + suffix)
-                exhibits.append(Exhibit(file.name, kind, key.alias, key.algorithm, file, twin, signature))
+                algorithm = JWS_NAMES[key.algorithm]
+                exhibits.append(Exhibit(titles[file.name], kind, key.alias, algorithm, file, twin, signature))
     return exhibits
 
 
@@ -154,7 +160,7 @@ def issue_assertions(service: Service, token: str, folder: Path) -> list[Exhibit
             subject, twin = folder / f"sso-{sign}.xml", folder / f"sso-{sign}.tampered.xml"
             subject.write_bytes(genuine)
             twin.write_bytes(tamper_xml(genuine, SUBJECT.encode()))
-            exhibits.append(Exhibit("SAML response", "saml", "sso", "RSA-SHA256", subject, twin, signed=parts))
+            exhibits.append(Exhibit("SAML response", "saml", "sso", "RS256", subject, twin, signed=parts))
     return exhibits
 
 
