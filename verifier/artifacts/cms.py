@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MAXIMUM_CMS_BYTES: Final = 1024 * 1024
 SIGNED_DATA: Final = "1.2.840.113549.1.7.2"
 ID_DATA: Final = "1.2.840.113549.1.7.1"
+_ENCODED_SIGNED_DATA: Final = bytes.fromhex("06092a864886f70d010702")
 
 _SUBJECT_KEY_IDENTIFIER: Final = 0x80  # [0] IMPLICIT OCTET STRING
 
@@ -54,11 +55,8 @@ class DetachedSignature:
 
 
 def looks_like_cms(data: bytes) -> bool:
-    """Whether the bytes begin as a DER ContentInfo that holds SignedData. Decides which reader is asked, no more."""
-    try:
-        return der.Reader(der.Reader(data).take(der.SEQUENCE).content).object_identifier() == SIGNED_DATA
-    except der.DerError:
-        return False
+    """Whether the bytes begin like a ContentInfo with SignedData, in BER even: decides which reader is asked, no more."""
+    return data[:1] == bytes((der.SEQUENCE,)) and _ENCODED_SIGNED_DATA in data[:24]
 
 
 def parse_detached(data: bytes) -> DetachedSignature:

@@ -1,0 +1,137 @@
+"""What may be trusted: bundles, public keys and authorities, read strictly."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.verifier import pki
+from tests.verifier.trust_builder import KEY_ID, authority_entry, bundle, key_entry
+from verifier import Indeterminate, load_certificates, parse_trust
+
+GOOD = key_entry(pki.key("p256"), "ECDSA_SHA_256")
+
+
+def refused(data: bytes) -> str:
+    with pytest.raises(Indeterminate) as caught:
+        parse_trust(data)
+    assert caught.value.code == "invalid_trust"
+    return caught.value.message
+
+
+def test_bundle() -> None:
+    trust = parse_trust(bundle([GOOD], [authority_entry(pki.root().certificate, "artifact", "jwt")]))
+    (key,) = trust.keys_for("artifact")
+    assert (key.key_id, key.name, [each.name for each in key.algorithms]) == (KEY_ID, "release", ["ECDSA_SHA_256"])
+    assert trust.anchors_for("jwt") == (pki.root().certificate,)
+    assert not trust.keys_for("jwt")
+    assert not trust.anchors_for("saml")
+
+
+def test_public_key_and_authorities() -> None:
+    assert parse_trust(pki.public_pem(pki.key("ed25519"))).keys_for("artifact")[0].algorithms[0].jws == "EdDSA"
+    two = pki.pem(pki.root().certificate, pki.root("Second Root").certificate)
+    assert len(parse_trust(two).anchors_for("artifact")) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"key_id": "release"}, "badly formed"),
+        ({"key_id": KEY_ID.upper().replace("7", "F")}, "UUID"),
+        ({"key_version": True}, "key_version"),
+        ({"key_version": 0}, "key_version"),
+        ({"key_version": "1"}, "key_version"),
+        ({"name": ""}, "name"),
+        ({"name": 7}, "name"),
+        ({"purpose": "ca"}, "purpose"),
+        ({"algorithms": []}, "algorithms"),
+        ({"algorithms": ["ECDSA_SHA_256", "ECDSA_SHA_256"]}, "algorithms"),
+        ({"algorithms": ["RSASSA_PSS_SHA_256"]}, "cannot make"),
+        ({"public_key": "AAAA"}, ""),
+        ({"public_key": GOOD["public_key"] + "\n"}, "base64"),  # type: ignore[operator]
+        ({"not_before": None}, "not_before"),
+        ({"not_before": "2020-01-01"}, "not_before"),
+        ({"not_before": "2020-01-01T00:00:00+01:00"}, "not_before"),
+        ({"not_after": "soon"}, "not_after"),
+        ({"comment": "hello"}, "unknown member 'comment'"),
+    ],
+)
+def test_bad_keys(changes: dict[str, object], reason: str) -> None:
+    assert reason in refused(bundle([GOOD | changes]))
+
+
+@pytest.mark.parametrize("member", sorted(GOOD))
+def test_missing_members(member: str) -> None:
+    assert repr(member) in refused(bundle([{key: value for key, value in GOOD.items() if key != member}]))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"version": 2}, {"version": True}, {"keys": {}}, {"extra": 1}, {"generated_at": 0}]
+)
+def test_bad_bundles(changes: dict[str, object]) -> None:
+    refused(json.dumps(json.loads(bundle([GOOD])) | changes).encode())
+
+
+def test_duplicates_are_refused() -> None:
+    assert "twice" in refused(bundle([GOOD, GOOD]))
+    assert "two names" in refused(bundle([GOOD, GOOD | {"key_version": 2}]))
+    entry = authority_entry(pki.root().certificate)
+    assert "twice" in refused(bundle([GOOD], [entry, entry]))
+    text = bundle([GOOD]).decode().replace('"version": 1', '"version": 1, "version": 1')
+    assert "twice" in refused(text.encode())
+
+
+def test_unknown_algorithms_are_never_used_and_do_no_harm() -> None:
+    later = key_entry(pki.key("p384"), "ML_DSA_SHAKE_256", key_version=2, public_key="AAAA")
+    assert len(parse_trust(bundle([GOOD, later])).keys) == 1
+
+
+def test_weak_keys_are_refused() -> None:
+    assert "2048" in refused(pki.public_pem(pki.key("rsa1024")))
+    assert "secp224r1" in refused(pki.public_pem(pki.key("p224")))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"hello",
+        b"[]",
+        b"\xff\xfe{}",
+        pki.private_pem(pki.key("p256")),
+        pki.public_pem(pki.key("p256")) * 2,
+        pki.public_pem(pki.key("p256")) + pki.pem(pki.root().certificate),
+        pki.pem(pki.leaf().certificate),
+        b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    ],
+)
+def test_other_contents_are_refused(data: bytes) -> None:
+    message = refused(data)
+    assert "-----" not in message
+
+
+def test_authority_must_be_one() -> None:
+    assert "not that of an authority" in refused(bundle([], [authority_entry(pki.leaf().certificate)]))
+
+
+def test_certificates_for_saml() -> None:
+    assert load_certificates(pki.pem(pki.leaf().certificate)) == (pki.leaf().certificate,)
+    for data in (b"", pki.public_pem(pki.key("p256")), pki.pem(pki.leaf().certificate)[:200]):
+        with pytest.raises(Indeterminate):
+            load_certificates(data)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_no_json_makes_it_fail_otherwise(value: object) -> None:
+    for document in (value, {"version": 1, "generated_at": "2026-01-01T00:00:00Z", "keys": [value], "authorities": []}):
+        with pytest.raises(Indeterminate):
+            parse_trust(json.dumps(document).encode())
