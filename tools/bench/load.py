@@ -127,19 +127,22 @@ def _exchange(selector: selectors.BaseSelector, requests: list[bytes], seconds: 
         for event, _ in selector.select(timeout=1):
             client: _Client = event.data
             try:
-                answer = client.receive()
+                _serve(client, requests, measured)
             except ConnectionError:
-                # A worker that is recycled closes idle connections; what was in flight is sent again and counted.
+                # A worker that is renewed closes its connections; what was in flight is sent again, and counted.
                 selector.unregister(client.socket)
                 client.reconnect()
                 selector.register(client.socket, selectors.EVENT_READ, client)
                 measured.reconnections += 1
                 client.send(requests[client.place])
-                continue
-            if answer is not None:
-                _count(measured, client, answer)
-                client.place = (client.place + 1) % len(requests)
-                client.send(requests[client.place])
+
+
+def _serve(client: _Client, requests: list[bytes], measured: Measured) -> None:
+    answer = client.receive()
+    if answer is not None:
+        _count(measured, client, answer)
+        client.place = (client.place + 1) % len(requests)
+        client.send(requests[client.place])
 
 
 def _count(measured: Measured, client: _Client, answer: bytes) -> None:
