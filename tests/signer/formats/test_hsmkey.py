@@ -54,7 +54,7 @@ def test_rsa_signs_by_its_own_padding_and_hash(algorithm: str) -> None:
     [
         ("RSASSA_PKCS1_V1_5_SHA_256", PSS_256, hashes.SHA256()),
         ("RSASSA_PKCS1_V1_5_SHA_256", padding.PKCS1v15(), hashes.SHA384()),
-        ("RSASSA_PKCS1_V1_5_SHA_256", padding.PKCS1v15(), hashes.SHA1()),  # noqa: S303
+        ("RSASSA_PKCS1_V1_5_SHA_256", padding.PKCS1v15(), hashes.SHA3_256()),
         ("RSASSA_PKCS1_V1_5_SHA_256", padding.PKCS1v15(), utils.Prehashed(hashes.SHA256())),
         ("RSASSA_PKCS1_V1_5_SHA_256", padding.PKCS1v15(), utils.NoDigestInfo()),
         ("RSASSA_PSS_SHA_256", padding.PKCS1v15(), hashes.SHA256()),

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from keystore.errors import HsmFault
 from signer.errors import Unprocessable
 from signer.formats import claims as claim_rules
 from signer.formats import jwks, jwt
-from tests.software_key import LyingKey, generate, information, software_key
+from tests.software_key import LyingKey, generate, information, new_key, software_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -271,3 +272,16 @@ def test_the_record_can_name_the_signed_bytes() -> None:
     token = issue(key)
     signing_input = token.rpartition(".")[0].encode()
     assert hashlib.sha256(key.messages[-1]).digest() == hashlib.sha256(signing_input).digest()
+
+
+def test_threads_do_not_mix_up_keys() -> None:
+    """The PyJWS of an algorithm is shared by all threads; the key is an argument."""
+    keys = [new_key("ECC_NIST_P256", Purpose.JWT) for _ in range(4)]
+
+    def work(number: int) -> str:
+        return issue(keys[number % len(keys)], claims={"sub": str(number)})
+
+    with ThreadPoolExecutor(8) as pool:
+        tokens = list(pool.map(work, range(200)))
+    for number, token in enumerate(tokens):
+        assert accepted_claims(token, keys[number % len(keys)])["sub"] == str(number)
