@@ -1,0 +1,224 @@
+"""Verified, rejected, could not be decided, wrong usage: one case of each for each format, through the real command.
+
+This is the table behind "Verifier: one case each, by exit code and JSON, for each format".
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.verifier import cms_builder, jwt_builder, pki, saml_builder
+from tests.verifier.trust_builder import authority_entry, bundle, key_entry
+
+ROOT = Path(__file__).resolve().parents[2]
+CONTENT = b"\x7fELF a release\n"
+
+JWT = ("--jwks", "jwks.json", "--issuer", jwt_builder.ISSUER, "--audience", jwt_builder.AUDIENCE)
+SAML = ("--cert", "idp.pem", "--audience", saml_builder.AUDIENCE, "--recipient", saml_builder.RECIPIENT)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is typed, and what must come out. `stdin` names a file of the folder."""
+
+    arguments: tuple[str, ...]
+    exit_code: int
+    code: str | None = None
+    stdin: str | None = None
+
+
+CASES = {
+    # CMS over a file
+    "cms verified": Case(("artifact", "tool", "--signature", "tool.p7s", "--trust", "trust.json"), 0),
+    "cms verified by ca.pem": Case(("artifact", "tool", "--signature", "tool.p7s", "--trust", "ca.pem"), 0),
+    "cms verified by pub.pem": Case(("artifact", "tool", "--signature", "tool.p7s", "--trust", "pub.pem"), 0),
+    "cms rejected": Case(
+        ("artifact", "tampered", "--signature", "tool.p7s", "--trust", "trust.json"), 1, "digest_mismatch"
+    ),
+    "cms rejected at a time": Case(
+        ("artifact", "tool", "--signature", "tool.p7s", "--trust", "ca.pem", "--at", "2199-01-01T00:00:00Z"),
+        1,
+        "certificate_expired",
+    ),
+    "cms not decided": Case(
+        ("artifact", "tool", "--signature", "tool.p7s", "--trust", "broken.json"), 2, "invalid_trust"
+    ),
+    "cms wrong usage": Case(("artifact", "tool", "--signature", "tool.p7s"), 2, "wrong_usage"),
+    # a bare signature over a file
+    "raw verified": Case(("artifact", "tool", "--signature", "tool.sig", "--trust", "pub.pem"), 0),
+    "raw rejected": Case(
+        ("artifact", "tampered", "--signature", "tool.sig", "--trust", "pub.pem"), 1, "signature_invalid"
+    ),
+    "raw not decided": Case(("artifact", "tool", "--signature", "tool.sig", "--trust", "ca.pem"), 2, "no_trust"),
+    "raw wrong usage": Case(
+        ("artifact", "tool", "--signature", "tool.sig", "--trust", "pub.pem", "--algorithm", "MD5"), 2, "wrong_usage"
+    ),
+    # files
+    "bundle not decided": Case(
+        ("artifact", "tool", "--signature", "tool.sigstore.json", "--trust", "pub.pem"), 2, "unsupported_format"
+    ),
+    "missing file": Case(
+        ("artifact", "missing", "--signature", "tool.sig", "--trust", "pub.pem"), 2, "unreadable_file"
+    ),
+    "missing signature": Case(
+        ("artifact", "tool", "--signature", "missing", "--trust", "pub.pem"), 2, "unreadable_file"
+    ),
+    "folder for a file": Case(("artifact", ".", "--signature", "tool.sig", "--trust", "pub.pem"), 2, "unreadable_file"),
+    # JWT
+    "jwt verified": Case(("jwt", "@token", *JWT), 0),
+    "jwt verified from stdin": Case(("jwt", "-", *JWT), 0, stdin="token"),
+    "jwt rejected": Case(("jwt", "@tampered-token", *JWT), 1, "signature_invalid"),
+    "jwt rejected type": Case(("jwt", "@token", *JWT, "--typ", "at+jwt"), 1, "type_mismatch"),
+    "jwt rejected from stdin": Case(("jwt", "-", *JWT), 1, "malformed", stdin="tool"),
+    "jwt not decided": Case(("jwt", "@unknown-key-token", *JWT), 2, "unknown_key"),
+    "jwt broken key set": Case(("jwt", "@token", "--jwks", "broken.json", *JWT[2:]), 2, "invalid_jwks"),
+    "jwt wrong usage": Case(("jwt", "@token", *JWT[:4]), 2, "wrong_usage"),
+    "jwt empty issuer": Case(("jwt", "@token", *JWT[:2], "--issuer", "", *JWT[4:]), 2, "wrong_usage"),
+    # SAML
+    "saml verified": Case(("saml", "response.xml", *SAML), 0),
+    "saml verified with all": Case(
+        ("saml", "response.xml", *SAML, "--issuer", saml_builder.ISSUER, "--in-response-to", saml_builder.REQUEST), 0
+    ),
+    "saml rejected": Case(("saml", "tampered.xml", *SAML), 1, "signature_invalid"),
+    "saml rejected audience": Case(
+        ("saml", "response.xml", *SAML[:2], "--audience", "https://other.example", *SAML[4:]), 1, "audience_mismatch"
+    ),
+    "saml not decided": Case(("saml", "condition.xml", *SAML), 2, "unknown_condition"),
+    "saml no certificate": Case(("saml", "response.xml", "--cert", "pub.pem", *SAML[2:]), 2, "invalid_trust"),
+    "saml wrong usage": Case(("saml", "response.xml", *SAML, "--recepient", "x"), 2, "wrong_usage"),
+    # the command itself
+    "no such command": Case(("artefact", "tool"), 2, "wrong_usage"),
+    "wrong time": Case(
+        ("artifact", "tool", "--signature", "tool.sig", "--trust", "pub.pem", "--at", "now"), 2, "wrong_usage"
+    ),
+    "wrong leeway": Case(("jwt", "@token", *JWT, "--leeway", "61"), 2, "wrong_usage"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything that the cases name, made once."""
+    signer = pki.leaf()
+    assert isinstance(signer.private_key, ec.EllipticCurvePrivateKey)
+    certificates = (signer.certificate, pki.root().certificate)
+    entry = key_entry(signer.private_key, "ECDSA_SHA_256")
+    idp = saml_builder.identity()
+    signing = saml_builder.Signing(idp)
+    response = saml_builder.build(sign="both", signing=signing)
+    unknown = saml_builder.Message(conditions=saml_builder.Message().conditions + "<saml:Condition/>")
+    token = jwt_builder.token()
+    files = {
+        "tool": CONTENT,
+        "tampered": CONTENT.replace(b"release", b"Release"),
+        "tool.p7s": cms_builder.sign(CONTENT, signer, cms_builder.Options(certificates=certificates)),
+        "tool.sig": signer.private_key.sign(CONTENT, ec.ECDSA(hashes.SHA256())),
+        "tool.sigstore.json": b'{"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json"}',
+        "trust.json": bundle([entry], [authority_entry(pki.root().certificate)]),
+        "broken.json": b'{"version": 1, "version": 1}',
+        "ca.pem": pki.pem(pki.root().certificate),
+        "pub.pem": pki.public_pem(signer.private_key),
+        "jwks.json": jwt_builder.jwks(),
+        "token": f"{token}\n".encode(),
+        "tampered-token": jwt_builder.token(payload=jwt_builder.claims(sub="x")).rsplit(".", 1)[0].encode()
+        + f".{token.rsplit('.', 1)[1]}".encode(),
+        "unknown-key-token": jwt_builder.token(kid="yesterday").encode(),
+        "idp.pem": pki.pem(idp.certificate, pki.root().certificate),
+        "response.xml": response,
+        "tampered.xml": response.replace(b"u@example", b"root@example"),
+        "condition.xml": saml_builder.build(unknown, signing=signing),
+    }
+    path = tmp_path_factory.mktemp("outcomes")
+    for name, data in files.items():
+        (path / name).write_bytes(data)
+    return path
+
+
+def run(folder: Path, case: Case, *more: str) -> subprocess.CompletedProcess[str]:
+    """The real command in a process of its own; `@name` is the content of that file."""
+    arguments = [(folder / each[1:]).read_text().strip() if each.startswith("@") else each for each in case.arguments]
+    return subprocess.run(
+        [sys.executable, "-m", "verifier", *arguments, *more],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/nowhere", "PYTHONWARNINGS": "error"},
+        input=(folder / case.stdin).read_text() if case.stdin else "",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_exit_code_and_json(folder: Path, case: Case) -> None:
+    done = run(folder, case, "--json")
+    assert (done.returncode, done.stderr) == (case.exit_code, "")
+    answer = json.loads(done.stdout)
+    assert answer["verified"] is (case.exit_code == 0)
+    if case.exit_code == 0:
+        assert answer.keys() == {
+            *("verified", "kind", "who", "what", "when", "key", "certificates", "not_covered", "log_position")
+        }
+        return
+    assert answer.keys() == {"verified", "outcome", "code", "message"}
+    assert (answer["outcome"], answer["code"]) == ("rejected" if case.exit_code == 1 else "indeterminate", case.code)
+
+
+@pytest.mark.parametrize(
+    "name", [f"{kind} {what}" for kind in ("cms", "raw", "jwt", "saml") for what in ("verified", "rejected")]
+)
+def test_text_for_people(folder: Path, name: str) -> None:
+    case = CASES[name]
+    done = run(folder, case)
+    assert done.returncode == case.exit_code
+    if case.exit_code == 0:
+        assert done.stdout.startswith("VERIFIED\n")
+        assert {"who:", "what:", "key:", "judged:"} <= {
+            line.split()[0] for line in done.stdout.splitlines()[1:] if line.split()[0].endswith(":")
+        }
+    else:
+        assert (done.stdout, done.stderr[:10]) == ("", "REJECTED: ")
+        assert f"({case.code})" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("--nonsense",), ("jwt",), ("saml", "--json", "x")])
+def test_usage_is_told_without_a_traceback(folder: Path, arguments: tuple[str, ...]) -> None:
+    done = run(folder, Case(arguments, 2))
+    assert done.returncode == 2
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_version_and_help(folder: Path) -> None:
+    assert run(folder, Case(("--version",), 0)).stdout == "sealmark-verify 0.1.0\n"
+    assert "artifact" in run(folder, Case(("--help",), 0)).stdout
+
+
+def test_answer_that_nobody_can_read_is_no_verification(folder: Path) -> None:
+    case = CASES["cms verified"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "verifier", *case.arguments],
+            cwd=folder,
+            env={"PYTHONPATH": str(ROOT)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (2, b"")
+
+
+def test_control_characters_do_not_reach_the_terminal(folder: Path) -> None:
+    token = jwt_builder.token(payload=jwt_builder.claims(sub="\x1b[2Jroot\u202e"))
+    done = run(folder, Case(("jwt", token, *JWT), 0))
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout
+    assert "\u202e" not in done.stdout
+    assert "\\x1b[2Jroot" in done.stdout
