@@ -93,11 +93,11 @@ ONLY = {
     "httpx": ("signer/cli",),
     "rich": ("signer/cli",),
     "click": ("signer/cli", "verifier/command.py"),
-    "shamir_mnemonic": ("keystore/ceremony.py", "keystore/shares.py", "keystore/ceremony"),
+    "shamir_mnemonic": ("keystore/shares.py",),
     "verifier": ("verifier", "signer/cli"),
     # the key that may be used is had from `keystore.api`; the parts behind it are joined in one place
     "keystore.hsm": ("keystore",),
-    "keystore.ceremony": ("keystore", "signer/cli"),
+    "keystore.ceremony": ("keystore", "signer/cli", "signer/people.py"),
     "keystore.open_keystore": ("signer/app.py", "signer/cli", "signer/people.py"),
     "signer.cli": ("signer/cli",),
 }
