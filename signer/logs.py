@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from keystore.errors import KeystoreError
+from signer.errors import SealmarkError
+
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
     from typing import Any
@@ -30,6 +33,61 @@ def configure_logs(level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def gunicorn_logging() -> dict[str, object]:
+    """For gunicorn's `logconfig_dict`: its lines in the same form as ours."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"generic": {"()": json_formatter}},
+        "handlers": {
+            "error_console": {"class": "logging.StreamHandler", "formatter": "generic", "stream": "ext://sys.stderr"}
+        },
+        "root": {"level": "WARNING", "handlers": ["error_console"]},
+        "loggers": {
+            "gunicorn.error": {"handlers": ["error_console"], "propagate": False, "qualname": "gunicorn.error"}
+        },
+    }
+
+
+def json_formatter() -> logging.Formatter:
+    """Standard logging's records as JSON lines."""
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            name_exceptions,
+            blank_secrets,
+        ],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+
+
+def name_exceptions(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """An exception's kind and place. A stranger's words and any stack may hold secrets: they never stand in a log."""
+    error = event.pop("exc_info", None)
+    if isinstance(error, tuple):
+        error = error[1]
+    if isinstance(error, BaseException):
+        event["exception"] = type(error).__name__
+        event["place"] = place_of(error)
+        if isinstance(error, SealmarkError | KeystoreError):
+            event["reason"] = str(error)  # our own words never hold a secret
+    return event
+
+
+def place_of(error: BaseException) -> str:
+    """Where an exception was raised: function and line."""
+    frame = error.__traceback__
+    if frame is None:
+        return "unknown"
+    while frame.tb_next is not None:
+        frame = frame.tb_next
+    return f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}"
 
 
 def blank_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -15,7 +15,7 @@ from gunicorn.app.base import BaseApplication
 
 from signer.config import ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
-from signer.logs import configure_logs
+from signer.logs import configure_logs, gunicorn_logging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, MutableMapping
@@ -80,6 +80,8 @@ def gunicorn_options(
         "accesslog": None,
         "errorlog": "-",
         "loglevel": configuration.log_level,
+        "logconfig_dict": gunicorn_logging(),
+        "control_socket_disable": True,
         "worker_exit": _close_worker,
     }
     if configuration.tls_certificate and configuration.tls_key:

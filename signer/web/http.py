@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 
 from signer.call import Answer, Call
 from signer.errors import InsecureTransport, MalformedRequest, NotFound, RequestTooLarge
+from signer.logs import place_of
 from signer.problems import RETRY_AFTER_SECONDS, SERVER_FAULTS, code_of, problem, problem_for
 
 if TYPE_CHECKING:
@@ -119,10 +120,7 @@ def _reason(error: Exception, code: str) -> str:
     # Words of an unforeseen exception may hold anything, a secret too: its kind and place are enough.
     if code != "internal_error":
         return str(error)
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    return f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame else "unknown"
+    return place_of(error)
 
 
 def refuse_strange_paths() -> None:
