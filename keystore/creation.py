@@ -1,9 +1,9 @@
-"""Making keys and versions: the closed table first, then the HSM, then one transaction; never the HSM inside of one."""
+"""Making keys and versions: the closed table first, then a key pair in the HSM, then its rows in one transaction."""
 
 from __future__ import annotations
 
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from keystore.api import (
     TokenSettings,
     UncertifiedVersion,
 )
-from keystore.errors import Conflict, NotFound, Unsupported
+from keystore.errors import Conflict, KeystoreError, NotFound, Unsupported
 from keystore.keys import ALIAS_FORM, UUID_FORM, domain_label, existing, policy_document
 from keystore.lifecycle import require_enabled
 from keystore.repositories import insert_certificate
@@ -59,8 +59,7 @@ class KeyMaker:
         self._store = store
 
     def create(self, new: NewKey, key_id: str, certify: Certify | None) -> None:
-        """A new key with its first version, and its certificate. Raises: `Unsupported`, `Conflict`, what `certify`
-        raises."""
+        """A new key with its first version and certificate. Raises: `Unsupported`, `Conflict`; what `certify` raises."""
         algorithm = check_new_key(new)
         self._check_names(new, key_id)
         with self._version(new.spec, new.domain, key_id) as version:
@@ -152,9 +151,16 @@ class KeyMaker:
         try:
             yield made
         except BaseException:
-            if generated.token_label is not None:
-                self._token.destroy(made.backing)
+            self._destroy_orphan(made)
             raise
+
+    def _destroy_orphan(self, made: _NewVersion) -> None:
+        """Leave no object on the token that no row names; where that cannot be known, the object stays."""
+        if made.generated.token_label is None:
+            return
+        with suppress(KeystoreError):  # what made the block fail is the error to report
+            if self._store.get("key_versions", made.version_id) is None:
+                self._token.destroy(made.backing)
 
 
 class _NewVersion:
@@ -171,7 +177,7 @@ class _NewVersion:
         generated: GeneratedKey,
     ) -> None:
         self._token = token
-        self._version_id = version_id
+        self.version_id = version_id
         self._key_id = key_id
         self._spec = spec
         self._domain = domain
@@ -183,11 +189,11 @@ class _NewVersion:
         """How the HSM finds the private key."""
         wrapped = self.generated.wrapped
         label = None if wrapped is None else domain_label(self._domain, self._domain_version)
-        return BackingKey(self._version_id, self._spec, label, wrapped, self.generated.token_label)
+        return BackingKey(self.version_id, self._spec, label, wrapped, self.generated.token_label)
 
     def uncertified(self, alias: str | None, purpose: Purpose) -> UncertifiedVersion:
         """What a certificate is to say of this version."""
-        return UncertifiedVersion(self._key_id, self._version_id, alias, purpose, self.generated.public_key)
+        return UncertifiedVersion(self._key_id, self.version_id, alias, purpose, self.generated.public_key)
 
     def follow_domain(self, transaction: SealedTransaction) -> None:
         """Wrap the key again if its domain's key was rotated since: the rotation has not seen this key."""
@@ -204,7 +210,7 @@ class _NewVersion:
         wrapped = self.generated.wrapped
         transaction.insert(
             "key_versions",
-            self._version_id,
+            self.version_id,
             {
                 "key_id": self._key_id,
                 "number": number,

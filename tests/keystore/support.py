@@ -18,7 +18,7 @@ from keystore.store import SealedStore
 from keystore.values import stored_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from keystore.api import HardwareToken, Key
@@ -94,10 +94,35 @@ class Attacker:
             connection.row_factory = sqlite3.Row
             return dict(connection.execute(f"SELECT * FROM {table} WHERE id = ?", (row_id,)).fetchone())  # noqa: S608
 
-    def put(self, table: str, values: dict[str, Value], *, key: str = "id") -> None:
-        """Overwrite a row with these values."""
+    def set(self, table: str, row_id: Value, values: dict[str, Value], *, key: str = "id") -> None:
+        """Overwrite columns of a row."""
         assignments = ", ".join(f"{name} = ?" for name in values)
-        self.run(f"UPDATE {table} SET {assignments} WHERE {key} = ?", *values.values(), values[key])  # noqa: S608
+        self.run(f"UPDATE {table} SET {assignments} WHERE {key} = ?", *values.values(), row_id)  # noqa: S608
+
+    @contextmanager
+    def transaction(self) -> Iterator[Callable[[str, Value, dict[str, Value]], None]]:
+        """Many `set`s in one transaction, which costs one synchronisation of the disk."""
+        with self._connection() as connection:
+
+            def run(table: str, row_id: Value, values: dict[str, Value]) -> None:
+                if values:
+                    assignments = ", ".join(f"{name} = ?" for name in values)
+                    connection.execute(f"UPDATE {table} SET {assignments} WHERE id = ?", (*values.values(), row_id))  # noqa: S608
+
+            connection.execute("BEGIN IMMEDIATE")
+            yield run
+            connection.execute("COMMIT")
+
+    def insert(self, table: str, values: dict[str, Value]) -> None:
+        marks = ", ".join("?" for _ in values)
+        self.run(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})", *values.values())  # noqa: S608
+
+    def delete(self, table: str, row_id: Value, *, key: str = "id") -> None:
+        self.run(f"DELETE FROM {table} WHERE {key} = ?", row_id)  # noqa: S608
+
+    def put(self, table: str, values: dict[str, Value]) -> None:
+        """Put a whole row back under its id, whatever stands there now."""
+        self.set(table, values["id"], values)
 
 
 @dataclass

@@ -1,0 +1,363 @@
+"""A hand on the database without an HSM session: every edit is refused at next use, by warm and by fresh workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import LargeBinary, Text
+
+from keystore.api import CertificateRecord, CredentialRecord, EnrolmentRecord, Issuer, PrincipalRecord
+from keystore.db.schema import ROW_JOURNAL, SEALED_TABLES
+from keystore.errors import IntegrityFailure
+from keystore.journal import chain
+from tests.keystore.support import Place, intent_for, make_place, new_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from keystore.api import Key
+    from keystore.db import Value
+    from keystore.hsm import Token
+    from keystore.keystore import Keystore
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+LATER = NOW + timedelta(days=1)
+EDITS = [(name, column.name) for name, table in SEALED_TABLES.items() for column in table.table.columns]
+
+
+@dataclass
+class Populated:
+    """A database with a row in every sealed table: its id, and the use that reads it."""
+
+    place: Place
+    key: Key
+    rows: dict[str, str]
+    uses: dict[str, Callable[[Keystore], object]]
+
+
+def populate(place: Place) -> Populated:
+    keystore = place.warm
+    key = keystore.create_key(new_key("release"))
+    version = key.versions[0].id
+    keystore.create_issuer(Issuer("issuer-1", "default", "https://issuer.example", "https://issuer.example", NOW))
+    credential = CredentialRecord("credential-1", "role/ci", b"h" * 32, "enabled", NOW, LATER)
+    enrolment = EnrolmentRecord("enrolment-1", "role/ci", b"c" * 32, "open", NOW, LATER)
+    principal = PrincipalRecord("role/ci", "key-user", "enabled", NOW, "user/admin")
+    keystore.create_principal(principal, enrolment=enrolment, credential=credential)
+    keystore.add_certificate(CertificateRecord("certificate-1", key.id, version, "0a", (b"leaf", b"root"), NOW, LATER))
+    keystore.reserve_idempotency("answer-1", "role/ci", b"r" * 32)
+    keystore.complete_idempotency("answer-1", b"{}")
+    root: dict[str, Value] = {"kind": "integrity", "domain": None, "version": None, "token_label": "integrity"}
+    with keystore.store.transaction() as transaction:
+        transaction.insert("wrapped_roots", "integrity", {**root, "wrapped": b"w", "state": "current"})
+
+    def sign(worker: Keystore) -> object:
+        worker.get_key("release")
+        return worker.signing_key(intent_for(key)).sign(b"message")
+
+    return Populated(
+        place,
+        key,
+        {
+            "deployment": "deployment",
+            "domains": "default",
+            "wrapped_roots": "integrity",
+            "keys": key.id,
+            "key_versions": version,
+            "aliases": "release",
+            "policies": key.id,
+            "issuers": "issuer-1",
+            "principals": "role/ci",
+            "credentials": "credential-1",
+            "enrolments": "enrolment-1",
+            "certificates": "certificate-1",
+            "idempotency": "answer-1",
+        },
+        {
+            "deployment": sign,
+            "domains": lambda worker: worker.get_domain("default"),
+            "wrapped_roots": lambda worker: worker.store.get("wrapped_roots", "integrity"),
+            "keys": sign,
+            "key_versions": sign,
+            "aliases": sign,
+            "policies": sign,
+            "issuers": lambda worker: worker.list_issuers(),
+            "principals": lambda worker: worker.find_principal("role/ci"),
+            "credentials": lambda worker: worker.find_credential("credential-1"),
+            "enrolments": lambda worker: worker.find_enrolment("enrolment-1"),
+            "certificates": lambda worker: worker.store.select("certificates"),
+            "idempotency": lambda worker: worker.find_idempotency("answer-1"),
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def populated(tmp_path_factory: pytest.TempPathFactory, token: Token) -> Iterator[Populated]:
+    with make_place(tmp_path_factory.mktemp("tampering"), token) as place:
+        yield populate(place)
+
+
+def test_every_sealed_table_is_tried(populated: Populated) -> None:
+    assert set(populated.rows) == set(populated.uses) == set(SEALED_TABLES)
+    for use in populated.uses.values():
+        assert use(populated.place.warm)
+
+
+def edited(table: str, column: str, value: Value) -> Value:
+    if isinstance(value, bytes):
+        return bytes([value[0] ^ 1]) + value[1:]
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, str):
+        return value + "x"
+    kind = SEALED_TABLES[table].table.c[column].type
+    return b"x" if isinstance(kind, LargeBinary) else "x" if isinstance(kind, Text) else 1
+
+
+@pytest.mark.parametrize(("table", "column"), EDITS)
+def test_an_edited_column_is_refused_at_next_use(populated: Populated, table: str, column: str) -> None:
+    place, use = populated.place, populated.uses[table]
+    use(place.warm)
+    before = place.attacker.row(table, populated.rows[table])
+    change = {column: edited(table, column, before[column])}
+    place.attacker.set(table, before["id"], change)
+    try:
+        if (table, column) == ("idempotency", "id"):  # the one table whose rows may go: the answer is not found again
+            assert use(place.warm) is None
+            return
+        with pytest.raises(IntegrityFailure):
+            use(place.warm)
+        with pytest.raises(IntegrityFailure), place.fresh() as fresh:
+            use(fresh)
+    finally:
+        place.attacker.set(table, {**before, **change}["id"], before)
+    assert use(place.warm)
+
+
+@pytest.mark.parametrize("table", [name for name, table in SEALED_TABLES.items() if table.journaled])
+def test_a_row_taken_away_is_refused(populated: Populated, table: str) -> None:
+    place, row_id = populated.place, populated.rows[table]
+    before = place.attacker.row(table, row_id)
+    place.attacker.delete(table, row_id)
+    try:
+        with pytest.raises(IntegrityFailure):
+            place.warm.store.get(table, row_id)
+        with pytest.raises(IntegrityFailure):
+            place.warm.store.verify_everything()
+        if table in ("keys", "key_versions", "policies", "aliases"):
+            with pytest.raises(IntegrityFailure):
+                place.warm.get_key("release")
+    finally:
+        place.attacker.insert(table, before)
+    assert place.warm.store.verify_everything()
+
+
+def test_a_row_of_another_database_is_refused(populated: Populated, tmp_path: Path, token: Token) -> None:
+    place = populated.place
+    with make_place(tmp_path, token) as other:
+        foreign = other.warm.create_key(new_key("foreign"))
+        stolen = [(name, other.attacker.row(name, foreign.id)) for name in ("keys", "policies")]
+        stolen.append(("key_versions", other.attacker.row("key_versions", foreign.versions[0].id)))
+        for table, row in stolen:
+            place.attacker.insert(table, row)
+        try:
+            with pytest.raises(IntegrityFailure):
+                place.warm.get_key(foreign.id)
+        finally:
+            for table, row in reversed(stolen):
+                place.attacker.delete(table, row["id"])
+
+
+def matchings(count: int) -> Iterator[list[tuple[int, int]]]:
+    """Every pair out of an even number of players, in rounds of disjoint pairs (the circle method)."""
+    players = list(range(count))
+    for _ in range(count - 1):
+        yield [(players[i], players[count - 1 - i]) for i in range(count // 2)]
+        players = [players[0], players[-1], *players[1:-1]]
+
+
+def test_every_pair_meets_once() -> None:
+    pairs = [frozenset(pair) for round_ in matchings(50) for pair in round_]
+    assert len(pairs) == len(set(pairs)) == 50 * 49 // 2
+
+
+EXCHANGED: dict[str, tuple[str, tuple[str, ...]]] = {
+    "wrapped blob and tag": ("key_versions", ("wrapped", "seal")),
+    "every value of the version but the id": (
+        "key_versions",
+        ("key_id", "revision", "seal", *(name for name in SEALED_TABLES["key_versions"].columns if name != "key_id")),
+    ),
+    "every value of the key but the id": ("keys", ("revision", "seal", *SEALED_TABLES["keys"].columns)),
+    "every value of the policy but the id": ("policies", ("revision", "seal", "document")),
+    "every value of the alias but the id": ("aliases", ("revision", "seal", "key_id")),
+}
+
+
+@pytest.mark.parametrize("what", EXCHANGED)
+def test_values_exchanged_between_two_keys_are_refused_for_all_pairs_of_50(
+    tmp_path: Path, token: Token, what: str
+) -> None:
+    table, columns = EXCHANGED[what]
+    with make_place(tmp_path, token) as place:
+        # Values that differ from key to key, so that each exchange changes something.
+        keys = [place.warm.create_key(replace(new_key(f"key-{i}"), description=str(i))) for i in range(50)]
+        for i, key in enumerate(keys):
+            place.warm.set_policy(key.id, ("user/key-admin",), (f"role/{i}",))
+            assert place.warm.signing_key(intent_for(key)).sign(b"message")
+        ids = [{"key_versions": key.versions[0].id, "aliases": key.alias}.get(table, key.id) for key in keys]
+        before = [place.attacker.row(table, row_id) for row_id in ids]
+        for round_ in matchings(len(keys)):
+            with place.attacker.transaction() as run:
+                for one, other in (pair[::order] for pair in round_ for order in (1, -1)):
+                    # A version's number is unique within its key, so the first of two steps aside for a moment.
+                    taken = {name: before[other][name] for name in columns}
+                    run(table, ids[one], {**taken, "key_id": f"aside-{one}"} if "key_id" in columns else taken)
+                for one, other in (pair[::order] for pair in round_ for order in (1, -1)):
+                    run(table, ids[one], {name: before[other][name] for name in columns})
+            with place.fresh() as fresh:
+                for key in keys:
+                    for worker in (place.warm, fresh):
+                        with pytest.raises(IntegrityFailure):
+                            worker.signing_key(intent_for(key))
+                        with pytest.raises(IntegrityFailure):
+                            worker.get_key(key.alias or "")
+            with place.attacker.transaction() as run:
+                for row in before:
+                    run(table, row["id"], {"key_id": f"aside-{row['id']!r}"} if "key_id" in columns else {})
+                for row in before:
+                    run(table, row["id"], row)
+        for key in keys:
+            assert place.warm.signing_key(intent_for(key)).sign(b"message")
+
+
+class History:
+    """A policy at two revisions, with other writes between and after."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.key = place.warm.create_key(new_key("release"))
+        self.older = place.attacker.row("policies", self.key.id)
+        place.warm.create_key(new_key("other"))
+        place.warm.set_policy(self.key.id, ("user/key-admin",), ())
+        self.newer = place.attacker.row("policies", self.key.id)
+        place.warm.create_key(new_key("third"))
+
+    def refused(self, worker: Keystore) -> None:
+        for reference in (self.key.id, "release"):
+            with pytest.raises(IntegrityFailure):
+                worker.get_key(reference)
+        with pytest.raises(IntegrityFailure):
+            worker.signing_key(intent_for(self.key))
+
+
+@pytest.fixture
+def history(place: Place) -> History:
+    return History(place)
+
+
+def test_an_older_copy_of_a_row_is_refused(history: History) -> None:
+    place = history.place
+    assert place.warm.get_key("release").policy.users == ()
+    place.attacker.put("policies", history.older)
+    history.refused(place.warm)
+    with place.fresh() as fresh:
+        history.refused(fresh)
+    place.attacker.put("policies", history.newer)
+    assert place.warm.get_key("release").policy.users == ()
+
+
+@pytest.mark.parametrize("used_before", [True, False])
+def test_an_older_copy_whose_later_journal_entry_is_removed_is_refused(history: History, used_before: bool) -> None:
+    place = history.place
+    with place.fresh() as warm:
+        if used_before:
+            warm.get_key("release")
+        place.attacker.put("policies", history.older)
+        place.attacker.run("DELETE FROM row_journal WHERE table_name = 'policies' AND revision = 2")
+        history.refused(warm)
+    with pytest.raises(IntegrityFailure), place.fresh():
+        pass
+
+
+@pytest.mark.parametrize("used_before", [True, False])
+def test_an_older_copy_with_the_journals_tail_cut_is_refused_by_a_warm_worker(place: Place, used_before: bool) -> None:
+    key = place.warm.create_key(new_key("release"))
+    older = place.attacker.row("policies", key.id)
+    ((seq, link),) = place.attacker.rows("SELECT seq, link FROM row_journal_head")
+    place.warm.set_policy(key.id, ("user/key-admin",), ())
+    with place.fresh() as warm:
+        if used_before:
+            warm.get_key(key.id)
+        place.attacker.put("policies", older)
+        place.attacker.run("DELETE FROM row_journal WHERE seq > ?", seq)
+        place.attacker.set("row_journal_head", 1, {"seq": seq, "link": link})
+        with pytest.raises(IntegrityFailure, match="went back"):
+            warm.get_key(key.id)
+        # Who started after the cut cannot know of it; what is written then does not hide it from who did.
+        with place.fresh() as deceived:
+            for number in range(3):
+                deceived.create_issuer(Issuer(f"i{number}", f"i{number}", "https://i.example", "i", NOW))
+        with pytest.raises(IntegrityFailure, match="chain is broken"):
+            warm.get_key(key.id)
+        with pytest.raises(IntegrityFailure):
+            warm.create_key(new_key())
+
+
+@pytest.mark.parametrize("column", [column.name for column in ROW_JOURNAL.columns])
+def test_an_edited_journal_entry_is_refused(history: History, column: str) -> None:
+    place = history.place
+    (entry,) = place.attacker.rows(
+        "SELECT seq FROM row_journal WHERE table_name = 'policies' AND row_id = ? AND revision = 2", history.key.id
+    )
+    ((value,),) = place.attacker.rows(f"SELECT {column} FROM row_journal WHERE seq = ?", *entry)  # noqa: S608
+    changed = bytes([value[0] ^ 1]) + value[1:] if isinstance(value, bytes) else _other(value)
+    place.attacker.set("row_journal", entry[0], {column: changed}, key="seq")
+    with pytest.raises(IntegrityFailure), place.fresh() as fresh:
+        fresh.get_key("release")
+
+
+def _other(value: Value) -> Value:
+    return value + 1000 if isinstance(value, int) else f"{value!r}x"
+
+
+@pytest.mark.parametrize("change", ["seq = seq - 1", "seq = seq + 1", "link = zeroblob(32)", "id = 2"])
+def test_an_edited_head_is_refused(history: History, change: str) -> None:
+    place = history.place
+    place.warm.get_key("release")
+    place.attacker.run(f"UPDATE row_journal_head SET {change}")  # noqa: S608
+    history.refused(place.warm)
+    with pytest.raises(IntegrityFailure):
+        place.warm.disable(history.key.id)
+    with pytest.raises(IntegrityFailure), place.fresh():
+        pass
+
+
+def test_an_invented_journal_entry_is_refused(history: History) -> None:
+    """The older row again, under a new revision that the attacker journals without the HSM."""
+    place = history.place
+    place.warm.get_key("release")
+    ((seq, link),) = place.attacker.rows("SELECT seq, link FROM row_journal_head")
+    assert isinstance(seq, int)
+    assert isinstance(link, bytes)
+    seal = history.older["seal"]
+    ((known,),) = place.attacker.rows("SELECT link_seal FROM row_journal WHERE seq = ?", seq)
+    invented = (seq + 1, "policies", history.key.id, 3, seal, 0)
+    names = [column.name for column in ROW_JOURNAL.columns]
+    values = (*invented, chain(link, *invented), known)
+    place.attacker.insert("row_journal", dict(zip(names, values, strict=True)))
+    place.attacker.put("policies", {**history.older, "revision": 3})
+    history.refused(place.warm)
+    place.attacker.set("row_journal_head", 1, {"seq": seq + 1, "link": values[6]})
+    history.refused(place.warm)
+    with pytest.raises(IntegrityFailure), place.fresh():
+        pass
+
+
+def test_a_text_that_is_none_is_refused(history: History) -> None:
+    place = history.place
+    place.attacker.run("UPDATE policies SET document = CAST(x'ff' AS TEXT) WHERE id = ?", history.key.id)
+    history.refused(place.warm)
