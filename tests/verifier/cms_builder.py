@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from tests.verifier.pki import NOW, Identity, PrivateKey
 
 HASHES: dict[str, hashes.HashAlgorithm] = {
-    "sha1": hashes.SHA1(),
     "sha256": hashes.SHA256(),
     "sha384": hashes.SHA384(),
     "sha512": hashes.SHA512(),
@@ -33,7 +32,7 @@ class Options:
     outer_hash: str | None = None
     scheme: str = "default"  # default, rsa-encryption, pss
     pss_salt: int | None = None
-    signing_time: datetime.datetime | None = NOW
+    signing_time: dt.datetime | None = NOW
     certificates: tuple[x509.Certificate, ...] = ()
     by_key_identifier: bool = False
     change_attributes: Callable[[Attributes], Attributes] = field(default=lambda attributes: attributes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TypeAlias
@@ -20,8 +20,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
-NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-DAY = datetime.timedelta(days=1)
+NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
+DAY = dt.timedelta(days=1)
 CODE_SIGNING = (ExtendedKeyUsageOID.CODE_SIGNING,)
 
 
@@ -74,10 +74,10 @@ class Profile:
     digital_signature: bool | None = True
     key_cert_sign: bool = False
     purposes: tuple[ObjectIdentifier, ...] | None = CODE_SIGNING
-    not_before: datetime.datetime = field(default_factory=lambda: NOW - DAY)
-    not_after: datetime.datetime = field(default_factory=lambda: NOW + 90 * DAY)
+    not_before: dt.datetime = field(default_factory=lambda: NOW - DAY)
+    not_after: dt.datetime = field(default_factory=lambda: NOW + 90 * DAY)
     extra: tuple[tuple[x509.ExtensionType, bool], ...] = ()
-    digest: hashes.HashAlgorithm | None = field(default_factory=hashes.SHA256)
+    digest: hashes.SHA224 | hashes.SHA256 | None = field(default_factory=hashes.SHA256)
 
 
 AUTHORITY = Profile(ca=True, digital_signature=False, key_cert_sign=True, purposes=None)

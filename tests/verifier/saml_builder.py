@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from lxml import etree
-from signxml import XMLSigner
 from signxml.algorithms import CanonicalizationMethod, SignatureConstructionMethod, SignatureMethod
+from signxml.signer import XMLSigner
 
 from tests.verifier import pki
 
@@ -76,7 +77,7 @@ class Message:
 class Signing:
     """Who signs, and how."""
 
-    identity: pki.Identity = field(default_factory=lambda: identity())
+    identity: pki.Identity = field(default_factory=lambda: identity("rsa2048"))
     method: SignatureMethod = SignatureMethod.RSA_SHA256
     digest: str = "sha256"
     canonicalization: CanonicalizationMethod = C14N
@@ -102,9 +103,11 @@ def sign_element(text: str, signing: Signing | None = None) -> str:
         c14n_algorithm=signing.canonicalization,
     )
     certificates = signing.certificates or (signing.identity.certificate,)
+    private_key = signing.identity.private_key
+    assert not isinstance(private_key, ed25519.Ed25519PrivateKey)
     signed = signer.sign(
         root,
-        key=signing.identity.private_key,
+        key=private_key,
         cert=list(certificates),
         reference_uri=root.get("ID"),
         id_attribute="ID",

@@ -23,9 +23,14 @@ def root_trust() -> Trust:
 
 
 def verify(
-    signature: bytes, trust: Trust | None = None, content: bytes = CONTENT, **options: object
+    signature: bytes,
+    trust: Trust | None = None,
+    content: bytes = CONTENT,
+    *,
+    algorithm: str | None = None,
+    at: datetime | None = None,
 ) -> VerifiedArtifact:
-    return verify_artifact(io.BytesIO(content), signature, trust or root_trust(), **options)  # type: ignore[arg-type]
+    return verify_artifact(io.BytesIO(content), signature, trust or root_trust(), algorithm=algorithm, at=at)
 
 
 def code_of(signature: bytes, trust: Trust | None = None, content: bytes = CONTENT) -> str:
@@ -124,11 +129,21 @@ DIGEST = hashlib.sha256(CONTENT).digest()
             id="GeneralizedTime before 2050",
         ),
         pytest.param(Options(outer_hash="sha512"), "algorithm_mismatch", id="two digest algorithms"),
-        pytest.param(Options(hash_name="sha1"), "algorithm_not_allowed", id="SHA-1"),
     ],
 )
 def test_attributes(options: Options, code: str) -> None:
     assert code_of(sign(CONTENT, pki.leaf(), options)) == code
+
+
+def test_sha1_is_not_allowed() -> None:
+    def weaken_digest(signer: cms.SignerInfo) -> None:
+        signer["digest_algorithm"] = {"algorithm": "sha1"}
+
+    def weaken_signature(signer: cms.SignerInfo) -> None:
+        signer["signature_algorithm"] = {"algorithm": "sha1_ecdsa"}
+
+    for weaken in (weaken_digest, weaken_signature):
+        assert code_of(sign(CONTENT, pki.leaf(), Options(change_signer=weaken))) == "algorithm_not_allowed"
 
 
 def test_unknown_signed_attributes_are_tolerated_once() -> None:

@@ -66,6 +66,15 @@ def test_rsa(scheme: str, prefix: str, bits: int) -> None:
     assert facts.digests[f"sha{bits}"] == hashlib.new(f"sha{bits}", CONTENT).hexdigest()
 
 
+@pytest.mark.parametrize("first", [b"{", b"\x30", b" ", b"-"])
+def test_signature_that_begins_like_another_format(first: bytes) -> None:
+    """RSA signatures are random bytes: one in 256 begins like JSON, and one like DER."""
+    signature = b""
+    while not signature.startswith(first):
+        signature = rsa_signature("PSS", 256)
+    assert verify("rsa2048", signature, algorithm="RSASSA_PSS_SHA_256").signature_format == "raw"
+
+
 @pytest.mark.parametrize(("kind", "bits"), [("p256", 256), ("p384", 384), ("p521", 512), ("secp256k1", 256)])
 def test_ecdsa(kind: str, bits: int) -> None:
     assert verify(kind, ecdsa_signature(kind, bits)).key.algorithm == f"ECDSA_SHA_{bits}"

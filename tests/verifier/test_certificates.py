@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -17,10 +18,11 @@ from verifier import VerificationError, VerifiedArtifact, parse_trust, verify_ar
 CONTENT = b"content"
 AUTHORITY, DAY, NOW, Profile = pki.AUTHORITY, pki.DAY, pki.NOW, pki.Profile
 
+UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
 
-def authority(label: str, issuer: pki.Identity | None, **changes: object) -> pki.Identity:
-    values = {name: getattr(AUTHORITY, name) for name in AUTHORITY.__dataclass_fields__} | changes
-    return pki.issue(label, pki.key("p256", label), issuer, Profile(**values))
+
+def authority(label: str, issuer: pki.Identity | None, profile: pki.Profile = AUTHORITY) -> pki.Identity:
+    return pki.issue(label, pki.key("p256", label), issuer, profile)
 
 
 def verify(
@@ -38,8 +40,8 @@ def code(signer: pki.Identity, *between: pki.Identity, anchor: pki.Identity | No
     return caught.value.code
 
 
-def signer(issuer: pki.Identity | None = None, **changes: object) -> pki.Identity:
-    return pki.issue("signer", pki.key("p256", "signer"), issuer or pki.root(), Profile(**changes))  # type: ignore[arg-type]
+def signer(issuer: pki.Identity | None = None, profile: pki.Profile | None = None) -> pki.Identity:
+    return pki.issue("signer", pki.key("p256", "signer"), issuer or pki.root(), profile)
 
 
 def test_one_two_and_three_levels() -> None:
@@ -53,58 +55,58 @@ def test_one_two_and_three_levels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("profile", "expected"),
     [
-        ({"digital_signature": False}, "certificate_not_suitable"),
-        ({"digital_signature": None}, "certificate_not_suitable"),
-        ({"purposes": None}, "certificate_not_suitable"),
-        ({"purposes": (ExtendedKeyUsageOID.SERVER_AUTH,)}, "certificate_not_suitable"),
-        ({"purposes": (ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)}, "certificate_not_suitable"),
-        ({"ca": True}, "certificate_not_suitable"),
-        ({"not_after": NOW - timedelta(hours=1)}, "certificate_expired"),
-        ({"not_before": NOW + DAY}, "certificate_not_yet_valid"),
+        (Profile(digital_signature=False), "certificate_not_suitable"),
+        (Profile(digital_signature=None), "certificate_not_suitable"),
+        (Profile(purposes=None), "certificate_not_suitable"),
+        (Profile(purposes=(ExtendedKeyUsageOID.SERVER_AUTH,)), "certificate_not_suitable"),
+        (Profile(purposes=(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)), "certificate_not_suitable"),
+        (Profile(ca=True), "certificate_not_suitable"),
+        (Profile(not_after=NOW - timedelta(hours=1)), "certificate_expired"),
+        (Profile(not_before=NOW + DAY), "certificate_not_yet_valid"),
         (
-            {"extra": ((x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True),)},
+            Profile(extra=((x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True),)),
             "certificate_not_suitable",
         ),
-        ({"digest": hashes.SHA224()}, "untrusted_signer"),
+        (Profile(digest=hashes.SHA224()), "untrusted_signer"),
     ],
 )
-def test_leaf(changes: dict[str, object], expected: str) -> None:
-    assert code(signer(**changes)) == expected
+def test_leaf(profile: pki.Profile, expected: str) -> None:
+    assert code(signer(profile=profile)) == expected
 
 
 def test_unknown_extension_that_is_not_critical_is_ignored() -> None:
     extra = ((x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), False),)
-    assert verify(signer(extra=extra))
+    assert verify(signer(profile=Profile(extra=extra)))
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("profile", "expected"),
     [
-        ({"ca": False}, "certificate_not_suitable"),
-        ({"ca": None}, "certificate_not_suitable"),
-        ({"key_cert_sign": False, "digital_signature": True}, "certificate_not_suitable"),
-        ({"digital_signature": None}, "certificate_not_suitable"),
-        ({"purposes": (ExtendedKeyUsageOID.SERVER_AUTH,)}, "certificate_not_suitable"),
-        ({"not_after": NOW - timedelta(hours=1)}, "certificate_expired"),
+        (replace(AUTHORITY, ca=False), "certificate_not_suitable"),
+        (replace(AUTHORITY, ca=None), "certificate_not_suitable"),
+        (replace(AUTHORITY, key_cert_sign=False, digital_signature=True), "certificate_not_suitable"),
+        (replace(AUTHORITY, digital_signature=None), "certificate_not_suitable"),
+        (replace(AUTHORITY, purposes=(ExtendedKeyUsageOID.SERVER_AUTH,)), "certificate_not_suitable"),
+        (replace(AUTHORITY, not_after=NOW - timedelta(hours=1)), "certificate_expired"),
     ],
 )
-def test_intermediate(changes: dict[str, object], expected: str) -> None:
-    middle = authority("Issuing", pki.root(), **changes)
+def test_intermediate(profile: pki.Profile, expected: str) -> None:
+    middle = authority("Issuing", pki.root(), profile)
     assert code(signer(middle), middle) == expected
 
 
 def test_path_length() -> None:
-    flat = authority("Flat Root", None, path_length=0)
+    flat = authority("Flat Root", None, replace(AUTHORITY, path_length=0))
     assert verify(signer(flat), anchor=flat)
     middle = authority("Issuing", flat)
     assert code(signer(middle), middle, anchor=flat) == "certificate_not_suitable"
 
 
 def test_authority_must_be_valid_too() -> None:
-    assert verify(signer(not_after=NOW + 4000 * DAY), days=89)
-    assert code(signer(not_after=NOW + 4000 * DAY), days=91) == "certificate_expired"
+    assert verify(signer(profile=Profile(not_after=NOW + 4000 * DAY)), days=89)
+    assert code(signer(profile=Profile(not_after=NOW + 4000 * DAY)), days=91) == "certificate_expired"
 
 
 def test_name_alone_is_no_chain() -> None:

@@ -61,12 +61,20 @@ def verify_artifact(
 
 
 def _detect(signature: bytes) -> SignatureFormat:
-    start = signature.lstrip()[:16]
-    if start.startswith(b"{"):
+    """CMS or bare. Bare signatures are random bytes: one in 256 begins with a brace, but none is text as a whole."""
+    if signature.lstrip().startswith(b"{") and _is_text(signature):
         raise Indeterminate("unsupported_format", "Sigstore bundles and DSSE envelopes cannot be verified yet.")
-    if start.startswith(b"-----BEGIN "):
+    if signature.startswith(b"-----BEGIN "):
         raise Indeterminate("unsupported_format", "The signature is PEM: only DER and bare signatures can be verified.")
     return "cms" if looks_like_cms(signature) else "raw"
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _verify_cms(

@@ -55,7 +55,7 @@ class DetachedSignature:
 
 
 def looks_like_cms(data: bytes) -> bool:
-    """Whether the bytes begin like a ContentInfo with SignedData, in BER even: decides which reader is asked, no more."""
+    """Whether the bytes begin like a ContentInfo with SignedData, in BER even. Decides which reader is asked."""
     return data[:1] == bytes((der.SEQUENCE,)) and _ENCODED_SIGNED_DATA in data[:24]
 
 
