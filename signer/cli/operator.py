@@ -164,7 +164,7 @@ def _report(state: Path, threshold: int) -> None:
         return
     print_table(("written", "what it is"), written)
     print_table(("carry away now", "what it is"), carried)
-    print_record({"any of the shares bring the keys to another HSM": threshold})
+    print_record({"shares that bring the keys to another HSM": threshold})
     note(f"Next: carry {state / 'ceremony'} away, then: sealmark serve --state {state}")
 
 

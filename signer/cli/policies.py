@@ -74,4 +74,4 @@ def _print(document: Json) -> None:
     if current_settings().as_json:
         print_json(document)
     else:
-        print_record({"administrators": [], "users": [], **document})
+        print_record({name: value if value != [] else "nobody" for name, value in document.items()})

@@ -158,6 +158,11 @@ def test_policy_show(run: Run, service: ScriptedService) -> None:
     )
 
 
+def test_a_policy_without_users_says_so(run: Run, service: ScriptedService) -> None:
+    service.on("GET", "/v1/keys/release/policy", Answer(body={"users": [], "revision": 2}))
+    assert run("keys", "policy", "show", "release").stdout == "users     nobody\nrevision  2\n"
+
+
 @pytest.mark.parametrize(
     ("options", "wanted", "calls"),
     [

@@ -256,6 +256,21 @@ def test_a_file_that_changes_meanwhile_is_not_signed(
     assert names(app.parent) == ["app.bin"]
 
 
+def test_a_signature_that_appears_meanwhile_is_not_written_over(run: Run, start: Start, app: Path) -> None:
+    target = app.with_name("app.bin.p7s")
+
+    def appear(result: dict[str, object]) -> dict[str, object]:
+        target.write_text("precious")
+        return result
+
+    start(tamper=appear)
+    result = run("sign", app, "--key", "release")
+    assert result.exit_code == 1
+    assert "exists already" in result.stdout
+    assert target.read_text() == "precious"
+    assert names(app.parent) == ["app.bin", "app.bin.p7s"]
+
+
 def test_one_bad_item_fails_itself_only(run: Run, start: Start, app: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.bin"
     bad.write_text("bad")
