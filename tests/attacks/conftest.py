@@ -1,0 +1,60 @@
+"""A token of its own for the attacks, loot from its database, and somebody who knows the service's PIN."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from keystore.hsm import open_token
+from tests.attacks.attacker import EC_PRIVATE, RSA_PRIVATE, Attacker
+from tests.hsm_support import DOMAIN, TestToken, make_token
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from keystore.hsm.cryptoki import Template
+
+TOKEN_KEY = "key/ed25519"
+
+
+@dataclass(frozen=True)
+class Loot:
+    """What the database holds: a wrapped customer's key of each kind, and the wrapped roots by label."""
+
+    keys: Mapping[str, tuple[bytes, Template]] = field(repr=False)
+    roots: Mapping[str, bytes] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where the attacker stands."""
+
+    token: TestToken
+    loot: Loot
+
+
+@pytest.fixture(scope="session")
+def position(tmp_path_factory: pytest.TempPathFactory) -> Position:
+    made = make_token(tmp_path_factory.mktemp("attacked"))
+    service = open_token(made.configuration)
+    blobs = {spec: service.generate(spec, DOMAIN, TOKEN_KEY).wrapped for spec in ("ECC_NIST_P256", "RSA_2048")}
+    service.generate("ECC_NIST_EDWARDS25519", DOMAIN, TOKEN_KEY)
+    service.close()
+    keys = {
+        "EC": (blobs["ECC_NIST_P256"] or b"", EC_PRIVATE),
+        "RSA": (blobs["RSA_2048"] or b"", RSA_PRIVATE),
+    }
+    return Position(made, Loot(keys, {root.label: root.wrapped for root in made.hierarchy.roots}))
+
+
+@pytest.fixture
+def loot(position: Position) -> Loot:
+    return position.loot
+
+
+@pytest.fixture
+def attacker(position: Position) -> Attacker:
+    """Logged in anew for each test: what another left behind is gone."""
+    return Attacker.logged_in(position.token)
