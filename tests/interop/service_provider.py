@@ -1,7 +1,7 @@
 """A service provider on python3-saml, run by that library's own environment: one response judged, the verdict as JSON.
 
-Called as `service_provider.py RESPONSE IDP_CERTIFICATE` with the expectations as JSON on standard input. It imports nothing
-of Sealmark.
+Called as `service_provider.py RESPONSE IDP_CERTIFICATE`, with the expectations as JSON on standard input. It imports
+nothing of Sealmark.
 """
 
 from __future__ import annotations
