@@ -59,7 +59,7 @@ class KeyMaker:
         self._store = store
 
     def create(self, new: NewKey, key_id: str, certify: Certify | None) -> None:
-        """A new key with its first version and certificate. Raises: `Unsupported`, `Conflict`; what `certify` raises."""
+        """A new key with its first version and certificate. Raises: `Unsupported`, `Conflict`, or as `certify`."""
         algorithm = check_new_key(new)
         self._check_names(new, key_id)
         with self._version(new.spec, new.domain, key_id) as version:

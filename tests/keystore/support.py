@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from keystore.api import HardwareToken, Key
+    from keystore.algorithms import SigningAlgorithm
+    from keystore.api import BackingKey, GeneratedKey, HardwareToken, Key, TokenInfo
     from keystore.db import Value
 
 SEAL_KEY_ID: Final = "test-integrity"
@@ -123,6 +124,41 @@ class Attacker:
     def put(self, table: str, values: dict[str, Value]) -> None:
         """Put a whole row back under its id, whatever stands there now."""
         self.set(table, values["id"], values)
+
+
+class TokenProxy:
+    """A real token; subclasses change one answer of it."""
+
+    def __init__(self, token: HardwareToken) -> None:
+        self.real = token
+
+    @property
+    def info(self) -> TokenInfo:
+        return self.real.info
+
+    def seal(self, message: bytes) -> bytes:
+        return self.real.seal(message)
+
+    def generate(self, spec: str, domain_label: str, token_label: str) -> GeneratedKey:
+        return self.real.generate(spec, domain_label, token_label)
+
+    def sign(self, backing: BackingKey, algorithm: SigningAlgorithm, data: bytes) -> bytes:
+        return self.real.sign(backing, algorithm, data)
+
+    def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes:
+        return self.real.rewrap(backing, to_domain_label)
+
+    def destroy(self, backing: BackingKey) -> None:
+        self.real.destroy(backing)
+
+    def random(self, size: int) -> bytes:
+        return self.real.random(size)
+
+    def probe(self) -> None:
+        self.real.probe()
+
+    def close(self) -> None:
+        self.real.close()
 
 
 @dataclass
