@@ -14,6 +14,7 @@ from tests.verifier import pki
 from tests.verifier.cms_builder import Attributes, Options, attribute, sign, signing_certificate_v2
 from tests.verifier.trust_builder import authority_entry, bundle, key_entry
 from verifier import Indeterminate, Rejected, Trust, VerificationError, VerifiedArtifact, parse_trust, verify_artifact
+from verifier.artifacts import der
 
 CONTENT = b"a release\n" * 1000
 
@@ -122,6 +123,7 @@ DIGEST = hashlib.sha256(CONTENT).digest()
         pytest.param(replaced("content_type", "signed_data"), "malformed", id="other content type"),
         pytest.param(replaced("message_digest", DIGEST, DIGEST[::-1]), "malformed", id="two message digests"),
         pytest.param(added(attribute("message_digest", DIGEST)), "malformed", id="message digest twice"),
+        pytest.param(added(attribute("message_digest", DIGEST[::-1])), "malformed", id="two digests apart"),
         pytest.param(replaced("message_digest", DIGEST[:-1]), "digest_mismatch", id="short digest"),
         pytest.param(
             replaced("signing_time", cms.Time({"generalized_time": datetime(2026, 1, 1, tzinfo=UTC)})),
@@ -144,6 +146,28 @@ def test_sha1_is_not_allowed() -> None:
 
     for weaken in (weaken_digest, weaken_signature):
         assert code_of(sign(CONTENT, pki.leaf(), Options(change_signer=weaken))) == "algorithm_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("method", "code"),
+    [
+        ({"algorithm": "sha256_ecdsa", "parameters": core.Null()}, "malformed"),
+        ({"algorithm": "sha256_rsa"}, "signature_invalid"),
+        ({"algorithm": "sha512_ecdsa"}, "algorithm_mismatch"),
+        ({"algorithm": "ed25519"}, "algorithm_mismatch"),
+        ({"algorithm": "sha256_dsa"}, "algorithm_not_allowed"),
+    ],
+)
+def test_signature_algorithm(method: dict[str, object], code: str) -> None:
+    def change(signer: cms.SignerInfo) -> None:
+        signer["signature_algorithm"] = method
+
+    assert code_of(sign(CONTENT, pki.leaf(), Options(change_signer=change))) == code
+
+
+def test_nothing_may_follow_inside_the_outermost_structure() -> None:
+    outer = der.parse(sign(CONTENT, pki.leaf()), der.SEQUENCE)
+    assert code_of(der.encode(der.SEQUENCE, outer.content + b"\x05\x00")) == "malformed"
 
 
 def test_unknown_signed_attributes_are_tolerated_once() -> None:

@@ -354,6 +354,21 @@ def test_signature_form(old: bytes, new: bytes) -> None:
     assert code(GOOD["bare"].replace(old, new, 1)) == "malformed"
 
 
+@pytest.mark.parametrize(
+    "stray", [f'<ds:Signature xmlns:ds="{DSIG}"/>', '<x:Signature xmlns:x="urn:x"/>', "<samlp:Response/>"]
+)
+def test_strays_in_the_unsigned_envelope_are_refused(stray: str) -> None:
+    changed = GOOD["assertion"].replace(b"</samlp:Status>", f"{stray}</samlp:Status>".encode())
+    assert changed != GOOD["assertion"]
+    assert code(changed) == "malformed"
+
+
+def test_canonicalization_of_the_signature_itself() -> None:
+    method = b'<ds:CanonicalizationMethod Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#'
+    assert method in GOOD["bare"]
+    assert code(GOOD["bare"].replace(method, method + b"WithComments")) == "algorithm_not_allowed"
+
+
 def test_inclusive_namespaces_are_refused() -> None:
     text = GOOD["bare"].decode()
     c14n = '<ds:Transform Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#"/>'
