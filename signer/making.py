@@ -1,7 +1,8 @@
 """From a plan to recorded results: intent, open key, output by output, outcome.
 
 All or nothing at the HSM: a fault of the HSM, of a row's integrity or of the audit trail fails the whole call, and
-nothing that was made is given out. An item that cannot be made as asked fails alone.
+nothing that was made is given out. An item that cannot be made as asked fails alone. Each item has exactly one outcome,
+and all outcomes of a call are recorded at once.
 """
 
 from __future__ import annotations
@@ -9,21 +10,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
 from keystore.errors import HsmFault, KeystoreError
-from signer.audit import AuditedKey, Outcome
-from signer.errors import AuditUnavailable, SealmarkError, Unprocessable
+from signer.audit import AuditedKey, ItemsRefused, Outcome
+from signer.errors import AuditUnavailable, Unprocessable
 from signer.formats.observed import ObservedKey
 from signer.operations.base import Output, Prepared
-from signer.problems import code_of, problem_for
+from signer.problems import SERVER_FAULTS, code_of, problem_for
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from keystore.api import Key, KeyVersion
     from keystore.keystore import Keystore
     from signer.access import Permit
     from signer.audit import AuditTrail, RecordedIntent
+    from signer.audit.records import OutcomeKind
     from signer.call import Call
+    from signer.formats.observed import MadeSignature
     from signer.operations.base import Plan
 
 _log = structlog.get_logger("sealmark.signing")
@@ -31,11 +37,21 @@ _log = structlog.get_logger("sealmark.signing")
 
 @dataclass(slots=True)
 class _Batch:
-    """The items of one algorithm: one intent, one open key."""
+    """The items of one algorithm: one intent, one open key; by position what the HSM signed and what was refused."""
 
     intent: RecordedIntent
     positions: list[int]
-    outcomes: list[Outcome] = field(default_factory=list)
+    made: dict[int, list[MadeSignature]] = field(default_factory=dict)
+    refused: dict[int, Unprocessable] = field(default_factory=dict)
+
+    def outcomes(self, kind: OutcomeKind, code: str | None) -> list[Outcome]:
+        """One for each item: this one, or its own refusal."""
+        return [
+            _outcome(position, "denied", self.refused[position].code, self.made.get(position, []))
+            if position in self.refused
+            else _outcome(position, kind, code, self.made.get(position, []))
+            for position in self.positions
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +73,18 @@ class Making:
         """
         results: list[Output] = [{} for _ in plan.items]
         refused = {position: item for position, item in enumerate(plan.items) if isinstance(item, Unprocessable)}
+        never_intended = ItemsRefused(self.permit, self.call, [(at, refusal.code) for at, refusal in refused.items()])
         batches: list[_Batch] = []
         try:
             for algorithm, positions in _by_algorithm(plan).items():
                 batch = _Batch(self._open(algorithm, positions, plan), positions)
                 batches.append(batch)
-                refused |= self._make_batch(batch, algorithm, plan, results)
+                self._make_batch(batch, algorithm, plan, results)
+                refused |= batch.refused
         except Exception as error:
-            self._record_failure(batches, error)
+            self._record_failure(batches, never_intended, error)
             raise
-        if batches:
-            self.audit.close([(batch.intent, batch.outcomes) for batch in batches])
-        self._record_refusals(refused, batches)
+        self.audit.close([(batch.intent, batch.outcomes("succeeded", None)) for batch in batches], never_intended)
         if plan.single and refused:
             raise refused[0]
         for position, refusal in refused.items():
@@ -80,8 +96,8 @@ class Making:
         audited = AuditedKey(self.key.id, version.id, version.number, algorithm, self.key.purpose.value)
         return self.audit.open(self.permit, self.call, audited, len(positions), plan.context)
 
-    def _make_batch(self, batch: _Batch, algorithm: str, plan: Plan, results: list[Output]) -> dict[int, Unprocessable]:
-        """Makes every item of the batch into `results`; returns the items that turned out not to be makeable."""
+    def _make_batch(self, batch: _Batch, algorithm: str, plan: Plan, results: list[Output]) -> None:
+        """Makes every item of the batch into `results`, or finds that it cannot be made."""
         opened = self.keystore.signing_key(batch.intent)
         common: Output = {
             "key_id": self.key.id,
@@ -89,56 +105,46 @@ class Making:
             "algorithm": algorithm,
             "request_id": self.call.request_id,
         }
-        refused: dict[int, Unprocessable] = {}
         for position in batch.positions:
             item = plan.items[position]
             if not isinstance(item, Prepared):
                 continue
             observed = ObservedKey(opened)
+            batch.made[position] = observed.made
             try:
                 results[position] = common | item.make(observed)
             except Unprocessable as refusal:
-                refused[position] = refusal
-                batch.outcomes.append(Outcome(position, "denied", refusal.code))
-            finally:
-                batch.outcomes.extend(
-                    Outcome(position, "succeeded", None, made.message_digest, made.signature_sha256)
-                    for made in observed.made
-                )
-        return refused
+                batch.refused[position] = refusal
 
-    def _record_failure(self, batches: list[_Batch], error: Exception) -> None:
+    def _record_failure(self, batches: list[_Batch], never_intended: ItemsRefused, error: Exception) -> None:
         """Nothing is released: every item of every batch has failed, whatever the HSM returned for it."""
         code = code_of(error)
+        kind: OutcomeKind = "failed" if code in SERVER_FAULTS else "denied"  # denied: the key was disabled meanwhile
         if isinstance(error, HsmFault):
             _log.critical("hsm_fault", alarm=True, key_id=self.key.id, reason=str(error))
-        elif isinstance(error, KeystoreError) or not isinstance(error, SealmarkError):
-            _log.error("signing_failed", alarm=True, key_id=self.key.id, code=code, reason=str(error))
-        closings = [
-            (
-                batch.intent,
-                [
-                    Outcome(made.item, "failed", code, made.digest, made.signature_sha256)
-                    for made in batch.outcomes
-                    if made.signature_sha256 is not None
-                ]
-                or [Outcome(position, "failed", code) for position in batch.positions],
-            )
-            for batch in batches
-        ]
-        if not closings:
+        elif kind == "failed":
+            # Words of an unforeseen exception may hold anything, a secret too.
+            reason = str(error) if isinstance(error, KeystoreError) else type(error).__name__
+            _log.error("signing_failed", alarm=True, key_id=self.key.id, code=code, reason=reason)
+        if not batches:  # no intent could be written: nothing has happened that a record is owed
             return
         try:
-            self.audit.close(closings)
+            self.audit.close([(batch.intent, batch.outcomes(kind, code)) for batch in batches], never_intended)
         except AuditUnavailable:
             _log.error("failure_recorded_late", alarm=True, key_id=self.key.id, code=code)
 
-    def _record_refusals(self, refused: dict[int, Unprocessable], batches: list[_Batch]) -> None:
-        """Items refused before the HSM was asked; those refused while they were made are in their batch's outcomes."""
-        recorded = {outcome.item for batch in batches for outcome in batch.outcomes if outcome.kind == "denied"}
-        unrecorded = [(position, refusal.code) for position, refusal in refused.items() if position not in recorded]
-        if unrecorded:
-            self.audit.refuse_items(self.permit, self.call, self.key.id, unrecorded)
+
+def _outcome(position: int, kind: OutcomeKind, code: str | None, made: Sequence[MadeSignature]) -> Outcome:
+    """The outcome of one item, which names every signature that the HSM made for it, released or not."""
+    if not made:
+        return Outcome(position, kind, code)
+    detail = None
+    if len(made) > 1:
+        further = [
+            {"digest": more.message_digest.hex(), "signature_sha256": more.signature_sha256.hex()} for more in made[1:]
+        ]
+        detail = msgspec.json.encode({"further_signatures": further}).decode()
+    return Outcome(position, kind, code, made[0].message_digest, made[0].signature_sha256, detail)
 
 
 def _by_algorithm(plan: Plan) -> dict[str, list[int]]:

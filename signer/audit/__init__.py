@@ -3,7 +3,7 @@
 Transparency (the Merkle log over outcomes) comes with a later version; the seam is `trail.AuditTrail.close`.
 """
 
-from signer.audit.records import AuditedKey, Outcome, RecordedIntent
+from signer.audit.records import AuditedKey, ItemsRefused, Outcome, RecordedIntent
 from signer.audit.trail import AuditTrail
 
-__all__ = ["AuditTrail", "AuditedKey", "Outcome", "RecordedIntent"]
+__all__ = ["AuditTrail", "AuditedKey", "ItemsRefused", "Outcome", "RecordedIntent"]

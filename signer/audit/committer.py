@@ -95,5 +95,7 @@ def _merged(batch: list[_Ticket]) -> list[Rows]:
     by_table: dict[str, Rows] = {}
     for ticket in batch:
         for table, rows in ticket.rows:
+            if not rows:  # SQLAlchemy would take an empty list for one row of defaults
+                continue
             by_table.setdefault(table.name, (table, []))[1].extend(rows)
     return list(by_table.values())

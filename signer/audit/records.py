@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from signer.access import Permit
+    from signer.call import Call
 
 OutcomeKind = Literal["succeeded", "failed", "denied", "unknown"]
 _MADE_HERE: Final = object()
@@ -48,7 +51,10 @@ class RecordedIntent:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one item: digest of what was signed and SHA-256 of the signature where there is one."""
+    """What became of one item: digest of what was signed and SHA-256 of the signature where there is one.
+
+    An item of several signatures has the first one here and the others in `detail`.
+    """
 
     item: int
     kind: OutcomeKind
@@ -56,6 +62,15 @@ class Outcome:
     digest: bytes | None = None
     signature_sha256: bytes | None = None
     detail: str | None = None  # canonical JSON
+
+
+@dataclass(frozen=True, slots=True)
+class ItemsRefused:
+    """Items of a permitted call that were refused before there was an intent for them: (position, code)."""
+
+    permit: Permit
+    call: Call
+    items: Sequence[tuple[int, str]]
 
 
 def recorded(

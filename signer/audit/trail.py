@@ -2,8 +2,9 @@
 
 `open` returns only when the intent is durable; `close` only when the outcomes are. What cannot be written raises
 `AuditUnavailable`, and then nothing is signed, or what was signed is not released. An outcome that could not be written
-in time is kept and written as soon as the database can be written again; what a dead worker left open is closed as
-`unknown` by any living one.
+in time is kept and written as soon as the database can be written again: a signature as failed, since nobody got it; a
+change that took effect as what it is, with the code that its caller was answered. What a dead worker left open is
+closed as `unknown` by any living one.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS, AUDIT_OUTCOMES
 from keystore.errors import KeystoreError
 from signer.audit.committer import GroupCommitter, Rows
 from signer.audit.epochs import Epoch, forget, is_dead
-from signer.audit.records import AuditedKey, Outcome, OutcomeKind, RecordedIntent, recorded
-from signer.errors import AuditUnavailable
+from signer.audit.records import AuditedKey, ItemsRefused, Outcome, OutcomeKind, RecordedIntent, recorded
+from signer.errors import AuditUnavailable, SealmarkError
+from signer.problems import SERVER_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +51,7 @@ class AuditTrail:
         self._overdue: list[dict[str, Any]] = []
         self._overdue_guard = threading.Lock()
         self._unauthenticated: Counter[str] = Counter()
+        self._unauthenticated_guard = threading.Lock()
         self._counted_at = time.monotonic()
         self._stopping = threading.Event()
         self._commit([(AUDIT_EPOCHS, [{"id": self._epoch.id, "started_at": _now(), "closed_at": None}])])
@@ -87,36 +90,47 @@ class AuditTrail:
         self._commit([(AUDIT_INTENTS, [row])])
         return recorded(intent_id, key, permit, call.request_id, call.caller_request_id, call.source)
 
-    def close(self, closings: Sequence[tuple[RecordedIntent, Sequence[Outcome]]]) -> None:
-        """Writes down what became of every item of each intent; returns once that is durable.
+    def close(
+        self, closings: Sequence[tuple[RecordedIntent, Sequence[Outcome]]], refused: ItemsRefused | None = None
+    ) -> None:
+        """Writes down what became of every item of each intent, and of the items refused before there was an intent,
+        all at once; returns once that is durable.
 
-        Raises `AuditUnavailable` if not: then nothing may be released, and the intents are closed later, as failed.
+        Raises `AuditUnavailable` if not: then nothing may be released, and it is written later, signatures as failed.
         """
         rows = [_outcome_row(self._epoch.id, intent, outcome) for intent, outcomes in closings for outcome in outcomes]
-        try:
+        if refused is not None:
+            rows += self._refused_rows(refused)
+        if closings:
+            self._commit_or_keep(rows)
+        else:
             self._commit([(AUDIT_OUTCOMES, rows)])
-        except AuditUnavailable:
-            withheld = [_withheld(row) for row in rows]
-            with self._overdue_guard:
-                self._overdue.extend(withheld)
-            raise
 
     def refuse(self, principal: str, action: str, call: Call, key: str | None, code: str) -> None:
-        """Records the refusal of an authenticated call: denied, malformed, or failed before any intent."""
-        self._commit([(AUDIT_OUTCOMES, [self._without_intent(principal, action, call, key, "denied", code)])])
-
-    def refuse_items(self, permit: Permit, call: Call, key_id: str, refused: Sequence[tuple[int, str]]) -> None:
-        """Records the refusal of single items of a batch: (position, code)."""
-        name, action = permit.principal.name, permit.action.value
-        rows = [
-            {**self._without_intent(name, action, call, key_id, "denied", code), "item": position}
-            for position, code in refused
-        ]
-        self._commit([(AUDIT_OUTCOMES, rows)])
+        """Records that an authenticated call was denied or malformed, or failed before any intent."""
+        kind: OutcomeKind = "failed" if code in SERVER_FAULTS else "denied"
+        self._commit([(AUDIT_OUTCOMES, [self._without_intent(principal, action, call, key, kind, code)])])
 
     def note(self, principal: str, action: str, call: Call) -> None:
         """Records what somebody did who had no credential yet: an enrolment."""
-        self._commit([(AUDIT_OUTCOMES, [self._without_intent(principal, action, call, None, "succeeded", None)])])
+        self._commit_or_keep([self._without_intent(principal, action, call, None, "succeeded", None)])
+
+    def _commit_or_keep(self, rows: list[dict[str, Any]]) -> None:
+        """Writes outcomes of what has happened already: those that cannot be written now are written later."""
+        try:
+            self._commit([(AUDIT_OUTCOMES, rows)])
+        except AuditUnavailable:
+            with self._overdue_guard:
+                self._overdue.extend(_overdue(row) for row in rows)
+            raise
+
+    def _refused_rows(self, refused: ItemsRefused) -> list[dict[str, Any]]:
+        permit, call = refused.permit, refused.call
+        name, action = permit.principal.name, permit.action.value
+        return [
+            {**self._without_intent(name, action, call, permit.key_id, "denied", code), "item": position}
+            for position, code in refused.items
+        ]
 
     def _without_intent(
         self, principal: str, action: str, call: Call, key: str | None, kind: OutcomeKind, code: str | None
@@ -138,7 +152,8 @@ class AuditTrail:
     def count_unauthenticated(self, code: str) -> None:
         """Counts a refusal of somebody unknown: one row a minute says how many, so that strangers cannot fill the
         trail."""
-        self._unauthenticated[code] += 1
+        with self._unauthenticated_guard:
+            self._unauthenticated[code] += 1
 
     def probe(self) -> None:
         """Raises `AuditUnavailable` unless the trail can be written to right now."""
@@ -160,12 +175,13 @@ class AuditTrail:
         """Writes what is still to be written and ends this worker's epoch."""
         self._stopping.set()
         self._sweeper.join(timeout=10)
-        self._counted_at = 0.0
+        self._counted_at = -COUNT_SECONDS  # however little time has passed
         try:
             self._sweep()
-        except KeystoreError as fault:
-            _log.error("audit_left_open", code=fault.code)
-        self._epoch.release()
+        except (KeystoreError, SealmarkError, OSError) as fault:
+            _log.error("audit_left_open", alarm=True, kind=type(fault).__name__, reason=str(fault))
+        finally:
+            self._epoch.release()
 
     def _commit(self, rows: Sequence[Rows]) -> None:
         try:
@@ -179,8 +195,8 @@ class AuditTrail:
         while not self._stopping.wait(SWEEP_SECONDS):
             try:
                 self._sweep()
-            except (KeystoreError, AuditUnavailable) as fault:
-                _log.warning("audit_sweep_postponed", code=fault.code)
+            except (KeystoreError, SealmarkError, OSError) as fault:  # a full disk or a lost folder too: try again
+                _log.warning("audit_sweep_postponed", kind=type(fault).__name__, reason=str(fault))
 
     def _sweep(self) -> None:
         self._write_overdue()
@@ -200,10 +216,12 @@ class AuditTrail:
             raise
 
     def _write_counts(self) -> None:
-        if not self._unauthenticated or time.monotonic() - self._counted_at < COUNT_SECONDS:
+        if time.monotonic() - self._counted_at < COUNT_SECONDS:
             return
-        counts, self._unauthenticated = self._unauthenticated, Counter()
-        self._counted_at = time.monotonic()
+        with self._unauthenticated_guard:
+            counts, self._unauthenticated = self._unauthenticated, Counter()
+        if not counts:
+            return
         row = {
             **_EMPTY_OUTCOME,
             "epoch": self._epoch.id,
@@ -212,7 +230,13 @@ class AuditTrail:
             "code": "unauthenticated",
             "detail": _json(dict(counts)),
         }
-        self._commit([(AUDIT_OUTCOMES, [row])])
+        try:
+            self._commit([(AUDIT_OUTCOMES, [row])])
+        except AuditUnavailable:
+            with self._unauthenticated_guard:
+                self._unauthenticated.update(counts)
+            raise
+        self._counted_at = time.monotonic()
 
     def _close_what_the_dead_left_open(self) -> None:
         with self._database.read() as connection:
@@ -287,9 +311,16 @@ def _outcome_row(epoch: str, intent: RecordedIntent, outcome: Outcome) -> dict[s
     }
 
 
-def _withheld(row: dict[str, Any]) -> dict[str, Any]:
-    """What was done could not be recorded in time, so it was not released: that is a failure, whatever the HSM did."""
-    return {**row, "outcome": "failed", "code": "audit_unavailable"}
+def _overdue(row: dict[str, Any]) -> dict[str, Any]:
+    """An outcome that could not be recorded in time, as it is recorded later.
+
+    A signature was not released: that is a failure, whatever the HSM did. A change cannot be taken back: it stays a
+    success, with the code that its caller was answered. A failure or refusal stays what it is.
+    """
+    if row["outcome"] != "succeeded":
+        return row
+    kind = "succeeded" if row["signature_sha256"] is None else "failed"
+    return {**row, "outcome": kind, "code": "audit_unavailable"}
 
 
 def _json(value: dict[str, Any] | None) -> str | None:
