@@ -21,9 +21,9 @@ from keystore.lifecycle import current_version
 from signer.access.decision import permit_certificate
 from signer.audit import AuditedKey, Outcome
 from signer.certificates import authority
-from signer.errors import ServiceUnavailable
+from signer.errors import AuditUnavailable, ServiceUnavailable
 from signer.formats.observed import ObservedKey
-from signer.problems import code_of
+from signer.problems import SERVER_FAULTS, code_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from keystore.api import Key
     from keystore.keystore import Keystore
     from signer.access import Permit
-    from signer.audit import AuditTrail
+    from signer.audit import AuditTrail, RecordedIntent
     from signer.call import Call
 
 _log = structlog.get_logger("sealmark.certification")
@@ -94,13 +94,20 @@ class Certification:
             observed = ObservedKey(self._keystore.signing_key(intent))
             record = _record(version, build(observed))
         except Exception as error:
-            if isinstance(error, HsmFault):
-                _log.critical("hsm_fault", alarm=True, key_id=root.id, reason=str(error))
-            self._audit.close([(intent, [Outcome(0, "failed", code_of(error))])])
+            self._record_failure(intent, error)
             raise
         made = observed.made[-1]
         self._audit.close([(intent, [Outcome(0, "succeeded", None, made.message_digest, made.signature_sha256)])])
         return record
+
+    def _record_failure(self, intent: RecordedIntent, error: Exception) -> None:
+        code = code_of(error)
+        if isinstance(error, HsmFault):
+            _log.critical("hsm_fault", alarm=True, key_id=intent.key_id, reason=str(error))
+        try:
+            self._audit.close([(intent, [Outcome(0, "failed" if code in SERVER_FAULTS else "denied", code)])])
+        except AuditUnavailable:  # the error that is being handled is the one to report
+            _log.error("failure_recorded_late", alarm=True, key_id=intent.key_id, code=code)
 
     def _root(self) -> tuple[Key, bytes]:
         roots = self._keystore.find_keys_by_purpose(Purpose.CA)
