@@ -58,31 +58,37 @@ fi
 
 # --- virtual environments --------------------------------------------------------------------------------------------
 
-fingerprint() { # what an environment is made from: interpreter, place, files
-    "$python" -c 'import sys; print(sys.version, sys.base_prefix)'
-    pwd
-    cat "$@" tools/setup.sh
+fingerprint() { # of the interpreter, the place and some files
+    {
+        "$python" -c 'import sys; print(sys.version, sys.base_prefix)'
+        pwd
+        cat "$@" tools/setup.sh
+    } | sha256sum
 }
 
-environment() { # folder, requirements file, then local packages to install editable
-    folder=$1
-    requirements=$2
-    shift 2
-    manifests=$requirements
-    for package in "$@"; do manifests="$manifests $package/pyproject.toml"; done
-    # shellcheck disable=SC2086 # a list of files
-    wanted=$(fingerprint $manifests | sha256sum)
-    [ "$(cat "$folder/.made-from" 2>/dev/null)" != "$wanted" ] || return 0
-    say "making $folder"
-    "$python" -m venv --clear "$folder"
-    "$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$requirements"
-    for package in "$@"; do
-        "$folder/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable "$package"
-    done
-    printf '%s\n' "$wanted" >"$folder/.made-from"
+is_made_from() { # stamp, fingerprint
+    [ "$(cat "$1" 2>/dev/null)" = "$2" ]
 }
 
-environment .venv requirements/dev.txt ./verifier .
+environment() { # folder, requirements file
+    wanted=$(fingerprint "$2")
+    is_made_from "$1/.made-from" "$wanted" && return
+    say "making $1"
+    "$python" -m venv --clear "$1"
+    "$1/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$2"
+    printf '%s\n' "$wanted" >"$1/.made-from"
+}
+
+editable() { # environment, package's folder, name of the stamp
+    wanted=$(fingerprint "$2/pyproject.toml")
+    is_made_from "$1/.made-from-$3" "$wanted" && return
+    "$1/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable "$2"
+    printf '%s\n' "$wanted" >"$1/.made-from-$3"
+}
+
+environment .venv requirements/dev.txt
+editable .venv ./verifier verifier
+editable .venv . sealmark
 for extra in "$@"; do
     case $extra in
     verifier) environment .venv-verifier requirements/verifier.txt ;;
