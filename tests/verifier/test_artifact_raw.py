@@ -109,6 +109,16 @@ def test_pss_salt_must_be_as_long_as_the_hash() -> None:
     assert code_of("rsa2048", rsa_signature("PSS", 256, salt=20)) == "signature_invalid"
 
 
+def test_format_can_be_demanded() -> None:
+    signature = ecdsa_signature("p256", 256)
+    trust = parse_trust(pki.public_pem(pki.key("p256")))
+    assert verify_artifact(io.BytesIO(CONTENT), signature, trust, signature_format="raw").signature_format == "raw"
+    with pytest.raises(VerificationError, match="malformed"):
+        verify_artifact(io.BytesIO(CONTENT), signature, trust, signature_format="cms")
+    with pytest.raises(ValueError, match="signature_format"):
+        verify_artifact(io.BytesIO(CONTENT), signature, trust, signature_format="pgp")  # type: ignore[arg-type]
+
+
 def test_another_key_is_rejected() -> None:
     with pytest.raises(VerificationError, match="signature_invalid"):
         verify_artifact(

@@ -52,6 +52,8 @@ def verify_artifact(
     time = TimeFacts(require_aware(at or datetime.now(UTC), "at"), "now" if at is None else "given")
     if algorithm is not None and algorithm not in ALGORITHMS:
         raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}")
+    if signature_format not in (None, "cms", "raw"):
+        raise ValueError("signature_format must be cms or raw")
     demanded = None if algorithm is None else ALGORITHMS[algorithm]
     if not trust.keys_for(PURPOSE) and not trust.anchors_for(PURPOSE):
         raise Indeterminate("no_trust", "The trust file names no key and no authority for artifacts.")
