@@ -67,7 +67,7 @@ def python3_saml(market: Market, exhibit: Exhibit, subject: Path, **changes: obj
         "signed": exhibit.signed,
         **changes,
     }
-    program = [ROOT / ".venv-saml" / "bin" / "python", "-I", ROOT / "tests" / "interop" / "service_provider.py"]
+    program: list[str | Path] = [ROOT / ".venv-saml" / "bin" / "python", "-I", ROOT / "tests" / "interop" / "service_provider.py"]
     done = subprocess.run(
         [*program, subject, published.folder / "idp.crt"],
         input=json.dumps(expected),
@@ -113,6 +113,6 @@ def test_the_published_certificates_chain_to_the_published_authority(market: Mar
     folder = market.published.folder
     for key in scenario.KEYS:
         chain = folder / f"{key.alias}.chain.pem"
-        command = ["openssl", "verify", "-CAfile", folder / "ca.pem", "-untrusted", chain, chain]
+        command: list[str | Path] = ["openssl", "verify", "-CAfile", folder / "ca.pem", "-untrusted", chain, chain]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
