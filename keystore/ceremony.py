@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,8 +36,11 @@ from keystore.store import SealedStore
 from keystore.values import stored_time
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from keystore.api import TokenInfo
     from keystore.configuration import HsmConfiguration, StateDirectory
+    from keystore.db import Database
     from keystore.db.engine import Value
     from keystore.hierarchy import FoundedHierarchy
 
@@ -86,15 +90,18 @@ def initialise(state: Path, options: InitOptions) -> InitResult:
     _check(options)
     with new_state_directory(state) as directory:
         uri, configuration, officer_pin = prepare_token(directory, options.hsm_uri, options.officer_pin_source)
-        with open_ceremony(configuration, officer_pin=officer_pin, user_pin=read_pin(configuration)) as ceremony:
-            hierarchy = found_hierarchy(ceremony, _DOMAINS)
-            token = ceremony.info
-        try:
-            files = _hand_out_shares(directory, hierarchy, options)
-        finally:
-            hierarchy.forget()
-        _write_first_rows(directory, configuration, hierarchy, options)
-        write_configuration(directory, uri)
+        with closing(create_database(f"sqlite:///{directory.database}")) as database:
+            # The token comes last: what was made there cannot be taken back.
+            with open_ceremony(configuration, officer_pin=officer_pin, user_pin=read_pin(configuration)) as ceremony:
+                hierarchy = found_hierarchy(ceremony, _DOMAINS)
+                token = ceremony.info
+            with _unfinished(options):
+                try:
+                    files = _hand_out_shares(directory, hierarchy, options)
+                finally:
+                    hierarchy.forget()
+                _write_first_rows(database, configuration, hierarchy, options)
+                write_configuration(directory, uri)
     if directory.officer_pin.exists():
         files = (directory.officer_pin, *files)
     return InitResult(directory, token, _DOMAINS, files)
@@ -117,8 +124,21 @@ def _hand_out_shares(state: StateDirectory, hierarchy: FoundedHierarchy, options
     return files
 
 
+@contextmanager
+def _unfinished(options: InitOptions) -> Iterator[None]:
+    """A SoftHSM goes with its directory; on another HSM the keys of a ceremony that fails now stay."""
+    try:
+        yield
+    except Exception as error:
+        if options.hsm_uri is None:
+            raise
+        raise CeremonyError(
+            f"{error}. The token holds the keys of this unfinished ceremony: initialise it again before the next one"
+        ) from error
+
+
 def _write_first_rows(
-    state: StateDirectory, configuration: HsmConfiguration, hierarchy: FoundedHierarchy, options: InitOptions
+    database: Database, configuration: HsmConfiguration, hierarchy: FoundedHierarchy, options: InitOptions
 ) -> None:
     now = stored_time(datetime.now(UTC))
     seal_key_id = f"{labels.INTEGRITY}/{uuid.uuid4()}"
@@ -129,7 +149,6 @@ def _write_first_rows(
         "log_public_key": hierarchy.log_public_key,
         "created_at": now,
     }
-    database = create_database(f"sqlite:///{state.database}")
     token = open_token(configuration, sessions=1)
     try:
         store = SealedStore(database, Sealer(token.seal, seal_key_id))
@@ -143,4 +162,3 @@ def _write_first_rows(
                 transaction.insert("wrapped_roots", root.label, root_values(root))
     finally:
         token.close()
-        database.close()

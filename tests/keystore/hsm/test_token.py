@@ -1,0 +1,391 @@
+"""The token at work: every spec and algorithm, the closed table, the cache, and faults that a new login mends."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.primitives.keywrap import aes_key_wrap_with_padding
+from pkcs11 import Attribute
+
+from keystore.algorithms import KEY_SPECS, SIGNING_ALGORITHMS, Purpose, algorithms_for
+from keystore.api import BackingKey
+from keystore.errors import HsmFault, HsmUnavailable, Unsupported
+from keystore.hsm import Token, open_token
+from keystore.hsm.cryptoki import Module, load_module
+from keystore.hsm.return_values import ReturnValue
+from tests.hsm_support import DOMAIN, OTHER_DOMAIN, TestToken, make_token
+from tests.keystore.hsm.keys import MESSAGE, P256, backing_key, input_of, new_key, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+DIGEST = input_of(P256)
+
+
+def module_of(founded: TestToken) -> Module:
+    return load_module(founded.configuration.module)
+
+
+def lose_the_hsm(founded: TestToken) -> None:
+    """C_Finalize behind the token's back, as when the HSM's process was restarted."""
+    module = module_of(founded)
+    with module.gate.exclusive():
+        module.functions["C_Finalize"](None)
+
+
+class Injected:
+    """A PKCS#11 function that counts its calls and answers some of them itself."""
+
+    def __init__(self, module: Module, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        self.calls = 0
+        self.code = ReturnValue.OK
+        self.times = 0
+        real = module.functions[name]
+
+        def call(*arguments: object) -> int:
+            self.calls += 1
+            if self.times:
+                self.times -= 1
+                return self.code
+            return real(*arguments)
+
+        monkeypatch.setitem(module._native, name, call)
+
+    def answer(self, code: ReturnValue, times: int) -> None:
+        self.code, self.times = code, times
+
+
+@pytest.mark.parametrize("spec", KEY_SPECS)
+def test_every_algorithm_of_every_spec_verifies(token: Token, spec: str) -> None:
+    backing, public_key = new_key(token, f"every-{spec}", spec)
+    assert (backing.wrapped is None) is (spec == "ECC_NIST_EDWARDS25519")
+    for name in algorithms_for(Purpose.GENERAL, spec):
+        algorithm = SIGNING_ALGORITHMS[name]
+        verify(public_key, algorithm, token.sign(backing, algorithm, input_of(algorithm)))
+    token.destroy(backing)
+
+
+@pytest.mark.parametrize("spec", KEY_SPECS)
+def test_a_pair_outside_the_closed_table_never_reaches_the_hsm(token: Token, spec: str) -> None:
+    allowed = set(algorithms_for(Purpose.GENERAL, spec))
+    backing = BackingKey("none", spec, DOMAIN, b"never unwrapped", None)
+    for name, algorithm in SIGNING_ALGORITHMS.items():
+        if name not in allowed:
+            with pytest.raises(Unsupported, match="does not sign with"):
+                token.sign(backing, algorithm, input_of(algorithm))
+
+
+@pytest.mark.parametrize("name", [name for name, row in SIGNING_ALGORITHMS.items() if row.hash_name is not None])
+def test_a_digest_of_another_length_never_reaches_the_hsm(token: Token, name: str) -> None:
+    algorithm = SIGNING_ALGORITHMS[name]
+    spec = next(spec for spec in KEY_SPECS if name in algorithms_for(Purpose.GENERAL, spec))
+    for data in (b"", input_of(algorithm)[:-1], input_of(algorithm) + b"\0"):
+        with pytest.raises(Unsupported, match="octets"):
+            token.sign(BackingKey("none", spec, DOMAIN, b"never unwrapped", None), algorithm, data)
+
+
+def test_unknown_spec(token: Token) -> None:
+    with pytest.raises(Unsupported, match="no key spec"):
+        token.generate("RSA_1024", DOMAIN, "key/none")
+
+
+def test_a_blob_of_another_spec_is_refused(token: Token) -> None:
+    """A wrapped P-384 key said to be P-256: the mechanism would take it."""
+    made = token.generate("ECC_NIST_P384", DOMAIN, "key/none")
+    with pytest.raises(HsmFault, match="is not a ECC_NIST_P256 key"):
+        token.sign(backing_key("said to be p256", "ECC_NIST_P256", made), P256, DIGEST)
+
+
+def test_a_forged_blob_costs_no_new_login(token: Token, founded: TestToken) -> None:
+    epoch = module_of(founded).epoch
+    for forged in (b"\0" * 80, aes_key_wrap_with_padding(b"k" * 32, b"not a key")):
+        with pytest.raises(HsmUnavailable):
+            token.sign(BackingKey("forged", "ECC_NIST_P256", DOMAIN, forged, None), P256, DIGEST)
+    assert module_of(founded).epoch == epoch
+
+
+def test_seal_is_deterministic_and_keyed_by_the_message(token: Token) -> None:
+    assert token.seal(b"row") == token.seal(b"row")
+    assert token.seal(b"row") != token.seal(b"rox")
+    assert len(token.seal(b"")) == 32
+
+
+def test_rewrap_moves_a_key_and_keeps_it(token: Token) -> None:
+    backing, public_key = new_key(token, "moved")
+    moved = BackingKey("moved", backing.spec, OTHER_DOMAIN, token.rewrap(backing, OTHER_DOMAIN), None)
+    assert moved.wrapped != backing.wrapped
+    verify(public_key, P256, token.sign(moved, P256, DIGEST))
+    with pytest.raises(HsmUnavailable):
+        token.sign(BackingKey("wrong domain", backing.spec, OTHER_DOMAIN, backing.wrapped, None), P256, DIGEST)
+
+
+def test_a_token_key_is_destroyed_for_good(token: Token) -> None:
+    ed25519 = SIGNING_ALGORITHMS["ED25519_SHA_512"]
+    backing, _ = new_key(token, "short-lived", "ECC_NIST_EDWARDS25519")
+    token.sign(backing, ed25519, MESSAGE)
+    token.destroy(backing)
+    token.destroy(backing)
+    with pytest.raises(HsmUnavailable, match="0 private keys"):
+        token.sign(backing, ed25519, MESSAGE)
+    with pytest.raises(Unsupported, match="not wrapped"):
+        token.rewrap(backing, OTHER_DOMAIN)
+
+
+def test_a_label_is_not_given_twice(token: Token) -> None:
+    backing, _ = new_key(token, "only-one", "ECC_NIST_EDWARDS25519")
+    with pytest.raises(HsmFault, match="already"):
+        token.generate("ECC_NIST_EDWARDS25519", DOMAIN, "key/only-one")
+    token.destroy(backing)
+
+
+def test_random_and_info(token: Token) -> None:
+    assert len(token.random(33)) == 33
+    assert token.random(16) != token.random(16)
+    assert (token.info.manufacturer, token.info.label) == ("SoftHSM project", "sealmark")
+
+
+def test_probe(token: Token) -> None:
+    token.probe()
+
+
+def test_eight_threads_sign_many_times(token: Token) -> None:
+    keys = [new_key(token, f"threads-{number}") for number in range(4)]
+
+    def work(number: int) -> int:
+        for turn in range(300):
+            backing, public_key = keys[(number + turn) % 4]
+            message = b"%d of %d" % (turn, number)
+            verify(public_key, P256, token.sign(backing, P256, input_of(P256, message)), message)
+        return 300
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(work, range(8))) == 2400
+
+
+def test_eight_threads_unwrap_a_key_once(token: Token, founded: TestToken, monkeypatch: pytest.MonkeyPatch) -> None:
+    backing, _ = new_key(token, "asked for at once")
+    unwrapping = Injected(module_of(founded), monkeypatch, "C_UnwrapKey")
+    lose_the_hsm(founded)
+    token.seal(b"a new login")
+    unwrapping.calls = 0
+    barrier = threading.Barrier(8)
+
+    def work(_: int) -> int:
+        barrier.wait()
+        return len(token.sign(backing, P256, DIGEST))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(8))) == [64] * 8
+    assert unwrapping.calls == 1
+
+
+def test_eviction_under_load_destroys_and_brings_back(founded: TestToken, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten keys through a cache of three, eight threads at once: no handle is used after it was destroyed."""
+    unwrapping = Injected(module_of(founded), monkeypatch, "C_UnwrapKey")
+    small = open_token(founded.configuration, cache_size=3)
+    keys = [new_key(small, f"evicted-{number}") for number in range(10)]
+
+    def work(number: int) -> None:
+        for turn in range(60):
+            backing, public_key = keys[(number * 3 + turn) % 10]
+            verify(public_key, P256, small.sign(backing, P256, DIGEST))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert unwrapping.calls > 50
+    assert len(small._connection.cache) == 3
+    # Whatever fell out is gone from the HSM: three unwrapped keys and the token's own private objects are left.
+    left = small._connection.owner.find({Attribute.TOKEN: False})
+    assert len(left) == 3
+    small.close()
+
+
+def test_signing_goes_on_while_an_rsa_key_is_made(token: Token) -> None:
+    backing, _ = new_key(token, "meanwhile")
+    token.sign(backing, P256, DIGEST)
+    with ThreadPoolExecutor(1) as pool:
+        making = pool.submit(token.generate, "RSA_4096", DOMAIN, "key/none")
+        longest, count = 0.0, 0
+        while not making.done():
+            begin = time.perf_counter()
+            token.sign(backing, P256, DIGEST)
+            longest = max(longest, time.perf_counter() - begin)
+            count += 1
+    assert making.result().wrapped is not None
+    assert count > 50
+    assert longest < 0.25
+
+
+def test_a_lost_hsm_heals_at_the_next_call(token: Token, founded: TestToken) -> None:
+    backing, public_key = new_key(token, "healed")
+    token.sign(backing, P256, DIGEST)
+    lose_the_hsm(founded)
+    verify(public_key, P256, token.sign(backing, P256, DIGEST))
+    lose_the_hsm(founded)
+    assert len(token.seal(b"row")) == 32
+    lose_the_hsm(founded)
+    assert token.generate("ECC_NIST_P256", DOMAIN, "key/none").wrapped is not None
+
+
+def test_a_lost_hsm_heals_under_eight_threads(token: Token, founded: TestToken) -> None:
+    backing, public_key = new_key(token, "healed under load")
+    stop = threading.Event()
+
+    def work(_: int) -> int:
+        count = 0
+        while not stop.is_set():
+            verify(public_key, P256, token.sign(backing, P256, DIGEST))
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(8) as pool:
+        working = [pool.submit(work, number) for number in range(8)]
+        for _ in range(5):
+            time.sleep(0.05)
+            lose_the_hsm(founded)
+        time.sleep(0.05)
+        stop.set()
+        assert all(future.result() > 0 for future in working)
+
+
+@pytest.mark.parametrize(
+    "code", [ReturnValue.DEVICE_ERROR, ReturnValue.USER_NOT_LOGGED_IN, ReturnValue.SESSION_HANDLE_INVALID]
+)
+def test_a_device_error_is_mended_once(founded: TestToken, monkeypatch: pytest.MonkeyPatch, code: ReturnValue) -> None:
+    monkeypatch.setattr("keystore.hsm.token._BACK_OFF", 0.0)
+    signing = Injected(module_of(founded), monkeypatch, "C_Sign")
+    opened = open_token(founded.configuration, sessions=1)
+    backing, public_key = new_key(opened, "mended")
+    signing.answer(code, 1)
+    verify(public_key, P256, opened.sign(backing, P256, DIGEST))
+    signing.answer(code, 1000)
+    before = signing.calls
+    with pytest.raises(HsmUnavailable, match=code.name):
+        opened.sign(backing, P256, DIGEST)
+    assert signing.calls - before == 2
+    signing.answer(ReturnValue.OK, 0)
+    verify(public_key, P256, opened.sign(backing, P256, DIGEST))
+    opened.close()
+
+
+def test_a_refusal_is_not_retried(founded: TestToken, monkeypatch: pytest.MonkeyPatch) -> None:
+    signing = Injected(module_of(founded), monkeypatch, "C_Sign")
+    opened = open_token(founded.configuration, sessions=1)
+    signing.answer(ReturnValue.MECHANISM_INVALID, 1)
+    with pytest.raises(Unsupported):
+        opened.seal(b"row")
+    assert signing.calls == 1
+    opened.close()
+
+
+def test_a_truncated_signature_is_a_fault(founded: TestToken, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = open_token(founded.configuration, sessions=1)
+    backing, _ = new_key(opened, "truncated")
+    session = opened._connection.signing.get()
+    monkeypatch.setattr(session, "sign", lambda mechanism, key, data: b"s" * 63)
+    opened._connection.signing.put(session)
+    with pytest.raises(HsmFault, match="63 octets, not 64"):
+        opened.sign(backing, P256, DIGEST)
+    opened.close()
+
+
+def test_a_wrong_pin_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keystore.hsm.token._BACK_OFF", 0.0)
+    own = make_token(tmp_path)
+    logins = Injected(module_of(own), monkeypatch, "C_Login")
+    opened = open_token(own.configuration)
+    right = own.configuration.pin_file.read_bytes()
+    own.configuration.pin_file.write_bytes(b"wrong wrong")
+    logins.calls = 0
+    lose_the_hsm(own)
+    for _ in range(5):
+        with pytest.raises(HsmUnavailable, match="not tried again"):
+            opened.seal(b"row")
+    assert logins.calls == 1
+    with pytest.raises(HsmUnavailable, match="refuses the PIN"):
+        open_token(own.configuration)
+    own.configuration.pin_file.write_bytes(right)
+    assert len(opened.seal(b"row")) == 32
+    opened.close()
+
+
+def test_a_token_that_is_gone_is_not_asked_all_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = make_token(tmp_path)
+    opened = open_token(own.configuration)
+    tokens = tmp_path / "hsm" / "tokens"
+    tokens.rename(tmp_path / "away")
+    tokens.mkdir()
+    initialising = Injected(module_of(own), monkeypatch, "C_Initialize")
+    lose_the_hsm(own)
+    for _ in range(5):
+        with pytest.raises(HsmUnavailable):
+            opened.seal(b"row")
+    assert initialising.calls == 1
+    tokens.rmdir()
+    (tmp_path / "away").rename(tokens)
+    monkeypatch.setattr(opened, "_not_before", 0.0)
+    assert len(opened.seal(b"row")) == 32
+    opened.close()
+
+
+def test_two_tokens_of_one_process_do_not_mix_their_handles(token: Token, tmp_path: Path) -> None:
+    other = open_token(make_token(tmp_path).configuration)
+    here, there = new_key(token, "here"), new_key(other, "there")
+    for _ in range(3):
+        for opened, (backing, public_key) in ((token, here), (other, there)):
+            verify(public_key, P256, opened.sign(backing, P256, DIGEST))
+    assert token.seal(b"row") != other.seal(b"row")
+    other.close()
+
+
+def test_a_domain_key_made_by_another_process_is_found(tmp_path: Path) -> None:
+    from keystore.hierarchy import add_domain_key
+    from keystore.hsm.officer import open_ceremony
+
+    own = make_token(tmp_path)
+    opened = open_token(own.configuration)
+    with pytest.raises(HsmUnavailable, match="no object labelled"):
+        opened.generate("ECC_NIST_P256", "domain/default/2", "key/none")
+    with open_ceremony(own.configuration, officer_pin=own.officer_pin, user_pin=own.user_pin) as ceremony:
+        add_domain_key(ceremony, "domain/default/2")
+    made = opened.generate("ECC_NIST_P256", "domain/default/2", "key/none")
+    backing = backing_key("later", "ECC_NIST_P256", made, "domain/default/2")
+    verify(made.public_key, P256, opened.sign(backing, P256, DIGEST))
+    opened.close()
+
+
+def _in_a_child(work: Callable[[], None]) -> int:
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_token_opened_before_a_fork_is_refused_in_the_child(token: Token) -> None:
+    token.seal(b"parent")
+
+    def child() -> None:
+        with pytest.raises(HsmUnavailable, match="before a fork"):
+            token.seal(b"child")
+
+    assert _in_a_child(child) == 0
+    assert len(token.seal(b"parent")) == 32
+
+
+def test_a_closed_token_stays_closed(tmp_path: Path) -> None:
+    opened = open_token(make_token(tmp_path).configuration)
+    opened.close()
+    with pytest.raises(HsmUnavailable, match="closed"):
+        opened.seal(b"row")
+    opened.close()
