@@ -67,7 +67,11 @@ def python3_saml(market: Market, exhibit: Exhibit, subject: Path, **changes: obj
         "signed": exhibit.signed,
         **changes,
     }
-    program: list[str | Path] = [ROOT / ".venv-saml" / "bin" / "python", "-I", ROOT / "tests" / "interop" / "service_provider.py"]
+    program: list[str | Path] = [
+        ROOT / ".venv-saml" / "bin" / "python",
+        "-I",
+        ROOT / "tests" / "interop" / "service_provider.py",
+    ]
     done = subprocess.run(
         [*program, subject, published.folder / "idp.crt"],
         input=json.dumps(expected),

@@ -1,0 +1,25 @@
+"""The benchmark runs to its end, checks signatures and writes down what it saw. Its figures here mean nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_short_form_measures_both_loads_and_writes_both_reports(tmp_path: Path) -> None:
+    output = tmp_path / "figures"
+    command = [sys.executable, "-m", "tools.bench", "--short", "--output", str(output)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
+    assert [load["name"] for load in document["loads"]] == ["P-256, batches of 100", "RSA-2048, singly"]
+    for load in document["loads"]:
+        assert load["requests"] > 0
+        assert load["signatures_checked"] > 0
+        assert load["ratio"] > 0
+        assert load["p50_milliseconds"] <= load["p99_milliseconds"] <= load["longest_milliseconds"]
+    assert "P-256, batches of 100" in output.with_suffix(".md").read_text(encoding="utf-8")
