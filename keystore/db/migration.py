@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 
 from keystore.db import sqlite
 from keystore.db.engine import Database
-from keystore.errors import ConfigurationError
+from keystore.errors import ConfigurationError, StoreUnavailable
 
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    return config
+NEWEST: Final = "0001"  # the last step under `migrations/versions`
 
 
 def upgrade(database: Database) -> None:
     """Run every migration that the database lacks, in one transaction."""
+    # Imported here: only ceremonies migrate, and a worker need not carry Alembic in its memory.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     with database.write() as connection:
-        config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
@@ -42,15 +36,15 @@ def create_database(url: str) -> Database:
 
 
 def open_database(url: str) -> Database:
-    """Open a database that is at the newest revision. Raises `ConfigurationError` if it is older or newer."""
+    """Open a database that is at the newest revision. Raises `ConfigurationError` if it is not, `StoreUnavailable`."""
     database = Database(url)
-    with database.read() as connection:
-        _require_newest(connection)
+    try:
+        with database.read() as connection:
+            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+    except StoreUnavailable:
+        database.close()
+        raise
+    if found != [NEWEST]:
+        database.close()
+        raise ConfigurationError(f"database.url: the database is at revision {found}, this version needs {NEWEST}")
     return database
-
-
-def _require_newest(connection: Connection) -> None:
-    newest = ScriptDirectory.from_config(_config()).get_current_head()
-    found = MigrationContext.configure(connection).get_current_revision()
-    if found != newest:
-        raise ConfigurationError(f"database.url: the database is at revision {found}, this version needs {newest}")

@@ -224,7 +224,7 @@ def test_a_key_that_is_rotated_twice_at_once_keeps_its_versions_in_order(place: 
     stale = Keystore(place.token, place.warm.database)
     taken = stale.get_key(key.id)
     place.warm.rotate(key.id, activate_at=NOW, actor="user/key-admin")
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict, match="rotated by somebody else"):
         stale._maker.rotate(taken, NOW, "user/key-admin", None)
     assert len(place.warm.get_key(key.id).versions) == 2
 

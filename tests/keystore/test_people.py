@@ -158,6 +158,18 @@ def test_an_answer_is_reserved_filled_and_found(keystore: Keystore) -> None:
         keystore.complete_idempotency("none", b"{}")
 
 
+def test_an_answer_is_not_written_over_one_that_was_not_seen(keystore: Keystore) -> None:
+    keystore.reserve_idempotency("one", "role/ci", b"h" * 32)
+    seen = keystore.store.get("idempotency", "one")
+    assert seen is not None
+    keystore.complete_idempotency("one", b"first")
+    with pytest.raises(Conflict), keystore.store.transaction() as transaction:
+        transaction.update(seen, {"response": b"second"})
+    found = keystore.find_idempotency("one")
+    assert found is not None
+    assert found.response == b"first"
+
+
 def test_an_empty_place_is_given_back(keystore: Keystore) -> None:
     keystore.reserve_idempotency("one", "role/ci", b"h" * 32)
     keystore.release_idempotency("one")

@@ -357,6 +357,16 @@ def test_an_invented_journal_entry_is_refused(history: History) -> None:
         pass
 
 
+def test_a_journal_that_goes_on_beyond_its_head_is_refused(history: History) -> None:
+    place = history.place
+    (last,) = place.attacker.rows("SELECT * FROM row_journal ORDER BY seq DESC LIMIT 1")
+    names = [column.name for column in ROW_JOURNAL.columns]
+    beyond = {**dict(zip(names, last, strict=True)), "seq": _other(last[0]), "revision": 2}
+    place.attacker.insert("row_journal", beyond)
+    with pytest.raises(IntegrityFailure, match="journal's end"), place.fresh():
+        pass
+
+
 def test_a_text_that_is_none_is_refused(history: History) -> None:
     place = history.place
     place.attacker.run("UPDATE policies SET document = CAST(x'ff' AS TEXT) WHERE id = ?", history.key.id)
