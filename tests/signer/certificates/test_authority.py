@@ -272,3 +272,13 @@ def test_a_lying_leaf_issuer_with_a_valid_signature_is_no_authority() -> None:
     )
     with pytest.raises(ServiceUnavailable, match="no CA's"):
         chain.require_linked([forged.public_bytes(Encoding.DER), middle, root])
+
+
+def test_a_certificate_for_another_key_never_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault in the library that builds it, which nothing downstream would notice."""
+    authority_key, root = authority_of()
+    build = authority._builder
+    other = new_key("ECC_NIST_P256", Purpose.JWT).public_key
+    monkeypatch.setattr(authority, "_builder", lambda _, *rest: build(other, *rest))
+    with pytest.raises(HsmFault, match="does not verify"):
+        leaf_for(software_key("ECC_NIST_P256", Purpose.JWT), authority_key, root)
