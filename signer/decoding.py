@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from msgspec.json import Decoder
 
 _Body = TypeVar("_Body", bound=msgspec.Struct)
-_AT_PATH = re.compile(r" - at `(?P<path>[^`]*)`$")
+_AT_PATH = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`$")
+_MEMBER = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<name>.*)`$", re.DOTALL)
 
 
 @cache
@@ -27,11 +28,16 @@ def decode(body: bytes, body_type: type[_Body]) -> _Body:
     try:
         decoded: _Body = _decoder(body_type).decode(body or b"{}")
     except msgspec.ValidationError as error:
-        message = str(error)
-        found = _AT_PATH.search(message)
-        field = found["path"].removeprefix("$").removeprefix(".") if found else None
-        raise MalformedRequest(_AT_PATH.sub("", message), field=field or None) from error
+        message = _AT_PATH.sub("", str(error))
+        raise MalformedRequest(message, field=_member_at_fault(str(error), message)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         msg = "the body is not JSON (RFC 8259) in UTF-8"
         raise MalformedRequest(msg) from error
     return decoded
+
+
+def _member_at_fault(described: str, message: str) -> str | None:
+    """The JSON path of the member: msgspec tells of an unknown or missing one only in which object it is."""
+    found = _AT_PATH.search(described)
+    member = _MEMBER.match(message)
+    return ".".join(part for part in (found and found["path"], member and member["name"]) if part) or None
