@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from keystore.api import KeyState
 from signer.access import Action, may_see
 from signer.call import Answer, Call
 from signer.request import Deletion, Empty, NewKeyBody, PolicyBody, Rotation
@@ -41,7 +42,7 @@ def _visible_keys(services: Services, permit: Permit, after: str | None, limit: 
     visible: list[Key] = []
     while keys := services.keystore.list_keys(after=after, limit=_KEYS_A_READ):
         for key in keys:
-            if may_see(permit.principal, key):
+            if key.state is not KeyState.DELETED and may_see(permit.principal, key):
                 if len(visible) == limit:
                     return visible, visible[-1].id
                 visible.append(key)

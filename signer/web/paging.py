@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +17,7 @@ from signer.errors import MalformedRequest
 
 DEFAULT_LIMIT: Final = 100
 LARGEST_LIMIT: Final = 1000
+_LIMIT: Final = re.compile(r"[1-9][0-9]{0,3}")
 QUERY: Final = {"limit": f"rows a page, 1 to {LARGEST_LIMIT}", "cursor": "`next_cursor` of the page before"}
 
 
@@ -31,7 +33,7 @@ def requested_page() -> Page:
     """The page that the query asks for. Raises `MalformedRequest`."""
     require_known_parameters("limit", "cursor")
     limit = request.args.get("limit", str(DEFAULT_LIMIT))
-    if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= LARGEST_LIMIT:
+    if not _LIMIT.fullmatch(limit) or not 1 <= int(limit) <= LARGEST_LIMIT:
         msg = f"limit is a whole number from 1 to {LARGEST_LIMIT}"
         raise MalformedRequest(msg, field="limit")
     return Page(int(limit), _decoded(request.args.get("cursor")))
