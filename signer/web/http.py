@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 from flask import Response, g, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, UnsupportedMediaType
 
 from signer.call import Answer, Call
 from signer.errors import InsecureTransport, MalformedRequest, NotFound, RequestTooLarge
@@ -20,6 +20,7 @@ from signer.problems import RETRY_AFTER_SECONDS, SERVER_FAULTS, code_of, problem
 if TYPE_CHECKING:
     from signer.config import ServerConfiguration
 
+MAXIMUM_BODY: Final = 1024 * 1024  # octets
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 _CALLER_REQUEST_ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
 _CODES_OF_STATUS: Final = {
@@ -28,19 +29,21 @@ _CODES_OF_STATUS: Final = {
     413: "request_too_large",
     415: "unsupported_media_type",
 }
+_TOO_LARGE: Final = "a request body is at most 1 MiB"
 _log = structlog.get_logger("sealmark.http")
 
 
 def current_call(configuration: ServerConfiguration) -> Call:
-    """The request as the pipeline sees it. Raises `RequestTooLarge`, `MalformedRequest`."""
+    """The request as the pipeline sees it. Raises `RequestTooLarge`, `UnsupportedMediaType`, `MalformedRequest`."""
     try:
         body = request.get_data(cache=False)
-    except HTTPException as error:
-        msg = "a request body is at most 1 MiB"
-        raise RequestTooLarge(msg) from error
+    except RequestEntityTooLarge as error:
+        raise RequestTooLarge(_TOO_LARGE) from error
+    if len(body) > MAXIMUM_BODY:
+        raise RequestTooLarge(_TOO_LARGE)
     if body and request.mimetype != "application/json":
         msg = "send the body as application/json"
-        raise MalformedRequest(msg, field="Content-Type")
+        raise UnsupportedMediaType(msg)
     return Call(
         request_id=request_id(),
         caller_request_id=_caller_request_id(),
@@ -65,8 +68,15 @@ def _source(configuration: ServerConfiguration) -> str:
 
 
 def _is_trusted_proxy(peer: str, configuration: ServerConfiguration) -> bool:
-    address = ipaddress.ip_address(peer)
+    address = _address(peer)
     return any(address in network for network in configuration.trusted_proxies)
+
+
+def _address(peer: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """A connection's other end. A socket for both families writes IPv4 addresses as ::ffff:192.0.2.1 (RFC 4291)."""
+    address = ipaddress.ip_address(peer)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return address if mapped is None else mapped
 
 
 def request_id() -> str:
@@ -109,6 +119,8 @@ def error_response(error: Exception) -> Response:
     response = Response(
         msgspec.json.encode(body), status if isinstance(status, int) else 500, mimetype=PROBLEM_MEDIA_TYPE
     )
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))  # RFC 9110 section 15.5.6
     if code == "unauthenticated":
         response.headers["WWW-Authenticate"] = "Bearer"
     if response.status_code in (429, 503):
@@ -142,7 +154,8 @@ def require_safe_transport(configuration: ServerConfiguration) -> None:
     source = request.remote_addr
     if not source:  # a Unix socket
         return
-    if ipaddress.ip_address(source).is_loopback or _is_trusted_proxy(source, configuration):
+    safe = _address(source).is_loopback or _is_trusted_proxy(source, configuration)
+    if safe:
         return
     msg = "callers from another machine need TLS, or a proxy that the service's configuration names"
     raise InsecureTransport(msg)

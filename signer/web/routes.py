@@ -8,6 +8,7 @@ from flask import Flask, Response
 
 from signer.web import health, identities, issuers, keys, public, signing
 from signer.web.http import (
+    MAXIMUM_BODY,
     current_call,
     error_response,
     json_response,
@@ -30,7 +31,6 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *issuers.ENDPOINTS,
     *public.ENDPOINTS,
 )
-MAXIMUM_BODY: Final = 1024 * 1024  # octets
 
 
 def register(app: Flask, services: Services) -> None:
@@ -38,7 +38,8 @@ def register(app: Flask, services: Services) -> None:
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     app.url_map.redirect_defaults = False
-    app.config["MAX_CONTENT_LENGTH"] = MAXIMUM_BODY
+    # One more than the limit: a body of unknown length (chunked) is cut off by Werkzeug at its own, without a word.
+    app.config["MAX_CONTENT_LENGTH"] = MAXIMUM_BODY + 1
 
     @app.before_request
     def check_before_routing() -> None:
