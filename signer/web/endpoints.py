@@ -34,3 +34,4 @@ class Endpoint:
     media_type: str = "application/json"
     query: Mapping[str, str] = field(default_factory=dict)  # name → description
     tag: str = "service"
+    credential_helps: bool = False  # without an action: who has a credential may be shown more

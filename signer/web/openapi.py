@@ -57,10 +57,11 @@ def _operation(endpoint: Endpoint, reference: dict[Any, dict[str, Any]]) -> dict
     operation: dict[str, object] = {
         "summary": endpoint.summary,
         "tags": [endpoint.tag],
-        "security": [{"bearer": []}] if endpoint.action else [],
+        "security": _security(endpoint),
         "parameters": [
             *(_parameter(name, "path", None) for name in _PARAMETER.findall(endpoint.path)),
             *(_parameter(name, "query", text) for name, text in endpoint.query.items()),
+            *(_parameter(name, "header", text) for name, text in _headers(endpoint).items()),
         ],
         "responses": {
             str(endpoint.status): {"description": "done", "content": {endpoint.media_type: {}}},
@@ -70,6 +71,19 @@ def _operation(endpoint: Endpoint, reference: dict[Any, dict[str, Any]]) -> dict
     if endpoint.body is not None:
         operation["requestBody"] = {"content": {"application/json": {"schema": reference[endpoint.body]}}}
     return operation
+
+
+def _security(endpoint: Endpoint) -> list[dict[str, list[str]]]:
+    if endpoint.action:
+        return [{"bearer": []}]
+    return [{}, {"bearer": []}] if endpoint.credential_helps else []
+
+
+def _headers(endpoint: Endpoint) -> dict[str, str]:
+    recorded = {"X-Request-Id": "an id of the caller's own, recorded with the call; 1 to 128 visible ASCII characters"}
+    if endpoint.tag != "signing":
+        return recorded
+    return recorded | {"Idempotency-Key": "the same key and body give the same answer; 1 to 255 visible characters"}
 
 
 def _parameter(name: str, where: str, description: str | None) -> dict[str, object]:

@@ -97,6 +97,7 @@ ENDPOINTS: Final = (
         "/v1/keys/<key>/public-key",
         "A published key's public half",
         public_key,
+        credential_helps=True,
         media_type=_PEM,
         query={"format": "pem (default), der or jwk", **_VERSION_QUERY},
         tag="published",
