@@ -11,7 +11,7 @@ from keystore.errors import Conflict as Taken
 from keystore.errors import NotFound as NoSuchRow
 from keystore.errors import WrongState as AlreadyUsed
 from signer.authn.tokens import new_enrolment_code, new_token, stored_form
-from signer.errors import Conflict, NotFound, Unauthenticated, WrongState
+from signer.errors import Conflict, NotFound, Unauthenticated, Unprocessable, WrongState
 
 if TYPE_CHECKING:
     from keystore.keystore import Keystore
@@ -30,8 +30,13 @@ class IdentityAdministration:
         self._keystore = keystore
 
     def create(self, permit: Permit, body: NewPrincipal) -> dict[str, object]:
-        """A new principal and the code that enrols it, shown this once. Raises `Conflict`: a name is never used
-        again."""
+        """A new principal and the code that enrols it, shown this once.
+
+        Raises: `Conflict`, since a name is never used again; `Unprocessable` for a name that no path can hold.
+        """
+        if ".." in body.name or not body.name.isprintable():  # `$` of the body's pattern lets a last line feed pass
+            msg = "a name must hold no `..` and no line feed: no such path is routed, so nobody could delete it again"
+            raise Unprocessable(msg, field="name")
         moment = datetime.now(UTC)
         code = new_enrolment_code()
         stored = stored_form(code)
