@@ -61,7 +61,7 @@ class Published:
         """The newest certificate of a version. Raises `WrongState` if it has none."""
         record = self._keystore.find_certificate(version.id)
         if record is None:
-            msg = "this key has no certificate: it is not published"
+            msg = "this key has no certificate: it is not published, and nothing that it signs carries one"
             raise WrongState(msg)
         return record
 

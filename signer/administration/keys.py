@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 
 from keystore.algorithms import SIGNING_ALGORITHMS, Purpose, key_algorithms
 from keystore.api import AssertionSettings, KeyPolicy, TokenSettings
+from keystore.errors import Conflict as Taken
 from keystore.errors import NotFound as NoSuchRow
 from keystore.lifecycle import version_state
 from signer.access import Duty
 from signer.administration.new_key import new_key
-from signer.errors import Unprocessable
+from signer.errors import Conflict, Unprocessable
 from signer.formats import jwks
 from signer.published import KEY_SET_MARGIN, KEY_SET_MAX_AGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from keystore.api import Key
+    from keystore.api import Key, NewKey
     from keystore.keystore import Keystore
     from signer.access import Permit
     from signer.call import Call
@@ -37,15 +38,19 @@ class KeyAdministration:
         self._published = published
 
     def create(self, permit: Permit, call: Call, body: NewKeyBody) -> Key:
-        """Makes a key and, where it is published, its certificate: both or nothing."""
+        """Makes a key and, where it has one, its certificate: both or nothing. Raises `Unprocessable`, `Conflict`."""
         wanted = new_key(body, self._first_policy(permit, body))
         if wanted.settings is not None:
             self._require_issuer(wanted.settings.issuer)
         if wanted.domain not in {domain.name for domain in self._keystore.list_domains()}:
             msg = f"there is no domain {wanted.domain!r}; domains are made in a ceremony"
             raise Unprocessable(msg, field="domain")
-        certify = partial(self._certification.certify, permit, call) if wanted.published else None
-        return self._keystore.create_key(wanted, certify=certify)
+        certify = partial(self._certification.certify, permit, call) if _has_certificate(wanted) else None
+        try:
+            return self._keystore.create_key(wanted, certify=certify)
+        except Taken as taken:
+            msg = f"there is a key with the alias {wanted.alias} already"
+            raise Conflict(msg, field="alias") from taken
 
     def rotate(self, permit: Permit, call: Call, key: Key, *, at_once: bool) -> Key:
         """A new version: published at once; signing at once too, or, where clients cache key sets, after they have
@@ -53,7 +58,7 @@ class KeyAdministration:
         moment = datetime.now(UTC)
         waits = key.purpose in (Purpose.JWT, Purpose.SAML) and not at_once
         activate_at = moment + timedelta(seconds=KEY_SET_MAX_AGE + KEY_SET_MARGIN) if waits else moment
-        certify = partial(self._certification.certify, permit, call) if key.published else None
+        certify = partial(self._certification.certify, permit, call) if _has_certificate(key) else None
         return self._keystore.rotate(key.id, activate_at=activate_at, actor=permit.principal.name, certify=certify)
 
     def set_policy(self, key: Key, body: PolicyBody) -> KeyPolicy:
@@ -101,6 +106,11 @@ class KeyAdministration:
         except NoSuchRow as absent:
             msg = f"there is no issuer {name!r}; make it with POST /v1/issuers"
             raise Unprocessable(msg, field="issuer") from absent
+
+
+def _has_certificate(key: Key | NewKey) -> bool:
+    """Whether its versions are certified: those of published keys, and of keys whose signatures carry a certificate."""
+    return key.published or key.purpose is Purpose.SAML or "cms" in key.formats
 
 
 def describe(key: Key, keystore: Keystore) -> dict[str, object]:
