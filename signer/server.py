@@ -82,6 +82,10 @@ def gunicorn_options(
         "loglevel": configuration.log_level,
         "logconfig_dict": gunicorn_logging(),
         "control_socket_disable": True,
+        # Otherwise gunicorn believes `X-Forwarded-Proto: https` of whomever FORWARDED_ALLOW_IPS in the environment
+        # names: plain HTTP would pass for TLS.
+        "forwarded_allow_ips": "",
+        "secure_scheme_headers": {},
         "worker_exit": _close_worker,
     }
     if configuration.tls_certificate and configuration.tls_key:
@@ -94,7 +98,7 @@ def require_safe_bind(bind: str, configuration: ServerConfiguration) -> None:
     if bind.startswith("unix:"):
         return
     host, separator, port = bind.rpartition(":")
-    if not separator or not port.isdigit() or not 0 <= int(port) <= 65535:
+    if not separator or not (port.isascii() and port.isdigit()) or not 0 <= int(port) <= 65535:
         msg = f"bind {bind!r} is not HOST:PORT, such as 127.0.0.1:8200"
         raise ConfigurationError(msg)
     if configuration.tls_certificate or configuration.trusted_proxies or _is_loopback(host.strip("[]")):
