@@ -1,0 +1,336 @@
+"""Every route by everybody: the status, and nothing else: made from the routes, held against one table.
+
+Three things are shown at once: each caller gets the status of the table for a key (or principal) that is there and for
+one that is not; what may not be seen answers word for word like what is not there; and a call that is refused leaves
+every row of the database as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from sqlalchemy import select
+
+from keystore.api import CredentialRecord, PrincipalRecord
+from keystore.db.schema import METADATA
+from signer.access import Duty
+from signer.authn.tokens import new_token, stored_form
+from signer.web.routes import ENDPOINTS
+from tests.signer.service import PEOPLE, ServiceInProcess, running_service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from werkzeug.test import TestResponse
+
+    from keystore.hsm import Token
+
+# Whoever calls, in the order of the columns below.
+CALLERS: Final = (
+    "administrator",
+    "key administrator of the key",
+    "key administrator of others",
+    "key user of the key",
+    "key user of others",
+    "auditor",
+    "nobody",  # no credential
+    "wrong credential",
+    "deleted principal",
+    "disabled root",
+)
+ANYBODY: Final = "200 200 200 200 200 200 200 200 200 200"
+NO_SUCH: Final = "404 404 404 404 404 404 404 404 404 404"
+ONLY_IDENTITIES: Final = "200 403 403 403 403 403 401 401 401 401"
+ONLY_KEYS: Final = "403 200 200 403 403 403 401 401 401 401"
+ONLY_ITS_ADMINISTRATORS: Final = "403 200 404 403 403 403 401 401 401 401"
+NO_KEY_TO_ADMINISTER: Final = "403 404 404 403 403 403 401 401 401 401"
+ONLY_ITS_USERS: Final = "403 403 403 200 404 403 401 401 401 401"
+NO_KEY_TO_USE: Final = "403 403 403 404 404 403 401 401 401 401"
+ITS_PEOPLE: Final = "403 200 404 200 404 403 401 401 401 401"
+NO_KEY_TO_SEE: Final = "403 404 404 404 404 403 401 401 401 401"
+# A published key's public half is anybody's, whatever their credential. Of another, who has no credential is told
+# nothing; who shows a wrong one is told so.
+OPEN_TO_ITS_PEOPLE: Final = "403 200 404 200 404 403 404 401 401 401"
+OPEN_TO_NOBODY: Final = "403 404 404 404 404 403 404 401 401 401"
+_ADMINISTERED: Final = {"present": ONLY_ITS_ADMINISTRATORS, "absent": NO_KEY_TO_ADMINISTER}
+_USED: Final = {"present": ONLY_ITS_USERS, "absent": NO_KEY_TO_USE}
+
+# The table: each route, for a target that is there, for one that is not, for a key that is not published.
+EXPECTED: Final[dict[str, dict[str, str]]] = {
+    "GET /healthz": {"present": ANYBODY},
+    "GET /readyz": {"present": ANYBODY},
+    "GET /openapi.json": {"present": ANYBODY},
+    "GET /v1/whoami": {"present": "200 200 200 200 200 200 401 401 401 401"},
+    "POST /v1/principals": {"present": "201 403 403 403 403 403 401 401 401 401"},
+    "GET /v1/principals": {"present": ONLY_IDENTITIES},
+    "GET /v1/principals/<kind>/<name>": {
+        "present": ONLY_IDENTITIES,
+        "absent": "404 403 403 403 403 403 401 401 401 401",
+    },
+    "DELETE /v1/principals/<kind>/<name>": {
+        "present": ONLY_IDENTITIES,
+        "absent": "404 403 403 403 403 403 401 401 401 401",
+    },
+    "POST /v1/enrolments": {
+        "present": "201 201 201 201 201 201 201 201 201 201",
+        "absent": "401 401 401 401 401 401 401 401 401 401",
+    },
+    "POST /v1/keys": {"present": "403 201 201 403 403 403 401 401 401 401"},
+    "GET /v1/keys": {"present": "403 200 200 200 200 403 401 401 401 401"},
+    "GET /v1/keys/<key>": {"present": ITS_PEOPLE, "absent": NO_KEY_TO_SEE},
+    "POST /v1/keys/<key>/rotate": _ADMINISTERED,
+    "POST /v1/keys/<key>/disable": _ADMINISTERED,
+    "POST /v1/keys/<key>/enable": _ADMINISTERED,
+    "POST /v1/keys/<key>/schedule-deletion": _ADMINISTERED,
+    "POST /v1/keys/<key>/cancel-deletion": _ADMINISTERED,
+    "GET /v1/keys/<key>/policy": _ADMINISTERED,
+    "PUT /v1/keys/<key>/policy": _ADMINISTERED,
+    "POST /v1/keys/<key>/signatures": _USED,
+    "POST /v1/keys/<key>/artifacts": _USED,
+    "POST /v1/keys/<key>/jwts": _USED,
+    "POST /v1/keys/<key>/assertions": _USED,
+    "POST /v1/issuers": {"present": "403 201 201 403 403 403 401 401 401 401"},
+    "GET /v1/issuers": {"present": ONLY_KEYS},
+    "GET /v1/domains": {"present": ONLY_KEYS},
+    "GET /issuers/<issuer>/jwks.json": {"present": ANYBODY, "absent": NO_SUCH},
+    "GET /.well-known/jwks.json": {"present": ANYBODY},
+    "GET /issuers/<issuer>/saml/metadata": {"present": ANYBODY, "absent": NO_SUCH},
+    "GET /saml/metadata": {"present": ANYBODY},
+    "GET /v1/keys/<key>/public-key": {
+        "present": ANYBODY,
+        "absent": OPEN_TO_NOBODY,
+        "unpublished": OPEN_TO_ITS_PEOPLE,
+    },
+    "GET /v1/keys/<key>/certificate": {"present": ANYBODY, "absent": NO_SUCH, "unpublished": NO_SUCH},
+    "GET /v1/ca": {"present": ANYBODY},
+    "GET /v1/trust": {"present": ANYBODY},
+}
+CASES: Final = [
+    (route, target, caller, int(status))
+    for route, rows in EXPECTED.items()
+    for target, row in rows.items()
+    for caller, status in zip(CALLERS, row.split(), strict=True)
+]
+MEMBERS: Final[dict[str, dict[str, object]]] = {
+    "artifact": {},
+    "general": {},
+    "jwt": {"audiences": ["https://api.example"], "max_ttl": 600},
+    "saml": {"audiences": ["https://sp.example"], "recipients": ["https://sp.example/acs"]},
+}
+SIGNS_WITH: Final = {"signatures": "general", "artifacts": "artifact", "jwts": "jwt", "assertions": "saml"}
+
+
+@dataclass(frozen=True)
+class World:
+    """A service of its own, everybody who may try, and one key of each purpose."""
+
+    service: ServiceInProcess
+    tokens: dict[str, str | None]
+    keys: dict[str, str]
+
+    def call(self, caller: str, method: str, path: str, body: object) -> TestResponse:
+        return self.service.call(self.tokens[caller], method, path, body)
+
+    def rows(self) -> dict[str, str]:
+        """Every table but the audit trail, as one hash each."""
+        with self.service.services.keystore.database.read() as connection:
+            return {
+                table.name: hashlib.sha256(
+                    "\n".join(repr(tuple(row)) for row in connection.execute(select(table).order_by(*table.c))).encode()
+                ).hexdigest()
+                for table in METADATA.sorted_tables
+                if not table.name.startswith("audit_")
+            }
+
+
+@pytest.fixture(scope="module")
+def world(token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with running_service(token, tmp_path_factory.mktemp("matrix")) as service:
+        gone, root = new_token(), new_token()
+        _make_principal(service, "role/gone", "key-user", "enabled", gone)
+        _make_principal(service, "user/root", "root", "disabled", root)
+        keys = {
+            purpose: service.made("user/key-admin", "POST", "/v1/keys", {**_new_key(purpose), "users": ["role/ci"]})[
+                "id"
+            ]
+            for purpose in MEMBERS
+        }
+        policy = {"administrators": ["user/key-admin"], "users": ["role/ci", "role/gone"]}
+        service.made("user/key-admin", "PUT", f"/v1/keys/{keys['general']}/policy", policy)
+        service.made("user/admin", "DELETE", "/v1/principals/role/gone")
+        people = ("user/admin", "user/key-admin", "user/other-key-admin", "role/ci", "role/other", "user/auditor")
+        tokens = [*(service.tokens[name] for name in people), None, new_token(), gone, root]
+        yield World(service, dict(zip(CALLERS, tokens, strict=True)), keys)
+
+
+def _make_principal(service: ServiceInProcess, name: str, duty: str, state: str, token: str) -> None:
+    moment = datetime.now(UTC)
+    stored = stored_form(token)
+    service.services.keystore.create_principal(
+        PrincipalRecord(name, duty, state, moment, "user/admin"),
+        credential=CredentialRecord(stored.id, name, stored.digest, "enabled", moment, None),
+    )
+
+
+def _new_key(purpose: str) -> dict[str, object]:
+    return {"alias": f"the-{purpose}", "spec": "ECC_NIST_P256", "purpose": purpose, **MEMBERS[purpose]}
+
+
+def _new_name() -> str:
+    return f"x{uuid.uuid4().hex[:16]}"
+
+
+def _open_code(service: ServiceInProcess) -> str:
+    made = service.made("user/admin", "POST", "/v1/principals", {"name": f"role/{_new_name()}", "duty": "auditor"})
+    return str(made["enrolment_code"])
+
+
+def _doomed_principal(service: ServiceInProcess) -> str:
+    name = f"role/{_new_name()}"
+    service.made("user/admin", "POST", "/v1/principals", {"name": name, "duty": "key-user"})
+    return name
+
+
+def _key_path(world: World, route: str, target: str) -> str:
+    """The path about a key in the state that the call needs; made anew where the call uses it up."""
+    service, (_, _, last) = world.service, route.rpartition("/")
+    if target == "absent":
+        return str(uuid.uuid4())
+    if target == "unpublished":
+        return world.keys["general"]
+    if last in SIGNS_WITH:
+        return world.keys[SIGNS_WITH[last]]
+    preparations: dict[str, Callable[[str], object]] = {
+        "rotate": lambda _key: None,
+        "disable": lambda _key: None,
+        "enable": service.services.keystore.disable,
+        "schedule-deletion": lambda _key: None,
+        "cancel-deletion": service.services.keystore.schedule_deletion,
+    }
+    if last not in preparations:
+        return world.keys["artifact"]
+    key = service.make_key(_new_name(), purpose="general")["id"]
+    preparations[last](key)
+    return str(key)
+
+
+def _path(world: World, route: str, target: str) -> str:
+    path = route.partition(" ")[2]
+    if "<kind>" in path:
+        name = "role/nobody" if target == "absent" else _doomed_principal(world.service)
+        return f"/v1/principals/{name}"
+    path = path.replace("<issuer>", "nobody" if target == "absent" else "default")
+    return path.replace("<key>", _key_path(world, route, target)) if "<key>" in path else path
+
+
+def _body(world: World, route: str, target: str) -> object:
+    """A body that is right for the call, so that nothing but the caller decides."""
+    bodies: dict[str, Callable[[], object]] = {
+        "POST /v1/principals": lambda: {"name": f"role/{_new_name()}", "duty": "key-user"},
+        "POST /v1/enrolments": lambda: {"code": "sme_no" if target == "absent" else _open_code(world.service)},
+        "POST /v1/keys": lambda: {"alias": _new_name(), "spec": "ECC_NIST_P256", "purpose": "general"},
+        "POST /v1/keys/<key>/rotate": lambda: {"now": True},
+        "POST /v1/keys/<key>/schedule-deletion": lambda: {"days": 7},
+        "PUT /v1/keys/<key>/policy": lambda: {"administrators": ["user/key-admin"], "users": ["role/ci"]},
+        "POST /v1/keys/<key>/signatures": lambda: {"message": "AAAA"},
+        "POST /v1/keys/<key>/artifacts": lambda: {
+            "artifacts": [{"name": "a.bin", "size": 3, "digests": {"sha256": "ab" * 32}}],
+            "formats": ["cms"],
+        },
+        "POST /v1/keys/<key>/jwts": lambda: {"claims": {"sub": "someone"}},
+        "POST /v1/keys/<key>/assertions": lambda: {
+            "subject": "someone",
+            "audience": "https://sp.example",
+            "recipient": "https://sp.example/acs",
+        },
+        "POST /v1/issuers": lambda: {"name": _new_name(), "url": "https://issuer.example"},
+    }
+    return bodies[route]() if route in bodies else None
+
+
+def test_the_table_holds_every_route_and_no_other(world: World) -> None:
+    routes = {f"{endpoint.method} {endpoint.path}" for endpoint in ENDPOINTS}
+    assert set(EXPECTED) == routes
+    application = world.service.client.application
+    served = {
+        f"{method} {rule.rule}"
+        for rule in application.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD"}
+    }
+    assert served == routes
+    assert {*PEOPLE.values(), Duty.ROOT} == set(Duty)  # each duty has a column
+
+
+def test_every_call_about_a_key_is_tried_on_one_that_is_not_there() -> None:
+    for route, rows in EXPECTED.items():
+        assert ("<" in route) <= ("absent" in rows), route
+
+
+@pytest.mark.parametrize(("route", "target", "caller", "status"), CASES)
+def test_each_caller_gets_the_status_of_the_table(
+    world: World, route: str, target: str, caller: str, status: int
+) -> None:
+    method, path, body = route.partition(" ")[0], _path(world, route, target), _body(world, route, target)
+    before = world.rows()
+    answer = world.call(caller, method, path, body)
+    assert answer.status_code == status, answer.get_data(as_text=True)
+    if status >= 400:
+        problem = answer.get_json()
+        assert answer.mimetype == "application/problem+json"
+        assert problem["status"] == status
+        assert problem["code"] == {401: "unauthenticated", 403: "duty_forbids", 404: "not_found"}[status]
+        assert problem["request_id"] == answer.headers["X-Request-Id"]
+        assert ("WWW-Authenticate" in answer.headers) == (status == 401)
+    if status >= 400 or method == "GET":
+        assert world.rows() == before
+
+
+HIDDEN: Final = [
+    (route, target, caller)
+    for route, target, caller, status in CASES
+    if "<key>" in route and target != "absent" and status == 404
+]
+
+
+@pytest.mark.parametrize(("route", "target", "caller"), HIDDEN)
+def test_a_key_that_may_not_be_seen_answers_as_one_that_is_not_there(
+    world: World, route: str, target: str, caller: str
+) -> None:
+    method, body = route.partition(" ")[0], _body(world, route, "present")
+    hidden, absent = (world.call(caller, method, _path(world, route, which), body) for which in (target, "absent"))
+    assert (hidden.status_code, absent.status_code) == (404, 404)
+    without_id = [{**answer.get_json(), "request_id": ""} for answer in (hidden, absent)]
+    assert without_id[0] == without_id[1]
+    headers = [{name for name, _ in answer.headers} for answer in (hidden, absent)]
+    assert headers[0] == headers[1]
+
+
+@pytest.mark.parametrize("caller", ["key administrator of others", "key user of others"])
+@pytest.mark.parametrize("reference", ["the-general", "no-such-alias", "x" * 250, str(uuid.uuid4()).upper()])
+def test_names_of_keys_tell_as_little_as_their_ids(world: World, caller: str, reference: str) -> None:
+    answers = [
+        world.call(caller, "GET", f"/v1/keys/{name}", None).get_json() for name in (reference, str(uuid.uuid4()))
+    ]
+    assert {**answers[0], "request_id": ""} == {**answers[1], "request_id": ""}
+    assert answers[0]["status"] == 404
+
+
+def test_a_caller_that_is_both_administrator_and_user_by_name_still_never_signs(world: World) -> None:
+    """Separation of duties does not hang on what a policy says: the duty decides first."""
+    body = _body(world, "POST /v1/keys/<key>/signatures", "present")
+    path = f"/v1/keys/{world.keys['general']}/signatures"
+    with_both = {"administrators": ["user/key-admin"], "users": ["user/key-admin"]}
+    refused = world.call("key administrator of the key", "PUT", f"/v1/keys/{world.keys['general']}/policy", with_both)
+    assert (refused.status_code, refused.get_json()["field"]) == (422, "users")
+    keystore = world.service.services.keystore
+    keystore.set_policy(world.keys["general"], ("user/key-admin",), ("role/ci", "user/key-admin"))
+    assert world.call("key administrator of the key", "POST", path, body).status_code == 403
+    keystore.set_policy(world.keys["general"], ("user/key-admin", "role/ci"), ("role/ci",))
+    assert world.call("key user of the key", "POST", path, body).status_code == 404
+    keystore.set_policy(world.keys["general"], ("user/key-admin",), ("role/ci",))
+    assert world.call("key user of the key", "POST", path, body).status_code == 200
