@@ -1,11 +1,12 @@
 """Is the token as the ceremony left it? Checked at every login, before anything is signed.
 
-The unwrap template of a domain key cannot be read back, so it is tried: a canary key is wrapped, and the attacks that
-the template stops are made on it. A token that lets one through is refused.
+The unwrap template of a domain key and the wrap template of the region key cannot be read back, so they are tried: the
+attacks that they stop are made on a canary key. A token that lets one through is refused.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from pkcs11 import Attribute, KeyType
@@ -18,7 +19,7 @@ from keystore.hsm.return_values import STALE, CryptokiError
 from keystore.hsm.templates import CONFINED, key_pair, labelled, unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from keystore.hsm.session import Session
 
@@ -43,6 +44,7 @@ _REGION: Final[Mapping[Attribute, bool]] = {**_WRAPPING, Attribute.UNWRAP: False
 _DOMAIN: Final[Mapping[Attribute, bool]] = {**_WRAPPING, Attribute.UNWRAP: True}
 _INTEGRITY: Final[Mapping[Attribute, bool]] = {
     **_LOCKED,
+    Attribute.TRUSTED: True,
     Attribute.SIGN: True,
     Attribute.WRAP: False,
     Attribute.UNWRAP: False,
@@ -61,8 +63,16 @@ def exactly_one(session: Session, label: str) -> int:
 
 
 def audited_region_key(session: Session) -> int:
-    """The region key's handle, after its attributes were read."""
-    return _audited(session, labels.REGION, _REGION)
+    """The region key's handle, after its attributes were read and its wrap template was tried."""
+    region = _audited(session, labels.REGION, _REGION)
+    with _canary(session) as canary:
+        try:
+            session.wrap(region, canary)
+        except CryptokiError as error:
+            if error.code in STALE:
+                raise
+            return region
+    raise HsmFault("the region key wraps keys that no officer made: a restore could not be trusted")
 
 
 def audited_integrity_key(session: Session) -> int:
@@ -84,7 +94,7 @@ def trusted_labels(session: Session) -> list[str]:
         for handle in session.find({Attribute.TRUSTED: True})
     ]
     for label in found:
-        if label != labels.REGION and labels.parse_domain_label(label) is None:
+        if label not in (labels.REGION, labels.INTEGRITY) and labels.parse_domain_label(label) is None:
             raise HsmFault(f"the token holds a TRUSTED key that no ceremony made, labelled {label!r}")
     return found
 
@@ -98,16 +108,23 @@ def _audited(session: Session, label: str, expected: Mapping[Attribute, bool]) -
 
 
 def _try_canary(session: Session, label: str, domain: int) -> None:
-    mechanism, parameters = generation(_CANARY)
-    public, private = session.generate_key_pair(mechanism, *key_pair(KeyType.EC, parameters))
-    try:
-        wrapped = session.wrap(domain, private)
+    with _canary(session) as canary:
+        wrapped = session.wrap(domain, canary)
         session.destroy(session.unwrap(domain, wrapped, unwrapped(KeyType.EC)))
         for attribute, wanted in CONFINED.items():
             if _accepts(session, domain, wrapped, {attribute: not wanted}):
                 raise HsmFault(
                     f"the domain key {label!r} does not protect its keys: it unwraps with another {attribute.name}"
                 )
+
+
+@contextmanager
+def _canary(session: Session) -> Iterator[int]:
+    """A key made as a customer's is, of nobody's."""
+    mechanism, parameters = generation(_CANARY)
+    public, private = session.generate_key_pair(mechanism, *key_pair(KeyType.EC, parameters))
+    try:
+        yield private
     finally:
         session.destroy(private)
         session.destroy(public)

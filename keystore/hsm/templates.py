@@ -71,7 +71,10 @@ _WRAPPING: Final[Mapping[Attribute, AttributeValue]] = {
     Attribute.ALLOWED_MECHANISMS: (Mechanism.AES_KEY_WRAP_PAD,),
 }
 
-REGION: Final[Template] = MappingProxyType({**_WRAPPING, Attribute.UNWRAP: False})
+# The region key wraps only what an officer made: a known key wrapped by it, and put among the roots in the database,
+# would come out of a restore as a TRUSTED domain key.
+OFFICIAL: Final[Mapping[Attribute, bool]] = MappingProxyType({Attribute.TRUSTED: True})
+REGION: Final[Template] = MappingProxyType({**_WRAPPING, Attribute.UNWRAP: False, Attribute.WRAP_TEMPLATE: OFFICIAL})
 DOMAIN: Final[Template] = MappingProxyType(
     {
         **_WRAPPING,
@@ -89,6 +92,7 @@ INTEGRITY: Final[Template] = MappingProxyType(
         Attribute.UNWRAP: False,
         Attribute.SIGN: True,
         Attribute.VERIFY: True,
+        Attribute.TRUSTED: True,  # so that the region key wraps it; it wraps nothing itself
         Attribute.EXTRACTABLE: True,
         Attribute.WRAP_WITH_TRUSTED: True,
         Attribute.ALLOWED_MECHANISMS: (Mechanism.SHA256_HMAC,),

@@ -247,7 +247,7 @@ class Token:
         integrity = audited_integrity_key(login.session)
         connection = complete(self._module, login, integrity, cache_size=self._cache_size, sessions=self._sessions)
         for label in trusted_labels(login.session):
-            if label != labels.REGION:
+            if label not in (labels.REGION, labels.INTEGRITY):
                 self._domain_key(connection, label)
         return connection
 

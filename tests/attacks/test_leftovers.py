@@ -1,4 +1,4 @@
-"""Attacks 42 to 47: what a ceremony leaves, what is seen without a PIN, what is planted. Numbers: `docs/attacks.md`."""
+"""Attacks 42 to 48: what a ceremony leaves, what is seen without a PIN, what is planted. Numbers: `docs/attacks.md`."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ from keystore.hsm.officer import open_ceremony
 from keystore.hsm.return_values import ReturnValue
 from keystore.hsm.templates import AES_256
 from keystore.hsm.templates import DOMAIN as DOMAIN_TEMPLATE
-from tests.attacks.attacker import AES_SECRET, KNOWN_KEY, Attacker
+from tests.attacks.attacker import AES_SECRET, CONFINED, KNOWN_KEY, Attacker
 from tests.attacks.conftest import TOKEN_KEY
 from tests.hsm_support import DOMAIN, OTHER_DOMAIN, make_token
 
 if TYPE_CHECKING:
-    from tests.attacks.conftest import Position
+    from tests.attacks.conftest import Loot, Position
 
 
 def test_attack_42_use_what_the_ceremony_left(attacker: Attacker) -> None:
     handles = attacker.find({Attribute.TOKEN: True})
     assert attacker.labels(handles) == sorted([DOMAIN, OTHER_DOMAIN, "integrity", TOKEN_KEY, "log", "region"])
     assert all(attacker.flag(handle, Attribute.PRIVATE) for handle in handles)
-    assert attacker.labels(attacker.find({Attribute.TRUSTED: True})) == sorted([DOMAIN, OTHER_DOMAIN, "region"])
+    assert attacker.labels(attacker.find({Attribute.TRUSTED: True})) == sorted(
+        [DOMAIN, OTHER_DOMAIN, "integrity", "region"]
+    )
     assert attacker.find({Attribute.PRIVATE: False}) == []
 
 
@@ -81,7 +83,7 @@ def test_attack_45_watch_a_ceremony_from_another_process(position: Position) -> 
     ):
         nascent = session.generate_key(AES_GENERATION, {**DOMAIN_TEMPLATE, **AES_256})
         assert session.find({Attribute.TRUSTED: True}) == [nascent]
-        assert watch() == "3 0\n"  # region and two domain keys
+        assert watch() == "4 0\n"  # region, integrity and two domain keys
         session.destroy(nascent)
 
 
@@ -105,6 +107,18 @@ def test_attack_47_plant_a_second_integrity_key(tmp_path: Path) -> None:
     assert attacker.copy(attacker.key("integrity"), {}).name == "OK"
     with pytest.raises(HsmFault, match="2 objects labelled 'integrity'"):
         open_token(token.configuration)
+
+
+def test_attack_48_plant_a_known_key_among_the_roots(attacker: Attacker, loot: Loot) -> None:
+    region = attacker.key("region")
+    known = attacker.create(
+        {**AES_SECRET, Attribute.VALUE: KNOWN_KEY, Attribute.TOKEN: False, Attribute.EXTRACTABLE: True}
+    )
+    assert known.name == "OK"
+    assert attacker.wrap(region, known.handle).name == "KEY_NOT_WRAPPABLE"
+    for wrapped, template in loot.keys.values():
+        key = attacker.unwrap(attacker.key(DOMAIN), wrapped, {**template, **CONFINED})
+        assert attacker.wrap(region, key.handle).name == "KEY_NOT_WRAPPABLE"
 
 
 def test_a_domain_key_that_is_gone_is_missed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""48 to 52: what the HSM does not refuse to the service's PIN, and how far it goes. Numbers: `docs/attacks.md`."""
+"""49 to 53: what the HSM does not refuse to the service's PIN, and how far it goes. Numbers: `docs/attacks.md`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("length", [16, 24, 32])
-def test_not_refused_48_a_secret_key_under_another_type(attacker: Attacker, length: int) -> None:
+def test_not_refused_49_a_secret_key_under_another_type(attacker: Attacker, length: int) -> None:
     """An HMAC key of an AES key's length is taken for an AES key and decrypts. Its octets stay inside all the same."""
     template = {**GENERIC_SECRET, **CONFINED, Attribute.VALUE_LEN: length, Attribute.SIGN: True}
     made = attacker.generate(Mechanism.GENERIC_SECRET_KEY_GEN, template)
@@ -40,7 +40,7 @@ def test_not_refused_48_a_secret_key_under_another_type(attacker: Attacker, leng
     assert attacker.wrap(odd.handle, customer.handle).name == "KEY_NOT_WRAPPABLE"  # it is not TRUSTED
 
 
-def test_not_refused_49_the_hash_of_a_secret_key(attacker: Attacker) -> None:
+def test_not_refused_50_the_hash_of_a_secret_key(attacker: Attacker) -> None:
     """C_DigestKey hashes a sensitive key. 256 random bits are not found from that, and no shorter part can be had."""
     known = attacker.known_key()
     assert _digest(attacker, known) == hashlib.sha256(KNOWN_KEY).digest()
@@ -56,7 +56,7 @@ def _digest(attacker: Attacker, key: int) -> bytes:
     return buffer.raw[: length.value]
 
 
-def test_not_refused_50_signing_and_sealing(attacker: Attacker, loot: Loot) -> None:
+def test_not_refused_51_signing_and_sealing(attacker: Attacker, loot: Loot) -> None:
     """Whoever has the PIN and the database uses keys as the service does, for as long as they have them."""
     key = attacker.unwrap(attacker.key(DOMAIN), loot.keys["EC"][0], {**EC_PRIVATE, **CONFINED})
     assert attacker.begin("C_SignInit", CMechanism.of(Mechanism.ECDSA), key.handle) == ReturnValue.OK
@@ -66,7 +66,7 @@ def test_not_refused_50_signing_and_sealing(attacker: Attacker, loot: Loot) -> N
     assert len(attacker.finish("C_Sign", b"row").octets) == 32
 
 
-def test_not_refused_51_moving_a_key_to_another_domain(attacker: Attacker, loot: Loot) -> None:
+def test_not_refused_52_moving_a_key_to_another_domain(attacker: Attacker, loot: Loot) -> None:
     """Rotation needs it: a backing key can be wrapped by any TRUSTED key of the token, and by no other."""
     key = attacker.unwrap(attacker.key(DOMAIN), loot.keys["EC"][0], {**EC_PRIVATE, **CONFINED})
     moved = attacker.wrap(attacker.key(OTHER_DOMAIN), key.handle)
@@ -76,7 +76,7 @@ def test_not_refused_51_moving_a_key_to_another_domain(attacker: Attacker, loot:
     assert attacker.unwrap(attacker.key("region"), moved.octets, clear).name == "KEY_FUNCTION_NOT_PERMITTED"
 
 
-def test_not_refused_52_wrapping_a_key_of_ones_own(attacker: Attacker) -> None:
+def test_not_refused_53_wrapping_a_key_of_ones_own(attacker: Attacker) -> None:
     """A key that the attacker made outside can be put under a domain key. It is theirs, and no customer's."""
     own = attacker.create(
         {**GENERIC_SECRET, Attribute.VALUE: b"o" * 32, Attribute.TOKEN: False, Attribute.EXTRACTABLE: True}

@@ -46,6 +46,13 @@ def test_a_domain_key_whose_unwrap_template_lacks_an_attribute(
         open_token(own.configuration)
 
 
+def test_a_region_key_that_wraps_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hierarchy, "REGION", weakened(REGION, Attribute.WRAP_TEMPLATE))
+    own = found_unchecked(tmp_path, monkeypatch)
+    with pytest.raises(HsmFault, match="wraps keys that no officer made"):
+        open_token(own.configuration)
+
+
 def test_the_ceremony_itself_refuses_a_weak_domain_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hierarchy, "DOMAIN", weakened(DOMAIN, Attribute.UNWRAP_TEMPLATE))
     with pytest.raises(HsmFault, match="does not protect its keys"):
