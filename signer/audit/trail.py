@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -159,9 +160,10 @@ class AuditTrail:
         """Raises `AuditUnavailable` unless the trail can be written to right now."""
         try:
             with self._database.write() as connection:
-                connection.execute(
-                    update(AUDIT_EPOCHS).where(AUDIT_EPOCHS.c.id == self._epoch.id).values(closed_at=None)
-                )
+                # There and back: SQLite writes nothing at all for a row that is set to what it is.
+                for step in (1, -1):
+                    own = update(AUDIT_EPOCHS).where(AUDIT_EPOCHS.c.id == self._epoch.id)
+                    connection.execute(own.values(started_at=AUDIT_EPOCHS.c.started_at + step))
         except KeystoreError as fault:
             msg = "the audit trail cannot be written"
             raise AuditUnavailable(msg) from fault
@@ -187,16 +189,21 @@ class AuditTrail:
         try:
             self._committer.commit(rows)
         except KeystoreError as fault:
-            _log.error("audit_unavailable", alarm=True, reason=str(fault))
+            with suppress(OSError):  # the log may be on the same full disk; that must not hide what matters here
+                _log.error("audit_unavailable", alarm=True, reason=str(fault))
             msg = "the audit trail cannot be written"
             raise AuditUnavailable(msg) from fault
 
     def _sweep_for_ever(self) -> None:
         while not self._stopping.wait(SWEEP_SECONDS):
-            try:
-                self._sweep()
-            except (KeystoreError, SealmarkError, OSError) as fault:  # a full disk or a lost folder too: try again
-                _log.warning("audit_sweep_postponed", kind=type(fault).__name__, reason=str(fault))
+            with suppress(OSError):  # of a log that cannot be written: this thread must outlive a full disk
+                self._sweep_or_postpone()
+
+    def _sweep_or_postpone(self) -> None:
+        try:
+            self._sweep()
+        except (KeystoreError, SealmarkError, OSError) as fault:  # a full disk, a lost folder: try again
+            _log.warning("audit_sweep_postponed", kind=type(fault).__name__, reason=str(fault))
 
     def _sweep(self) -> None:
         self._write_overdue()
