@@ -1,0 +1,132 @@
+"""Ways in which a database stops taking writes, each of them real, and each of them ended again. For tests alone."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import resource
+import sqlite3
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from keystore.db import Database
+
+PATIENCE: Final = 0.1  # seconds that the service waits for a lock in these tests
+
+_HOLD: Final = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+_HOLD_FILE: Final = """
+import fcntl, sys
+file = open(sys.argv[1], "r+b")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def make_impatient(database: Database) -> None:
+    """Shortens the waits for locks, so that tests need not sit through them."""
+    database._lock._timeout = PATIENCE
+    _on_each_use(database, f"PRAGMA busy_timeout={int(PATIENCE * 1000)}")
+
+
+def _on_each_use(database: Database, pragma: str) -> Callable[[], None]:
+    """Says the pragma to each connection when it is taken from the pool; returns what ends that."""
+
+    def say(connection: sqlite3.Connection, *_: object) -> None:
+        connection.execute(pragma).fetchall()
+
+    event.listen(database._engine.pool, "checkout", say)
+    return lambda: event.remove(database._engine.pool, "checkout", say)
+
+
+@contextmanager
+def read_only(database: Database) -> Iterator[None]:
+    """SQLite answers every write with SQLITE_READONLY."""
+    stop = _on_each_use(database, "PRAGMA query_only=ON")
+    try:
+        yield
+    finally:
+        stop()
+        _on_each_use(database, "PRAGMA query_only=OFF")
+
+
+@contextmanager
+def out_of_space(database: Database) -> Iterator[None]:
+    """The kernel refuses every write of this process to a file, as that of a full disk does.
+
+    That goes for the test's own output too: capture the log.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextmanager
+def full(database: Database) -> Iterator[None]:
+    """The database may not grow by a page (SQLITE_FULL). Small rows may still fit: ask with a large context."""
+    with sqlite3.connect(database.path) as connection:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.close()
+    stop = _on_each_use(database, f"PRAGMA max_page_count={pages}")
+    try:
+        yield
+    finally:
+        stop()
+        _on_each_use(database, "PRAGMA max_page_count=1000000000")
+
+
+@contextmanager
+def _held_by_another(program: str, path: os.PathLike[str]) -> Iterator[None]:
+    command = [sys.executable, "-c", program, os.fspath(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        try:
+            yield
+        finally:
+            other.communicate(timeout=10)
+
+
+@contextmanager
+def locked(database: Database) -> Iterator[None]:
+    """Another process holds SQLite's write lock, without our lock file."""
+    with _held_by_another(_HOLD, database.path):
+        yield
+
+
+@contextmanager
+def lock_file_held(database: Database) -> Iterator[None]:
+    """Another process of the service holds the lock file and does not let go."""
+    with _held_by_another(_HOLD_FILE, database.path.with_name(database.path.name + ".lock")):
+        yield
+
+
+WAYS: Final = (read_only, out_of_space, locked, lock_file_held)
+
+
+def is_free(path: os.PathLike[str]) -> bool:
+    """Whether nobody holds the lock file."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
