@@ -1,0 +1,366 @@
+"""`initialise` and the ceremonies on domain keys: what is left on success, and that nothing is left on failure."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from keystore import ceremony, domains, open_keystore
+from keystore.ceremony import InitOptions, create_domain, initialise, rotate_domain
+from keystore.configuration import StateDirectory, load_keystore_configuration
+from keystore.errors import CeremonyError, ConfigurationError, KeystoreError
+from keystore.hierarchy import found_hierarchy
+from keystore.hsm import open_token
+from keystore.hsm.audit import trusted_labels
+from keystore.keystore import Keystore
+from tests.hsm_support import SOFTHSM, make_empty_token
+from tests.keystore.support import intent_for, new_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from keystore.api import Key
+    from keystore.hierarchy import FoundedHierarchy
+    from keystore.hsm.officer import Ceremony
+
+SPECS = ("ECC_NIST_P256", "ECC_SECG_P256K1", "RSA_2048", "ECC_NIST_EDWARDS25519")
+
+
+class Interrupted(Exception):
+    """The machine stops here."""
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    initialise(tmp_path / "state", InitOptions())
+    return tmp_path / "state"
+
+
+def officer_pin(state: Path) -> bytes:
+    return StateDirectory(state).officer_pin.read_bytes().strip()
+
+
+def signs(keystore: Keystore, key: Key) -> None:
+    """Raises unless the signature verifies with the published public key."""
+    keystore.signing_key(intent_for(keystore.get_key(key.id))).sign(b"message")
+
+
+def make_keys(state: Path) -> list[Key]:
+    keystore = open_keystore(state)
+    keys = [keystore.create_key(new_key(spec, spec)) for spec in SPECS]
+    keystore.close()
+    return keys
+
+
+def check_keys(state: Path, keys: list[Key], label: str) -> None:
+    """Every key signs, under its old public key; the wrapped ones by the domain key of that label."""
+    keystore = open_keystore(state)
+    keystore.store.verify_everything()
+    for key in keys:
+        now = keystore.get_key(key.id)
+        assert now.versions[0].public_key == key.versions[0].public_key
+        assert now.versions[0].backing.domain_label in (None, label)
+        signs(keystore, now)
+    keystore.close()
+
+
+def test_what_initialise_leaves(tmp_path: Path) -> None:
+    result = initialise(tmp_path / "a" / "state", InitOptions(account="123456789012", region="eu-central-1"))
+    directory = result.state.path
+    assert directory == tmp_path / "a" / "state"
+    assert result.domains == ("default",)
+    assert [file.name for file in result.carry_away] == ["so.pin", *(f"custodian-{n}.share" for n in range(1, 6))]
+    for path in directory.rglob("*"):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        assert not mode & 0o077, path
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    toml = result.state.configuration.read_text(encoding="utf-8")
+    assert result.state.hsm_pin.read_text(encoding="utf-8").strip() not in toml
+    keystore = open_keystore(directory)
+    keystore.ready()
+    key = keystore.create_key(new_key("release"))
+    assert key.arn == f"arn:aws:kms:eu-central-1:123456789012:key/{key.id}"
+    signs(keystore, key)
+    roots = keystore.store.select("wrapped_roots")
+    assert [row.id for row in roots] == ["domain/default/1", "integrity"]
+    keystore.close()
+
+
+def test_an_empty_directory_will_do_and_gets_the_right_mode(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o755)
+    initialise(state, InitOptions(custodians=3, threshold=2))
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
+    assert len(list((state / "ceremony").glob("*.share"))) == 3
+
+
+def test_pins_and_shares_are_of_this_deployment_alone(tmp_path: Path) -> None:
+    secrets = [
+        file.read_bytes()
+        for name in ("one", "two")
+        for file in (*initialise(tmp_path / name, InitOptions()).carry_away, tmp_path / name / "hsm.pin")
+    ]
+    assert len(set(secrets)) == len(secrets) == 14
+
+
+@pytest.mark.parametrize("make", ["file", "directory with a file", "finished"])
+def test_initialise_refuses_what_is_there(tmp_path: Path, make: str) -> None:
+    state = tmp_path / "state"
+    if make == "file":
+        state.write_text("x", encoding="utf-8")
+    elif make == "finished":
+        initialise(state, InitOptions())
+    else:
+        state.mkdir()
+        (state / "precious").write_text("x", encoding="utf-8")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(CeremonyError, match="is there already"):
+        initialise(state, InitOptions())
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        InitOptions(account="1"),
+        InitOptions(account="12345678901x"),
+        InitOptions(region="Frankfurt!"),
+        InitOptions(threshold=1),
+        InitOptions(threshold=6),
+        InitOptions(custodians=17),
+        InitOptions(hsm_uri="pkcs11:token=x?module-path=/m&pin-source=/p"),
+        InitOptions(hsm_uri="nonsense"),
+    ],
+)
+def test_bad_options_leave_nothing(tmp_path: Path, options: InitOptions) -> None:
+    with pytest.raises(KeystoreError):
+        initialise(tmp_path / "state", options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("empty", [True, False])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "prepare_token",
+        "create_database",
+        "found_hierarchy",
+        "_hand_out_shares",
+        "_write_first_rows",
+        "write_configuration",
+    ],
+)
+def test_a_failure_at_any_step_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, empty: bool
+) -> None:
+    state = tmp_path / "state"
+    if empty:
+        state.mkdir()
+    real: Callable[..., object] = getattr(ceremony, step)
+
+    def fail(*arguments: object, **named: object) -> object:
+        real(*arguments, **named)
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ceremony, step, fail)
+        with pytest.raises(Interrupted):
+            initialise(state, InitOptions())
+    assert list(tmp_path.rglob("*")) == ([state] if empty else [])
+    initialise(state, InitOptions())
+
+
+def test_the_region_key_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bytearray] = []
+    real = found_hierarchy
+
+    def watch(held: Ceremony, names: Sequence[str]) -> FoundedHierarchy:
+        founded = real(held, names)
+        seen.append(founded.region_key)
+        assert any(founded.region_key)
+        return founded
+
+    monkeypatch.setattr(ceremony, "found_hierarchy", watch)
+    initialise(tmp_path / "state", InitOptions())
+    assert [bytes(key) for key in seen] == [bytes(32)]
+
+
+def test_a_token_of_another_hsm_by_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here a SoftHSM outside the state directory stands for it."""
+    elsewhere = tmp_path / "hsm of another"
+    elsewhere.mkdir()
+    configuration, so_pin, _ = make_empty_token(elsewhere, "partition 7")
+    monkeypatch.setenv("SOFTHSM2_CONF", configuration.environment["SOFTHSM2_CONF"])
+    source = tmp_path / "officer.pin"
+    source.touch(mode=0o600)
+    source.write_bytes(so_pin)
+    pin = str(configuration.pin_file).replace(" ", "%20")
+    options = InitOptions(
+        hsm_uri=f"pkcs11:token=partition%207?module-path={SOFTHSM}&pin-source=file:{pin}", officer_pin_source=source
+    )
+    result = initialise(tmp_path / "state", options)
+    assert result.token.label == "partition 7"
+    assert not result.state.softhsm_tokens.exists()
+    assert not result.state.officer_pin.exists()
+    keystore = open_keystore(tmp_path / "state")
+    signs(keystore, keystore.create_key(new_key("release")))
+    keystore.close()
+    create_domain(tmp_path / "state", "team-a", so_pin)
+    with pytest.raises(CeremonyError, match="'region' already"):
+        initialise(tmp_path / "second", options)
+    source.chmod(0o640)
+    with pytest.raises(ConfigurationError, match="can be read by others"):
+        initialise(tmp_path / "third", options)
+
+
+def test_a_failure_on_another_hsm_says_what_is_left_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    configuration, so_pin, _ = make_empty_token(elsewhere)
+    monkeypatch.setenv("SOFTHSM2_CONF", configuration.environment["SOFTHSM2_CONF"])
+    source = tmp_path / "officer.pin"
+    source.touch(mode=0o600)
+    source.write_bytes(so_pin)
+
+    def fail(*arguments: object) -> None:
+        raise CeremonyError("no room")
+
+    monkeypatch.setattr(ceremony, "_hand_out_shares", fail)
+    uri = f"pkcs11:token=sealmark?module-path={SOFTHSM}&pin-source=file:{configuration.pin_file}"
+    with pytest.raises(CeremonyError, match=r"no room\. The token holds the keys of this unfinished ceremony"):
+        initialise(tmp_path / "state", InitOptions(hsm_uri=uri, officer_pin_source=source))
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_moved_state_directory_still_works(state: Path, tmp_path: Path) -> None:
+    keys = make_keys(state)
+    moved = state.rename(tmp_path / "moved")
+    check_keys(moved, keys, "domain/default/1")
+
+
+def test_a_pin_that_others_can_read_is_refused(state: Path) -> None:
+    (state / "hsm.pin").chmod(0o640)
+    with pytest.raises(ConfigurationError, match=r"hsm\.pin can be read by others"):
+        open_keystore(state)
+
+
+def test_create_domain(state: Path) -> None:
+    keystore = open_keystore(state)
+    create_domain(state, "team-a", officer_pin(state))
+    key = keystore.create_key(replace(new_key("theirs"), domain="team-a"))
+    assert key.versions[0].backing.domain_label == "domain/team-a/1"
+    signs(keystore, key)
+    keystore.close()
+
+
+@pytest.mark.parametrize("name", ["default", "", "A", "a/b", "a" * 64, "1a", "a\n"])
+def test_create_domain_refuses_names(state: Path, name: str) -> None:
+    with pytest.raises(CeremonyError):
+        create_domain(state, name, officer_pin(state))
+
+
+def test_create_domain_with_a_wrong_pin_makes_nothing(state: Path) -> None:
+    with pytest.raises(CeremonyError, match="officer's PIN; it is not tried again"):
+        create_domain(state, "team-a", b"wrong wrong")
+    create_domain(state, "team-a", officer_pin(state))
+
+
+def test_create_domain_after_an_interruption(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key is on the token, the row is not in the database."""
+    _interrupted(monkeypatch, "root_values", lambda: create_domain(state, "team-a", officer_pin(state)))
+    create_domain(state, "team-a", officer_pin(state))
+    keystore = open_keystore(state)
+    assert keystore.get_domain("team-a").version == 1
+    keystore.close()
+
+
+def _interrupted(monkeypatch: pytest.MonkeyPatch, step: str, work: Callable[[], object], *, calls: int = 0) -> None:
+    real: Callable[..., object] = getattr(domains, step)
+    left = calls
+
+    def fail(*arguments: object, **named: object) -> object:
+        nonlocal left
+        if not left:
+            raise Interrupted
+        left -= 1
+        return real(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(domains, step, fail)
+        with pytest.raises(Interrupted):
+            work()
+
+
+def labels_on_token(state: Path) -> list[str]:
+    token = open_token(load_keystore_configuration(state).hsm)
+    found = sorted(trusted_labels(token._connection.owner))
+    token.close()
+    return found
+
+
+def test_rotation(state: Path) -> None:
+    keys = make_keys(state)
+    told: list[tuple[int, int]] = []
+    assert rotate_domain(state, "default", officer_pin(state), lambda done, total: told.append((done, total))) == 2
+    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    check_keys(state, keys, "domain/default/2")
+    assert labels_on_token(state) == ["domain/default/2", "integrity", "region"]
+    keystore = open_keystore(state)
+    old = keystore.store.get("wrapped_roots", "domain/default/1")
+    assert old is not None
+    assert (old.text("state"), old.optional_octets("wrapped")) == ("destroyed", None)
+    assert keystore.get_domain("default").version == 2
+    keystore.close()
+    assert rotate_domain(state, "default", officer_pin(state)) == 3
+    check_keys(state, keys, "domain/default/3")
+
+
+def test_rotation_of_an_unknown_domain(state: Path) -> None:
+    with pytest.raises(CeremonyError, match="no domain 'nobody'"):
+        rotate_domain(state, "nobody", officer_pin(state))
+
+
+@pytest.mark.parametrize(
+    ("step", "calls", "version"),
+    [
+        ("add_domain_key", 0, 2),  # nothing was done
+        ("root_values", 0, 2),  # the key is on the token alone
+        ("_wrap_again", 0, 2),  # the domain has its new key, no backing key is wrapped by it
+        ("_wrap_one_again", 1, 2),  # one of three is
+        ("_retire", 0, 2),  # all are, the old key still stands
+        ("destroy_domain_key", 1, 3),  # its row says destroyed, its object still stands: the next rotation takes it
+    ],
+)
+def test_a_rotation_cut_short_is_gone_on_with(
+    state: Path, monkeypatch: pytest.MonkeyPatch, step: str, calls: int, version: int
+) -> None:
+    keys = make_keys(state)
+    _interrupted(monkeypatch, step, lambda: rotate_domain(state, "default", officer_pin(state)), calls=calls)
+    check_half_way(state, keys)
+    assert rotate_domain(state, "default", officer_pin(state)) == version
+    check_keys(state, keys, f"domain/default/{version}")
+    assert labels_on_token(state) == [f"domain/default/{version}", "integrity", "region"]
+
+
+def check_half_way(state: Path, keys: list[Key]) -> None:
+    """The service goes on in between, with old keys and new ones."""
+    keystore = open_keystore(state)
+    for key in keys:
+        signs(keystore, key)
+    signs(keystore, keystore.create_key(new_key()))
+    keystore.close()
+
+
+def test_a_worker_that_runs_meanwhile_goes_on(state: Path) -> None:
+    """It has the old blob's key cached and finds the new domain key when it needs it."""
+    keystore = open_keystore(state)
+    key = keystore.create_key(new_key("release"))
+    signs(keystore, key)
+    rotate_domain(state, "default", officer_pin(state))
+    signs(keystore, key)
+    assert keystore.create_key(new_key("later")).versions[0].backing.domain_label == "domain/default/2"
+    keystore.close()
