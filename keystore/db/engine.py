@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import make_url
+from sqlalchemy import insert, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from keystore.db import sqlite
@@ -21,9 +21,11 @@ from keystore.db.lock import WriteLock
 from keystore.errors import ConfigurationError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from sqlalchemy import Connection, PoolProxiedConnection, Select
+    from sqlalchemy import Connection, PoolProxiedConnection, Select, Table
+
+    Append = Callable[["Prepared", Sequence["RawRow"]], None]
 
 Value = int | str | bytes | None
 RawRow = tuple[Value, ...]
@@ -58,6 +60,13 @@ class Database:
     def prepare(self, statement: Select[*tuple[Value, ...]]) -> Prepared:
         """Compile a SELECT for `fetch`. All its bound values must be named parameters."""
         compiled = statement.compile(dialect=self._engine.dialect)
+        return Prepared(str(compiled), tuple(compiled.positiontup or ()))
+
+    def prepare_insert(self, table: Table) -> Prepared:
+        """Compile an INSERT of whole rows for `append`; a column that numbers rows by itself is left out."""
+        serial = table.autoincrement_column
+        names = [column.name for column in table.columns if column is not serial]
+        compiled = insert(table).compile(dialect=self._engine.dialect, column_keys=names)
         return Prepared(str(compiled), tuple(compiled.positiontup or ()))
 
     def fetch(self, sql: str, parameters: RawRow, *, inside: Connection | None = None) -> list[RawRow]:
@@ -106,6 +115,29 @@ class Database:
         """
         with self._lock.held(), _translated(), self._writer.begin() as connection:
             yield connection
+
+    @contextmanager
+    def append(self) -> Iterator[Append]:
+        """A transaction like that of `write` that only appends rows, past SQLAlchemy: for what every request writes.
+
+        Yields a function of (`Prepared` by `prepare_insert`, rows in the order of its names). Raises as `write` does.
+        """
+        with self._lock.held():
+            connection = getattr(self._local, "connection", None) or self._thread_connection()
+
+            def append(prepared: Prepared, rows: Sequence[RawRow]) -> None:
+                connection.executemany(prepared.sql, rows)
+
+            try:
+                connection.execute(sqlite.BEGIN_WRITE)
+                yield append
+                connection.execute("COMMIT")
+            except sqlite3.Error as exc:
+                self._forget_thread_connection()  # closing it rolls back
+                raise sqlite.translate(exc) from exc
+            except BaseException:
+                self._forget_thread_connection()
+                raise
 
     def close(self) -> None:
         """Close what this process holds open. The database can be opened again."""

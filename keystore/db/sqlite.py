@@ -25,6 +25,7 @@ _PRAGMAS: Final = (
     "PRAGMA foreign_keys=ON",
     "PRAGMA secure_delete=ON",  # a wrapped key that was deleted does not linger in free pages
 )
+BEGIN_WRITE: Final = "BEGIN IMMEDIATE"
 _BEGIN_OPTION: Final = "sealmark_begin"
 
 
@@ -75,7 +76,7 @@ def make_engine(url: URL) -> Engine:
 
 def writer(engine: Engine) -> Engine:
     """The same engine, whose transactions take SQLite's write lock when they begin rather than half-way."""
-    return engine.execution_options(**{_BEGIN_OPTION: "BEGIN IMMEDIATE"})
+    return engine.execution_options(**{_BEGIN_OPTION: BEGIN_WRITE})
 
 
 def translate(exc: BaseException) -> KeystoreError:

@@ -21,7 +21,7 @@ from keystore.algorithms import SIGNING_ALGORITHMS
 from keystore.api import BackingKey
 from keystore.db import Database, create_database, migration, open_database, sqlite
 from keystore.db.lock import WriteLock
-from keystore.db.schema import METADATA
+from keystore.db.schema import AUDIT_EPOCHS, AUDIT_OUTCOMES, METADATA
 from keystore.errors import (
     ConfigurationError,
     Conflict,
@@ -113,6 +113,30 @@ def test_a_constraint_is_a_conflict_that_tells_no_values(database: Database) -> 
 def put(database: Database, name: str) -> None:
     with database.write() as connection:
         connection.execute(text("INSERT INTO audit_epochs VALUES (:name, 1, NULL)"), {"name": name})
+
+
+def test_rows_are_appended_together_or_not_at_all(database: Database) -> None:
+    prepared = database.prepare_insert(AUDIT_EPOCHS)
+    assert prepared.names == ("id", "started_at", "closed_at")
+    with database.append() as append:
+        append(prepared, [("one", 1, None), ("two", 2, 3)])
+
+    def fail_half_way() -> None:
+        with database.append() as append:
+            append(prepared, [("three", 1, None)])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way()
+    with pytest.raises(Conflict), database.append() as append:
+        append(prepared, [("four", 1, None), ("one", 1, None)])
+    put(database, "five")
+    assert database.fetch("SELECT id, started_at, closed_at FROM audit_epochs", ()) == [
+        ("one", 1, None),
+        ("two", 2, 3),
+        ("five", 1, None),
+    ]
+    assert "seq" not in database.prepare_insert(AUDIT_OUTCOMES).names
 
 
 def hold_file_lock(path: Path, held: Event, release: Event) -> None:
