@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap_with_padding
-from pkcs11 import Attribute
 
 from keystore.algorithms import KEY_SPECS
 from keystore.errors import CeremonyError, HsmFault
@@ -32,6 +31,7 @@ from keystore.hsm.templates import (
     TWIN,
     labelled,
     locked,
+    of_known_value,
     token_key_pair,
 )
 
@@ -126,7 +126,7 @@ def restore_hierarchy(ceremony: Ceremony, region_key: bytearray, roots: Sequence
     with ceremony.as_officer() as session:
         with _known_key(session, TWIN, region_key) as twin:
             nascent = {root.label: _unwrap_root(session, twin, root) for root in roots}
-        region = session.create({**REGION, Attribute.VALUE: region_key})
+        region = session.create(of_known_value(REGION, region_key))
     with ceremony.as_user() as session:
         _settle(session, region, labels.REGION, destroyable=False)
         for label, key in nascent.items():
@@ -164,7 +164,7 @@ def _export_once(session: Session, region: int) -> bytearray:
 
 @contextmanager
 def _known_key(session: Session, template: Template, value: bytearray) -> Iterator[int]:
-    handle = session.create({**template, Attribute.VALUE: value})
+    handle = session.create(of_known_value(template, value))
     try:
         yield handle
     finally:

@@ -8,7 +8,7 @@ from officer to user, and lets the user copy each to a private, locked token obj
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from keystore.errors import CeremonyError
@@ -34,8 +34,8 @@ class Ceremony:
 
     session: Session
     info: TokenInfo
-    _officer_pin: bytes
-    _user_pin: bytes
+    _officer_pin: bytes = field(repr=False)
+    _user_pin: bytes = field(repr=False)
 
     @contextmanager
     def as_officer(self) -> Iterator[Session]:

@@ -160,6 +160,11 @@ def unwrapped(kind: KeyType) -> Template:
     return _private_half(kind, CONFINED)
 
 
+def of_known_value(template: Template, value: bytearray) -> Template:
+    """A key whose octets come from outside."""
+    return {**template, Attribute.VALUE: value}
+
+
 def labelled(label: str) -> Template:
     """Finds every object of that label."""
     return {Attribute.LABEL: label}

@@ -119,7 +119,7 @@ class Token:
             finally:
                 connection.cache.release(key, _destroyer(session))
 
-        return self._generating(operation)
+        return self._signing(operation)
 
     def destroy(self, backing: BackingKey) -> None:
         """Destroys a key that is kept on the token, and forgets an unwrapped one. Nothing to destroy is no error."""
@@ -131,7 +131,7 @@ class Token:
                 for handle in session.find(private_key_labelled(backing.token_label, kind)):
                     session.destroy(handle)
 
-        self._generating(operation)
+        self._signing(operation)
 
     def random(self, size: int) -> bytes:
         """Octets of the HSM's own random number generator."""
