@@ -1,0 +1,138 @@
+"""`sealmark.toml`: what is unknown, of the wrong kind, missing or open to others refuses to start, by name."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from signer.config import ServerConfiguration, load_server_configuration
+from signer.errors import ConfigurationError
+
+
+def load(state: Path, text: str) -> ServerConfiguration:
+    (state / "sealmark.toml").write_text(text, encoding="utf-8")
+    return load_server_configuration(state)
+
+
+def refused(state: Path, text: str) -> str:
+    with pytest.raises(ConfigurationError) as refusal:
+        load(state, text)
+    return refusal.value.message
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Path:
+    """A state directory with both TLS files, as they should be."""
+    (tmp_path / "tls.crt").write_text("certificate")
+    (tmp_path / "tls.key").touch(mode=0o600)
+    return tmp_path
+
+
+def test_nothing_said_means_safe_defaults(tmp_path: Path) -> None:
+    for text in ("", "[server]\n", "[hsm]\n[database]\n"):
+        assert load(tmp_path, text) == ServerConfiguration()
+    assert (ServerConfiguration().trusted_proxies, ServerConfiguration().tls_key) == ((), None)
+
+
+def test_every_setting_is_read(pair: Path) -> None:
+    text = """
+        [server]
+        workers = 4
+        threads = 16
+        max_requests = 0
+        graceful_timeout = 5
+        log_level = "warning"
+        trusted_proxies = ["10.0.0.5", "10.1.0.0/24", "2001:db8::/32"]
+        tls_certificate = "tls.crt"
+        tls_key = "tls.key"
+    """
+    configuration = load(pair, text)
+    assert configuration == ServerConfiguration(
+        workers=4,
+        threads=16,
+        max_requests=0,
+        graceful_timeout=5,
+        log_level="warning",
+        trusted_proxies=(ip_network("10.0.0.5/32"), ip_network("10.1.0.0/24"), ip_network("2001:db8::/32")),
+        tls_certificate=pair / "tls.crt",
+        tls_key=pair / "tls.key",
+    )
+
+
+@pytest.mark.parametrize("table", ["servers", "Server", "auth", "verify", "tool"])
+def test_an_unknown_table_is_refused(tmp_path: Path, table: str) -> None:
+    assert f"unknown table [{table}]" in refused(tmp_path, f"[{table}]\n")
+
+
+@pytest.mark.parametrize("setting", ["worker", "Workers", "bind", "auth", "insecure", "allow_http"])
+def test_an_unknown_setting_is_refused(tmp_path: Path, setting: str) -> None:
+    assert f"server.{setting} is not a setting" in refused(tmp_path, f"[server]\n{setting} = true\n")
+
+
+@pytest.mark.parametrize(
+    ("setting", "values"),
+    [
+        ("workers", ["0", "65", "-1", "true", '"2"', "2.0", "[2]"]),
+        ("threads", ["0", "257", "true", '"8"']),
+        ("max_requests", ["-1", "10000001", "false"]),
+        ("graceful_timeout", ["0", "601"]),
+        ("log_level", ['"trace"', '"INFO"', "1", "true", '""']),
+        ("trusted_proxies", ['"10.0.0.5"', "[5]", '["proxy.example"]', '["10.0.0.5/24"]', '[""]', '["10.0.0.256"]']),
+        ("tls_certificate", ["1", '"missing.crt"', '"."', "true"]),
+        ("tls_key", ["1", '"missing.key"', '"."']),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_by_name(tmp_path: Path, setting: str, values: list[str]) -> None:
+    for value in values:
+        assert f"server.{setting}" in refused(tmp_path, f"[server]\n{setting} = {value}\n")
+
+
+@pytest.mark.parametrize("text", ["server = 1\n", "server = []\n", 'server = "x"\n'])
+def test_the_server_is_a_table(tmp_path: Path, text: str) -> None:
+    assert "[server] must be a table" in refused(tmp_path, text)
+
+
+@pytest.mark.parametrize("alone", ['tls_certificate = "tls.crt"', 'tls_key = "tls.key"'])
+def test_half_a_pair_for_tls_is_refused(pair: Path, alone: str) -> None:
+    assert "go together" in refused(pair, f"[server]\n{alone}\n")
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660, 0o610, 0o601, 0o777])
+def test_a_private_key_that_others_can_reach_is_refused(pair: Path, mode: int) -> None:
+    (pair / "tls.key").chmod(mode)
+    message = refused(pair, '[server]\ntls_certificate = "tls.crt"\ntls_key = "tls.key"\n')
+    assert "server.tls_key" in message
+    assert "chmod 600" in message
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400])
+def test_a_private_key_of_its_owner_alone_is_taken(pair: Path, mode: int) -> None:
+    (pair / "tls.key").chmod(mode)
+    assert load(pair, '[server]\ntls_certificate = "tls.crt"\ntls_key = "tls.key"\n').tls_key == pair / "tls.key"
+
+
+def test_absolute_paths_are_taken_as_they_are(pair: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    state = tmp_path_factory.mktemp("state")
+    text = f'[server]\ntls_certificate = "{pair / "tls.crt"}"\ntls_key = "{pair / "tls.key"}"\n'
+    assert load(state, text).tls_certificate == pair / "tls.crt"
+
+
+def test_a_state_directory_that_was_never_founded_says_what_to_do(tmp_path: Path) -> None:
+    for state in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(ConfigurationError, match="sealmark init --state"):
+            load_server_configuration(state)
+
+
+@pytest.mark.parametrize("content", [b"[server", b"\xff\xfe", b"[server]\nworkers = 2\nworkers = 3\n", b"\0"])
+def test_what_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "sealmark.toml").write_bytes(content)
+    with pytest.raises(ConfigurationError, match="cannot be read as TOML"):
+        load_server_configuration(tmp_path)
+
+
+def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sealmark.toml").mkdir()
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load_server_configuration(tmp_path)
