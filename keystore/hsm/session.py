@@ -48,10 +48,6 @@ class Session:
     def logout(self) -> None:
         self._module.call("C_Logout", self.handle)
 
-    def close(self) -> None:
-        """Closes this session alone; nobody is logged out as long as another is open."""
-        self._module.call("C_CloseSession", self.handle)
-
     def find(self, template: Template) -> list[int]:
         """Every object that matches; the search is always ended, for an abandoned one leaves the session unusable."""
         packed = PackedTemplate(template)
@@ -120,10 +116,6 @@ class Session:
 
     def read_flag(self, key: int, attribute: Attribute) -> bool:
         return self.read(key, attribute) == b"\x01"
-
-    def write(self, key: int, template: Template) -> None:
-        packed = PackedTemplate(template)
-        self._module.call("C_SetAttributeValue", self.handle, key, packed.array, packed.count)
 
     def wrap(self, wrapping_key: int, key: int) -> bytes:
         """AES-KWP (RFC 5649) of the key: PKCS#8 for a private one, the bare value for a secret one."""
