@@ -153,6 +153,9 @@ def test_attack_28_use_the_integrity_key_another_way(attacker: Attacker, mechani
     for operation in ("C_EncryptInit", "C_DecryptInit"):
         code = attacker.begin(operation, CMechanism.of(Mechanism.AES_ECB), key)
         assert code == ReturnValue.KEY_FUNCTION_NOT_PERMITTED
+    spare = attacker.known_key(EXTRACTABLE=True)
+    assert attacker.wrap(key, spare).name == "WRAPPING_KEY_TYPE_INCONSISTENT"  # it is TRUSTED, and wraps nothing
+    assert attacker.set(key, {Attribute.WRAP: True}) == ReturnValue.ACTION_PROHIBITED
     assert attacker.unwrap(key, b"\x00" * 40, {**AES_SECRET, **CONFINED}).name == "UNWRAPPING_KEY_TYPE_INCONSISTENT"
 
 
