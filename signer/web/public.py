@@ -30,14 +30,20 @@ def public_key(services: Services, call: Call, key: str) -> Response:
     require_known_parameters("format", "version")
     found = _published_or_permitted(services, call, key)
     version = _wanted_version(services, found)
-    wanted = request.args.get("format", "pem")
+    response = _in_format(services, found, version, request.args.get("format", "pem"))
+    if not found.published:
+        response.headers["Cache-Control"] = "no-store"  # a cache on the way would show it to others
+    return response
+
+
+def _in_format(services: Services, key: Key, version: KeyVersion, wanted: str) -> Response:
     if wanted == "pem":
         return cacheable(publickey.pem(version.public_key).encode(), _PEM)
     if wanted == "der":
         return cacheable(version.public_key, "application/octet-stream")
     if wanted == "jwk":
-        chain = services.published.chain(version) if found.published else ()
-        member = jwks.jwk(version.public_key, algorithm=found.algorithm, chain=chain)
+        chain = services.published.chain(version) if key.published else ()
+        member = jwks.jwk(version.public_key, algorithm=key.algorithm, chain=chain)
         return cacheable(msgspec.json.encode(member), "application/jwk+json")
     msg = f"format is one of {', '.join(_FORMATS)}"
     raise MalformedRequest(msg, field="format")
