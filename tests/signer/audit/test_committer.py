@@ -1,0 +1,196 @@
+"""Group commit: whatever many threads write at once is there, each row once, and a failure is only of those it hit."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import select
+
+from keystore.db import create_database
+from keystore.db.schema import AUDIT_EPOCHS
+from keystore.errors import StoreUnavailable
+from signer.audit.committer import GroupCommitter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from keystore.db import Database
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    made = create_database(f"sqlite:///{tmp_path / 'audit.db'}")
+    yield made
+    made.close()
+
+
+def rows(name: str, count: int = 1) -> list[tuple[Any, list[dict[str, Any]]]]:
+    return [(AUDIT_EPOCHS, [{"id": f"{name}/{at}", "started_at": 1, "closed_at": None} for at in range(count)])]
+
+
+def written(database: Database) -> Counter[str]:
+    with database.read() as connection:
+        return Counter(row.id for row in connection.execute(select(AUDIT_EPOCHS.c.id)))
+
+
+def run_together(works: list[Callable[[], None]]) -> None:
+    threads = [threading.Thread(target=work) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert not [thread for thread in threads if thread.is_alive()]
+
+
+def test_each_row_of_sixteen_threads_is_there_once_when_its_call_returns(database: Database) -> None:
+    committer = GroupCommitter(database)
+    missing: list[str] = []
+
+    def work(thread: int) -> None:
+        for call in range(40):
+            name = f"{thread}/{call}"
+            committer.commit(rows(name, count=1 + call % 3))
+            if not written(database)[f"{name}/{call % 3}"]:
+                missing.append(name)
+
+    run_together([partial(work, thread) for thread in range(16)])
+    assert missing == []
+    wanted = {f"{thread}/{call}/{at}" for thread in range(16) for call in range(40) for at in range(1 + call % 3)}
+    assert written(database) == Counter(wanted)
+
+
+class Gate:
+    """A database whose transactions wait or fail at their end when they are told to, and are counted."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.prepare_insert = database.prepare_insert
+        self.entered = threading.Event()
+        self.go = threading.Event()
+        self.go.set()
+        self.failures: list[Exception | None] = []  # for the next transactions
+        self.transactions = 0
+
+    @contextmanager
+    def append(self) -> Iterator[Any]:
+        with self._database.append() as append:
+            self.transactions += 1
+            yield append
+            self.entered.set()
+            assert self.go.wait(timeout=30)
+            failure = self.failures.pop(0) if self.failures else None
+            if failure is not None:
+                raise failure
+
+
+def held_up(committer: GroupCommitter, gate: Gate, count: int) -> tuple[list[threading.Thread], dict[str, str]]:
+    """One call stands in its commit, and `count` others wait behind it; what each is told is in the dictionary."""
+    told: dict[str, str] = {}
+
+    def commit(name: str) -> None:
+        try:
+            committer.commit(rows(name))
+        except StoreUnavailable as fault:
+            told[name] = str(fault)
+        else:
+            told[name] = "durable"
+
+    gate.go.clear()
+    threads = [threading.Thread(target=commit, args=("leader",))]
+    threads[0].start()
+    assert gate.entered.wait(timeout=30)
+    for at in range(count):
+        threads.append(threading.Thread(target=commit, args=(f"follower-{at}",)))
+        threads[-1].start()
+    while len(committer._waiting) < count:
+        threading.Event().wait(0.01)
+    return threads, told
+
+
+def finish(gate: Gate, threads: list[threading.Thread]) -> None:
+    gate.go.set()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert not [thread for thread in threads if thread.is_alive()]
+
+
+def gated(database: Database) -> tuple[GroupCommitter, Gate]:
+    gate = Gate(database)
+    committer = GroupCommitter(database)
+    committer._database = gate  # type: ignore[assignment]  # a wrapper of the real one, in tests only
+    return committer, gate
+
+
+def test_those_that_wait_share_one_commit(database: Database) -> None:
+    committer, gate = gated(database)
+    threads, told = held_up(committer, gate, 15)
+    finish(gate, threads)
+    assert gate.transactions == 2
+    assert set(told.values()) == {"durable"}
+    assert len(written(database)) == 16
+
+
+def test_a_crowd_beyond_the_limit_goes_in_several_commits(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("signer.audit.committer._BATCH_LIMIT", 4)
+    committer, gate = gated(database)
+    threads, told = held_up(committer, gate, 10)
+    finish(gate, threads)
+    assert gate.transactions == 1 + 3
+    assert set(told.values()) == {"durable"}
+    assert len(written(database)) == 11
+
+
+def test_a_leaders_failure_fails_those_it_led_and_nobody_else(database: Database) -> None:
+    committer, gate = gated(database)
+    gate.failures = [StoreUnavailable("this one only")]
+    threads, told = held_up(committer, gate, 15)
+    finish(gate, threads)
+    assert told.pop("leader") == "this one only"
+    assert set(told.values()) == {"durable"}
+    assert sorted(written(database)) == sorted(f"{name}/0" for name in told)
+
+
+def test_a_failed_commit_of_a_crowd_fails_all_of_it_and_the_next_works(database: Database) -> None:
+    committer, gate = gated(database)
+    gate.failures = [None, StoreUnavailable("the crowd's")]
+    threads, told = held_up(committer, gate, 15)
+    finish(gate, threads)
+    assert told.pop("leader") == "durable"
+    assert set(told.values()) == {"the crowd's"}
+    assert list(written(database)) == ["leader/0"]
+    committer.commit(rows("next"))
+    assert "next/0" in written(database)
+
+
+def test_a_leader_with_a_bug_leaves_nobody_waiting(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    committer, gate = gated(database)
+    gate.failures = [None, ZeroDivisionError("a bug")]
+    ended: list[type[BaseException]] = []
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: ended.append(arguments.exc_type))
+    threads, told = held_up(committer, gate, 3)
+    finish(gate, threads)
+    assert ended == [ZeroDivisionError]
+    assert told.pop("leader") == "durable"
+    assert list(told.values()) == ["the rows were not committed"] * 2
+    committer.commit(rows("next"))
+    assert sorted(written(database)) == ["leader/0", "next/0"]
+
+
+def test_a_row_that_the_database_refuses_fails_its_call_and_writes_nothing(database: Database) -> None:
+    committer = GroupCommitter(database)
+    committer.commit(rows("twice"))
+    with pytest.raises(StoreUnavailable, match="refuses the row"):
+        committer.commit([*rows("with-it"), *rows("twice")])
+    assert list(written(database)) == ["twice/0"]
+    committer.commit(rows("after"))
+
+
+def test_nothing_to_write_writes_nothing(database: Database) -> None:
+    GroupCommitter(database).commit([(AUDIT_EPOCHS, [])])
+    assert not written(database)
