@@ -110,9 +110,6 @@ def retire(service: ServiceInProcess, key_id: str, ago: timedelta) -> None:
         transaction.update(row, {"activate_at": stored_time(datetime.now(UTC) - ago)})
 
 
-# key sets
-
-
 def test_a_key_set_holds_what_each_client_needs_and_nothing_private(service: ServiceInProcess) -> None:
     issuer = new_issuer(service)
     made = [
@@ -174,9 +171,6 @@ def test_the_well_known_addresses_are_the_default_issuers(service: ServiceInProc
         assert fetch(service, short).get_data() == fetch(service, long).get_data()
 
 
-# caching
-
-
 @pytest.mark.parametrize(
     ("path", "media_type"),
     [
@@ -219,9 +213,6 @@ def test_an_issuer_that_is_not_there_is_404_and_not_cached(service: ServiceInPro
     answer = service.call(None, "GET", path)
     assert (answer.status_code, answer.get_json()["code"]) == (404, "not_found")
     assert answer.headers["Cache-Control"] == "no-store"
-
-
-# rotation
 
 
 def test_a_pending_version_is_published_everywhere_before_it_signs(service: ServiceInProcess) -> None:
@@ -274,9 +265,6 @@ def test_disabled_keys_stay_verifiable(service: ServiceInProcess) -> None:
     fetch(service, f"/v1/keys/{key['id']}/public-key")
 
 
-# public keys and certificates
-
-
 @pytest.mark.parametrize("spec", ["ECC_NIST_P256", "ECC_NIST_EDWARDS25519", "ECC_SECG_P256K1", "RSA_2048"])
 def test_the_three_forms_of_a_public_key_are_one_key(service: ServiceInProcess, spec: str) -> None:
     key = make(service, GENERAL, spec=spec, published=True)
@@ -322,9 +310,6 @@ def test_every_certificate_is_issued_by_the_published_authority(service: Service
             assert spki(leaf) == public.get_data()
 
 
-# the trust bundle
-
-
 def test_the_verifiers_strict_parser_takes_the_trust_bundle(service: ServiceInProcess) -> None:
     issuer = new_issuer(service)
     made = [
@@ -347,9 +332,6 @@ def test_the_verifiers_strict_parser_takes_the_trust_bundle(service: ServiceInPr
     assert listed[made[5]["id"], 1].issuer == f"urn:example:{issuer}"
     assert listed[made[6]["id"], 1].issuer is None
     assert [authority.certificate for authority in trust.authorities] == certificates(service, "/v1/ca")
-
-
-# what is not published
 
 
 @pytest.mark.parametrize("members", [TOKENS, ASSERTIONS, ARTIFACTS, GENERAL])
