@@ -12,16 +12,16 @@ from msgspec import Meta
 
 MAXIMUM_BATCH = 1000
 
-KeyReference = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,250}$")]
-Alias = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,250}$", description="a name of the key, not of a UUID's form")]
+KeyReference = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,250}$(?!\\n)")]
+Alias = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,250}$(?!\\n)", description="a name of the key, not of a UUID's form")]
 PrincipalName = Annotated[
-    str, Meta(pattern="^(user|role)/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$", description="user/NAME or role/NAME")
+    str, Meta(pattern="^(user|role)/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$(?!\\n)", description="user/NAME or role/NAME")
 ]
-Slug = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$")]
+Slug = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$(?!\\n)")]
 Url = Annotated[str, Meta(min_length=1, max_length=1024)]
 Text = Annotated[str, Meta(max_length=1024)]
 ShortText = Annotated[str, Meta(min_length=1, max_length=256)]
-Hex = Annotated[str, Meta(pattern="^[0-9a-f]{64,128}$", description="a digest, lower-case hex")]
+Hex = Annotated[str, Meta(pattern="^[0-9a-f]{64,128}$(?!\\n)", description="a digest, lower-case hex")]
 Context = Annotated[
     dict[Annotated[str, Meta(min_length=1, max_length=128)], Annotated[str, Meta(max_length=1024)]], Meta(max_length=32)
 ]
@@ -109,9 +109,9 @@ class Signatures(SignatureItem):
 class Digests(Body):
     """What the client hashed, lower-case hex."""
 
-    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
-    sha384: Annotated[str, Meta(pattern="^[0-9a-f]{96}$")] | None = None
-    sha512: Annotated[str, Meta(pattern="^[0-9a-f]{128}$")] | None = None
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$(?!\\n)")] | None = None
+    sha384: Annotated[str, Meta(pattern="^[0-9a-f]{96}$(?!\\n)")] | None = None
+    sha512: Annotated[str, Meta(pattern="^[0-9a-f]{128}$(?!\\n)")] | None = None
 
 
 class Artifact(Body):

@@ -11,18 +11,20 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from keystore.errors import KeystoreError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import Table
 
-    from keystore.db.engine import Database
+    from keystore.db.engine import Database, Prepared, RawRow
 
-Rows = tuple["Table", list[dict[str, Any]]]
+Row = dict[str, Any]
+Rows = tuple["Table", list[Row]]
 _BATCH_LIMIT = 256
 
 
@@ -42,6 +44,7 @@ class GroupCommitter:
         self._guard = threading.Lock()
         self._waiting: deque[_Ticket] = deque()
         self._led = False
+        self._inserts: dict[str, tuple[Prepared, Callable[[Row], RawRow]]] = {}
 
     def commit(self, rows: Sequence[Rows]) -> None:
         """Returns once the rows are durable. Raises `StoreUnavailable` if they are not."""
@@ -62,16 +65,25 @@ class GroupCommitter:
         batch: list[_Ticket] = []
         error: KeystoreError | None = StoreUnavailable("the rows were not committed")
         try:
-            with self._database.write() as connection:
+            with self._database.append() as append:
                 batch = self._gather()
                 for table, rows in _merged(batch):
-                    connection.execute(table.insert(), rows)
+                    statement, values_of = self._insert(table)
+                    append(statement, [values_of(row) for row in rows])
             error = None
         except KeystoreError as fault:
             error = fault
         finally:
             # Whatever happened, nobody waits for ever and nobody takes an uncommitted row for a durable one.
             self._finish(batch or self._gather(), error)
+
+    def _insert(self, table: Table) -> tuple[Prepared, Callable[[Row], RawRow]]:
+        """The table's INSERT, compiled once, and what puts a row's values into its order."""
+        known = self._inserts.get(table.name)
+        if known is None:
+            statement = self._database.prepare_insert(table)
+            known = self._inserts[table.name] = statement, itemgetter(*statement.names)
+        return known
 
     def _gather(self) -> list[_Ticket]:
         with self._guard:
@@ -95,7 +107,5 @@ def _merged(batch: list[_Ticket]) -> list[Rows]:
     by_table: dict[str, Rows] = {}
     for ticket in batch:
         for table, rows in ticket.rows:
-            if not rows:  # SQLAlchemy would take an empty list for one row of defaults
-                continue
             by_table.setdefault(table.name, (table, []))[1].extend(rows)
     return list(by_table.values())

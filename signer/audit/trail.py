@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS, AUDIT_OUTCOMES
 from keystore.errors import KeystoreError
 from signer.audit.committer import GroupCommitter, Rows
 from signer.audit.epochs import Epoch, forget, is_dead
+from signer.audit.identifiers import time_ordered_id
 from signer.audit.records import AuditedKey, ItemsRefused, Outcome, OutcomeKind, RecordedIntent, recorded
 from signer.errors import AuditUnavailable, SealmarkError
 from signer.problems import SERVER_FAULTS
@@ -68,7 +68,7 @@ class AuditTrail:
         context: dict[str, str] | None = None,
     ) -> RecordedIntent:
         """Writes down what is about to be done; returns once that is durable. Raises `AuditUnavailable`."""
-        intent_id = str(uuid.uuid4())
+        intent_id = time_ordered_id()
         row = {
             "id": intent_id,
             "epoch": self._epoch.id,

@@ -8,6 +8,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -49,6 +50,7 @@ def _on_each_use(database: Database, pragma: str) -> Callable[[], None]:
         connection.execute(pragma).fetchall()
 
     event.listen(database._engine.pool, "checkout", say)
+    database._local = threading.local()  # every thread's own connection is taken anew, and told
     return lambda: event.remove(database._engine.pool, "checkout", say)
 
 
