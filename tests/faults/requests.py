@@ -34,7 +34,7 @@ class SigningRequest:
     purpose: str
     spec: str
     path: str
-    body: dict[str, Any] = field(repr=False)
+    body: dict[str, Any] = field(repr=False, hash=False)
     algorithm: str | None = None  # that the key is made with
     signatures: int = 1
 
