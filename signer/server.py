@@ -15,6 +15,7 @@ from gunicorn.app.base import BaseApplication
 
 from signer.config import ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
+from signer.graceful import GracefulArbiter, GracefulWorker
 from signer.logs import configure_logs, gunicorn_logging
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ class _Server(BaseApplication):
     def load_config(self) -> None:
         for name, value in self._options.items():
             self.cfg.set(name, value)
+
+    def run(self) -> None:
+        GracefulArbiter(self).run()
 
     def load(self) -> _Application:
         # In the worker, after the fork: the PKCS#11 module must never be loaded before.
@@ -65,7 +69,7 @@ def gunicorn_options(
     """The shipped gunicorn settings."""
     options: dict[str, Any] = {
         "bind": bind,
-        "worker_class": "gthread",
+        "worker_class": GracefulWorker,
         "workers": workers or configuration.workers,
         "threads": threads or configuration.threads,
         "max_requests": configuration.max_requests,
