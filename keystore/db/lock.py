@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from keystore.errors import StoreUnavailable
 
@@ -20,18 +20,54 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+# Seconds between looks at a lock that another process holds, 3 ms in all; after that a thread waits in line for it.
+_PAUSES: Final = (0.0, *(0.0001,) * 10, *(0.0002,) * 10)
+
 
 class _Waiter:
-    """A thread blocked in `flock`, which has no timeout of its own. What it gets waits for the next one who asks."""
+    """A thread blocked in `flock`, which has no timeout of its own.
+
+    Whoever asks next takes its place up. Where nobody wants the lock any more when it comes, it is given back at once:
+    a process that has nothing to write must not keep the others from writing.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self.locked = threading.Event()
+        self._changed = threading.Condition()
+        self._wanted = True
+        self._held = False
+        self.over = False
         threading.Thread(target=self._wait, name="sealmark-write-lock", daemon=True).start()
 
     def _wait(self) -> None:
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        self.locked.set()
+        with self._changed:
+            if self._wanted:
+                self._held = True
+            else:
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            self.over = True
+            self._changed.notify_all()
+
+    def held_within(self, seconds: float) -> bool:
+        """Whether the lock came in time; False also where it came and went before anybody asked again."""
+        with self._changed:
+            self._wanted = True
+            self._changed.wait_for(lambda: self.over, timeout=seconds)
+            self._wanted = False
+            return self._held
+
+
+def _locked_soon(descriptor: int) -> bool:
+    """Takes the lock if it comes within the time of a few commits: a thread that waits for it would cost more."""
+    for pause in _PAUSES:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(pause)
+        else:
+            return True
+    return False
 
 
 class WriteLock:
@@ -60,17 +96,18 @@ class WriteLock:
             self._threads.release()
 
     def _lock_file(self, deadline: float) -> int:
+        if self._waiter is not None and self._waiter.over:
+            self._waiter = None  # it came when nobody wanted it, and was given back
         try:
             if self._descriptor is None:
                 self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            if self._waiter is None:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._waiter is None and _locked_soon(self._descriptor):
                 return self._descriptor
-        except BlockingIOError:
-            self._waiter = _Waiter(self._descriptor_open())
         except OSError as exc:
             raise StoreUnavailable(f"the database's lock file cannot be used: {exc.strerror}") from exc
-        if not self._waiter.locked.wait(max(0.0, deadline - time.monotonic())):
+        if self._waiter is None:
+            self._waiter = _Waiter(self._descriptor_open())
+        if not self._waiter.held_within(max(0.0, deadline - time.monotonic())):
             raise StoreUnavailable("the database is being written by another process for too long")
         self._waiter = None
         return self._descriptor_open()
