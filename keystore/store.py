@@ -50,7 +50,7 @@ class SealedStore:
         self.journal = Journal(database, sealer)
         self._cache_size = cache_size
         self._verified: BoundedCache[tuple[str, Value], RawRow] = BoundedCache(cache_size)
-        self._by_id = {name: self.query([join(name, parameter("id"))], _one) for name in SEALED_TABLES}
+        self._by_id: dict[str, SealedQuery[SealedRow | None]] = {}
         self._pages: dict[tuple[str, str, bool, tuple[str, ...]], SealedQuery[Records]] = {}
         self._last_entry = database.prepare(_LAST_ENTRY)
         self._journaled_ids = database.prepare(_JOURNALED_IDS)
@@ -62,7 +62,7 @@ class SealedStore:
 
     def get(self, table: str, row_id: str) -> SealedRow | None:
         """The row of this id, or None if there never was one."""
-        query = self._by_id[table]
+        query = self._query_by_id(table)
         return self.read(query, (row_id,) * len(query.names))
 
     def read(self, query: SealedQuery[T], parameters: RawRow) -> T:
@@ -104,7 +104,7 @@ class SealedStore:
 
     def get_inside(self, connection: Connection, table: str, row_id: str) -> SealedRow | None:
         """`get` as a writer's transaction sees it, whose beginning has followed the journal."""
-        query = self._by_id[table]
+        query = self._query_by_id(table)
         rows = self.database.fetch(query.sql, (row_id,) * len(query.names), inside=connection)
         with self.journal.lock:
             return query.build(self._check(query.tables, rows)[0])
@@ -121,6 +121,13 @@ class SealedStore:
                 if missing:
                     raise IntegrityFailure(f"{name}/{min(missing)}: the row is missing")
         return count
+
+    def _query_by_id(self, table: str) -> SealedQuery[SealedRow | None]:
+        """Compiled when it is first asked for: all of them at once would be a third of a worker's start."""
+        query = self._by_id.get(table)
+        if query is None:
+            query = self._by_id.setdefault(table, self.query([join(table, parameter("id"))], _one))
+        return query
 
     def _check_head(self) -> None:
         found = self.database.fetch(self._last_entry.sql, ())
