@@ -69,12 +69,12 @@ def test_workers_are_renewed_under_load(made_scene: Scene, folder: Path) -> None
     stop = threading.Event()
     with serving(scene) as service, connected(service.url, scene, CLIENTS) as clients:
         threads = run_all(clients, lambda client: sign_on(client, stop))
-        wait_for(clients, 2_000)
+        wait_for(clients, 1_200)
         stop.set()
         for thread in threads:
             thread.join()
     assert failures(clients) == []
-    assert len(scene.epochs() - before) >= 10
+    assert len(scene.epochs() - before) >= 7
     assert_recorded(scene, clients)
 
 
