@@ -116,7 +116,7 @@ class Pipeline:
             admission = admit(principal, action)
             key = self._find_key(reference) if reference is not None else None
             permit = decide(admission, key)
-        return work(permit, key)
+            return work(permit, key)
 
     def authenticate(self, call: Call) -> Principal:
         """The caller. Raises `Unauthenticated`, which is counted, not recorded one by one."""
@@ -152,7 +152,7 @@ class Pipeline:
     ) -> Iterator[None]:
         try:
             yield
-        except (SealmarkError, KeystoreError) as error:
+        except Exception as error:
             self._audit.refuse(principal.name, action.value, call, reference, code_of(error))
             raise
 

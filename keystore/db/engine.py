@@ -133,11 +133,19 @@ class Database:
                 yield append
                 connection.execute("COMMIT")
             except sqlite3.Error as exc:
-                self._forget_thread_connection()  # closing it rolls back
+                self._roll_back(connection)
                 raise sqlite.translate(exc) from exc
             except BaseException:
-                self._forget_thread_connection()
+                self._roll_back(connection)
                 raise
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        """Leaves the thread's connection fit for the next call: on a full disk, reading still works."""
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._forget_thread_connection()  # closing it rolls back too
 
     def close(self) -> None:
         """Close what this process holds open. The database can be opened again."""

@@ -14,6 +14,8 @@ from signer.authn.tokens import new_enrolment_code, new_token, stored_form
 from signer.errors import Conflict, NotFound, Unauthenticated, Unprocessable, WrongState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from keystore.keystore import Keystore
     from signer.access import Permit
     from signer.request import NewPrincipal
@@ -60,8 +62,11 @@ class IdentityAdministration:
             raise NotFound(msg, field="name")
         self._keystore.delete_principal(name)
 
-    def enrol(self, code: str) -> tuple[str, str]:
-        """Uses a code up: (principal's name, its new token). Raises `Unauthenticated`."""
+    def enrol(self, code: str, record: Callable[[str], None]) -> tuple[str, str]:
+        """Uses a code up: (principal's name, its new token). `record` is told the name before that happens.
+
+        Raises: `Unauthenticated`, and what `record` raises.
+        """
         moment = datetime.now(UTC)
         stored = stored_form(code)
         enrolment = self._keystore.find_enrolment(stored.id)
@@ -71,6 +76,7 @@ class IdentityAdministration:
             raise Unauthenticated(_REFUSAL, field="code")
         if enrolment.state != "open" or enrolment.expires_at <= moment or principal.state != "enabled":
             raise Unauthenticated(_REFUSAL, field="code")
+        record(principal.name)
         token = new_token()
         kept = stored_form(token)
         credential = CredentialRecord(kept.id, principal.name, kept.digest, "enabled", moment, None)

@@ -113,8 +113,8 @@ class AuditTrail:
         self._commit([(AUDIT_OUTCOMES, [self._without_intent(principal, action, call, key, kind, code)])])
 
     def note(self, principal: str, action: str, call: Call) -> None:
-        """Records what somebody did who had no credential yet: an enrolment."""
-        self._commit_or_keep([self._without_intent(principal, action, call, None, "succeeded", None)])
+        """Records what somebody is about to do who has no credential yet: an enrolment."""
+        self._commit([(AUDIT_OUTCOMES, [self._without_intent(principal, action, call, None, "succeeded", None)])])
 
     def _commit_or_keep(self, rows: list[dict[str, Any]]) -> None:
         """Writes outcomes of what has happened already: those that cannot be written now are written later."""

@@ -34,9 +34,8 @@ def create(services: Services, call: Call) -> Answer:
 
 
 def list_all(services: Services, call: Call) -> Answer:
-    page = requested_page()
-
     def work(_permit: Permit, _key: Key | None) -> Answer:
+        page = requested_page()
         found = services.identities.list_present(page.after, page.limit + 1)
         shown = found[: page.limit]
         last = shown[-1].name if len(found) > page.limit else None
@@ -67,11 +66,11 @@ def delete(services: Services, call: Call, kind: str, name: str) -> Answer:
 def enrol(services: Services, call: Call) -> Answer:
     body = decode(call.body, Enrolment)
     try:
-        name, token = services.identities.enrol(body.code)
+        # The record comes first: a code is not used up for a token that cannot be given.
+        name, token = services.identities.enrol(body.code, lambda holder: services.audit.note(holder, "Enrol", call))
     except Unauthenticated as refusal:
         services.audit.count_unauthenticated(f"enrolment_{refusal.code}")
         raise
-    services.audit.note(name, "Enrol", call)
     return Answer({"name": name, "token": token}, 201)
 
 

@@ -28,9 +28,8 @@ def create(services: Services, call: Call) -> Answer:
 
 
 def list_visible(services: Services, call: Call) -> Answer:
-    page = requested_page()
-
     def work(permit: Permit, _key: Key | None) -> Answer:
+        page = requested_page()
         visible, last = _visible_keys(services, permit, page.after, page.limit)
         return Answer({"keys": [services.keys.describe(key) for key in visible], "next_cursor": next_cursor(last)})
 

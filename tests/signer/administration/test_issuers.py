@@ -94,7 +94,7 @@ def test_the_entity_id_may_be_another(service: ServiceInProcess) -> None:
         ({"name": "-a", "url": "https://a.example"}, 422, "malformed_request", "name"),
         ({"name": "a/b", "url": "https://a.example"}, 422, "malformed_request", "name"),
         ({"name": "x" * 64, "url": "https://a.example"}, 422, "malformed_request", "name"),
-        ({"name": "line\n", "url": "https://a.example"}, 422, "unprocessable", "name"),
+        ({"name": "line\n", "url": "https://a.example"}, 422, "malformed_request", "name"),
         ({"name": "fresh"}, 422, "malformed_request", "url"),
         ({"name": "fresh", "url": ""}, 422, "malformed_request", "url"),
         ({"name": "fresh", "url": "https://a.example/" + "x" * 1024}, 422, "malformed_request", "url"),

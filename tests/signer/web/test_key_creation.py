@@ -98,7 +98,7 @@ def taken(service: ServiceInProcess) -> None:
         ({**GENERAL, "alias": "a/b"}, 422, "malformed_request", "alias"),
         ({**GENERAL, "alias": ""}, 422, "malformed_request", "alias"),
         ({**GENERAL, "alias": "a" * 251}, 422, "malformed_request", "alias"),
-        ({**GENERAL, "alias": "release\n"}, 422, "unsupported", "alias"),
+        ({**GENERAL, "alias": "release\n"}, 422, "malformed_request", "alias"),
         ({**GENERAL, "alias": "creation-taken"}, 409, "conflict", "alias"),
         ({**GENERAL, "domain": "no-such-domain"}, 422, "unprocessable", "domain"),
         ({**JWT, "issuer": "no-such-issuer"}, 422, "unprocessable", "issuer"),
