@@ -1,5 +1,8 @@
 """`sealmark serve`: gunicorn as shipped. Threads within workers; each worker opens the HSM for itself, after the fork.
 
+gunicorn leaves alone what the kernel has accepted for a stopping worker: those callers would see a reset. Here they are
+answered before the service ends.
+
 No address but this machine's own is bound without TLS or a proxy named in the configuration. While the folder of the
 ceremony lies about, every start says so: what is in it (the officer's PIN, custodians' shares) belongs elsewhere.
 """
@@ -7,18 +10,22 @@ ceremony lies about, every start says so: what is in it (the officer's PIN, cust
 from __future__ import annotations
 
 import ipaddress
+import select
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.workers.gthread import ThreadWorker
 
 from signer.config import ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
-from signer.graceful import GracefulArbiter, GracefulWorker
+from signer.listening import refuse_newcomers
 from signer.logs import configure_logs, gunicorn_logging
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterable, MutableMapping
 
     _Application = Callable[
@@ -26,6 +33,35 @@ if TYPE_CHECKING:
     ]
 
 _log = structlog.get_logger("sealmark.server")
+
+
+class GracefulArbiter(Arbiter):
+    """The master: before it tells its workers to stop, nobody new gets a connection."""
+
+    def stop(self, graceful: bool = True) -> None:
+        """Ends all workers; with `graceful`, when they have answered what was accepted."""
+        refuse_newcomers(listener.sock for listener in self.LISTENERS)
+        super().stop(graceful)
+
+
+class GracefulWorker(ThreadWorker):
+    """A worker that answers all that was accepted for it before it ends."""
+
+    def set_accept_enabled(self, enabled: bool | None) -> None:
+        """As gunicorn's. A worker that is about to end takes what is left in the queue before it stops listening."""
+        super().set_accept_enabled(enabled)
+        if not enabled and not self.alive:
+            for listener in self.sockets:
+                self._take_what_is_left(listener)
+            self.sockets = []
+
+    def _take_what_is_left(self, listener: socket.socket) -> None:
+        listener.setblocking(False)  # another worker may be quicker
+        waiting = select.poll()
+        waiting.register(listener.fileno(), select.POLLIN)
+        while waiting.poll(0):
+            self.accept(listener)
+        listener.close()
 
 
 class _Server(BaseApplication):

@@ -376,13 +376,3 @@ def test_what_cannot_be_made_is_refused_once_the_trail_can_be_written(impatient:
     answer = service.call("role/ci", "POST", request.url(service), body)
     assert answer.status_code == 422
     assert len(service.outcomes(answer.headers["X-Request-Id"])) == 1
-
-
-@pytest.mark.parametrize("way", storage.WAYS, ids=lambda way: way.__name__)
-def test_a_code_is_not_spent_on_an_enrolment_that_cannot_be_recorded(impatient: FaultyService, way: Way) -> None:
-    service = impatient.running
-    name = f"role/{uuid.uuid4().hex}"
-    code = service.made("user/admin", "POST", "/v1/principals", {"name": name, "duty": "key-user"})["enrolment_code"]
-    with way(database_of(impatient)):
-        assert_unavailable(service.call(None, "POST", "/v1/enrolments", {"code": code}))
-    assert service.made(None, "POST", "/v1/enrolments", {"code": code})["name"] == name

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from signer.graceful import refuse_newcomers
+from signer.listening import refuse_newcomers
 
 
 def test_nobody_new_is_accepted_and_everybody_before_is_served() -> None:

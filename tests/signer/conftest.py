@@ -18,6 +18,6 @@ __all__ = ["founded", "token"]
 
 
 @pytest.fixture(scope="session")
-def service(token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceInProcess]:  # noqa: F811
+def service(token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceInProcess]:
     with running_service(token, tmp_path_factory.mktemp("service")) as running:
         yield running
