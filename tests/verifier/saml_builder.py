@@ -42,8 +42,8 @@ class Message:
         '<saml:NameID Format="urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress">u@example</saml:NameID>'
     )
     method: str = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
-    confirmation: str = f'Recipient="{RECIPIENT}" NotOnOrAfter="{when(300)}" InResponseTo="{REQUEST}"'
-    conditions_head: str = f'NotBefore="{when()}" NotOnOrAfter="{when(300)}"'
+    confirmation: str = f'Recipient="{RECIPIENT}" NotOnOrAfter="{when(3600)}" InResponseTo="{REQUEST}"'
+    conditions_head: str = f'NotBefore="{when()}" NotOnOrAfter="{when(3600)}"'
     conditions: str = f"<saml:AudienceRestriction><saml:Audience>{AUDIENCE}</saml:Audience></saml:AudienceRestriction>"
     authentication: str = (
         f'<saml:AuthnStatement AuthnInstant="{when()}" SessionIndex="_s1"><saml:AuthnContext>'

@@ -34,7 +34,7 @@ def test_accepts_each_algorithm(algorithm: str) -> None:
     facts = verify(token(algorithm))
     assert (facts.issuer, facts.subject, facts.audiences, facts.token_id) == (ISSUER, "user-1", (AUDIENCE,), "token-1")
     assert facts.key.key_id == algorithm
-    assert facts.expires_at == pki.NOW + timedelta(seconds=300)
+    assert facts.expires_at == pki.NOW + timedelta(seconds=3600)
     assert facts.claims == claims()
 
 

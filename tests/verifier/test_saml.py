@@ -196,25 +196,25 @@ def test_certificate_validity_and_strength() -> None:
         ({"name_id": "<saml:NameID>a</saml:NameID><saml:NameID>b</saml:NameID>"}, "malformed"),
         ({"name_id": "<saml:EncryptedID/>"}, "unsupported_format"),
         ({"method": "urn:oasis:names:tc:SAML:2.0:cm:sender-vouches"}, "malformed"),
-        ({"confirmation": f'NotOnOrAfter="{when(300)}" InResponseTo="{REQUEST}"'}, "malformed"),
+        ({"confirmation": f'NotOnOrAfter="{when(3600)}" InResponseTo="{REQUEST}"'}, "malformed"),
         (
-            {"confirmation": f'Recipient="https://x" NotOnOrAfter="{when(300)}" InResponseTo="{REQUEST}"'},
+            {"confirmation": f'Recipient="https://x" NotOnOrAfter="{when(3600)}" InResponseTo="{REQUEST}"'},
             "recipient_mismatch",
         ),
         ({"confirmation": f'Recipient="{RECIPIENT}" InResponseTo="{REQUEST}"'}, "malformed"),
         ({"confirmation": f'Recipient="{RECIPIENT}" NotOnOrAfter="{when()}" InResponseTo="{REQUEST}"'}, "expired"),
         (
             {
-                "confirmation": f'Recipient="{RECIPIENT}" NotBefore="{when(-9)}" NotOnOrAfter="{when(300)}" '
+                "confirmation": f'Recipient="{RECIPIENT}" NotBefore="{when(-9)}" NotOnOrAfter="{when(3600)}" '
                 f'InResponseTo="{REQUEST}"'
             },
             "malformed",
         ),
         (
-            {"confirmation": f'Recipient="{RECIPIENT}" NotOnOrAfter="{when(300)}" InResponseTo="_x"'},
+            {"confirmation": f'Recipient="{RECIPIENT}" NotOnOrAfter="{when(3600)}" InResponseTo="_x"'},
             "in_response_to_mismatch",
         ),
-        ({"confirmation": f'Recipient="{RECIPIENT}" NotOnOrAfter="{when(300)}"'}, "in_response_to_mismatch"),
+        ({"confirmation": f'Recipient="{RECIPIENT}" NotOnOrAfter="{when(3600)}"'}, "in_response_to_mismatch"),
         ({"conditions_head": f'NotOnOrAfter="{when()}"'}, "expired"),
         ({"conditions_head": f'NotBefore="{when(1)}"'}, "not_yet_valid"),
         ({"conditions_head": 'NotOnOrAfter="2999-01-01T00:00:00+01:00"'}, "malformed"),
@@ -285,7 +285,7 @@ def test_replay() -> None:
     cache = Cache()
     facts = verify(GOOD["both"], replay_cache=cache)
     assert "whether the assertion was used before" not in facts.not_covered
-    assert cache.seen == {(ISSUER, "_a1"): pki.NOW + timedelta(seconds=300)}
+    assert cache.seen == {(ISSUER, "_a1"): pki.NOW + timedelta(seconds=3600)}
     assert code(GOOD["both"], replay_cache=cache) == "replayed"
 
 
