@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CACHE_SIZE: Final = 1000  # unwrapped keys per process; about 11 KiB each in SoftHSM
 DEFAULT_SESSIONS: Final = 8  # signing sessions per process
+DEFAULT_TOKEN_KEYS: Final = 1000
 DEFAULT_DATABASE_URL: Final = "sqlite:///sealmark.db"
 _SQLITE: Final = "sqlite:///"
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -97,6 +98,7 @@ class HsmConfiguration:
     environment: Mapping[str, str]
     cache_size: int = DEFAULT_CACHE_SIZE
     sessions: int = DEFAULT_SESSIONS
+    token_keys: int = DEFAULT_TOKEN_KEYS  # how many key versions may be kept on the token itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def load_keystore_configuration(state: Path) -> KeystoreConfiguration:
         document = tomllib.loads(directory.configuration.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"{directory.configuration} is not readable TOML: {error}") from error
-    hsm = _table(document, "hsm", {"uri", "cache_size", "sessions"})
+    hsm = _table(document, "hsm", {"uri", "cache_size", "sessions", "token_keys"})
     database = _table(document, "database", {"url"})
     if "uri" not in hsm:
         raise ConfigurationError("hsm.uri is missing")
@@ -133,13 +135,19 @@ def load_keystore_configuration(state: Path) -> KeystoreConfiguration:
             _text(hsm["uri"], "hsm.uri"),
             cache_size=_count(hsm.get("cache_size", DEFAULT_CACHE_SIZE), "hsm.cache_size", 100_000),
             sessions=_count(hsm.get("sessions", DEFAULT_SESSIONS), "hsm.sessions", 256),
+            token_keys=_count(hsm.get("token_keys", DEFAULT_TOKEN_KEYS), "hsm.token_keys", 1_000_000),
         ),
         database_url=_absolute_database_url(directory, url),
     )
 
 
 def hsm_configuration(
-    state: StateDirectory, uri: str, *, cache_size: int = DEFAULT_CACHE_SIZE, sessions: int = DEFAULT_SESSIONS
+    state: StateDirectory,
+    uri: str,
+    *,
+    cache_size: int = DEFAULT_CACHE_SIZE,
+    sessions: int = DEFAULT_SESSIONS,
+    token_keys: int = DEFAULT_TOKEN_KEYS,
 ) -> HsmConfiguration:
     """The HSM's part, from a PKCS#11 URI; relative paths are relative to the state directory.
 
@@ -161,6 +169,7 @@ def hsm_configuration(
         environment=environment,
         cache_size=cache_size,
         sessions=sessions,
+        token_keys=token_keys,
     )
 
 

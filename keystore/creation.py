@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from sqlalchemy import func, select
+
 from keystore.algorithms import KEY_SPECS, Purpose, algorithms_for
 from keystore.api import (
     AssertionSettings,
@@ -17,7 +19,8 @@ from keystore.api import (
     TokenSettings,
     UncertifiedVersion,
 )
-from keystore.errors import Conflict, KeystoreError, NotFound, Unsupported
+from keystore.db.schema import SEALED_TABLES
+from keystore.errors import Conflict, KeystoreError, LimitExceeded, NotFound, Unsupported
 from keystore.keys import ALIAS_FORM, UUID_FORM, domain_label, existing, policy_document
 from keystore.lifecycle import require_enabled
 from keystore.repositories import insert_certificate
@@ -54,9 +57,10 @@ def check_new_key(new: NewKey) -> str:
 class KeyMaker:
     """Makes key pairs and their rows."""
 
-    def __init__(self, token: HardwareToken, store: SealedStore) -> None:
+    def __init__(self, token: HardwareToken, store: SealedStore, token_keys: int) -> None:
         self._token = token
         self._store = store
+        self._token_keys = token_keys
 
     def create(self, new: NewKey, key_id: str, certify: Certify | None) -> None:
         """A new key with its first version and certificate. Raises: `Unsupported`, `Conflict`, or as `certify`."""
@@ -71,6 +75,7 @@ class KeyMaker:
     ) -> None:
         with self._store.transaction() as transaction:
             version.follow_domain(transaction)
+            self._require_room(version, transaction)
             now = stored_time(datetime.now(UTC))
             transaction.insert(
                 "keys",
@@ -112,6 +117,7 @@ class KeyMaker:
     ) -> None:
         with self._store.transaction() as transaction:
             version.follow_domain(transaction)
+            self._require_room(version, transaction)
             row = existing(transaction, "keys", key.id)
             require_enabled(KeyState(row.text("state")))
             if row.number("version_count") != len(key.versions):
@@ -122,6 +128,15 @@ class KeyMaker:
             version.insert(transaction, number=number, activate_at=stored_time(activate_at), created_by=actor, now=now)
             if certificate is not None:
                 insert_certificate(transaction, certificate)
+
+    def _require_room(self, version: _NewVersion, transaction: SealedTransaction) -> None:
+        """A token has room for few objects: keys that must be kept on it have a limit of their own."""
+        if version.generated.token_label is None:
+            return
+        versions = SEALED_TABLES["key_versions"].table
+        kept = select(func.count()).select_from(versions).where(versions.c.token_label.is_not(None))
+        if transaction.connection.execute(kept).scalar_one() >= self._token_keys:
+            raise LimitExceeded(f"{self._token_keys} key versions are kept on the token: hsm.token_keys allows no more")
 
     def _check_names(self, new: NewKey, key_id: str) -> None:
         """Refuse before the HSM works for seconds; the transaction checks again."""

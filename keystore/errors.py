@@ -66,6 +66,12 @@ class Unsupported(KeystoreError):
         self.field = field
 
 
+class LimitExceeded(KeystoreError):
+    """The HSM's room for keys of this kind is used up, by the deployment's own limit."""
+
+    code = "limit_exceeded"
+
+
 class CeremonyError(KeystoreError):
     """A ceremony was refused or could not be finished; the message says what to do."""
 

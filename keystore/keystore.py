@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from keystore.algorithms import SIGNING_ALGORITHMS, key_algorithms
 from keystore.api import Key, KeyState, SigningKeyInfo, VersionState
-from keystore.configuration import load_keystore_configuration
+from keystore.configuration import DEFAULT_TOKEN_KEYS, load_keystore_configuration
 from keystore.creation import KeyMaker
 from keystore.db import open_database
 from keystore.errors import NotFound, Unsupported, WrongState
@@ -41,7 +41,7 @@ class Keystore(
     Every method raises `IntegrityFailure`, `StoreUnavailable` and `HsmUnavailable` besides its own.
     """
 
-    def __init__(self, token: HardwareToken, database: Database) -> None:
+    def __init__(self, token: HardwareToken, database: Database, *, token_keys: int = DEFAULT_TOKEN_KEYS) -> None:
         self.database = database
         self.store = open_store(database, token.seal)
         KeyRepository.__init__(self, self.store)
@@ -51,7 +51,7 @@ class Keystore(
         DomainRepository.__init__(self, self.store)
         IdempotencyRepository.__init__(self, self.store)
         self._token = token
-        self._maker = KeyMaker(token, self.store)
+        self._maker = KeyMaker(token, self.store, token_keys)
 
     @property
     def token_info(self) -> TokenInfo:
@@ -173,7 +173,7 @@ def open_state(state: Path) -> Keystore:
         hsm = configuration.hsm
         token = open_token(hsm, cache_size=hsm.cache_size, sessions=hsm.sessions)
         try:
-            return Keystore(token, database)
+            return Keystore(token, database, token_keys=hsm.token_keys)
         except BaseException:
             token.close()
             raise

@@ -38,6 +38,7 @@ PROBLEMS: Final[Mapping[str, ProblemKind]] = MappingProxyType(
         "method_not_allowed": ProblemKind(405, "Method not allowed"),
         "conflict": ProblemKind(409, "Conflict"),
         "request_in_progress": ProblemKind(409, "The same request is still in progress, or its outcome is not known"),
+        "limit_exceeded": ProblemKind(409, "A limit of this deployment is reached"),
         "wrong_purpose": ProblemKind(409, "The key's purpose is another"),
         "wrong_state": ProblemKind(409, "The key's state does not allow this"),
         "request_too_large": ProblemKind(413, "Request body too large"),

@@ -180,6 +180,7 @@ class AuditTrail:
         self._counted_at = -COUNT_SECONDS  # however little time has passed
         try:
             self._sweep()
+            self._close_epoch(self._epoch.id)
         except (KeystoreError, SealmarkError, OSError) as fault:
             _log.error("audit_left_open", alarm=True, kind=type(fault).__name__, reason=str(fault))
         finally:
@@ -252,7 +253,8 @@ class AuditTrail:
         for epoch in others:
             if is_dead(self._locks, epoch):
                 closed = self._close_epoch(epoch)
-                _log.warning("epoch_closed", epoch=epoch, intents_closed_as_unknown=closed)
+                report = _log.warning if closed else _log.info
+                report("epoch_closed", epoch=epoch, alarm=bool(closed), intents_closed_as_unknown=closed)
 
     def _close_epoch(self, epoch: str) -> int:
         """Closes every open intent of a dead worker as `unknown`, in one transaction: two sweepers cannot both do

@@ -35,6 +35,7 @@ from keystore.errors import (
     HsmFault,
     IntegrityFailure,
     KeystoreError,
+    LimitExceeded,
     NotFound,
     StoreUnavailable,
     Unsupported,
@@ -43,7 +44,7 @@ from keystore.errors import (
 from keystore.keystore import Keystore
 from keystore.lifecycle import version_state
 from tests.hsm_support import OTHER_DOMAIN
-from tests.keystore.support import Attacker, Place, TokenProxy, intent_for, new_key
+from tests.keystore.support import Attacker, Place, TokenProxy, intent_for, make_database, new_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
     from keystore.algorithms import SigningAlgorithm
     from keystore.api import Key, NewKey, SigningKey, UncertifiedVersion
+    from keystore.hsm import Token
 
 NOW = datetime.now(UTC)
 HASHES = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}
@@ -447,3 +449,19 @@ def test_a_keystore_that_cannot_be_opened_leaves_nothing_open(tmp_path: Path) ->
     for _ in range(2):
         with pytest.raises(IntegrityFailure, match="deployment"):
             open_keystore(tmp_path / "state")
+
+
+def test_keys_kept_on_the_token_have_a_limit_of_their_own(token: Token, tmp_path: Path) -> None:
+    database = make_database(tmp_path / "sealmark.db", token)
+    try:
+        keystore = Keystore(token, database, token_keys=2)
+        first = keystore.create_key(new_key(spec="ECC_NIST_EDWARDS25519"))
+        keystore.rotate(first.id, activate_at=first.created_at, actor="user/key-admin")
+        with pytest.raises(LimitExceeded, match="token_keys"):
+            keystore.create_key(new_key("beyond", spec="ECC_NIST_EDWARDS25519"))
+        with pytest.raises(LimitExceeded):
+            keystore.rotate(first.id, activate_at=first.created_at, actor="user/key-admin")
+        assert len(keystore.get_key(first.id).versions) == 2
+        keystore.create_key(new_key("beyond"))  # the alias is free, and wrapped keys have no such limit
+    finally:
+        database.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -126,3 +127,19 @@ def test_nobody_else_can_make_a_permit() -> None:
         Permit(USER, Action.SIGN, key().id, 1, object())
     with pytest.raises(TypeError):
         Admission(USER, Action.SIGN, object())
+
+
+def test_break_glass_administers_any_customer_key_and_uses_none() -> None:
+    root = Principal("user/root", Duty.ROOT, "bearer:5")
+    for action in ADMINISTRATORS_ACTIONS:
+        assert decide(admit(root, action), key((), ())).action is action
+    for action in USERS_ACTIONS:
+        with pytest.raises(DutyForbids):
+            admit(root, action)
+
+
+def test_nobody_administers_the_services_own_keys() -> None:
+    authority = replace(key((), ()), purpose=Purpose.CA)
+    for principal in (ADMINISTRATOR, Principal("user/root", Duty.ROOT, "bearer:5")):
+        with pytest.raises(NotFound):
+            decide(admit(principal, Action.DISABLE_KEY), authority)
