@@ -53,22 +53,6 @@ class _Unfailing(io.TextIOBase):
             self._stream.flush()
 
 
-def gunicorn_logging() -> dict[str, object]:
-    """For gunicorn's `logconfig_dict`: its lines in the same form as ours."""
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"generic": {"()": json_formatter}},
-        "handlers": {
-            "error_console": {"class": "logging.StreamHandler", "formatter": "generic", "stream": "ext://sys.stderr"}
-        },
-        "root": {"level": "WARNING", "handlers": ["error_console"]},
-        "loggers": {
-            "gunicorn.error": {"handlers": ["error_console"], "propagate": False, "qualname": "gunicorn.error"}
-        },
-    }
-
-
 def json_formatter() -> logging.Formatter:
     """Standard logging's records as JSON lines."""
     return structlog.stdlib.ProcessorFormatter(

@@ -17,16 +17,19 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
 
 from signer.config import ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
 from signer.listening import refuse_newcomers
-from signer.logs import configure_logs, gunicorn_logging
+from signer.logs import configure_logs, json_formatter
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable, MutableMapping
+
+    from gunicorn.config import Config
 
     _Application = Callable[
         [MutableMapping[str, Any], Callable[[str, Iterable[tuple[str, str]]], None]], Iterable[bytes]
@@ -62,6 +65,16 @@ class GracefulWorker(ThreadWorker):
         while waiting.poll(0):
             self.accept(listener)
         listener.close()
+
+
+class JsonLogger(Logger):
+    """gunicorn's log in the same form as ours; no access log, since the audit trail says more."""
+
+    def setup(self, cfg: Config) -> None:
+        """Sets the form when gunicorn sets its handlers up."""
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            handler.setFormatter(json_formatter())
 
 
 class _Server(BaseApplication):
@@ -120,7 +133,7 @@ def gunicorn_options(
         "accesslog": None,
         "errorlog": "-",
         "loglevel": configuration.log_level,
-        "logconfig_dict": gunicorn_logging(),
+        "logger_class": JsonLogger,
         "control_socket_disable": True,
         # Otherwise gunicorn believes `X-Forwarded-Proto: https` of whomever FORWARDED_ALLOW_IPS in the environment
         # names: plain HTTP would pass for TLS.
