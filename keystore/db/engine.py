@@ -11,6 +11,8 @@ import sqlite3
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import insert, make_url
@@ -31,6 +33,7 @@ Value = int | str | bytes | None
 RawRow = tuple[Value, ...]
 
 LOCK_SECONDS: Final = 5.0
+_ROWS_A_STATEMENT: Final = (64, 32, 16, 8, 4, 2, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,13 @@ class Prepared:
 
     sql: str
     names: tuple[str, ...]
+
+
+@lru_cache(maxsize=64)
+def _repeated(sql: str, rows: int) -> str:
+    """The INSERT of one row as an INSERT of so many."""
+    head, separator, row = sql.rpartition("VALUES ")
+    return head + separator + ", ".join([row] * rows)
 
 
 class Database:
@@ -126,7 +136,14 @@ class Database:
             connection = getattr(self._local, "connection", None) or self._thread_connection()
 
             def append(prepared: Prepared, rows: Sequence[RawRow]) -> None:
-                connection.executemany(prepared.sql, rows)
+                # Each call of SQLite gives the GIL away, and every worker waits while this one waits to have it back:
+                # so many rows go into one statement. Few lengths are used, so that few statements are compiled.
+                done = 0
+                while done < len(rows):
+                    length = next(length for length in _ROWS_A_STATEMENT if length <= len(rows) - done)
+                    values = tuple(chain.from_iterable(rows[done : done + length]))
+                    connection.execute(_repeated(prepared.sql, length), values)
+                    done += length
 
             try:
                 connection.execute(sqlite.BEGIN_WRITE)

@@ -30,7 +30,7 @@ _BATCH_LIMIT = 256
 
 @dataclass(slots=True, eq=False)
 class _Ticket:
-    rows: Sequence[Rows]
+    rows: Sequence[tuple[Prepared, list[RawRow]]]
     woken: threading.Lock = field(default_factory=threading.Lock)
     done: bool = False
     error: KeystoreError | None = None
@@ -48,7 +48,7 @@ class GroupCommitter:
 
     def commit(self, rows: Sequence[Rows]) -> None:
         """Returns once the rows are durable. Raises `StoreUnavailable` if they are not."""
-        ticket = _Ticket(rows)
+        ticket = _Ticket([self._in_order(table, given) for table, given in rows])  # before anybody waits for it
         ticket.woken.acquire()
         with self._guard:
             self._waiting.append(ticket)
@@ -67,9 +67,8 @@ class GroupCommitter:
         try:
             with self._database.append() as append:
                 batch = self._gather()
-                for table, rows in _merged(batch):
-                    statement, values_of = self._insert(table)
-                    append(statement, [values_of(row) for row in rows])
+                for statement, rows in _merged(batch):
+                    append(statement, rows)
             error = None
         except KeystoreError as fault:
             error = fault
@@ -77,13 +76,14 @@ class GroupCommitter:
             # Whatever happened, nobody waits for ever and nobody takes an uncommitted row for a durable one.
             self._finish(batch or self._gather(), error)
 
-    def _insert(self, table: Table) -> tuple[Prepared, Callable[[Row], RawRow]]:
-        """The table's INSERT, compiled once, and what puts a row's values into its order."""
+    def _in_order(self, table: Table, rows: list[Row]) -> tuple[Prepared, list[RawRow]]:
+        """The table's INSERT, compiled once, and the rows' values in its order."""
         known = self._inserts.get(table.name)
         if known is None:
             statement = self._database.prepare_insert(table)
             known = self._inserts[table.name] = statement, itemgetter(*statement.names)
-        return known
+        statement, values_of = known
+        return statement, [values_of(row) for row in rows]
 
     def _gather(self) -> list[_Ticket]:
         with self._guard:
@@ -102,10 +102,10 @@ class GroupCommitter:
             next_leader.woken.release()
 
 
-def _merged(batch: list[_Ticket]) -> list[Rows]:
-    """One statement a table, in the order in which tables first appear."""
-    by_table: dict[str, Rows] = {}
+def _merged(batch: list[_Ticket]) -> list[tuple[Prepared, list[RawRow]]]:
+    """All rows of each table together, in the order in which tables first appear."""
+    by_table: dict[str, tuple[Prepared, list[RawRow]]] = {}
     for ticket in batch:
-        for table, rows in ticket.rows:
-            by_table.setdefault(table.name, (table, []))[1].extend(rows)
+        for statement, rows in ticket.rows:
+            by_table.setdefault(statement.sql, (statement, []))[1].extend(rows)
     return list(by_table.values())
