@@ -92,7 +92,10 @@ class Session:
             self._session.init_pin(text)
 
     def find(self, template: Template) -> list[Key]:
-        """Every object that matches; the search is always ended, for an abandoned one leaves the session unusable."""
+        """Every object that matches; the search is always ended, for an abandoned one leaves the session unusable.
+
+        One that fails is ended by the library before this returns, in this thread, and its lock is free again.
+        """
         with _named("C_FindObjects"), self._turn:
             return list(self._session.get_objects(dict(template)))
 

@@ -141,9 +141,10 @@ class Token:
         """Is the HSM there, with each key of the hierarchy exactly once? Raises if not."""
 
         def operation(connection: Connection, session: Session) -> None:
+            # First, for a stale session: python-pkcs11 complains on standard error of a search that could not begin.
+            session.sign(HMAC_SHA256, connection.integrity, b"probe")
             for label in (labels.REGION, labels.INTEGRITY, *connection.domains):
                 exactly_one(session, label)
-            session.sign(HMAC_SHA256, connection.integrity, b"probe")
 
         self._signing(operation)
 

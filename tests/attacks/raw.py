@@ -122,6 +122,12 @@ def raw_functions(path: Path) -> dict[str, CFunction]:
     return {name: _prototype(name)(getattr(functions, name)) for name in _FUNCTIONS}
 
 
+def attributes_at(address: int, count: int) -> list[tuple[int, bytes]]:
+    """(type, octets) of the CK_ATTRIBUTE array at an address."""
+    array = (CAttribute * count).from_address(address)
+    return [(one.type, ctypes.string_at(one.value, one.length)) for one in array]
+
+
 class Injected:
     """A PKCS#11 function that counts its calls and answers some of them itself, until the test is over."""
 
@@ -129,15 +135,20 @@ class Injected:
         self.calls = 0
         self.code = ReturnValue.OK
         self.times = 0
+        self.watch: Callable[..., None] | None = None  # sees the arguments of each call, while C's memory is good
+        self.after: Callable[..., int] | None = None  # sees them after a call that went well, and has the last word
         functions, prototype = _function_list(path), _prototype(name)
         real = prototype(getattr(functions, name))
 
         def call(*arguments: object) -> int:
             self.calls += 1
+            if self.watch is not None:
+                self.watch(*arguments)
             if self.times:
                 self.times -= 1
                 return self.code
-            return int(real(*arguments))
+            code = int(real(*arguments))
+            return self.after(*arguments) if self.after is not None and not code else code
 
         self._callback = prototype(call)
         monkeypatch.setattr(functions, name, ctypes.cast(self._callback, c_void_p).value)
