@@ -82,7 +82,7 @@ class Module:
             library = pkcs11.lib(str(self.path))
         except PKCS11Error as error:
             raise cryptoki_error("C_Initialize", error) from error
-        # Its destructor would finalise and unload the module under threads that are still inside when a process ends.
+        # Its destructor would finalise and unload the module at the end of this process, or of a child, past the gate.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(library))
         self.native.finalise()
         return library

@@ -105,7 +105,7 @@ def _attribute_bytes(value: bool | int | str | bytes | bytearray | tuple[Mechani
     return bytes(value)
 
 
-def _function_list(path: Path) -> _FunctionList:
+def function_list(path: Path) -> _FunctionList:
     """The module's own list, in the module's memory: what is written here, everybody calls."""
     pointer = POINTER(_FunctionList)()
     assert ctypes.CDLL(str(path.resolve())).C_GetFunctionList(byref(pointer)) == ReturnValue.OK
@@ -118,7 +118,7 @@ def _prototype(name: str) -> type[ctypes._CFunctionType]:
 
 def raw_functions(path: Path) -> dict[str, CFunction]:
     """Every C function of the module by its name."""
-    functions = _function_list(path)
+    functions = function_list(path)
     return {name: _prototype(name)(getattr(functions, name)) for name in _FUNCTIONS}
 
 
@@ -137,7 +137,7 @@ class Injected:
         self.times = 0
         self.watch: Callable[..., None] | None = None  # sees the arguments of each call, while C's memory is good
         self.after: Callable[..., int] | None = None  # sees them after a call that went well, and has the last word
-        functions, prototype = _function_list(path), _prototype(name)
+        functions, prototype = function_list(path), _prototype(name)
         real = prototype(getattr(functions, name))
 
         def call(*arguments: object) -> int:
