@@ -68,7 +68,7 @@ class Session:
         self._native = module.native
         self._turn = module.turn
         self._attributes = BareAttributes()
-        pin = None if user_pin is None else _text(user_pin)
+        pin = None if user_pin is None else _text(user_pin, "C_Login")
         with _named("C_OpenSession" if pin is None else "C_Login"), self._turn:
             self._session = token.open(rw=True, user_pin=pin, attribute_mapper=self._attributes)
 
@@ -87,7 +87,7 @@ class Session:
 
     def set_user_pin(self, pin: bytes) -> None:
         """Gives the token's user a PIN; the security officer is logged in."""
-        text = _text(pin)
+        text = _text(pin, "C_InitPIN")
         with _named("C_InitPIN"), self._turn:
             self._session.init_pin(text)
 
@@ -208,9 +208,9 @@ def _number(template: Template, attribute: Attribute) -> int:
     return value
 
 
-def _text(pin: bytes) -> str:
+def _text(pin: bytes, function: str) -> str:
     try:
         return pin.decode()
     except UnicodeDecodeError:
         # Not from the decoder's error, which holds the PIN.
-        raise CryptokiError("C_Login", ReturnValue.PIN_INVALID) from None
+        raise CryptokiError(function, ReturnValue.PIN_INVALID) from None
