@@ -128,6 +128,9 @@ def attributes_at(address: int, count: int) -> list[tuple[int, bytes]]:
     return [(one.type, ctypes.string_at(one.value, one.length)) for one in array]
 
 
+_KEPT: Final[list[object]] = []  # a stand-in is never freed: C holds its address, and a thread may still be in it
+
+
 class Injected:
     """A PKCS#11 function that counts its calls and answers some of them itself, until the test is over."""
 
@@ -150,8 +153,9 @@ class Injected:
             code = int(real(*arguments))
             return self.after(*arguments) if self.after is not None and not code else code
 
-        self._callback = prototype(call)
-        monkeypatch.setattr(functions, name, ctypes.cast(self._callback, c_void_p).value)
+        callback = prototype(call)
+        _KEPT.append(callback)
+        monkeypatch.setattr(functions, name, ctypes.cast(callback, c_void_p).value)
 
     def answer(self, code: ReturnValue, times: int) -> None:
         self.code, self.times = code, times
