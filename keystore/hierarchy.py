@@ -38,9 +38,9 @@ from keystore.hsm.templates import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from keystore.hsm.cryptoki import Template
+    from keystore.hsm.attributes import Template
     from keystore.hsm.officer import Ceremony
-    from keystore.hsm.session import Session
+    from keystore.hsm.session import Key, Session
 
 _REGION_KEY_SIZE: Final = 32  # octets, AES-256
 _LOG_SPEC: Final = KEY_SPECS["ECC_NIST_EDWARDS25519"]
@@ -111,8 +111,8 @@ def destroy_domain_key(ceremony: Ceremony, label: str) -> None:
     if labels.parse_domain_label(label) is None:
         raise CeremonyError(f"not a domain key's label: {label!r}")
     with ceremony.as_user() as session:
-        for handle in session.find(labelled(label)):
-            session.destroy(handle)
+        for key in session.find(labelled(label)):
+            session.destroy(key)
 
 
 def restore_hierarchy(ceremony: Ceremony, region_key: bytearray, roots: Sequence[WrappedRoot]) -> bytes:
@@ -146,7 +146,7 @@ def _refuse_a_token_in_use(session: Session) -> None:
         raise CeremonyError(f"the token holds {taken[0]!r} already: a ceremony needs a token of its own")
 
 
-def _export_once(session: Session, region: int) -> bytearray:
+def _export_once(session: Session, region: Key) -> bytearray:
     """The region key's value, for the custodians' shares: the only time that it leaves, under a key used only here."""
     transport = bytearray(secrets.token_bytes(_REGION_KEY_SIZE))
     try:
@@ -163,28 +163,28 @@ def _export_once(session: Session, region: int) -> bytearray:
 
 
 @contextmanager
-def _known_key(session: Session, template: Template, value: bytearray) -> Iterator[int]:
-    handle = session.create(of_known_value(template, value))
+def _known_key(session: Session, template: Template, value: bytearray) -> Iterator[Key]:
+    key = session.create(of_known_value(template, value))
     try:
-        yield handle
+        yield key
     finally:
-        session.destroy(handle)
+        session.destroy(key)
 
 
-def _unwrap_root(session: Session, twin: int, root: WrappedRoot) -> int:
+def _unwrap_root(session: Session, twin: Key, root: WrappedRoot) -> Key:
     try:
         return session.unwrap(twin, root.wrapped, INTEGRITY if root.domain is None else DOMAIN)
     except CryptokiError as error:
         raise CeremonyError(f"{root.label!r} is not wrapped by this region key ({error})") from error
 
 
-def _wrap_and_settle(session: Session, region: int, label: str, nascent: int) -> WrappedRoot:
+def _wrap_and_settle(session: Session, region: Key, label: str, nascent: Key) -> WrappedRoot:
     wrapped = session.wrap(region, nascent)
     _settle(session, nascent, label, destroyable=label != labels.INTEGRITY)
     return WrappedRoot(label, wrapped)
 
 
-def _settle(session: Session, nascent: int, label: str, *, destroyable: bool) -> int:
+def _settle(session: Session, nascent: Key, label: str, *, destroyable: bool) -> Key:
     """The user's private, locked copy on the token; what it was copied from is destroyed."""
     settled = session.copy(nascent, locked(label, destroyable=destroyable))
     session.destroy(nascent)

@@ -21,7 +21,7 @@ from keystore.hsm.templates import CONFINED, key_pair, labelled, unwrapped
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from keystore.hsm.session import Session
+    from keystore.hsm.session import Key, Session
 
 _LOCKED: Final[Mapping[Attribute, bool]] = {
     Attribute.TOKEN: True,
@@ -52,7 +52,7 @@ _INTEGRITY: Final[Mapping[Attribute, bool]] = {
 _CANARY: Final = KEY_SPECS["ECC_NIST_P256"]
 
 
-def exactly_one(session: Session, label: str) -> int:
+def exactly_one(session: Session, label: str) -> Key:
     """The only object of that label. Raises: `HsmUnavailable` for none, `HsmFault` for several."""
     found = session.find(labelled(label))
     if not found:
@@ -62,8 +62,8 @@ def exactly_one(session: Session, label: str) -> int:
     return found[0]
 
 
-def audited_region_key(session: Session) -> int:
-    """The region key's handle, after its attributes were read and its wrap template was tried."""
+def audited_region_key(session: Session) -> Key:
+    """The region key, after its attributes were read and its wrap template was tried."""
     region = _audited(session, labels.REGION, _REGION)
     with _canary(session) as canary:
         try:
@@ -75,13 +75,13 @@ def audited_region_key(session: Session) -> int:
     raise HsmFault("the region key wraps keys that no officer made: a restore could not be trusted")
 
 
-def audited_integrity_key(session: Session) -> int:
-    """The integrity key's handle, after its attributes were read."""
+def audited_integrity_key(session: Session) -> Key:
+    """The integrity key, after its attributes were read."""
     return _audited(session, labels.INTEGRITY, _INTEGRITY)
 
 
-def audited_domain_key(session: Session, label: str) -> int:
-    """The domain key's handle, after its attributes were read and its unwrap template was tried."""
+def audited_domain_key(session: Session, label: str) -> Key:
+    """The domain key, after its attributes were read and its unwrap template was tried."""
     domain = _audited(session, label, _DOMAIN)
     _try_canary(session, label, domain)
     return domain
@@ -89,25 +89,22 @@ def audited_domain_key(session: Session, label: str) -> int:
 
 def trusted_labels(session: Session) -> list[str]:
     """Labels of all TRUSTED keys. Raises: `HsmFault` if one is not the hierarchy's: it could carry backing keys out."""
-    found = [
-        session.read(handle, Attribute.LABEL).decode("utf-8", "replace")
-        for handle in session.find({Attribute.TRUSTED: True})
-    ]
+    found = [session.read_label(key) for key in session.find({Attribute.TRUSTED: True})]
     for label in found:
         if label not in (labels.REGION, labels.INTEGRITY) and labels.parse_domain_label(label) is None:
             raise HsmFault(f"the token holds a TRUSTED key that no ceremony made, labelled {label!r}")
     return found
 
 
-def _audited(session: Session, label: str, expected: Mapping[Attribute, bool]) -> int:
-    handle = exactly_one(session, label)
+def _audited(session: Session, label: str, expected: Mapping[Attribute, bool]) -> Key:
+    key = exactly_one(session, label)
     for attribute, wanted in expected.items():
-        if session.read_flag(handle, attribute) is not wanted:
+        if session.read_flag(key, attribute) is not wanted:
             raise HsmFault(f"the token's key {label!r} is not as a ceremony makes it: {attribute.name}")
-    return handle
+    return key
 
 
-def _try_canary(session: Session, label: str, domain: int) -> None:
+def _try_canary(session: Session, label: str, domain: Key) -> None:
     with _canary(session) as canary:
         wrapped = session.wrap(domain, canary)
         session.destroy(session.unwrap(domain, wrapped, unwrapped(KeyType.EC)))
@@ -119,7 +116,7 @@ def _try_canary(session: Session, label: str, domain: int) -> None:
 
 
 @contextmanager
-def _canary(session: Session) -> Iterator[int]:
+def _canary(session: Session) -> Iterator[Key]:
     """A key made as a customer's is, of nobody's."""
     mechanism, parameters = generation(_CANARY)
     public, private = session.generate_key_pair(mechanism, *key_pair(KeyType.EC, parameters))
@@ -130,12 +127,12 @@ def _canary(session: Session) -> Iterator[int]:
         session.destroy(public)
 
 
-def _accepts(session: Session, domain: int, wrapped: bytes, changed: Mapping[Attribute, bool]) -> bool:
+def _accepts(session: Session, domain: Key, wrapped: bytes, changed: Mapping[Attribute, bool]) -> bool:
     try:
-        handle = session.unwrap(domain, wrapped, {**unwrapped(KeyType.EC), **changed})
+        key = session.unwrap(domain, wrapped, {**unwrapped(KeyType.EC), **changed})
     except CryptokiError as error:
         if error.code in STALE:
             raise
         return False
-    session.destroy(handle)
+    session.destroy(key)
     return True

@@ -11,57 +11,48 @@ import os
 import threading
 import time
 from contextlib import contextmanager
-from ctypes import Structure, byref, c_char, c_ubyte, c_ulong
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
+
+from pkcs11 import PKCS11Error, TokenFlag
 
 from keystore.api import TokenInfo
 from keystore.configuration import read_secret
 from keystore.errors import ConfigurationError, HsmUnavailable
 from keystore.hsm.cache import KeyCache
-from keystore.hsm.session import USER, Session
+from keystore.hsm.return_values import cryptoki_error
+from keystore.hsm.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from pkcs11 import types
+
     from keystore.configuration import HsmConfiguration
-    from keystore.hsm.cryptoki import Module
+    from keystore.hsm.module import Module
+    from keystore.hsm.session import Key
     from keystore.token_uri import TokenUri
 
 _PATIENCE: Final = 60.0  # seconds to wait for the other workers' logins
 _PAUSE: Final = 0.005  # seconds between two looks at the lock
 _GENERATING_SESSIONS: Final = 2  # RSA takes seconds: on sessions of its own, so that signing goes on
-TOKEN_INITIALISED: Final = 0x400  # CKF_TOKEN_INITIALIZED
-
-
-class _TokenInfo(Structure):
-    _fields_ = (
-        ("label", c_char * 32),
-        ("manufacturer", c_char * 32),
-        ("model", c_char * 16),
-        ("serial", c_char * 16),
-        ("flags", c_ulong),
-        *((f"count_{number}", c_ulong) for number in range(10)),
-        ("hardware", c_ubyte * 2),
-        ("firmware", c_ubyte * 2),
-        ("time", c_char * 16),
-    )
 
 
 @dataclass(frozen=True, slots=True)
 class SlotToken:
     """A token and the slot it is in."""
 
-    slot: int
+    slot: int  # CK_SLOT_ID
     info: TokenInfo
     initialised: bool
+    token: types.Token
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One login's sessions and handles. All die together: a handle is never used in another epoch of the module.
+    """One login's sessions and keys. All die together: a key is never used in another epoch of the module.
 
     `owner` makes the unwrapped keys, which live as long as its session; whoever uses it holds `owning`.
     """
@@ -72,9 +63,9 @@ class Connection:
     owner: Session
     signing: SimpleQueue[Session]
     generating: SimpleQueue[Session]
-    cache: KeyCache
-    integrity: int
-    domains: dict[str, int] = field(default_factory=dict)
+    cache: KeyCache[Key]
+    integrity: Key
+    domains: dict[str, Key] = field(default_factory=dict)
     owning: threading.RLock = field(default_factory=threading.RLock)
 
 
@@ -106,11 +97,11 @@ def _locked(descriptor: int) -> bool:
 
 def tokens(module: Module) -> list[SlotToken]:
     """Every token that is there, initialised or not."""
-    count = c_ulong()
-    module.call("C_GetSlotList", 1, None, byref(count))
-    slots = (c_ulong * count.value)()
-    module.call("C_GetSlotList", 1, slots, byref(count))
-    return [_token(module, slot) for slot in slots[: count.value]]
+    try:
+        with module.turn:
+            return [_token(slot) for slot in module.library.get_slots(token_present=True)]
+    except PKCS11Error as error:
+        raise cryptoki_error("C_GetTokenInfo", error) from error
 
 
 def find_token(module: Module, uri: TokenUri) -> SlotToken:
@@ -123,11 +114,11 @@ def find_token(module: Module, uri: TokenUri) -> SlotToken:
     return found[0]
 
 
-def open_sessions(module: Module, slot: int, count: int) -> SimpleQueue[Session]:
+def open_sessions(module: Module, token: SlotToken, count: int) -> SimpleQueue[Session]:
     """A pool of sessions; they share the process's login."""
     sessions: SimpleQueue[Session] = SimpleQueue()
     for _ in range(count):
-        sessions.put(Session(module, slot))
+        sessions.put(Session(module, token.token))
     return sessions
 
 
@@ -145,20 +136,18 @@ def log_in(module: Module, configuration: HsmConfiguration, pin: bytes) -> Login
     with file_lock(configuration.lock_file):
         epoch = module.initialise(configuration.environment)
         token = find_token(module, configuration.uri)
-        session = Session(module, token.slot)
-        session.login(USER, pin)
-        return Login(epoch, token, session)
+        return Login(epoch, token, Session(module, token.token, user_pin=pin))
 
 
-def complete(module: Module, login: Login, integrity: int, *, cache_size: int, sessions: int) -> Connection:
+def complete(module: Module, login: Login, integrity: Key, *, cache_size: int, sessions: int) -> Connection:
     """Opens the other sessions of a login whose integrity key was found."""
     return Connection(
         epoch=login.epoch,
         process=os.getpid(),
         info=login.token.info,
         owner=login.session,
-        signing=open_sessions(module, login.token.slot, sessions),
-        generating=open_sessions(module, login.token.slot, _GENERATING_SESSIONS),
+        signing=open_sessions(module, login.token, sessions),
+        generating=open_sessions(module, login.token, _GENERATING_SESSIONS),
         cache=KeyCache(cache_size),
         integrity=integrity,
     )
@@ -169,23 +158,15 @@ def read_pin(configuration: HsmConfiguration) -> bytes:
     return read_secret(configuration.pin_file, "hsm.uri: pin-source")
 
 
-def _token(module: Module, slot: int) -> SlotToken:
-    info = _TokenInfo()
-    module.call("C_GetTokenInfo", slot, byref(info))
-    return SlotToken(
-        slot,
-        TokenInfo(
-            manufacturer=_text(info.manufacturer),
-            model=_text(info.model),
-            serial=_text(info.serial),
-            label=_text(info.label),
-        ),
-        bool(info.flags & TOKEN_INITIALISED),
+def _token(slot: types.Slot) -> SlotToken:
+    token = slot.get_token()
+    info = TokenInfo(
+        manufacturer=token.manufacturer_id,
+        model=token.model,
+        serial=token.serial.decode("utf-8", "replace"),
+        label=token.label,
     )
-
-
-def _text(padded: bytes) -> str:
-    return padded.decode("utf-8", "replace").rstrip(" ")
+    return SlotToken(slot.slot_id, info, TokenFlag.TOKEN_INITIALIZED in token.flags, token)
 
 
 def _matches(info: TokenInfo, uri: TokenUri) -> bool:

@@ -7,7 +7,6 @@ with a DSA mechanism ends its process.
 from __future__ import annotations
 
 import hashlib
-from ctypes import Structure, c_ulong
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -16,13 +15,12 @@ from pkcs11 import MGF, Attribute, KeyType, Mechanism
 
 from keystore.algorithms import KEY_SPECS, SIGNING_ALGORITHMS, KeyKind, Purpose, Scheme, algorithms_for
 from keystore.errors import Unsupported
-from keystore.hsm.cryptoki import CMechanism
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from keystore.algorithms import KeySpec, SigningAlgorithm
-    from keystore.hsm.cryptoki import Template
+    from keystore.hsm.attributes import Template
 
 # DER DigestInfo up to the digest (RFC 8017 section 9.2, note 1).
 _DIGEST_INFO: Final = MappingProxyType(
@@ -54,25 +52,31 @@ KEY_TYPES: Final = MappingProxyType(
 )
 _GENERATION: Final = MappingProxyType(
     {
-        KeyKind.RSA: CMechanism.of(Mechanism.RSA_PKCS_KEY_PAIR_GEN),
-        KeyKind.EC: CMechanism.of(Mechanism.EC_KEY_PAIR_GEN),
-        KeyKind.EDWARDS: CMechanism.of(Mechanism.EC_EDWARDS_KEY_PAIR_GEN),
+        KeyKind.RSA: Mechanism.RSA_PKCS_KEY_PAIR_GEN,
+        KeyKind.EC: Mechanism.EC_KEY_PAIR_GEN,
+        KeyKind.EDWARDS: Mechanism.EC_EDWARDS_KEY_PAIR_GEN,
     }
 )
-HMAC_SHA256: Final = CMechanism.of(Mechanism.SHA256_HMAC)
-AES_GENERATION: Final = CMechanism.of(Mechanism.AES_KEY_GEN)
-HMAC_GENERATION: Final = CMechanism.of(Mechanism.GENERIC_SECRET_KEY_GEN)
+AES_GENERATION: Final = Mechanism.AES_KEY_GEN
+HMAC_GENERATION: Final = Mechanism.GENERIC_SECRET_KEY_GEN
 
 
-class _PssParameters(Structure):
-    _fields_ = (("hash", c_ulong), ("mgf", c_ulong), ("salt_length", c_ulong))
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A mechanism of C_SignInit, with its parameter: for PSS hash, mask generation and salt length in octets."""
+
+    mechanism: Mechanism
+    parameter: tuple[Mechanism, MGF, int] | None = None
+
+
+HMAC_SHA256: Final = Call(Mechanism.SHA256_HMAC)
 
 
 @dataclass(frozen=True, slots=True)
 class SigningCall:
     """How an algorithm is asked for: `prefix` goes before the data; `data_length` is None where any message will do."""
 
-    mechanism: CMechanism
+    mechanism: Call
     prefix: bytes
     data_length: int | None
     signature_length: int  # octets
@@ -88,16 +92,16 @@ class SigningCall:
 
 def _signing_call(spec: KeySpec, algorithm: SigningAlgorithm) -> SigningCall:
     if algorithm.hash_name is None:
-        return SigningCall(CMechanism.of(Mechanism.EDDSA), b"", None, 64)
+        return SigningCall(Call(Mechanism.EDDSA), b"", None, 64)
     digest_size = hashlib.new(algorithm.hash_name).digest_size
     octets = (spec.bits + 7) // 8
     if algorithm.scheme is Scheme.ECDSA:
-        return SigningCall(CMechanism.of(Mechanism.ECDSA), b"", digest_size, 2 * octets)
+        return SigningCall(Call(Mechanism.ECDSA), b"", digest_size, 2 * octets)
     if algorithm.scheme is Scheme.PKCS1V15:
-        return SigningCall(CMechanism.of(Mechanism.RSA_PKCS), _DIGEST_INFO[algorithm.hash_name], digest_size, octets)
+        return SigningCall(Call(Mechanism.RSA_PKCS), _DIGEST_INFO[algorithm.hash_name], digest_size, octets)
     hash_mechanism, mgf = _PSS_HASH[algorithm.hash_name]
-    parameters = _PssParameters(int(hash_mechanism), int(mgf), digest_size)
-    return SigningCall(CMechanism.of(Mechanism.RSA_PKCS_PSS, parameters), b"", digest_size, octets)
+    pss = Call(Mechanism.RSA_PKCS_PSS, (hash_mechanism, mgf, digest_size))
+    return SigningCall(pss, b"", digest_size, octets)
 
 
 _SIGNING: Final[Mapping[tuple[str, str], SigningCall]] = MappingProxyType(
@@ -125,7 +129,7 @@ def key_spec(name: str) -> KeySpec:
         raise Unsupported(f"there is no key spec {name!r}", field="spec") from None
 
 
-def generation(spec: KeySpec) -> tuple[CMechanism, Template]:
+def generation(spec: KeySpec) -> tuple[Mechanism, Template]:
     """The mechanism and the public key's parameters with which a pair of this spec is made."""
     if spec.kind is KeyKind.RSA:
         return _GENERATION[spec.kind], {Attribute.MODULUS_BITS: spec.bits, Attribute.PUBLIC_EXPONENT: b"\x01\x00\x01"}

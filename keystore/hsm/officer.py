@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from keystore.errors import CeremonyError
 from keystore.hsm.connection import file_lock, find_token, tokens
-from keystore.hsm.cryptoki import load_module
+from keystore.hsm.module import load_module
 from keystore.hsm.return_values import PIN_REFUSED, CryptokiError
 from keystore.hsm.session import SECURITY_OFFICER, USER, Session
 
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
     from keystore.api import TokenInfo
     from keystore.configuration import HsmConfiguration
-    from keystore.hsm.cryptoki import Module
-
-_LABEL_LENGTH: Final = 32  # octets, padded with spaces (PKCS#11 v2.40, C_InitToken)
+    from keystore.hsm.connection import SlotToken
+    from keystore.hsm.module import Module
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ def open_ceremony(configuration: HsmConfiguration, *, officer_pin: bytes, user_p
             with file_lock(configuration.lock_file):
                 module.initialise(configuration.environment)
                 token = find_token(module, configuration.uri)
-                session = Session(module, token.slot)
+                session = Session(module, token.token)
             yield Ceremony(session, token.info, officer_pin, user_pin)
         except CryptokiError as error:
             raise CeremonyError(f"the HSM refused a step of the ceremony ({error})") from error
@@ -90,11 +89,12 @@ def initialise_token(
         try:
             module.initialise(environment)
             slot = _free_slot(module, label)
-            module.call("C_InitToken", slot, officer_pin, len(officer_pin), label.encode().ljust(_LABEL_LENGTH))
+            with module.turn:
+                module.native.initialise_token(slot, officer_pin, label)
             module.initialise(environment)  # SoftHSM gives the new token a slot of its own
-            session = Session(module, _slot_of(module, label))
+            session = Session(module, _token_of(module, label).token)
             session.login(SECURITY_OFFICER, officer_pin)
-            module.call("C_InitPIN", session.handle, user_pin, len(user_pin))
+            session.set_user_pin(user_pin)
         except CryptokiError as error:
             raise CeremonyError(f"the token could not be made ({error})") from error
         finally:
@@ -111,8 +111,8 @@ def _free_slot(module: Module, label: str) -> int:
     return free[0]
 
 
-def _slot_of(module: Module, label: str) -> int:
-    found = [token.slot for token in tokens(module) if token.initialised and token.info.label == label]
+def _token_of(module: Module, label: str) -> SlotToken:
+    found = [token for token in tokens(module) if token.initialised and token.info.label == label]
     if len(found) != 1:
         raise CeremonyError(f"{len(found)} tokens are labelled {label!r} after making one")
     return found[0]

@@ -23,12 +23,12 @@ from keystore.hsm.mechanisms import EC_PARAMETERS
 
 if TYPE_CHECKING:
     from keystore.algorithms import KeySpec
-    from keystore.hsm.session import Session
+    from keystore.hsm.session import Key, Session
 
 _CURVES = {"secp256r1": SECP256R1(), "secp384r1": SECP384R1(), "secp521r1": SECP521R1(), "secp256k1": SECP256K1()}
 
 
-def public_key_info(session: Session, public: int, spec: KeySpec) -> bytes:
+def public_key_info(session: Session, public: Key, spec: KeySpec) -> bytes:
     """DER SubjectPublicKeyInfo of the object. Raises: `HsmFault` if it is not a public key of that spec."""
     try:
         return _read(session, public, spec).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -36,7 +36,7 @@ def public_key_info(session: Session, public: int, spec: KeySpec) -> bytes:
         raise HsmFault(f"the HSM's public key is not a valid {spec.name} key") from error
 
 
-def _read(session: Session, public: int, spec: KeySpec) -> EllipticCurvePublicKey | Ed25519PublicKey | RSAPublicKey:
+def _read(session: Session, public: Key, spec: KeySpec) -> EllipticCurvePublicKey | Ed25519PublicKey | RSAPublicKey:
     if spec.kind is KeyKind.RSA:
         modulus = int.from_bytes(session.read(public, Attribute.MODULUS), "big")
         exponent = int.from_bytes(session.read(public, Attribute.PUBLIC_EXPONENT), "big")

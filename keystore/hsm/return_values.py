@@ -1,9 +1,15 @@
-"""The return values of PKCS#11 by name, and which say that the connection is stale rather than the request wrong."""
+"""The return values of PKCS#11 by name, and which say that the connection is stale rather than the request wrong.
+
+python-pkcs11 has a class of error for most of them, and says the others in words: `cryptoki_error` has the number back.
+"""
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 from typing import Final
+
+from pkcs11 import PKCS11Error, exceptions
 
 
 class ReturnValue(IntEnum):
@@ -137,6 +143,28 @@ LACKING: Final = frozenset(
 )
 
 
+# Where a class is not called as the return value is.
+_CLASSES: Final = {
+    exceptions.AnotherUserAlreadyLoggedIn: ReturnValue.USER_ANOTHER_ALREADY_LOGGED_IN,
+    exceptions.FunctionCancelled: ReturnValue.FUNCTION_CANCELED,
+    exceptions.TokenNotRecognised: ReturnValue.TOKEN_NOT_RECOGNIZED,
+    **{
+        found: value
+        for value in ReturnValue
+        for found in vars(exceptions).values()
+        if isinstance(found, type) and found.__name__.lower() == value.name.replace("_", "").lower()
+    },
+}
+# What has no class of its own is a `PKCS11Error` whose text tells it.
+_SENTENCES: Final = {
+    "Buffer was too small.": ReturnValue.BUFFER_TOO_SMALL,
+    "Initialisation error (already initialized).": ReturnValue.CRYPTOKI_ALREADY_INITIALIZED,
+    "Initialisation error (not initialized).": ReturnValue.CRYPTOKI_NOT_INITIALIZED,
+    "User type invalid.": ReturnValue.USER_TYPE_INVALID,
+}
+_UNMAPPED: Final = re.compile(r"Unmapped error code 0x([0-9a-f]+)")
+
+
 class CryptokiError(Exception):
     """A PKCS#11 function did not return CKR_OK. Stays inside `keystore.hsm`, which translates it."""
 
@@ -148,3 +176,16 @@ class CryptokiError(Exception):
         super().__init__(f"{function}: {name}")
         self.function = function
         self.code = code
+
+
+def cryptoki_error(function: str, error: PKCS11Error) -> CryptokiError:
+    """What to raise instead of the library's error, `from error`; what it does not tell is a GENERAL_ERROR."""
+    known = _CLASSES.get(type(error))
+    if known is not None:
+        return CryptokiError(function, known)
+    text = str(error)
+    number = _UNMAPPED.fullmatch(text)
+    if number is not None:
+        return CryptokiError(function, int(number[1], 16))
+    told = (value for sentence, value in _SENTENCES.items() if text.startswith(sentence))
+    return CryptokiError(function, next(told, ReturnValue.GENERAL_ERROR))

@@ -1,155 +1,216 @@
-"""One PKCS#11 session: the few calls that the keystore makes, on plain object handles.
+"""One session of python-pkcs11: the few calls that the keystore makes, and every error of theirs by its return value.
 
-A session belongs to one thread at a time. Handles are good in every session of the process until the module is
-finalised.
+A session belongs to one thread at a time. A key's object belongs to the session that made or found it, but its handle
+is good in every session of the process until the module is finalised (PKCS#11 v2.40, 2.4): `sign`, `wrap` and `unwrap`
+use a key of any session in this one. `destroy`, `copy` and the readings use the key's own session.
 Raises: `CryptokiError` everywhere.
 """
 
 from __future__ import annotations
 
-import ctypes
-from ctypes import byref, c_ulong
-from typing import TYPE_CHECKING, Final
+from contextlib import contextmanager
+from functools import lru_cache
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from pkcs11 import Attribute, Mechanism
+from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, Object, ObjectClass, PKCS11Error, types
 
-from keystore.hsm.cryptoki import CAttribute, CMechanism, PackedTemplate
-from keystore.hsm.return_values import CryptokiError
+from keystore.hsm.attributes import BareAttributes
+from keystore.hsm.native import SECURITY_OFFICER, USER
+from keystore.hsm.return_values import CryptokiError, ReturnValue, cryptoki_error
 
 if TYPE_CHECKING:
-    from keystore.hsm.cryptoki import Module, Template
+    from collections.abc import Iterator
 
-USER: Final = 1  # CKU_USER
-SECURITY_OFFICER: Final = 0  # CKU_SO
-_SERIAL_READ_WRITE: Final = 4 | 2  # CKF_SERIAL_SESSION, CKF_RW_SESSION
-_OUTPUT: Final = 16 * 1024  # longer than any signature or wrapped key of the closed table
-_SEARCH: Final = 64  # handles fetched by one C_FindObjects
-_UNAVAILABLE: Final = c_ulong(-1).value  # CK_UNAVAILABLE_INFORMATION
-KEY_WRAP: Final = CMechanism.of(Mechanism.AES_KEY_WRAP_PAD)  # RFC 5649
+    from keystore.hsm.attributes import Template
+    from keystore.hsm.mechanisms import Call
+    from keystore.hsm.module import Module
+
+__all__ = ["SECURITY_OFFICER", "USER", "Key", "Session"]
+
+Key: TypeAlias = Object
+_KEY_WRAP: Final = Mechanism.AES_KEY_WRAP_PAD  # RFC 5649
+_HANDLE: Final = attrgetter("handle")  # the library's session has it, its published types do not say so
+_LONGEST: Final = 512  # octets of the longest signature of the closed table, RSA-4096
+_AS_THE_TEMPLATE_SAYS: Final = MechanismFlag(0)  # uses of a new key, which `BareAttributes` leaves to the template
+
+
+class _Here:
+    """A key as the given session uses it, whichever session its object is of; the base of `_class_here`."""
+
+    __slots__ = ("handle", "session")
+    key_type = None  # would choose a default mechanism; every call here names its own
+
+    def __init__(self, session: types.Session, handle: int | None) -> None:
+        self.session = session
+        self.handle = handle
+
+
+@lru_cache(maxsize=128)
+def _class_here(bases: tuple[type, ...]) -> type:
+    """What the module says that a key can do is which of the library's classes it is made of."""
+    return type("KeyHere", (_Here, *bases), {})
+
+
+@contextmanager
+def _named(function: str) -> Iterator[None]:
+    try:
+        yield
+    except PKCS11Error as error:
+        raise cryptoki_error(function, error) from error
 
 
 class Session:
     """An open session of one token."""
 
-    def __init__(self, module: Module, slot: int) -> None:
-        self._module = module
-        handle = c_ulong()
-        module.call("C_OpenSession", slot, _SERIAL_READ_WRITE, None, None, byref(handle))
-        self.handle = handle.value
-        self._sign_init = module.functions["C_SignInit"]
-        self._sign = module.functions["C_Sign"]
-        self._output = ctypes.create_string_buffer(_OUTPUT)
-        self._length = c_ulong()
-        self._length_pointer = byref(self._length)
+    def __init__(self, module: Module, token: types.Token, *, user_pin: bytes | None = None) -> None:
+        """Logs the service in where a PIN is given; every other session of the process shares that login."""
+        self._native = module.native
+        self._turn = module.turn
+        self._attributes = BareAttributes()
+        pin = None if user_pin is None else _text(user_pin, "C_Login")
+        with _named("C_OpenSession" if pin is None else "C_Login"), self._turn:
+            self._session = token.open(rw=True, user_pin=pin, attribute_mapper=self._attributes)
+
+    @property
+    def handle(self) -> int:
+        """CK_SESSION_HANDLE."""
+        return int(_HANDLE(self._session))
 
     def login(self, user: int, pin: bytes) -> None:
-        self._module.call("C_Login", self.handle, user, pin, len(pin))
+        with self._turn:
+            self._native.log_in(self.handle, user, pin)
 
     def logout(self) -> None:
-        self._module.call("C_Logout", self.handle)
+        with self._turn:
+            self._native.log_out(self.handle)
 
-    def find(self, template: Template) -> list[int]:
-        """Every object that matches; the search is always ended, for an abandoned one leaves the session unusable."""
-        packed = PackedTemplate(template)
-        self._module.call("C_FindObjectsInit", self.handle, packed.array, packed.count)
-        found: list[int] = []
-        batch = (c_ulong * _SEARCH)()
-        count = c_ulong()
-        try:
-            while True:
-                self._module.call("C_FindObjects", self.handle, batch, _SEARCH, byref(count))
-                if not count.value:
-                    return found
-                found += batch[: count.value]
-        finally:
-            self._module.call("C_FindObjectsFinal", self.handle)
+    def set_user_pin(self, pin: bytes) -> None:
+        """Gives the token's user a PIN; the security officer is logged in."""
+        text = _text(pin, "C_InitPIN")
+        with _named("C_InitPIN"), self._turn:
+            self._session.init_pin(text)
 
-    def generate_key(self, mechanism: CMechanism, template: Template) -> int:
-        packed, key = PackedTemplate(template), c_ulong()
-        self._module.call("C_GenerateKey", self.handle, byref(mechanism), packed.array, packed.count, byref(key))
-        return key.value
+    def find(self, template: Template) -> list[Key]:
+        """Every object that matches; the search is always ended, for an abandoned one leaves the session unusable.
 
-    def generate_key_pair(self, mechanism: CMechanism, public: Template, private: Template) -> tuple[int, int]:
-        """The handles of (public, private)."""
-        halves = PackedTemplate(public), PackedTemplate(private)
-        handles = c_ulong(), c_ulong()
-        self._module.call(
-            "C_GenerateKeyPair",
-            self.handle,
-            byref(mechanism),
-            halves[0].array,
-            halves[0].count,
-            halves[1].array,
-            halves[1].count,
-            byref(handles[0]),
-            byref(handles[1]),
-        )
-        return handles[0].value, handles[1].value
+        One that fails is ended by the library before this returns, in this thread, and its lock is free again.
+        """
+        with _named("C_FindObjects"), self._turn:
+            return list(self._session.get_objects(dict(template)))
 
-    def create(self, template: Template) -> int:
-        """Makes an object of known value; the packed copy of the template is overwritten afterwards."""
-        packed, key = PackedTemplate(template), c_ulong()
-        try:
-            self._module.call("C_CreateObject", self.handle, packed.array, packed.count, byref(key))
-        finally:
-            packed.wipe()
-        return key.value
+    def generate_key(self, mechanism: Mechanism, template: Template) -> Key:
+        with _named("C_GenerateKey"), self._turn:
+            return self._session.generate_key(
+                _key_type(template),
+                key_length=_number(template, Attribute.VALUE_LEN) * 8,
+                mechanism=mechanism,
+                capabilities=_AS_THE_TEMPLATE_SAYS,
+                template=dict(template),
+            )
 
-    def copy(self, key: int, template: Template) -> int:
-        packed, made = PackedTemplate(template), c_ulong()
-        self._module.call("C_CopyObject", self.handle, key, packed.array, packed.count, byref(made))
-        return made.value
+    def generate_key_pair(self, mechanism: Mechanism, public: Template, private: Template) -> tuple[Key, Key]:
+        """(public, private)."""
+        bits = _number(public, Attribute.MODULUS_BITS) if Attribute.MODULUS_BITS in public else None
+        with _named("C_GenerateKeyPair"), self._turn:
+            return self._session.generate_keypair(
+                _key_type(public),
+                key_length=bits,
+                mechanism=mechanism,
+                capabilities=_AS_THE_TEMPLATE_SAYS,
+                public_template=dict(public),
+                private_template=dict(private),
+            )
 
-    def destroy(self, key: int) -> None:
-        self._module.call("C_DestroyObject", self.handle, key)
+    def create(self, template: Template) -> Key:
+        """Makes a session object of known value; a `bytearray` is copied nowhere on this side."""
+        packed = {
+            attribute: value if isinstance(value, bytearray) else self._attributes.pack_attribute(attribute, value)
+            for attribute, value in template.items()
+        }
+        with self._turn:
+            handle = self._native.create_object(self.handle, packed)
+            found = [key for key in self.find({Attribute.TOKEN: False}) if key.handle == handle]
+        if len(found) != 1:
+            raise CryptokiError("C_CreateObject", ReturnValue.OBJECT_HANDLE_INVALID)
+        return found[0]
 
-    def read(self, key: int, attribute: Attribute) -> bytes:
-        """One attribute's bytes as the module holds them (CK_ULONG and CK_BBOOL in the machine's own order)."""
-        query = CAttribute(int(attribute), None, 0)
-        self._module.call("C_GetAttributeValue", self.handle, key, byref(query), 1)
-        if query.length == _UNAVAILABLE:
-            raise CryptokiError("C_GetAttributeValue", 0x12)
-        buffer = ctypes.create_string_buffer(query.length)
-        query.value = ctypes.addressof(buffer)
-        self._module.call("C_GetAttributeValue", self.handle, key, byref(query), 1)
-        return buffer.raw[: query.length]
+    def copy(self, key: Key, template: Template) -> Key:
+        with _named("C_CopyObject"), self._turn:
+            return key.copy(dict(template))
 
-    def read_flag(self, key: int, attribute: Attribute) -> bool:
-        return self.read(key, attribute) == b"\x01"
+    def destroy(self, key: Key) -> None:
+        with _named("C_DestroyObject"), self._turn:
+            key.destroy()
 
-    def wrap(self, wrapping_key: int, key: int) -> bytes:
+    def read(self, key: Key, attribute: Attribute) -> bytes:
+        """The octets of an attribute that holds octets."""
+        with _named("C_GetAttributeValue"), self._turn:
+            return bytes(key[attribute])
+
+    def read_label(self, key: Key) -> str:
+        with _named("C_GetAttributeValue"), self._turn:
+            return str(key[Attribute.LABEL])
+
+    def read_flag(self, key: Key, attribute: Attribute) -> bool:
+        with _named("C_GetAttributeValue"), self._turn:
+            return key[attribute] is True
+
+    def wrap(self, wrapping_key: Key, key: Key) -> bytes:
         """AES-KWP (RFC 5649) of the key: PKCS#8 for a private one, the bare value for a secret one."""
-        length = c_ulong(_OUTPUT)
-        self._module.call("C_WrapKey", self.handle, byref(KEY_WRAP), wrapping_key, key, self._output, byref(length))
-        return self._output.raw[: length.value]
+        here = self._here(wrapping_key)
+        if not isinstance(here, types.WrapMixin) or not isinstance(key, types.Key):
+            raise CryptokiError("C_WrapKey", ReturnValue.KEY_FUNCTION_NOT_PERMITTED)
+        with _named("C_WrapKey"), self._turn:
+            return here.wrap_key(key, mechanism=_KEY_WRAP)
 
-    def unwrap(self, unwrapping_key: int, wrapped: bytes, template: Template) -> int:
-        packed, key = PackedTemplate(template), c_ulong()
-        self._module.call(
-            "C_UnwrapKey",
-            self.handle,
-            byref(KEY_WRAP),
-            unwrapping_key,
-            wrapped,
-            len(wrapped),
-            packed.array,
-            packed.count,
-            byref(key),
-        )
-        return key.value
+    def unwrap(self, unwrapping_key: Key, wrapped: bytes, template: Template) -> Key:
+        here = self._here(unwrapping_key)
+        if not isinstance(here, types.UnwrapMixin):
+            raise CryptokiError("C_UnwrapKey", ReturnValue.KEY_FUNCTION_NOT_PERMITTED)
+        with _named("C_UnwrapKey"), self._turn:
+            return here.unwrap_key(
+                ObjectClass(_number(template, Attribute.CLASS)),
+                _key_type(template),
+                wrapped,
+                mechanism=_KEY_WRAP,
+                capabilities=_AS_THE_TEMPLATE_SAYS,
+                template=dict(template),
+            )
 
-    def sign(self, mechanism: CMechanism, key: int, data: bytes) -> bytes:
-        """A signature or MAC in one part. The hot path: nothing is allocated but the result."""
-        code = self._sign_init(self.handle, byref(mechanism), key)
-        if code:
-            raise CryptokiError("C_SignInit", code)
-        self._length.value = _OUTPUT
-        code = self._sign(self.handle, data, len(data), self._output, self._length_pointer)
-        if code:
-            raise CryptokiError("C_Sign", code)
-        return ctypes.string_at(self._output, self._length.value)
+    def sign(self, call: Call, key: Key, data: bytes) -> bytes:
+        """A signature or MAC in one part. The hot path."""
+        here = self._here(key)
+        if not isinstance(here, types.SignMixin):
+            raise CryptokiError("C_SignInit", ReturnValue.KEY_FUNCTION_NOT_PERMITTED)
+        try:
+            with self._turn:
+                return here.sign(data, mechanism=call.mechanism, mechanism_param=call.parameter, buffer_size=_LONGEST)
+        except PKCS11Error as error:
+            raise cryptoki_error("C_Sign", error) from error
 
     def random(self, size: int) -> bytes:
-        buffer = ctypes.create_string_buffer(size)
-        self._module.call("C_GenerateRandom", self.handle, buffer, size)
-        return buffer.raw
+        with _named("C_GenerateRandom"), self._turn:
+            return self._session.generate_random(size * 8)
+
+    def _here(self, key: Key) -> object:
+        return _class_here(type(key).__bases__)(self._session, key.handle)
+
+
+def _key_type(template: Template) -> KeyType:
+    return KeyType(_number(template, Attribute.KEY_TYPE))
+
+
+def _number(template: Template, attribute: Attribute) -> int:
+    value = template[attribute]
+    if not isinstance(value, int):
+        raise TypeError(f"{attribute.name} is not a number")
+    return value
+
+
+def _text(pin: bytes, function: str) -> str:
+    try:
+        return pin.decode()
+    except UnicodeDecodeError:
+        # Not from the decoder's error, which holds the PIN.
+        raise CryptokiError(function, ReturnValue.PIN_INVALID) from None

@@ -14,7 +14,7 @@ from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from keystore.hsm.cryptoki import AttributeValue, Template
+    from keystore.hsm.attributes import AttributeValue, Template
 
 _NO_DATA_USE: Final[Mapping[Attribute, AttributeValue]] = {
     Attribute.ENCRYPT: False,

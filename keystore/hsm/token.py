@@ -29,8 +29,8 @@ from keystore.hsm.audit import (
     trusted_labels,
 )
 from keystore.hsm.connection import complete, log_in, read_pin
-from keystore.hsm.cryptoki import load_module
 from keystore.hsm.mechanisms import EC_PARAMETERS, HMAC_SHA256, KEY_TYPES, generation, key_spec, signing_call
+from keystore.hsm.module import load_module
 from keystore.hsm.public_keys import public_key_info
 from keystore.hsm.return_values import LACKING, PIN_REFUSED, STALE, CryptokiError, ReturnValue
 from keystore.hsm.templates import key_pair, private_key_labelled, token_key_pair, unwrapped
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from keystore.configuration import HsmConfiguration
     from keystore.hsm.cache import CachedKey
     from keystore.hsm.connection import Connection
-    from keystore.hsm.session import Session
+    from keystore.hsm.session import Key, Session
 
 _Result = TypeVar("_Result")
 _TURN: Final = 30.0  # seconds a thread waits for a free session
@@ -83,11 +83,11 @@ class Token:
         message = call.input(data)
 
         def operation(connection: Connection, session: Session) -> bytes:
-            key = self._private_key(connection, session, backing)
+            key = self._private_key(connection, backing)
             try:
                 return session.sign(call.mechanism, key.handle, message)
             finally:
-                connection.cache.release(key, _destroyer(session))
+                connection.cache.release(key, _destroyer(connection))
 
         signature = self._signing(operation)
         if len(signature) != call.signature_length:
@@ -113,11 +113,11 @@ class Token:
             raise Unsupported("a key that stays on the token is not wrapped", field="storage")
 
         def operation(connection: Connection, session: Session) -> bytes:
-            key = self._private_key(connection, session, backing)
+            key = self._private_key(connection, backing)
             try:
                 return session.wrap(self._domain_key(connection, to_domain_label), key.handle)
             finally:
-                connection.cache.release(key, _destroyer(session))
+                connection.cache.release(key, _destroyer(connection))
 
         return self._signing(operation)
 
@@ -125,11 +125,11 @@ class Token:
         """Destroys a key that is kept on the token, and forgets an unwrapped one. Nothing to destroy is no error."""
 
         def operation(connection: Connection, session: Session) -> None:
-            connection.cache.remove(_cache_name(backing), _destroyer(session))
+            connection.cache.remove(_cache_name(backing), _destroyer(connection))
             if backing.token_label is not None:
                 kind = KEY_TYPES[key_spec(backing.spec).kind]
-                for handle in session.find(private_key_labelled(backing.token_label, kind)):
-                    session.destroy(handle)
+                for key in session.find(private_key_labelled(backing.token_label, kind)):
+                    session.destroy(key)
 
         self._signing(operation)
 
@@ -141,9 +141,10 @@ class Token:
         """Is the HSM there, with each key of the hierarchy exactly once? Raises if not."""
 
         def operation(connection: Connection, session: Session) -> None:
+            # First, for a stale session: python-pkcs11 complains on standard error of a search that could not begin.
+            session.sign(HMAC_SHA256, connection.integrity, b"probe")
             for label in (labels.REGION, labels.INTEGRITY, *connection.domains):
                 exactly_one(session, label)
-            session.sign(HMAC_SHA256, connection.integrity, b"probe")
 
         self._signing(operation)
 
@@ -251,7 +252,7 @@ class Token:
                 self._domain_key(connection, label)
         return connection
 
-    def _domain_key(self, connection: Connection, label: str) -> int:
+    def _domain_key(self, connection: Connection, label: str) -> Key:
         """One that another process made since is found now; each is audited before its first use."""
         known = connection.domains.get(label)
         if known is not None:
@@ -261,8 +262,8 @@ class Token:
                 connection.domains[label] = audited_domain_key(connection.owner, label)
             return connection.domains[label]
 
-    def _private_key(self, connection: Connection, session: Session, backing: BackingKey) -> CachedKey:
-        """The key's handle, acquired for one use: unwrapped once, however many threads ask for it at the same time."""
+    def _private_key(self, connection: Connection, backing: BackingKey) -> CachedKey[Key]:
+        """The key, acquired for one use: unwrapped once, however many threads ask for it at the same time."""
         name = _cache_name(backing)
         cached = connection.cache.acquire(name)
         if cached is not None:
@@ -271,22 +272,22 @@ class Token:
             cached = connection.cache.acquire(name)
             if cached is not None:
                 return cached
-            handle = self._open(connection, backing)
-            return connection.cache.add(name, handle, _destroyer(session), permanent=backing.wrapped is None)
+            key = self._open(connection, backing)
+            return connection.cache.add(name, key, _destroyer(connection), permanent=backing.wrapped is None)
 
-    def _open(self, connection: Connection, backing: BackingKey) -> int:
+    def _open(self, connection: Connection, backing: BackingKey) -> Key:
         spec, owner = key_spec(backing.spec), connection.owner
         if backing.wrapped is None:
             return _found_on_token(owner, spec, backing.token_label)
         if backing.domain_label is None:
             raise HsmFault(f"key version {backing.version_id} names no domain key")
-        handle = owner.unwrap(
+        key = owner.unwrap(
             self._domain_key(connection, backing.domain_label), backing.wrapped, unwrapped(KEY_TYPES[spec.kind])
         )
-        if not _is_of_spec(owner, handle, spec):
-            owner.destroy(handle)
+        if not _is_of_spec(owner, key, spec):
+            owner.destroy(key)
             raise HsmFault(f"key version {backing.version_id} is not a {spec.name} key")
-        return handle
+        return key
 
 
 class _CannotWrapError(Exception):
@@ -298,16 +299,16 @@ def _cache_name(backing: BackingKey) -> tuple[str, bytes | str | None]:
     return backing.version_id, backing.wrapped if backing.wrapped is not None else backing.token_label
 
 
-def _destroyer(session: Session) -> Callable[[int], None]:
-    def destroy(handle: int) -> None:
+def _destroyer(connection: Connection) -> Callable[[Key], None]:
+    def destroy(key: Key) -> None:
         # A session object that is gone already, or goes with its session: the signature that was made is still good.
-        with suppress(CryptokiError):
-            session.destroy(handle)
+        with connection.owning, suppress(CryptokiError):
+            connection.owner.destroy(key)
 
     return destroy
 
 
-def _generate_wrapped(session: Session, spec: KeySpec, domain: int) -> GeneratedKey:
+def _generate_wrapped(session: Session, spec: KeySpec, domain: Key) -> GeneratedKey:
     mechanism, parameters = generation(spec)
     public, private = session.generate_key_pair(mechanism, *key_pair(KEY_TYPES[spec.kind], parameters))
     try:
@@ -336,7 +337,7 @@ def _generate_on_token(session: Session, spec: KeySpec, token_label: str) -> Gen
         session.destroy(public)
 
 
-def _found_on_token(session: Session, spec: KeySpec, token_label: str | None) -> int:
+def _found_on_token(session: Session, spec: KeySpec, token_label: str | None) -> Key:
     if token_label is None:
         raise HsmFault("a key version names neither a wrapped key nor a token object")
     found = session.find(private_key_labelled(token_label, KEY_TYPES[spec.kind]))
@@ -347,10 +348,10 @@ def _found_on_token(session: Session, spec: KeySpec, token_label: str | None) ->
     return found[0]
 
 
-def _is_of_spec(session: Session, handle: int, spec: KeySpec) -> bool:
+def _is_of_spec(session: Session, key: Key, spec: KeySpec) -> bool:
     if spec.kind is KeyKind.RSA:
-        return int.from_bytes(session.read(handle, Attribute.MODULUS), "big").bit_length() == spec.bits
-    return spec.curve is not None and session.read(handle, Attribute.EC_PARAMS) == EC_PARAMETERS[spec.curve]
+        return int.from_bytes(session.read(key, Attribute.MODULUS), "big").bit_length() == spec.bits
+    return spec.curve is not None and session.read(key, Attribute.EC_PARAMS) == EC_PARAMETERS[spec.curve]
 
 
 def open_token(configuration: HsmConfiguration, *, cache_size: int | None = None, sessions: int | None = None) -> Token:

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Final
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 
 from keystore.hsm.connection import find_token, log_in
-from keystore.hsm.cryptoki import CAttribute, CMechanism, PackedTemplate, load_module
+from keystore.hsm.module import load_module
 from keystore.hsm.return_values import ReturnValue
+from tests.attacks.raw import CAttribute, CMechanism, PackedTemplate, raw_functions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from keystore.hsm.cryptoki import Module, Template
+    from keystore.hsm.attributes import Template
+    from tests.attacks.raw import CFunction
     from tests.hsm_support import TestToken
 
 KWP: Final = CMechanism.of(Mechanism.AES_KEY_WRAP_PAD)
@@ -55,7 +57,7 @@ class Answer:
 class Attacker:
     """One logged-in session, and raw calls on it."""
 
-    module: Module
+    functions: Mapping[str, CFunction]
     slot: int
     session: int
 
@@ -65,7 +67,7 @@ class Attacker:
         module = load_module(token.configuration.module)
         with module.gate.exclusive():
             login = log_in(module, token.configuration, token.user_pin)
-        return cls(module, login.token.slot, login.session.handle)
+        return cls(raw_functions(module.path), login.token.slot, login.session.handle)
 
     @classmethod
     def without_pin(cls, token: TestToken) -> Attacker:
@@ -74,12 +76,12 @@ class Attacker:
         with module.gate.exclusive():
             module.initialise(token.configuration.environment)
             slot = find_token(module, token.configuration.uri).slot
-        handle = c_ulong()
-        assert module.functions["C_OpenSession"](slot, 6, None, None, byref(handle)) == ReturnValue.OK
-        return cls(module, slot, handle.value)
+        functions, handle = raw_functions(module.path), c_ulong()
+        assert functions["C_OpenSession"](slot, 6, None, None, byref(handle)) == ReturnValue.OK
+        return cls(functions, slot, handle.value)
 
     def call(self, name: str, *arguments: object) -> int:
-        return self.module.functions[name](*arguments)
+        return self.functions[name](*arguments)
 
     def find(self, template: Template) -> list[int]:
         packed = PackedTemplate(template)

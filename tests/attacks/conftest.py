@@ -14,7 +14,7 @@ from tests.hsm_support import DOMAIN, TestToken, make_token
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from keystore.hsm.cryptoki import Template
+    from keystore.hsm.attributes import Template
 
 TOKEN_KEY = "key/ed25519"
 

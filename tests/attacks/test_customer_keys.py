@@ -10,9 +10,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 
-from keystore.hsm.cryptoki import CMechanism
 from keystore.hsm.return_values import ReturnValue
 from tests.attacks.attacker import AES_SECRET, CONFINED, GENERIC_SECRET, KNOWN_KEY, Attacker
+from tests.attacks.raw import CMechanism
 from tests.hsm_support import DOMAIN, OTHER_DOMAIN
 
 if TYPE_CHECKING:

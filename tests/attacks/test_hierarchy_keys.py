@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 from pkcs11 import Attribute, Mechanism
 
-from keystore.hsm.cryptoki import CMechanism
 from keystore.hsm.return_values import ReturnValue
 from tests.attacks.attacker import AES_SECRET, CONFINED, GENERIC_SECRET, Attacker
 from tests.attacks.conftest import TOKEN_KEY
+from tests.attacks.raw import CMechanism
 from tests.attacks.test_customer_keys import RSA_WRAPPING, rsa_public_key
 from tests.hsm_support import DOMAIN, OTHER_DOMAIN, make_token
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from keystore.hsm.cryptoki import Template
+    from keystore.hsm.attributes import Template
     from tests.attacks.conftest import Loot
 
 WRAPPING_KEYS = ("region", DOMAIN)

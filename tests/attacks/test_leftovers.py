@@ -13,7 +13,6 @@ from pkcs11 import Attribute, Mechanism
 
 from keystore.errors import HsmFault, HsmUnavailable
 from keystore.hsm import open_token
-from keystore.hsm.cryptoki import CMechanism
 from keystore.hsm.mechanisms import AES_GENERATION
 from keystore.hsm.officer import open_ceremony
 from keystore.hsm.return_values import ReturnValue
@@ -21,6 +20,7 @@ from keystore.hsm.templates import AES_256
 from keystore.hsm.templates import DOMAIN as DOMAIN_TEMPLATE
 from tests.attacks.attacker import AES_SECRET, CONFINED, KNOWN_KEY, Attacker
 from tests.attacks.conftest import TOKEN_KEY
+from tests.attacks.raw import CMechanism
 from tests.hsm_support import DOMAIN, OTHER_DOMAIN, make_token
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ import sys
 from pathlib import Path
 from keystore.configuration import StateDirectory, hsm_configuration
 from keystore.hsm.connection import log_in
-from keystore.hsm.cryptoki import load_module
+from keystore.hsm.module import load_module
 from pkcs11 import Attribute
 configuration = hsm_configuration(StateDirectory(Path(sys.argv[1])), sys.argv[2])
 module = load_module(configuration.module)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from pkcs11 import Attribute, Mechanism
 
-from keystore.hsm.cryptoki import CMechanism
 from keystore.hsm.return_values import ReturnValue
 from tests.attacks.attacker import AES_SECRET, CONFINED, EC_PRIVATE, GENERIC_SECRET, KNOWN_KEY, Attacker
+from tests.attacks.raw import CMechanism
 from tests.hsm_support import DOMAIN, OTHER_DOMAIN
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ import pytest
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap_with_padding
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 
-from keystore.hsm.cryptoki import CMechanism
 from keystore.hsm.return_values import ReturnValue
 from keystore.hsm.session import SECURITY_OFFICER
 from tests.attacks.attacker import (
@@ -20,6 +19,7 @@ from tests.attacks.attacker import (
     RSA_PRIVATE,
     Attacker,
 )
+from tests.attacks.raw import CMechanism
 from tests.hsm_support import DOMAIN
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from tests.hsm_support import TestToken, make_empty_token, make_token
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from keystore.hsm.cryptoki import Template
+    from keystore.hsm.attributes import Template
 
 
 def weakened(template: Template, *without: Attribute, **changes: bool) -> Template:

@@ -14,7 +14,7 @@ from keystore.hsm.gate import Gate
 
 def test_least_recently_used_goes_first() -> None:
     destroyed: list[int] = []
-    cache = KeyCache(2)
+    cache: KeyCache[int] = KeyCache(2)
     for number in (1, 2):
         cache.release(cache.add(number, number, destroyed.append, permanent=False), destroyed.append)
     one = cache.acquire(1)
@@ -28,7 +28,7 @@ def test_least_recently_used_goes_first() -> None:
 
 def test_a_key_in_use_is_destroyed_by_its_last_user() -> None:
     destroyed: list[int] = []
-    cache = KeyCache(1)
+    cache: KeyCache[int] = KeyCache(1)
     first = cache.add("first", 1, destroyed.append, permanent=False)
     assert cache.acquire("first") is first
     cache.add("second", 2, destroyed.append, permanent=False)
@@ -41,7 +41,7 @@ def test_a_key_in_use_is_destroyed_by_its_last_user() -> None:
 
 def test_a_token_object_is_never_destroyed_by_falling_out() -> None:
     destroyed: list[int] = []
-    cache = KeyCache(1)
+    cache: KeyCache[int] = KeyCache(1)
     cache.release(cache.add("token", 1, destroyed.append, permanent=True), destroyed.append)
     used = cache.add("token 2", 2, destroyed.append, permanent=True)
     cache.add("other", 3, destroyed.append, permanent=False)
@@ -51,7 +51,7 @@ def test_a_token_object_is_never_destroyed_by_falling_out() -> None:
 
 def test_remove() -> None:
     destroyed: list[int] = []
-    cache = KeyCache(5)
+    cache: KeyCache[int] = KeyCache(5)
     entry = cache.add("key", 1, destroyed.append, permanent=False)
     cache.remove("key", destroyed.append)
     cache.remove("key", destroyed.append)

@@ -16,8 +16,9 @@ from keystore.algorithms import KEY_SPECS, SIGNING_ALGORITHMS, Purpose, algorith
 from keystore.api import BackingKey
 from keystore.errors import HsmFault, HsmUnavailable, Unsupported
 from keystore.hsm import Token, open_token
-from keystore.hsm.cryptoki import Module, load_module
+from keystore.hsm.module import Module, load_module
 from keystore.hsm.return_values import ReturnValue
+from tests.attacks.raw import Injected
 from tests.hsm_support import DOMAIN, OTHER_DOMAIN, TestToken, make_token
 from tests.keystore.hsm.keys import MESSAGE, P256, backing_key, input_of, new_key, verify
 
@@ -36,29 +37,7 @@ def lose_the_hsm(founded: TestToken) -> None:
     """C_Finalize behind the token's back, as when the HSM's process was restarted."""
     module = module_of(founded)
     with module.gate.exclusive():
-        module.functions["C_Finalize"](None)
-
-
-class Injected:
-    """A PKCS#11 function that counts its calls and answers some of them itself."""
-
-    def __init__(self, module: Module, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-        self.calls = 0
-        self.code = ReturnValue.OK
-        self.times = 0
-        real = module.functions[name]
-
-        def call(*arguments: object) -> int:
-            self.calls += 1
-            if self.times:
-                self.times -= 1
-                return self.code
-            return real(*arguments)
-
-        monkeypatch.setitem(module._native, name, call)
-
-    def answer(self, code: ReturnValue, times: int) -> None:
-        self.code, self.times = code, times
+        module.native.finalise()
 
 
 @pytest.mark.parametrize("spec", KEY_SPECS)
@@ -170,7 +149,7 @@ def test_eight_threads_sign_many_times(token: Token) -> None:
 
 def test_eight_threads_unwrap_a_key_once(token: Token, founded: TestToken, monkeypatch: pytest.MonkeyPatch) -> None:
     backing, _ = new_key(token, "asked for at once")
-    unwrapping = Injected(module_of(founded), monkeypatch, "C_UnwrapKey")
+    unwrapping = Injected(founded.configuration.module, monkeypatch, "C_UnwrapKey")
     lose_the_hsm(founded)
     token.seal(b"a new login")
     unwrapping.calls = 0
@@ -187,7 +166,7 @@ def test_eight_threads_unwrap_a_key_once(token: Token, founded: TestToken, monke
 
 def test_eviction_under_load_destroys_and_brings_back(founded: TestToken, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten keys through a cache of three, eight threads at once: no handle is used after it was destroyed."""
-    unwrapping = Injected(module_of(founded), monkeypatch, "C_UnwrapKey")
+    unwrapping = Injected(founded.configuration.module, monkeypatch, "C_UnwrapKey")
     small = open_token(founded.configuration, cache_size=3)
     keys = [new_key(small, f"evicted-{number}") for number in range(10)]
 
@@ -259,7 +238,7 @@ def test_a_lost_hsm_heals_under_eight_threads(token: Token, founded: TestToken) 
 )
 def test_a_device_error_is_mended_once(founded: TestToken, monkeypatch: pytest.MonkeyPatch, code: ReturnValue) -> None:
     monkeypatch.setattr("keystore.hsm.token._BACK_OFF", 0.0)
-    signing = Injected(module_of(founded), monkeypatch, "C_Sign")
+    signing = Injected(founded.configuration.module, monkeypatch, "C_Sign")
     opened = open_token(founded.configuration, sessions=1)
     backing, public_key = new_key(opened, "mended")
     signing.answer(code, 1)
@@ -275,7 +254,7 @@ def test_a_device_error_is_mended_once(founded: TestToken, monkeypatch: pytest.M
 
 
 def test_a_refusal_is_not_retried(founded: TestToken, monkeypatch: pytest.MonkeyPatch) -> None:
-    signing = Injected(module_of(founded), monkeypatch, "C_Sign")
+    signing = Injected(founded.configuration.module, monkeypatch, "C_Sign")
     opened = open_token(founded.configuration, sessions=1)
     signing.answer(ReturnValue.MECHANISM_INVALID, 1)
     with pytest.raises(Unsupported):
@@ -298,7 +277,7 @@ def test_a_truncated_signature_is_a_fault(founded: TestToken, monkeypatch: pytes
 def test_a_wrong_pin_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("keystore.hsm.token._BACK_OFF", 0.0)
     own = make_token(tmp_path)
-    logins = Injected(module_of(own), monkeypatch, "C_Login")
+    logins = Injected(own.configuration.module, monkeypatch, "C_Login")
     opened = open_token(own.configuration)
     right = own.configuration.pin_file.read_bytes()
     own.configuration.pin_file.write_bytes(b"wrong wrong")
@@ -321,7 +300,7 @@ def test_a_token_that_is_gone_is_not_asked_all_the_time(tmp_path: Path, monkeypa
     tokens = tmp_path / "hsm" / "tokens"
     tokens.rename(tmp_path / "away")
     tokens.mkdir()
-    initialising = Injected(module_of(own), monkeypatch, "C_Initialize")
+    initialising = Injected(own.configuration.module, monkeypatch, "C_Initialize")
     lose_the_hsm(own)
     for _ in range(5):
         with pytest.raises(HsmUnavailable):
