@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import select
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,6 +19,7 @@ import structlog
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
+from gunicorn.http.parser import RequestParser
 from gunicorn.workers.gthread import ThreadWorker
 
 from signer.config import ServerConfiguration, load_server_configuration
@@ -30,11 +32,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, MutableMapping
 
     from gunicorn.config import Config
+    from gunicorn.workers.gthread import TConn
 
     _Application = Callable[
         [MutableMapping[str, Any], Callable[[str, Iterable[tuple[str, str]]], None]], Iterable[bytes]
     ]
 
+_STAY_MILLISECONDS = 2
 _log = structlog.get_logger("sealmark.server")
 
 
@@ -48,7 +52,17 @@ class GracefulArbiter(Arbiter):
 
 
 class GracefulWorker(ThreadWorker):
-    """A worker that answers all that was accepted for it before it ends."""
+    """A worker that answers all that was accepted for it before it ends, and whose threads stay with busy callers."""
+
+    def handle(self, conn: TConn) -> bool:
+        """As gunicorn's; then the caller's next requests, as long as they come at once and nobody waits for a thread.
+
+        gunicorn's way back to the poller and out again costs two hand-overs between threads for each request.
+        """
+        result = super().handle(conn)
+        while result is True and self.alive and _asks_again(conn) and self.tpool._work_queue.empty():
+            result = super().handle(conn)
+        return result
 
     def set_accept_enabled(self, enabled: bool | None) -> None:
         """As gunicorn's. A worker that is about to end takes what is left in the queue before it stops listening."""
@@ -65,6 +79,16 @@ class GracefulWorker(ThreadWorker):
         while waiting.poll(0):
             self.accept(listener)
         listener.close()
+
+
+def _asks_again(conn: TConn) -> bool:
+    """Whether the next request is there within moments. What TLS or the parser has read ahead is left to the poller."""
+    parser = conn.parser
+    if isinstance(conn.sock, ssl.SSLSocket) or not isinstance(parser, RequestParser) or parser.unreader.buf.getvalue():
+        return False
+    waiting = select.poll()
+    waiting.register(conn.sock.fileno(), select.POLLIN)
+    return bool(waiting.poll(_STAY_MILLISECONDS))
 
 
 class JsonLogger(Logger):

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
 MAXIMUM_BODY: Final = 1024 * 1024  # octets
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
-_CALLER_REQUEST_ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
+CALLER_REQUEST_ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
 _CODES_OF_STATUS: Final = {
     404: "not_found",
     405: "method_not_allowed",
     413: "request_too_large",
     415: "unsupported_media_type",
 }
+RESPONSE_HEADERS: Final = (("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store"))
 _TOO_LARGE: Final = "a request body is at most 1 MiB"
 _log = structlog.get_logger("sealmark.http")
 
@@ -89,7 +90,7 @@ def request_id() -> str:
 
 def _caller_request_id() -> str | None:
     given = request.headers.get("X-Request-Id")
-    if given is not None and not _CALLER_REQUEST_ID.fullmatch(given):
+    if given is not None and not CALLER_REQUEST_ID.fullmatch(given):
         msg = "X-Request-Id is 1 to 128 visible ASCII characters"
         raise MalformedRequest(msg, field="X-Request-Id")
     return given

@@ -9,6 +9,7 @@ from flask import Flask, Response
 from signer.web import health, identities, issuers, keys, public, signing
 from signer.web.http import (
     MAXIMUM_BODY,
+    RESPONSE_HEADERS,
     current_call,
     error_response,
     json_response,
@@ -16,6 +17,7 @@ from signer.web.http import (
     request_id,
     require_safe_transport,
 )
+from signer.web.lane import SigningLane
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,8 +51,8 @@ def register(app: Flask, services: Services) -> None:
     @app.after_request
     def name_the_request(response: Response) -> Response:
         response.headers["X-Request-Id"] = request_id()
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers.setdefault("Cache-Control", "no-store")
+        for name, value in RESPONSE_HEADERS:
+            response.headers.setdefault(name, value)
         return response
 
     app.register_error_handler(Exception, error_response)
@@ -62,6 +64,7 @@ def register(app: Flask, services: Services) -> None:
             methods=[endpoint.method],
             provide_automatic_options=False,
         )
+    app.wsgi_app = SigningLane(app, services, signing.OPERATIONS)  # type: ignore[method-assign]
 
 
 def _view(endpoint: Endpoint, services: Services) -> Callable[..., Response]:

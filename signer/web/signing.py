@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -13,6 +14,8 @@ from signer.operations.tokens import IssuedTokens
 from signer.web.endpoints import Endpoint, View
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from signer.call import Answer, Call
     from signer.operations.base import Operation
     from signer.services import Services
@@ -39,9 +42,16 @@ def _signs(path: str, summary: str, operation: Operation[_Body]) -> Endpoint:
     )
 
 
+_SIGNATURES: Final = RawSignatures()
+_ARTIFACTS: Final = ArtifactSignatures()
+_TOKENS: Final = IssuedTokens()
+_ASSERTIONS: Final = IssuedAssertions()
+OPERATIONS: Final[Mapping[str, Operation[Any]]] = MappingProxyType(
+    {"signatures": _SIGNATURES, "artifacts": _ARTIFACTS, "jwts": _TOKENS, "assertions": _ASSERTIONS}
+)
 ENDPOINTS: Final = (
-    _signs("signatures", "Sign messages or digests with a key for general use", RawSignatures()),
-    _signs("artifacts", "Sign release files by their digests", ArtifactSignatures()),
-    _signs("jwts", "Issue JSON Web Tokens", IssuedTokens()),
-    _signs("assertions", "Issue a SAML response with one assertion", IssuedAssertions()),
+    _signs("signatures", "Sign messages or digests with a key for general use", _SIGNATURES),
+    _signs("artifacts", "Sign release files by their digests", _ARTIFACTS),
+    _signs("jwts", "Issue JSON Web Tokens", _TOKENS),
+    _signs("assertions", "Issue a SAML response with one assertion", _ASSERTIONS),
 )
