@@ -1,8 +1,8 @@
 """The short way of a plain signing call: from the WSGI environment to the pipeline and back, past Flask's machinery.
 
 Only what needs no second look goes this way: a POST to one of the four signing calls, its path spelled plainly, its
-body of known length and declared as JSON, from this machine. Everything else goes through Flask, and so does the wording
-of every error, so that a caller sees no difference. Why: docs/adr/0011.
+body of known length and declared as JSON, from this machine. Everything else goes through Flask, and so does the
+wording of every error, so that a caller sees no difference. Why: docs/adr/0011.
 """
 
 from __future__ import annotations
