@@ -9,6 +9,7 @@ ceremony lies about, every start says so: what is in it (the officer's PIN, cust
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import select
 import ssl
@@ -163,6 +164,7 @@ def gunicorn_options(
         # names: plain HTTP would pass for TLS.
         "forwarded_allow_ips": "",
         "secure_scheme_headers": {},
+        "post_worker_init": _settle_worker,
         "worker_exit": _close_worker,
     }
     if configuration.tls_certificate and configuration.tls_key:
@@ -194,6 +196,12 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _settle_worker(_worker: object) -> None:
+    """Runs in a worker whose application is made: what lives as long as it does is never looked through for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def _close_worker(_arbiter: object, worker: object) -> None:

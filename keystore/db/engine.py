@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from sqlalchemy import insert, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -23,17 +23,21 @@ from keystore.db.lock import WriteLock
 from keystore.errors import ConfigurationError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy import Connection, PoolProxiedConnection, Select, Table
 
-    Append = Callable[["Prepared", Sequence["RawRow"]], None]
+    class Append(Protocol):
+        """What `Database.append` yields."""
+
+        def __call__(self, prepared: Prepared, rows: Sequence[RawRow], alone: bool = False) -> None: ...
+
 
 Value = int | str | bytes | None
 RawRow = tuple[Value, ...]
 
 LOCK_SECONDS: Final = 5.0
-_ROWS_A_STATEMENT: Final = (64, 32, 16, 8, 4, 2, 1)
+_ROWS_A_STATEMENT: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class Prepared:
     names: tuple[str, ...]
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)
 def _repeated(sql: str, rows: int) -> str:
     """The INSERT of one row as an INSERT of so many."""
     head, separator, row = sql.rpartition("VALUES ")
@@ -130,25 +134,25 @@ class Database:
     def append(self) -> Iterator[Append]:
         """A transaction like that of `write` that only appends rows, past SQLAlchemy: for what every request writes.
 
-        Yields a function of (`Prepared` by `prepare_insert`, rows in the order of its names). Raises as `write` does.
+        Yields a function of (`Prepared` by `prepare_insert`, rows in the order of its names, whether these are all the
+        rows of the transaction). Raises as `write` does.
         """
         with self._lock.held():
             connection = getattr(self._local, "connection", None) or self._thread_connection()
 
-            def append(prepared: Prepared, rows: Sequence[RawRow]) -> None:
-                # Each call of SQLite gives the GIL away, and every worker waits while this one waits to have it back:
-                # so many rows go into one statement. Few lengths are used, so that few statements are compiled.
-                done = 0
-                while done < len(rows):
-                    length = next(length for length in _ROWS_A_STATEMENT if length <= len(rows) - done)
-                    values = tuple(chain.from_iterable(rows[done : done + length]))
-                    connection.execute(_repeated(prepared.sql, length), values)
-                    done += length
+            def append(prepared: Prepared, rows: Sequence[RawRow], alone: bool = False) -> None:
+                # Each call of SQLite gives the GIL away, and every worker waits while this one waits to have it back.
+                # So many rows go into one statement, and one statement that is all there is needs no BEGIN and COMMIT.
+                if not (alone and len(rows) <= _ROWS_A_STATEMENT) and not connection.in_transaction:
+                    connection.execute(sqlite.BEGIN_WRITE)
+                for start in range(0, len(rows), _ROWS_A_STATEMENT):
+                    some = rows[start : start + _ROWS_A_STATEMENT]
+                    connection.execute(_repeated(prepared.sql, len(some)), tuple(chain.from_iterable(some)))
 
             try:
-                connection.execute(sqlite.BEGIN_WRITE)
                 yield append
-                connection.execute("COMMIT")
+                if connection.in_transaction:
+                    connection.execute("COMMIT")
             except sqlite3.Error as exc:
                 self._roll_back(connection)
                 raise sqlite.translate(exc) from exc

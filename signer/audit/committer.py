@@ -35,6 +35,11 @@ class _Ticket:
     done: bool = False
     error: KeystoreError | None = None
 
+    @property
+    def statement(self) -> str:
+        """The INSERT of its first rows."""
+        return self.rows[0][0].sql
+
 
 class GroupCommitter:
     """Writes rows durably, many callers at once."""
@@ -67,8 +72,9 @@ class GroupCommitter:
         try:
             with self._database.append() as append:
                 batch = self._gather()
-                for statement, rows in _merged(batch):
-                    append(statement, rows)
+                merged = _merged(batch)
+                for statement, rows in merged:
+                    append(statement, rows, alone=len(merged) == 1)
             error = None
         except KeystoreError as fault:
             error = fault
@@ -86,8 +92,16 @@ class GroupCommitter:
         return statement, [values_of(row) for row in rows]
 
     def _gather(self) -> list[_Ticket]:
+        """Those that wait for the same table as the first: one statement holds the database for a shorter time."""
         with self._guard:
-            return [self._waiting.popleft() for _ in range(min(len(self._waiting), _BATCH_LIMIT))]
+            batch: list[_Ticket] = []
+            others: list[_Ticket] = []
+            first = self._waiting[0].statement
+            for ticket in self._waiting:
+                fits = ticket.statement == first and len(batch) < _BATCH_LIMIT
+                (batch if fits else others).append(ticket)
+            self._waiting = deque(others)
+            return batch
 
     def _finish(self, batch: list[_Ticket], error: KeystoreError | None) -> None:
         for ticket in batch:

@@ -66,7 +66,7 @@ def test_each_row_of_sixteen_threads_is_there_once_when_its_call_returns(databas
 
 
 class Gate:
-    """A database whose transactions wait or fail at their end when they are told to, and are counted."""
+    """A database whose transactions wait or fail as they write when they are told to, and are counted."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -81,12 +81,16 @@ class Gate:
     def append(self) -> Iterator[Any]:
         with self._database.append() as append:
             self.transactions += 1
-            yield append
-            self.entered.set()
-            assert self.go.wait(timeout=30)
-            failure = self.failures.pop(0) if self.failures else None
-            if failure is not None:
-                raise failure
+
+            def append_when_told(*arguments: Any, **options: Any) -> None:
+                self.entered.set()
+                assert self.go.wait(timeout=30)
+                failure = self.failures.pop(0) if self.failures else None
+                if failure is not None:
+                    raise failure
+                append(*arguments, **options)
+
+            yield append_when_told
 
 
 def held_up(committer: GroupCommitter, gate: Gate, count: int) -> tuple[list[threading.Thread], dict[str, str]]:
