@@ -139,6 +139,29 @@ def test_rows_are_appended_together_or_not_at_all(database: Database) -> None:
     assert "seq" not in database.prepare_insert(AUDIT_OUTCOMES).names
 
 
+def test_rows_that_are_a_transaction_by_themselves_are_written_together_or_not_at_all(database: Database) -> None:
+    """The audit trail's road: one statement without BEGIN and COMMIT; a transaction where there are too many rows for one."""
+    prepared = database.prepare_insert(AUDIT_EPOCHS)
+    put(database, "taken")
+    with pytest.raises(Conflict), database.append() as append:
+        append(prepared, [("one", 1, None), ("two", 1, None), ("taken", 1, None)], alone=True)
+    many = [(f"many-{number}", 1, None) for number in range(100)]
+    with pytest.raises(Conflict), database.append() as append:
+        append(prepared, [*many, ("taken", 1, None)], alone=True)
+
+    def fail_after_writing() -> None:
+        with database.append() as append:
+            append(prepared, many, alone=True)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_after_writing()
+    assert database.fetch("SELECT id FROM audit_epochs", ()) == [("taken",)]
+    with database.append() as append:
+        append(prepared, many, alone=True)
+    assert database.fetch("SELECT count(*) FROM audit_epochs", ()) == [(101,)]
+
+
 def hold_file_lock(path: Path, held: Event, release: Event) -> None:
     """Another process, stopped at the worst moment."""
     with WriteLock(path, timeout=5).held():
