@@ -140,7 +140,7 @@ def test_rows_are_appended_together_or_not_at_all(database: Database) -> None:
 
 
 def test_rows_that_are_a_transaction_by_themselves_are_written_together_or_not_at_all(database: Database) -> None:
-    """The audit trail's road: one statement without BEGIN and COMMIT; a transaction where there are too many rows for one."""
+    """The audit trail's road: one statement without BEGIN and COMMIT, or a transaction where one does not suffice."""
     prepared = database.prepare_insert(AUDIT_EPOCHS)
     put(database, "taken")
     with pytest.raises(Conflict), database.append() as append:
