@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
@@ -17,10 +19,13 @@ from pkcs11 import Attribute, ObjectClass
 from keystore.algorithms import SIGNING_ALGORITHMS
 from keystore.api import BackingKey
 from keystore.hsm import open_token
-from tests.hsm_support import DOMAIN, founded
+from keystore.hsm.return_values import ReturnValue
+from tests.attacks.raw import CFunction, PackedTemplate, raw_functions
+from tests.hsm_support import DOMAIN, SOFTHSM, founded
 
 if TYPE_CHECKING:
     from keystore.hsm import Token
+    from keystore.hsm.session import Session
     from tests.hsm_support import TestToken
 
 __all__ = ["founded"]
@@ -30,6 +35,7 @@ KEYS: Final = 100
 CACHE: Final = 10
 SESSIONS: Final = 4
 SIGNATURES: Final = 250  # by each thread
+MOST_FOUND: Final = 1_000  # more objects than there ever are
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,7 @@ class Pair:
 def test_more_keys_than_fit(founded: TestToken) -> None:
     token = open_token(founded.configuration, cache_size=CACHE, sessions=SESSIONS)
     pairs = [made(token, number) for number in range(KEYS)]
-    before = unwrapped_keys(token)
+    before, login = unwrapped_keys(token), token._connection
     most: list[int] = []
     over = threading.Event()
 
@@ -59,6 +65,7 @@ def test_more_keys_than_fit(founded: TestToken) -> None:
     # Beyond the cache there are only the keys of signatures that are being made, and one that is being unwrapped.
     assert before < max(most) <= CACHE + SESSIONS + 1
     assert unwrapped_keys(token) == CACHE
+    assert token._connection is login, "the token was opened anew: what was counted are not the same keys"
 
 
 def made(token: Token, number: int) -> Pair:
@@ -80,6 +87,21 @@ def sign_many(token: Token, pairs: list[Pair], seed: int) -> int:
 
 
 def unwrapped_keys(token: Token) -> int:
-    """How many private keys that live only as long as their session the HSM itself knows."""
-    private = {Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.TOKEN: False}
-    return token._generating(lambda _, session: len(session.find(private)))
+    """How many private keys that live only as long as their session the HSM itself knows.
+
+    Counted by their handles: python-pkcs11 reads each object that it finds, and one that another thread destroys between
+    the two would look like a lost HSM.
+    """
+    return token._generating(lambda _, session: _count(raw_functions(Path(SOFTHSM)), session))
+
+
+def _count(functions: dict[str, CFunction], session: Session) -> int:
+    private = PackedTemplate({Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.TOKEN: False})
+    handles, found = (ctypes.c_ulong * MOST_FOUND)(), ctypes.c_ulong()
+    assert functions["C_FindObjectsInit"](session.handle, private.array, private.count) == ReturnValue.OK
+    try:
+        code = functions["C_FindObjects"](session.handle, handles, MOST_FOUND, ctypes.byref(found))
+    finally:
+        assert functions["C_FindObjectsFinal"](session.handle) == ReturnValue.OK
+    assert code == ReturnValue.OK
+    return found.value
