@@ -23,6 +23,7 @@ from gunicorn.glogging import Logger
 from gunicorn.http.parser import RequestParser
 from gunicorn.workers.gthread import ThreadWorker
 
+from signer.balance import ConnectionCounts, WorkerShare
 from signer.config import ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
 from signer.listening import refuse_newcomers
@@ -46,6 +47,10 @@ _log = structlog.get_logger("sealmark.server")
 class GracefulArbiter(Arbiter):
     """The master: before it tells its workers to stop, nobody new gets a connection."""
 
+    def __init__(self, app: BaseApplication) -> None:
+        super().__init__(app)
+        self.counts = ConnectionCounts()
+
     def stop(self, graceful: bool = True) -> None:
         """Ends all workers; with `graceful`, when they have answered what was accepted."""
         refuse_newcomers(listener.sock for listener in self.LISTENERS)
@@ -53,7 +58,39 @@ class GracefulArbiter(Arbiter):
 
 
 class GracefulWorker(ThreadWorker):
-    """A worker that answers all that was accepted for it before it ends, and whose threads stay with busy callers."""
+    """A worker that takes its fair share of connections, whose threads stay with busy callers, and that answers all
+    that was accepted for it before it ends."""
+
+    share: WorkerShare | None = None  # set in the master, before the fork
+    _connections = 0
+    _most_kept_alive = 0
+
+    @property
+    def nr_conns(self) -> int:
+        """gunicorn's own count of open connections, which the other workers see too."""
+        return self._connections
+
+    @nr_conns.setter
+    def nr_conns(self, connections: int) -> None:
+        self._connections = connections
+        if self.share is not None:
+            self.share.set_connections(connections)
+
+    @property
+    def max_keepalived(self) -> int:
+        """Beyond so many idle connections gunicorn ends the one that it answers: none, if others have far fewer."""
+        too_many = self.share is not None and self.share.has_too_many()
+        return 0 if too_many else self._most_kept_alive
+
+    @max_keepalived.setter
+    def max_keepalived(self, most: int) -> None:
+        self._most_kept_alive = most
+
+    def accept(self, listener: socket.socket) -> None:
+        """As gunicorn's, unless another worker has fewer connections: then the newcomer is left to that one."""
+        if self.alive and self.share is not None and self.share.leaves_it_to_others():
+            return  # the poller tells of it again at once
+        super().accept(listener)
 
     def handle(self, conn: TConn) -> bool:
         """As gunicorn's; then the caller's next requests, as long as they come at once and nobody waits for a thread.
@@ -68,6 +105,8 @@ class GracefulWorker(ThreadWorker):
     def set_accept_enabled(self, enabled: bool | None) -> None:
         """As gunicorn's. A worker that is about to end takes what is left in the queue before it stops listening."""
         super().set_accept_enabled(enabled)
+        if self.share is not None:
+            self.share.set_accepting(bool(enabled))
         if not enabled and not self.alive:
             for listener in self.sockets:
                 self._take_what_is_left(listener)
@@ -164,6 +203,8 @@ def gunicorn_options(
         # names: plain HTTP would pass for TLS.
         "forwarded_allow_ips": "",
         "secure_scheme_headers": {},
+        "pre_fork": _give_share,
+        "child_exit": _take_share_back,
         "post_worker_init": _settle_worker,
         "worker_exit": _close_worker,
     }
@@ -196,6 +237,19 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _give_share(arbiter: object, worker: object) -> None:
+    """Runs in the master, before a worker is forked."""
+    if isinstance(arbiter, GracefulArbiter) and isinstance(worker, GracefulWorker):
+        worker.share = arbiter.counts.claim()
+
+
+def _take_share_back(arbiter: object, worker: object) -> None:
+    """Runs in the master, after a worker has ended."""
+    if isinstance(arbiter, GracefulArbiter) and isinstance(worker, GracefulWorker) and worker.share is not None:
+        arbiter.counts.free(worker.share)
+        worker.share = None
 
 
 def _settle_worker(_worker: object) -> None:

@@ -16,6 +16,7 @@ from typing import Final
 KEEP_EVERY: Final = 97  # a prime, so that the answers kept are spread over the prepared requests
 _RECEIVE: Final = 1 << 18
 _HEAD_END: Final = b"\r\n\r\n"
+_LAST_ANSWER: Final = b"\r\nconnection: close\r\n"  # RFC 9112 section 9.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +140,13 @@ def _exchange(selector: selectors.BaseSelector, requests: list[bytes], seconds: 
 
 def _serve(client: _Client, requests: list[bytes], measured: Measured) -> None:
     answer = client.receive()
-    if answer is not None:
-        _count(measured, client, answer)
-        client.place = (client.place + 1) % len(requests)
-        client.send(requests[client.place])
+    if answer is None:
+        return
+    _count(measured, client, answer)
+    client.place = (client.place + 1) % len(requests)
+    if _LAST_ANSWER in answer[: answer.index(_HEAD_END) + 2].lower():
+        raise ConnectionResetError("the service ends the connection")
+    client.send(requests[client.place])
 
 
 def _count(measured: Measured, client: _Client, answer: bytes) -> None:
