@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete
@@ -16,6 +15,9 @@ from keystore.queries import Join, parameter
 from keystore.values import names_of, stored_names, stored_time, time_of
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from keystore.clock import Clock
     from keystore.db.engine import Value
     from keystore.queries import Records
     from keystore.sealing import SealedRow
@@ -106,13 +108,14 @@ class DomainRepository:
 class IdempotencyRepository:
     """Answers remembered by `Idempotency-Key`. Sealed, but not journaled: these rows may go."""
 
-    def __init__(self, store: SealedStore) -> None:
+    def __init__(self, store: SealedStore, clock: Clock) -> None:
         self._store = store
+        self._clock = clock
 
     def reserve_idempotency(self, record_id: str, principal: str, request_hash: bytes) -> None:
         """Take the place of an answer to come; it is empty until then. Raises `Conflict` if it is taken."""
         values: dict[str, Value] = {"principal": principal, "request_hash": request_hash, "response": b""}
-        values["created_at"] = stored_time(datetime.now(UTC))
+        values["created_at"] = stored_time(self._clock())
         with self._store.transaction() as transaction:
             transaction.insert("idempotency", record_id, values)
 

@@ -47,7 +47,7 @@ class Published:
 
     def signing_version(self, key: Key) -> KeyVersion:
         """The version that signs now."""
-        return current_version(key.versions, datetime.now(UTC))
+        return current_version(key.versions, self._keystore.clock())
 
     def issuer(self, name: str) -> Issuer:
         """An issuer by its name. Raises `NotFound`."""
@@ -72,7 +72,7 @@ class Published:
     def key_set(self, issuer_name: str) -> dict[str, object]:
         """The JWK set (RFC 7517 section 5) of one issuer: what verifies its tokens now, did of late, and will soon."""
         issuer = self.issuer(issuer_name)
-        now = datetime.now(UTC)
+        now = self._keystore.clock()
         members = []
         for key in self._keys_of(Purpose.JWT):
             settings = key.settings
@@ -87,7 +87,7 @@ class Published:
     def saml_metadata(self, issuer_name: str) -> bytes:
         """SAML 2.0 metadata (XML) of one issuer with the certificates of its keys."""
         issuer = self.issuer(issuer_name)
-        now = datetime.now(UTC)
+        now = self._keystore.clock()
         certificates = [
             self.chain(version)[0]
             for key in self._keys_of(Purpose.SAML)
@@ -112,7 +112,7 @@ class Published:
         authority = base64.b64encode(self.authority().chain[0]).decode()
         return {
             "version": 1,
-            "generated_at": _rfc3339(datetime.now(UTC)),
+            "generated_at": _rfc3339(self._keystore.clock()),
             "keys": entries,
             "authorities": [{"purposes": ["artifact", "jwt", "saml", "general"], "certificate": authority}],
         }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import uuid
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -37,7 +36,7 @@ class IssuerAdministration:
         if any(character.isspace() or not character.isprintable() for character in entity_id):
             msg = "entity_id is a URI without white space"
             raise Unprocessable(msg, field="entity_id")
-        issuer = Issuer(str(uuid.uuid4()), body.name, body.url, entity_id, datetime.now(UTC))
+        issuer = Issuer(str(uuid.uuid4()), body.name, body.url, entity_id, self._keystore.clock())
         try:
             self._keystore.create_issuer(issuer)
         except Taken as taken:
