@@ -16,7 +16,13 @@ from keystore.hsm import open_token
 from keystore.keys import KeyRepository, existing
 from keystore.lifecycle import DEFAULT_WAIT, check_transition, deletion_time, require_enabled, version_state
 from keystore.people import PeopleRepository
-from keystore.repositories import CertificateRepository, DomainRepository, IdempotencyRepository, IssuerRepository
+from keystore.repositories import (
+    CertificateRepository,
+    DocumentRepository,
+    DomainRepository,
+    IdempotencyRepository,
+    IssuerRepository,
+)
 from keystore.signing import HsmSigningKey
 from keystore.store import open_store
 from keystore.values import optional_stored_time, stored_time
@@ -34,6 +40,7 @@ class Keystore(
     KeyRepository,
     PeopleRepository,
     IssuerRepository,
+    DocumentRepository,
     CertificateRepository,
     DomainRepository,
     IdempotencyRepository,
@@ -57,6 +64,7 @@ class Keystore(
         KeyRepository.__init__(self, self.store)
         PeopleRepository.__init__(self, self.store)
         IssuerRepository.__init__(self, self.store)
+        DocumentRepository.__init__(self, self.store)
         CertificateRepository.__init__(self, self.store)
         DomainRepository.__init__(self, self.store)
         IdempotencyRepository.__init__(self, self.store, clock)

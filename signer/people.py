@@ -21,7 +21,7 @@ from signer.access.decision import permit_ceremony
 from signer.administration.issuers import require_issuer_url
 from signer.app import assemble
 from signer.audit import Outcome
-from signer.authn.principal import Principal
+from signer.authn.principal import SERVICE, Principal
 from signer.authn.tokens import new_token, stored_form
 from signer.call import Call
 from signer.config import load_server_configuration
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 DEFAULT_ISSUER_URL: Final = "http://127.0.0.1:8200/issuers/default"
 AUTHORITY_SPEC: Final = "ECC_NIST_P384"
-SERVICE: Final = "service/sealmark"  # nobody can call as this: it has no credential and is no principal
 _FIRST_PEOPLE: Final = (
     ("user/admin", Duty.ADMINISTRATOR, "enabled", "admin.token"),
     ("user/key-admin", Duty.KEY_ADMINISTRATOR, "enabled", "key-admin.token"),

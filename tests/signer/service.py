@@ -15,11 +15,11 @@ from keystore.db.schema import AUDIT_INTENTS, AUDIT_OUTCOMES
 from keystore.keystore import Keystore
 from signer.access import Duty
 from signer.app import application, assemble
-from signer.authn.principal import Principal
+from signer.authn.principal import SERVICE, Principal
 from signer.authn.tokens import new_token, stored_form
 from signer.call import Call
 from signer.config import ServerConfiguration
-from signer.people import SERVICE, found_authority
+from signer.people import found_authority
 from tests.keystore.support import make_database
 
 if TYPE_CHECKING:

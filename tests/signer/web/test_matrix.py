@@ -99,6 +99,8 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
     "GET /v1/domains": {"present": ONLY_KEYS},
     "GET /issuers/<issuer>/jwks.json": {"present": ANYBODY, "absent": NO_SUCH},
     "GET /.well-known/jwks.json": {"present": ANYBODY},
+    "GET /issuers/<issuer>/.well-known/openid-configuration": {"present": ANYBODY, "absent": NO_SUCH},
+    "GET /.well-known/openid-configuration": {"present": NO_SUCH},  # this default issuer's url has a path
     "GET /issuers/<issuer>/saml/metadata": {"present": ANYBODY, "absent": NO_SUCH},
     "GET /saml/metadata": {"present": ANYBODY},
     "GET /v1/keys/<key>/public-key": {
