@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Final
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature as InvalidKeySignature
 from lxml import etree
 from signxml.algorithms import CanonicalizationMethod, DigestAlgorithm, SignatureConstructionMethod, SignatureMethod
@@ -19,6 +18,7 @@ from signxml.verifier import SignatureConfiguration, XMLVerifier
 
 from keystore.errors import HsmFault
 from signer.errors import Unprocessable
+from signer.formats import publickey
 from signer.formats.hsmkey import HsmEd25519Key, private_key_for
 
 if TYPE_CHECKING:
@@ -72,16 +72,16 @@ def require_signed(document: bytes, certificate: bytes, key: SigningKey) -> None
     Raises: `HsmFault` otherwise: what was made is thrown away.
     """
     algorithm = key.info.algorithm
+    leaf = publickey.load_certificate(certificate)
     expected = SignatureConfiguration(
         signature_methods=frozenset({SignatureMethod(algorithm.xml_signature)}),
         digest_algorithms=frozenset({_DIGESTS[algorithm.hash_name or ""]}),
         expect_references=1,
+        verification_time=leaf.not_valid_before_utc,  # the key is in question here, not the certificate's time
     )
     try:
         root = etree.fromstring(document, parser())
-        verified = XMLVerifier().verify(
-            root, x509_cert=x509.load_der_x509_certificate(certificate), id_attribute="ID", expect_config=expected
-        )
+        verified = XMLVerifier().verify(root, x509_cert=leaf, id_attribute="ID", expect_config=expected)
         covered = None if isinstance(verified, list) else verified.signed_xml
         if covered is None or covered.get("ID") != root.get("ID"):
             message = "the signature covers something else than the document"

@@ -165,6 +165,7 @@ def world(token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wo
         policy = {"administrators": ["user/key-admin"], "users": ["role/ci", "role/gone"]}
         service.made("user/key-admin", "PUT", f"/v1/keys/{keys['general']}/policy", policy)
         service.made("user/admin", "DELETE", "/v1/principals/role/gone")
+        assert service.call(None, "GET", "/saml/metadata").status_code == 200  # signed once for all
         people = ("user/admin", "user/key-admin", "user/other-key-admin", "role/ci", "role/other", "user/auditor")
         tokens = [*(service.tokens[name] for name in people), None, new_token(), gone, root]
         yield World(service, dict(zip(CALLERS, tokens, strict=True)), keys)
