@@ -89,15 +89,15 @@ def test_jose_verifies_a_token_of_each_algorithm(issued: Issued) -> None:
 
 
 def test_jose_refuses_each_with_one_byte_changed(issued: Issued) -> None:
-    verdicts = jose(issued.keys, [tamper_token(token, SUBJECT.encode()) for token in issued.tokens.values()])
+    verdicts = jose(issued.keys, [tamper_token(genuine, SUBJECT.encode()) for genuine in issued.tokens.values()])
     assert len(verdicts) == len(ALGORITHMS)
     assert {verdict.get("code") for verdict in verdicts} == {"ERR_JWS_SIGNATURE_VERIFICATION_FAILED"}
 
 
 def test_jose_refuses_each_with_a_signature_changed(issued: Issued) -> None:
     changed = []
-    for token in issued.tokens.values():
-        signed, _, signature = token.rpartition(".")
+    for genuine in issued.tokens.values():
+        signed, _, signature = genuine.rpartition(".")
         octets = bytearray(base64.urlsafe_b64decode(signature + "=" * (-len(signature) % 4)))
         octets[-1] ^= 1
         changed.append(f"{signed}.{base64.urlsafe_b64encode(octets).rstrip(b'=').decode()}")
