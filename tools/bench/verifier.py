@@ -45,7 +45,7 @@ class Run:
     peak: int
 
 
-# A process is charged with the memory of the one that it was forked from, so that one has to be small: this, not pytest.
+# A process is charged with the memory of the one that it was forked from: that has to be a small one, which this is.
 _LAUNCHER: Final = """
 import os, resource, sys, time
 begin = time.perf_counter()
