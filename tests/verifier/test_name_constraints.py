@@ -167,6 +167,12 @@ def test_the_subjects_mail_address_counts() -> None:
     assert "ci@evil.example" in refusal(leaf(issuer, subject=distinguished(EMAIL_ADDRESS="ci@evil.example")), issuer)
 
 
+def test_a_mail_address_that_is_none() -> None:
+    issuer = limited([DNS("example")])
+    odd = x509.Name([x509.NameAttribute(NameOID.EMAIL_ADDRESS, "cé@acme.example")])
+    assert "A mail address" in refusal(leaf(issuer, subject=odd), issuer)
+
+
 @pytest.mark.parametrize("critical", [True, False])
 def test_kinds_that_cannot_be_judged_are_refused(critical: bool) -> None:
     other = x509.OtherName(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")

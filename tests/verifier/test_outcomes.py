@@ -25,6 +25,7 @@ from verifier.tokens.trusted import thumbprint
 ROOT = Path(__file__).resolve().parents[2]
 CONTENT = b"\x7fELF a release\n"
 
+CMS = ("artifact", "tool", "--signature", "tool.p7s", "--trust", "ca.pem")
 JWT = ("--jwks", "jwks.json", "--issuer", jwt_builder.ISSUER, "--audience", jwt_builder.AUDIENCE)
 SAML = ("--cert", "idp.pem", "--audience", saml_builder.AUDIENCE, "--recipient", saml_builder.RECIPIENT)
 
@@ -56,9 +57,7 @@ CASES = {
         ("artifact", "tool", "--signature", "tool.p7s", "--trust", "broken.json"), 2, "invalid_trust"
     ),
     "cms wrong usage": Case(("artifact", "tool", "--signature", "tool.p7s"), 2, "wrong_usage"),
-    "cms verified by a demanded list": Case(
-        (*("artifact", "tool", "--signature", "tool.p7s", "--trust", "ca.pem"), "--crl", "crl.der", "--require-crl"), 0
-    ),
+    "cms verified by a demanded list": Case((*CMS, "--crl", "crl.der", "--require-crl"), 0),
     "cms revoked": Case(
         (
             "artifact",
@@ -80,9 +79,7 @@ CASES = {
         2,
         "revocation_unknown",
     ),
-    "cms broken list": Case(
-        ("artifact", "tool", "--signature", "tool.p7s", "--trust", "ca.pem", "--crl", "ca.pem"), 2, "invalid_crl"
-    ),
+    "cms broken list": Case((*CMS, "--crl", "ca.pem"), 2, "invalid_crl"),
     # a bare signature over a file
     "raw verified": Case(("artifact", "tool", "--signature", "tool.sig", "--trust", "pub.pem"), 0),
     "raw rejected": Case(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import subprocess
 from dataclasses import replace
@@ -13,6 +14,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.verifier import pki
 from tests.verifier.cms_builder import Options, sign
@@ -39,6 +42,7 @@ LEAF = pki.issue("revocable", pki.key("p256", "revocable"), ROOT)
 DEEP = pki.issue("deep", pki.key("p256", "revocable"), MIDDLE)
 DEEP_SIGNATURE = sign(CONTENT, DEEP, Options(certificates=(DEEP.certificate, MIDDLE.certificate)))
 SIGNATURE = sign(CONTENT, LEAF)
+LISTED = pki.crl(ROOT, LEAF.certificate)
 UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
 
 
@@ -237,6 +241,18 @@ def test_files() -> None:
     for data in (*broken, one.public_bytes(Encoding.PEM) + pki.pem(ROOT.certificate)):
         with pytest.raises(Indeterminate, match="invalid_crl"):
             load_revocation_lists(data)
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_no_bytes_make_it_fail_otherwise(data: st.DataObject) -> None:
+    """Whatever is cut out, put in or changed: a list, or `Indeterminate`."""
+    encoded = bytearray(pki.crl_der(LISTED))
+    for _ in range(data.draw(st.integers(1, 3))):
+        position = data.draw(st.integers(0, len(encoded) - 1))
+        encoded[position : position + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    with contextlib.suppress(Indeterminate):
+        assert load_revocation_lists(bytes(encoded))
 
 
 def test_flipped_bytes_never_clear() -> None:
