@@ -314,6 +314,25 @@ def test_a_revoked_key_is_refused_at_whatever_time() -> None:
     assert code(NOW + 2 * DAY, algorithms=["LATER_ALGORITHM"]) == "algorithm_mismatch"
 
 
+def test_openssl_refuses_it_at_an_earlier_time_too(tmp_path: Path) -> None:
+    earlier = NOW - timedelta(hours=2)
+    crl = pki.crl(ROOT, LEAF.certificate, at=NOW - timedelta(hours=1))
+    (tmp_path / "root.pem").write_bytes(pki.pem(ROOT.certificate))
+    (tmp_path / "leaf.pem").write_bytes(pki.pem(LEAF.certificate))
+    (tmp_path / "crl.pem").write_bytes(crl.public_bytes(Encoding.PEM))
+    at = str(int(earlier.timestamp()))
+    done = subprocess.run(
+        ["openssl", "verify", "-crl_check", "-attime", at, "-CAfile", "root.pem", "-CRLfile", "crl.pem", "leaf.pem"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "certificate revoked" in done.stderr
+    with pytest.raises(Rejected, match="certificate_revoked"):
+        verify(crl, at=earlier)
+
+
 def test_openssl_agrees(tmp_path: Path) -> None:
     (tmp_path / "root.pem").write_bytes(pki.pem(ROOT.certificate))
     (tmp_path / "leaf.pem").write_bytes(pki.pem(LEAF.certificate))
