@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -52,8 +53,13 @@ def test_a_file_too_large_to_hold_is_not_held(tmp_path: Path) -> None:
     path = tmp_path / "large"
     with path.open("wb") as stream:
         stream.truncate(files.MAXIMUM_MESSAGE_BYTES + 1)
-    with files.open_stream(path) as (opened, _):
-        assert files.read_stream(opened, (), keep_message=True).message is None
+    tracemalloc.start()
+    try:
+        with files.open_stream(path) as (opened, _):
+            assert files.read_stream(opened, (), keep_message=True).message is None
+        assert tracemalloc.get_traced_memory()[1] < 4 * files.CHUNK_BYTES
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_stream_that_does_not_wait_is_no_whole_file() -> None:

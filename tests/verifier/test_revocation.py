@@ -78,6 +78,9 @@ def test_a_current_list_clears_until_the_next() -> None:
     assert state is not None
     assert (state.status, state.checked_until, state.reason) == ("not-revoked", NOW + 7 * DAY, None)
     assert facts.certificates[1].revocation is None  # the root is trusted as it is
+    until = f"{(NOW + 7 * DAY).isoformat()[:19]}Z"
+    told = [each.as_json()["revocation"] for each in facts.certificates]
+    assert told == [{"status": "not-revoked", "checked_until": until, "reason": None}, None]
     assert not [limit for limit in facts.not_covered if "revocation" in limit]
     assert "not revoked (list until" in describe(facts)
 
