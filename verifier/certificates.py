@@ -54,7 +54,12 @@ def load_certificate(data: bytes) -> x509.Certificate:
             certificate = x509.load_der_x509_certificate(data)
             if certificate.version is not x509.Version.v3 or not certificate.extensions:
                 raise ValueError("not a version 3 certificate with extensions")
-        except (x509.DuplicateExtension, x509.InvalidVersion, CryptographyDeprecationWarning) as error:
+        except (
+            x509.DuplicateExtension,
+            x509.InvalidVersion,
+            x509.UnsupportedGeneralNameType,
+            CryptographyDeprecationWarning,
+        ) as error:
             raise ValueError(f"not a well-formed certificate: {error}") from error
     return certificate
 

@@ -31,6 +31,12 @@ KINDS = {
 }
 
 
+def signing_key(algorithm: str) -> PrivateKey:
+    """The test issuer's key for the algorithm: one for each, as a key set must have it."""
+    kind = KINDS[algorithm]
+    return pki.key(kind, algorithm if kind.startswith("rsa") else "")
+
+
 def claims(**changes: object) -> dict[str, object]:
     """Claims as the service makes them. None removes one."""
     made: dict[str, object] = {
@@ -45,11 +51,16 @@ def claims(**changes: object) -> dict[str, object]:
     return {name: value for name, value in (made | changes).items() if value is not None}
 
 
-def token(algorithm: str = "ES256", payload: dict[str, object] | None = None, **headers: object) -> str:
+def token(
+    algorithm: str = "ES256",
+    payload: dict[str, object] | None = None,
+    key: PrivateKey | None = None,
+    **headers: object,
+) -> str:
     """A token by PyJWT, `kid` the algorithm's name."""
     return jwt.encode(
         payload or claims(),
-        pki.key(KINDS[algorithm]),
+        key or signing_key(algorithm),
         algorithm=algorithm,
         headers={"kid": algorithm, "typ": "JWT"} | headers,
     )
@@ -65,7 +76,7 @@ def forge(payload: bytes, header: bytes | None = None, algorithm: str = "ES256")
     head = header or json.dumps({"alg": algorithm, "kid": algorithm, "typ": "JWT"}).encode()
     signing_input = f"{encode(head)}.{encode(payload)}"
     signer = get_default_algorithms()[algorithm]
-    signature = signer.sign(signing_input.encode(), pki.key(KINDS[algorithm]))
+    signature = signer.sign(signing_input.encode(), signing_key(algorithm))
     return f"{signing_input}.{encode(signature)}"
 
 
@@ -79,5 +90,5 @@ def jwk(private_key: PrivateKey, algorithm: str, **changes: object) -> dict[str,
 
 def jwks(*entries: dict[str, object]) -> bytes:
     """A key set: the entries given, or one key for each algorithm."""
-    every = [jwk(pki.key(kind), algorithm) for algorithm, kind in KINDS.items()]
+    every = [jwk(signing_key(algorithm), algorithm) for algorithm in KINDS]
     return json.dumps({"keys": list(entries) or every}).encode()

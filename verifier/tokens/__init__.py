@@ -38,10 +38,11 @@ def verify_jwt(
 ) -> VerifiedToken:
     """Verifies a JWT in compact form and returns its claims.
 
-    `jwks` is the key set of this one issuer, from `parse_jwks`. The token must be from `issuer`, for `audience`, of one
-    of `types` (`typ` header, compared without case and without "application/"), unexpired, and with `max_age` (seconds)
-    issued no longer ago. `leeway` is 0 to 60 seconds. Raises `Rejected`, `Indeterminate` (a `kid` that the set does not
-    have), and `ValueError` for arguments that make no sense.
+    `jwks` is the key set of this one issuer, from `parse_jwks`: never mix two issuers' keys in one set. The token must
+    be from `issuer`, for `audience` (which may be one of several), of one of `types` (`typ` header, compared without
+    case and without "application/"), unexpired, and with `max_age` (seconds) issued no longer ago. `leeway` is 0 to 60
+    seconds. Raises `Rejected`, `Indeterminate` (a `kid` that the set does not have), and `ValueError` for arguments
+    that make no sense.
     """
     if not issuer or not audience or isinstance(types, str) or not all(types) or not types:
         raise ValueError("issuer, audience and types must not be empty")
@@ -85,7 +86,8 @@ def verify_jwt(
 
 def _check_type(token_type: str, types: Collection[str]) -> None:
     """RFC 7515 section 4.1.9: a media type without case, "application/" left away; RFC 8725 section 3.11."""
-    if _media_type(token_type) not in {_media_type(each) for each in types}:
+    # Beyond ASCII, two different letters can become one without their case: the Kelvin sign is a small k.
+    if not token_type.isascii() or _media_type(token_type) not in {_media_type(each) for each in types}:
         raise Rejected("type_mismatch", f"The token is of type {token_type!r}, not {' or '.join(sorted(types))}.")
 
 
@@ -102,7 +104,7 @@ def _check_issuer(claims: dict[str, JsonValue], issuer: str) -> None:
 
 
 def _check_audience(claims: dict[str, JsonValue], audience: str) -> tuple[str, ...]:
-    """RFC 7519 section 4.1.3: one text or a list of texts."""
+    """RFC 7519 section 4.1.3: one text or a list of texts, ours among them. Who else is named is in the results."""
     found = claims.get("aud")
     if found is None:
         raise Rejected("missing_claim", "The token does not say whom it is for (aud).")
@@ -122,6 +124,8 @@ def _check_times(
     expires_at, not_before, issued_at = (_numeric_date(claims, name) for name in ("exp", "nbf", "iat"))
     if expires_at is None:
         raise Rejected("missing_claim", "The token does not say when it expires (exp).")
+    if max(not_before or 0, issued_at or 0) >= expires_at:
+        raise Rejected("malformed", "The token expires (exp) before it begins (nbf, iat).")
     if now >= expires_at + leeway:
         raise Rejected("expired", f"The token expired at {format_time(_moment(expires_at))}.")
     if not_before is not None and now < not_before - leeway:
