@@ -124,14 +124,14 @@ def _check_times(
     expires_at, not_before, issued_at = (_numeric_date(claims, name) for name in ("exp", "nbf", "iat"))
     if expires_at is None:
         raise Rejected("missing_claim", "The token does not say when it expires (exp).")
-    if max(not_before or 0, issued_at or 0) >= expires_at:
-        raise Rejected("malformed", "The token expires (exp) before it begins (nbf, iat).")
     if now >= expires_at + leeway:
         raise Rejected("expired", f"The token expired at {format_time(_moment(expires_at))}.")
     if not_before is not None and now < not_before - leeway:
         raise Rejected("not_yet_valid", f"The token is valid from {format_time(_moment(not_before))} only.")
     if issued_at is not None and now < issued_at - leeway:
         raise Rejected("not_yet_valid", f"The token says that it was issued at {format_time(_moment(issued_at))}.")
+    if max(not_before or 0, issued_at or 0) >= expires_at:
+        raise Rejected("malformed", "The token expires (exp) before it begins (nbf, iat).")
     if max_age is not None and issued_at is None:
         raise Rejected("missing_claim", "The token does not say when it was issued (iat), and its age is limited.")
     if max_age is not None and issued_at is not None and now > issued_at + max_age + leeway:
