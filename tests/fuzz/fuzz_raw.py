@@ -48,7 +48,7 @@ def one(data: bytes) -> None:
     """Read as a bare signature, and as whatever it looks like."""
     for signature_format in ("raw", None):
         try:
-            facts = verify_artifact(io.BytesIO(CONTENT), data, TRUST, signature_format=signature_format)  # type: ignore[arg-type]
+            facts = verify_artifact(io.BytesIO(CONTENT), data, TRUST, signature_format=signature_format)
         except VerificationError:
             continue
         if facts.key.algorithm not in KINDS.values():

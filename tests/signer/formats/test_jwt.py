@@ -166,6 +166,8 @@ def test_an_audience_is_picked_out_of_the_keys_own(audience: str | list[str]) ->
         ({"x": "\udfff"}, "claims.x", "surrogate"),
         ({"x": {"\udfff": 1}}, "claims.x", "surrogate"),
         ({"x": float("nan")}, "claims.x", "NaN"),
+        ({"x": 2**53}, "claims.x", "as a string"),
+        ({"x": {"y": [-(2**53)]}}, "claims.x", "as a string"),
         ({"x": [1, {"y": float("-inf")}]}, "claims.x", "NaN"),
         ({"x": b"bytes"}, "claims.x", "not JSON"),
         ({"x": {1: 2}}, "claims.x", "names that are strings"),
