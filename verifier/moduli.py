@@ -7,7 +7,7 @@ two primes next to each other, and the primes that Infineon's library made (ROCA
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final
 
 
@@ -15,26 +15,30 @@ def _primes_below(limit: int) -> tuple[int, ...]:
     return tuple(n for n in range(2, limit) if all(n % divisor for divisor in range(2, math.isqrt(n) + 1)))
 
 
-_SMALL_PRIMES: Final = _primes_below(752)  # NIST SP 800-89 section 5.3.3: no factor smaller than 752
-_SMALL_PRIMES_PRODUCT: Final = math.prod(_SMALL_PRIMES)
+_SMALLEST_FACTOR: Final = 752  # NIST SP 800-89 section 5.3.3: no factor is smaller
 _FERMAT_ROUNDS: Final = 100  # the keys of CVE-2022-26320 need fewer
-
 _ROCA_GENERATOR: Final = 65537
-_ROCA_PRIMES: Final = tuple(prime for prime in _SMALL_PRIMES if 2 < prime <= 167)
+_ROCA_LAST_PRIME: Final = 167
 
 
-def _powers(prime: int) -> frozenset[int]:
-    """The remainders modulo `prime` that are powers of the generator."""
-    return frozenset(pow(_ROCA_GENERATOR, exponent, prime) for exponent in range(prime - 1))
+@cache
+def _small_primes_product() -> int:
+    return math.prod(_primes_below(_SMALLEST_FACTOR))
 
 
-_ROCA_REMAINDERS: Final = tuple((prime, _powers(prime)) for prime in _ROCA_PRIMES)
+@cache
+def _roca_remainders() -> tuple[tuple[int, frozenset[int]], ...]:
+    """For each odd prime, the remainders that are powers of the generator. Made when first needed: it takes a while."""
+    return tuple(
+        (prime, frozenset(pow(_ROCA_GENERATOR, exponent, prime) for exponent in range(prime - 1)))
+        for prime in _primes_below(_ROCA_LAST_PRIME + 1)[1:]
+    )
 
 
 @lru_cache(maxsize=256)
 def fault_of(modulus: int) -> str | None:
     """What is wrong with the modulus, in a few words for a person; None where nothing is known to be."""
-    if math.gcd(modulus, _SMALL_PRIMES_PRODUCT) != 1:
+    if math.gcd(modulus, _small_primes_product()) != 1:
         return "its modulus has a small factor"
     if is_roca(modulus):
         return "its modulus has the form that is weak to ROCA (CVE-2017-15361)"
@@ -50,7 +54,7 @@ def is_roca(modulus: int) -> bool:
     k * M + (65537^a mod M), M being the product of the first n primes; 39 of them, up to 167, for the shortest keys.
     A modulus is then a power of 65537 modulo each; of others, about one in 2^154 is.
     """
-    return all(modulus % prime in remainders for prime, remainders in _ROCA_REMAINDERS)
+    return all(modulus % prime in remainders for prime, remainders in _roca_remainders())
 
 
 def has_close_primes(modulus: int) -> bool:
