@@ -158,6 +158,12 @@ def test_members_that_bring_keys_or_rules(members: dict[str, object]) -> None:
     assert answer(with_header(**members)) == "malformed"
 
 
+def test_other_members_of_the_header_mean_nothing() -> None:
+    """RFC 7515 section 4: what is not understood is ignored, however it is spelled."""
+    members = {"CRIT": ["x"], "Jwk": {}, "nonce": "n", "url": "https://evil.example", "exp": 0, "alg ": "none"}
+    assert answer(with_header(**members)) == "verified"
+
+
 def test_detached_payload_that_is_not_encoded() -> None:
     """RFC 7797: the payload stands as it is, or elsewhere."""
     head = header(b64=False, crit=["b64"])

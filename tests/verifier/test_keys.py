@@ -21,6 +21,7 @@ from tests.verifier.trust_builder import bundle, key_entry
 from tests.verifier.wycheproof import groups
 from verifier import Indeterminate, VerificationError, parse_jwks, parse_trust, verify_artifact
 from verifier.edwards import is_public_key
+from verifier.keys import load_pem_public_key
 from verifier.moduli import fault_of, has_close_primes, is_roca
 
 if TYPE_CHECKING:
@@ -287,6 +288,8 @@ def test_pem_holds_one_key_and_nothing_that_hides_another() -> None:
     ):
         with pytest.raises(Indeterminate, match="invalid_trust"):
             parse_trust(bad)
+        with pytest.raises(ValueError, match=r"\w"):
+            load_pem_public_key(bad)
 
 
 def test_key_bound_to_pss_is_refused() -> None:
