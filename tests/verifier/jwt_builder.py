@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from functools import cache
 from typing import TYPE_CHECKING
 
 import jwt
 from jwt.algorithms import get_default_algorithms
 
 from tests.verifier import pki
+from verifier import KeySet, VerificationError, parse_jwks, verify_jwt
 
 if TYPE_CHECKING:
     from tests.verifier.pki import PrivateKey
@@ -49,6 +51,11 @@ def claims(**changes: object) -> dict[str, object]:
         "jti": "token-1",
     }
     return {name: value for name, value in (made | changes).items() if value is not None}
+
+
+def payload() -> bytes:
+    """The claims, encoded."""
+    return json.dumps(claims()).encode()
 
 
 def token(
@@ -92,3 +99,36 @@ def jwks(*entries: dict[str, object]) -> bytes:
     """A key set: the entries given, or one key for each algorithm."""
     every = [jwk(signing_key(algorithm), algorithm) for algorithm in KINDS]
     return json.dumps({"keys": list(entries) or every}).encode()
+
+
+@cache
+def _every_key() -> KeySet:
+    return parse_jwks(jwks())
+
+
+def answer(text: str, keys: KeySet | None = None, **options: object) -> str:
+    """`verified`, or the code of the refusal; by the set of every key, as the issuer and audience of the claims."""
+    expected: dict[str, object] = {"issuer": ISSUER, "audience": AUDIENCE, "now": pki.NOW}
+    try:
+        verify_jwt(text, keys or _every_key(), **(expected | options))  # type: ignore[arg-type]
+    except VerificationError as error:
+        return error.code
+    return "verified"
+
+
+def header(**members: object) -> bytes:
+    """A good header with some members changed; None removes one."""
+    made: dict[str, object] = {"alg": "ES256", "kid": "ES256", "typ": "JWT", **members}
+    return json.dumps({name: value for name, value in made.items() if value is not None}).encode()
+
+
+def with_header(**members: object) -> str:
+    return forge(payload(), header(**members))
+
+
+def with_claims(**changes: object) -> str:
+    return forge(json.dumps(claims(**changes)).encode())
+
+
+def with_signature(signature: bytes, text: str | None = None) -> str:
+    return f"{(text or token()).rpartition('.')[0]}.{encode(signature)}"
