@@ -243,7 +243,15 @@ def test_ecdsa_psychic_signatures(r: int, s: int) -> None:
 def test_ecdsa_halves_of_another_length() -> None:
     text = token()
     raw = base64url.decode(text.rpartition(".")[2])
-    for other in (raw[:-1], raw + b"\x00", b"\x00" + raw, bytes(1) + raw[:32] + bytes(1) + raw[32:], raw[:32], raw * 2):
+    for other in (
+        raw[:-1],
+        raw[:32] + bytes(1) + raw[32:],
+        raw + b"\x00",
+        b"\x00" + raw,
+        bytes(1) + raw[:32] + bytes(1) + raw[32:],
+        raw[:32],
+        raw * 2,
+    ):
         assert answer(with_signature(other, text)) == "signature_invalid"
 
 
