@@ -73,7 +73,7 @@ def find_signed_places(root: Node) -> tuple[SignedPlace, ...]:
     if is_response:
         holders.insert(0, ("response", root, _LOCATIONS["response"]))
     places = tuple(
-        SignedPlace(part, holder.attributes["ID"], _check_signature_form(holder), location)
+        SignedPlace(part, _identifier(holder), _check_signature_form(holder), location)
         for part, holder, location in holders
         if holder.all(DSIG, "Signature")
     )
@@ -82,6 +82,12 @@ def find_signed_places(root: Node) -> tuple[SignedPlace, ...]:
     if len(places) != sum(node.name == "Signature" for node in root.walk()):
         raise Rejected("malformed", "The message has a signature in a place where none belongs.")
     return places
+
+
+def _identifier(holder: Node) -> str:
+    if "ID" not in holder.attributes:
+        raise Rejected("malformed", f"The signed {holder.name} lacks its attribute ID.")
+    return holder.attributes["ID"]
 
 
 def _check_shape(root: Node) -> None:
@@ -116,7 +122,7 @@ def _check_signature_form(holder: Node) -> SignatureAlgorithm:
     _check_algorithm(canonical, EXCLUSIVE_C14N)
     _check_algorithm(digest_method, *_DIGEST_URIS)
     _check_algorithm(signature_method, *(uri for uri in _BY_URI if uri is not None))
-    if "ID" not in holder.attributes or dict(reference.attributes) != {"URI": "#" + holder.attributes["ID"]}:
+    if dict(reference.attributes) != {"URI": "#" + _identifier(holder)}:
         raise Rejected("malformed", "A signature refers to something else than the element that it stands in.")
     for encoded in (value, digest_value):
         _check_base64(encoded)

@@ -1,0 +1,43 @@
+"""Certificates: DER ones as a signature carries them, PEM ones as a caller gives them."""
+
+from __future__ import annotations
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from tests.verifier import pki
+from verifier.certificates import check_authority, check_code_signing_chain, describe_certificate, load_certificate
+from verifier.errors import VerificationError
+from verifier.trust import load_certificates
+
+NAME = "certificates"
+
+
+def seeds() -> list[bytes]:
+    """Leaves of each kind, an authority, and PEM."""
+    leaves = [pki.leaf(kind).certificate for kind in ("p256", "rsa2048")]
+    return [
+        *(each.public_bytes(Encoding.DER) for each in (*leaves, pki.root().certificate)),
+        pki.pem(*leaves),
+    ]
+
+
+def one(data: bytes) -> None:
+    """`load_certificate` and `check_authority` promise ValueError, the others VerificationError."""
+    try:
+        load_certificates(data)
+    except VerificationError:
+        pass
+    try:
+        certificate = load_certificate(data)
+    except ValueError:
+        return
+    try:
+        check_authority(certificate)
+    except ValueError:
+        pass
+    describe_certificate(certificate)
+    for anchor in (pki.root().certificate, certificate):
+        try:
+            check_code_signing_chain(certificate, (certificate,), (anchor,), pki.NOW)
+        except VerificationError:
+            pass
