@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 
 from verifier.errors import Rejected
@@ -65,8 +64,8 @@ def _read(load: Callable[[], list[x509.Certificate]]) -> list[x509.Certificate]:
     here, where nobody expects them.
     """
     with warnings.catch_warnings():
-        # The library tolerates some broken encodings with a warning for now; this package does not.
-        warnings.simplefilter("error", CryptographyDeprecationWarning)
+        # The library tolerates some broken encodings and names with a warning; this package does not.
+        warnings.simplefilter("error")
         try:
             certificates = load()
             for certificate in certificates:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 
 from tests.verifier import cms_builder, pki
@@ -28,10 +29,8 @@ def seeds() -> list[bytes]:
 
 def one(data: bytes) -> None:
     """Parsed and verified; the chain is checked even where the signature no longer holds."""
-    try:
+    with contextlib.suppress(VerificationError):
         verify_artifact(io.BytesIO(CONTENT), data, TRUST, at=pki.NOW, signature_format="cms")
-    except VerificationError:
-        pass
     try:
         signature = parse_detached(data)
         anchors = (pki.root().certificate,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 
 from signxml.algorithms import SignatureMethod
@@ -26,7 +27,7 @@ def seeds() -> list[bytes]:
 
 def one(data: bytes) -> None:
     """Every step by itself: the one before it would seldom let damaged input through."""
-    try:
+    with contextlib.suppress(VerificationError):
         verify_saml(
             data,
             certificates=(IDP.certificate,),
@@ -36,16 +37,12 @@ def one(data: bytes) -> None:
             in_response_to=REQUEST,
             now=pki.NOW,
         )
-    except VerificationError:
-        pass
     try:
         message = parse_xml(data)
     except VerificationError:
         return
-    try:
+    with contextlib.suppress(VerificationError):
         find_signed_places(message)
-    except VerificationError:
-        pass
     _read_claims(message)
 
 
@@ -62,11 +59,7 @@ def _read_claims(message: Node) -> None:
             lambda each: claims.read_authentication(each, EXPECTED),
             claims.read_attributes,
         ):
-            try:
+            with contextlib.suppress(VerificationError):
                 check(node)
-            except VerificationError:
-                pass
-    try:
-        claims.check_response(message, ISSUER, EXPECTED)
-    except VerificationError:
-        pass
+    with contextlib.suppress(VerificationError):
+        claims.check_response(message, ISSUER, EXPECTED, signed=True)

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-INTERESTING = (b"\x00", b"\x7f", b"\x80", b"\xff", b"\xed\xa0\x80", b"<", b"&#0;", b"]]>", b"{", b'"', b"\\ud800", b"9" * 400)
+INTERESTING = (
+    b"\x00",
+    b"\x7f",
+    b"\x80",
+    b"\xff",
+    b"\xed\xa0\x80",
+    b"<",
+    b"&#0;",
+    b"]]>",
+    b"{",
+    b'"',
+    b"\\ud800",
+    b"9" * 400,
+)
 
 
 def mutations(seeds: Sequence[bytes], count: int, seed: int = 0) -> Iterator[bytes]:
