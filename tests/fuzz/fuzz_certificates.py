@@ -7,11 +7,14 @@ import contextlib
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.verifier import pki
-from verifier.certificates import check_authority, check_code_signing_chain, describe_certificate, load_certificate
+from verifier.certificates import check_authority, describe_certificate, load_certificate
+from verifier.chains import check_code_signing_chain
 from verifier.errors import VerificationError
-from verifier.trust import load_certificates
+from verifier.revocation import RevocationPolicy
+from verifier.trust import Authority, load_certificates
 
 NAME = "certificates"
+POLICY = RevocationPolicy(pki.NOW, pki.NOW)
 
 
 def seeds() -> list[bytes]:
@@ -36,4 +39,4 @@ def one(data: bytes) -> None:
     describe_certificate(certificate)
     for anchor in (pki.root().certificate, certificate):
         with contextlib.suppress(VerificationError):
-            check_code_signing_chain(certificate, (certificate,), (anchor,), pki.NOW)
+            check_code_signing_chain(certificate, (certificate,), (Authority(anchor),), POLICY)

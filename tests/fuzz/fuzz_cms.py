@@ -8,8 +8,9 @@ import io
 from tests.verifier import cms_builder, pki
 from verifier.artifacts import verify_artifact
 from verifier.artifacts.cms import parse_detached
-from verifier.certificates import check_code_signing_chain
+from verifier.chains import check_code_signing_chain
 from verifier.errors import VerificationError
+from verifier.revocation import RevocationPolicy
 from verifier.trust import Authority, Trust
 
 NAME = "cms"
@@ -33,7 +34,7 @@ def one(data: bytes) -> None:
         verify_artifact(io.BytesIO(CONTENT), data, TRUST, at=pki.NOW, signature_format="cms")
     try:
         signature = parse_detached(data)
-        anchors = (pki.root().certificate,)
-        check_code_signing_chain(signature.certificate, signature.candidates, anchors, pki.NOW)
+        policy = RevocationPolicy(pki.NOW, pki.NOW)
+        check_code_signing_chain(signature.certificate, signature.candidates, TRUST.authorities, policy)
     except VerificationError:
         pass

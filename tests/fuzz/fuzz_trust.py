@@ -30,5 +30,5 @@ def one(data: bytes) -> None:
         return
     for purpose in ("artifact", "jwt", "saml", "general", "other"):
         trust.keys_for(purpose)
-        trust.anchors_for(purpose)
+        trust.authorities_for(purpose)
     trust.find_key(pki.key("p256").public_key())

@@ -16,7 +16,7 @@ COUNT = 400
 
 
 def test_every_parser_has_a_target() -> None:
-    assert set(targets.names()) >= {"certificates", "cms", "saml", "trust"}
+    assert set(targets.names()) >= {"certificates", "cms", "crl", "saml", "trust"}
 
 
 @pytest.mark.parametrize("name", targets.names())
