@@ -165,7 +165,7 @@ def _assertions(files: dict[str, bytes]) -> list[Sample]:
         Sample(
             "identity provider's certificate, PEM",
             idp,
-            lambda data: _only(verify(both, data), "who", "what", "key"),
+            lambda data: _only(verify(assertion, data), "who", "what", "key"),
             PEM,
         ),
     ]

@@ -1,8 +1,8 @@
 """Which parts of a SAML message are signed, by whom, and with what: the answer is the signed elements themselves.
 
-The form is checked first, so strictly that signxml meets one shape of signature only. Then two must agree: signxml, and
-this module's own check of the digest, the signature and what was digested. What is returned is read from the bytes that
-were digested, never from the message (the defence against signature wrapping).
+The form is checked first, so strictly that signxml meets one shape of signature only. Then two must agree to the byte
+on what was signed: this module, and signxml. What is returned is read from the bytes that were digested, never from the
+message (the defence against signature wrapping).
 """
 
 from __future__ import annotations
@@ -139,18 +139,27 @@ def _verify_place(data: bytes, place: SignedPlace, certificate: x509.Certificate
         verification_time=at.astimezone(UTC),
     )
     try:
+        signed_info, signed_data = _canonical_forms(data, place)
+        if not signed_data or hashlib.new(place.form.hash_name, signed_data).digest() != place.form.digest:
+            raise InvalidSignature
+        check_message(algorithm, key, _encoded_signature(place.form.value, key), signed_info)
         # A new one each time: signxml's verifier keeps state.
         result = XMLVerifier().verify(
             data, x509_cert=certificate, id_attribute="ID", parser=new_parser(), expect_config=configuration
         )
-        signed_info = _canonical_signed_info(data, place)
-        check_message(algorithm, key, _encoded_signature(place.form.value, key), signed_info)
     except Exception as error:
         # signxml, lxml and cryptography raise many kinds of exception on hostile input: every one is a rejection.
         raise Rejected("signature_invalid", "The signature is not that of a trusted certificate's key.") from error
-    if isinstance(result, list):
-        raise Rejected("signature_invalid", "A signature has several references.")
-    return _agreed(place, signed_info, result.signed_data)
+    if (
+        isinstance(result, list)
+        or result.signed_data != signed_data
+        or parse_xml(signed_info) != place.form.signed_info
+    ):
+        raise Rejected("signature_invalid", "What was signed can be read in two ways.")
+    node = parse_xml(signed_data)
+    if node != place.without_signature:
+        raise Rejected("signature_invalid", "The signed element is not the one that carries the signature.")
+    return node
 
 
 def _check_key_info(certificates: Sequence[bytes], key: PublicKey) -> None:
@@ -167,13 +176,20 @@ def _check_key_info(certificates: Sequence[bytes], key: PublicKey) -> None:
         raise Rejected("signer_mismatch", "The signature's KeyInfo names another key than the trusted certificate's.")
 
 
-def _canonical_signed_info(data: bytes, place: SignedPlace) -> bytes:
-    """SignedInfo in exclusive canonical form: the bytes that are signed (XML Signature section 4.3)."""
+def _canonical_forms(data: bytes, place: SignedPlace) -> tuple[bytes, bytes]:
+    """The bytes that are signed and those that are digested (XML Signature sections 4.3 and 4.4.3.2).
+
+    SignedInfo, and the element without its signature, in exclusive canonical form.
+    """
     signature = etree.fromstring(data, parser=new_parser()).find(f"{place.location}{{{DSIG}}}Signature")
-    if signature is None:
+    holder, issuer = (None, None) if signature is None else (signature.getparent(), signature.getprevious())
+    if signature is None or holder is None or issuer is None:
         raise InvalidSignature
-    canonical: bytes = etree.tostring(signature[0], method="c14n", exclusive=True, with_comments=False)
-    return canonical
+    signed_info: bytes = etree.tostring(signature[0], method="c14n", exclusive=True, with_comments=False)
+    issuer.tail = (issuer.tail or "") + (signature.tail or "") or None
+    holder.remove(signature)
+    signed_data: bytes = etree.tostring(holder, method="c14n", exclusive=True, with_comments=False)
+    return signed_info, signed_data
 
 
 def _encoded_signature(value: bytes, key: PublicKey) -> bytes:
@@ -184,15 +200,3 @@ def _encoded_signature(value: bytes, key: PublicKey) -> bytes:
     if len(value) != 2 * size:
         raise InvalidSignature
     return encode_dss_signature(int.from_bytes(value[:size], "big"), int.from_bytes(value[size:], "big"))
-
-
-def _agreed(place: SignedPlace, signed_info: bytes, signed_data: bytes) -> Node:
-    """The signed element, if signxml, the strict reader and the message all mean the same one by it."""
-    if not signed_data or hashlib.new(place.form.hash_name, signed_data).digest() != place.form.digest:
-        raise Rejected("signature_invalid", "The digest is not that of what was signed.")
-    if parse_xml(signed_info) != place.form.signed_info:
-        raise Rejected("signature_invalid", "The signature is over another SignedInfo than the one in the message.")
-    node = parse_xml(signed_data)
-    if node != place.without_signature:
-        raise Rejected("signature_invalid", "The signed element is not the one that carries the signature.")
-    return node
