@@ -73,6 +73,16 @@ def test_certificates_in_a_trust_bundle_and_in_a_signature(name: str) -> None:
     assert caught.value.code == "malformed"
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_what_the_library_only_warns_of_is_refused_where_warnings_are_not_errors() -> None:
+    name = "a country of nine letters"
+    assert x509.load_der_x509_certificate(damaged(LEAF, name)).issuer
+    with pytest.raises(ValueError, match="not a well-formed certificate"):
+        load_certificate(damaged(LEAF, name))
+    with pytest.raises(VerificationError):
+        load_revocation_lists(damaged(LIST, name))
+
+
 def test_the_library_itself_notices_late() -> None:
     """If this fails the library reads at once, and reading everything here has lost its reason."""
     certificate = x509.load_der_x509_certificate(damaged(LEAF, "a name of no known type"))

@@ -24,6 +24,7 @@ GOOD = forge(TEXT)
 ECDSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256"
 SHA256 = "http://www.w3.org/2001/04/xmlenc#sha256"
 DIGEST_METHOD = f'<ds:DigestMethod Algorithm="{SHA256}"/>'
+FOREIGN = 'x:DigestMethod xmlns:x="urn:x"'
 ENVELOPED = f'<ds:Transform Algorithm="{DSIG}enveloped-signature"/>'
 C14N = f'<ds:Transform Algorithm="{EXCLUSIVE}"/>'
 ATTRIBUTE = '<ds:Reference URI="#_a1"'
@@ -103,6 +104,7 @@ SIGNED_FORMS = {
     # digests: CVE-2024-45409 and CVE-2025-25291/25292 live on two of them
     "two digest values": ("</ds:Reference>", "<ds:DigestValue>AAAA</ds:DigestValue></ds:Reference>", "malformed"),
     "a digest value in front": (DIGEST_METHOD, f"<ds:DigestValue>AAAA</ds:DigestValue>{DIGEST_METHOD}", "malformed"),
+    "a foreign digest method": (DIGEST_METHOD, DIGEST_METHOD.replace("ds:DigestMethod", FOREIGN), "malformed"),
     "two digest methods": (DIGEST_METHOD, DIGEST_METHOD * 2, "malformed"),
     "an element in the digest value": ("</ds:DigestValue>", "<ds:x/></ds:DigestValue>", "malformed"),
     "an attribute of the digest value": ("<ds:DigestValue>", '<ds:DigestValue x="y">', "malformed"),
@@ -292,6 +294,24 @@ def test_both_signxml_and_this_package_must_agree(monkeypatch: pytest.MonkeyPatc
     assert code(GOOD) == "signature_invalid"
     monkeypatch.setattr(Result, "signed_data", b"")
     assert code(GOOD) == "signature_invalid"
+
+
+def test_what_was_digested_must_be_what_stands_in_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where both readers were led to another element, and its digest and signature hold."""
+    other = canonical(etree.fromstring(TEXT.replace("u@example", "root@example")))
+    data = forge(TEXT, digest_of=other)
+
+    class Result:
+        signed_data = other
+
+    class Misled:
+        def verify(self, *_arguments: object, **_options: object) -> Result:
+            return Result()
+
+    forms = signatures._canonical_forms
+    monkeypatch.setattr(signatures, "XMLVerifier", Misled)
+    monkeypatch.setattr(signatures, "_canonical_forms", lambda *arguments: (forms(*arguments)[0], other))
+    assert code(data) == "signature_invalid"
 
 
 @pytest.mark.parametrize("where", ["XMLVerifier", "check_message", "_canonical_forms"])
