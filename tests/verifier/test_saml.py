@@ -311,6 +311,7 @@ def test_the_unsigned_response_holds_nothing_else(old: str, new: str) -> None:
         ("</saml:Assertion>", '<saml:AuthzDecisionStatement Resource="x"/></saml:Assertion>'),
         (' Version="2.0"', ' Version="2.0" Extra="x"'),
         (' Version="2.0"', ' Version="2.0" Id="_x"'),
+        ("</saml:AudienceRestriction>", "<saml:NotAudience/></saml:AudienceRestriction>"),
         ("<saml:Subject>", '<saml:Subject ID="_x">'),
         ("<saml:Attribute ", '<saml:Attribute xml:id="_x" '),
     ],

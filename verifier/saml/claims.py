@@ -176,6 +176,8 @@ def check_conditions(assertion: Node, expected: Expectations) -> tuple[Validity,
     restrictions = conditions.all(ASSERTION, "AudienceRestriction")
     if not restrictions:
         raise Rejected("missing_claim", "The assertion does not say whom it is for.")
+    if any(not each.is_a(ASSERTION, "Audience") for restriction in restrictions for each in restriction.children):
+        raise Rejected("malformed", "An audience restriction holds something besides audiences.")
     audiences = [
         tuple(leaf_text(audience) for audience in restriction.all(ASSERTION, "Audience"))
         for restriction in restrictions
