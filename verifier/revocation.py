@@ -90,34 +90,42 @@ def load_revocation_lists(data: bytes) -> tuple[RevocationList, ...]:
         blocks = list(_PEM_BLOCK.finditer(data))
         if not 1 <= len(blocks) <= MAXIMUM_LISTS or any(block[1] != b"X509 CRL" for block in blocks):
             raise ValueError(f"it must hold 1 to {MAXIMUM_LISTS} PEM revocation lists and nothing else")
-        return tuple(_read(block[0], x509.load_pem_x509_crl) for block in blocks)
+        return tuple(_read(x509.load_pem_x509_crl, block[0]) for block in blocks)
     except ValueError as error:
         raise Indeterminate("invalid_crl", f"The revocation list cannot be used: {error}.") from error
 
 
 def parse_revocation_list(data: bytes) -> RevocationList:
     """One DER list. ValueError if it is malformed or one that this package does not read."""
-    return _read(data, x509.load_der_x509_crl)
+    return _read(x509.load_der_x509_crl, data)
 
 
-def _read(data: bytes, load: Callable[[bytes], x509.CertificateRevocationList]) -> RevocationList:
-    """Every field decoded now. The library decodes late, and raises and warns in a dozen ways when it does."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            source = load(data)
-            _check_extensions(source.extensions)
-            entries = [(entry.serial_number, _revocation(entry)) for entry in source]
-            issuer, this_update, next_update = source.issuer, source.last_update_utc, source.next_update_utc
-            _ = issuer.rfc4514_string(), source.signature_algorithm_oid
-        except Exception as error:
-            raise ValueError(f"not a revocation list that can be read: {error}") from error
-    revoked = dict(entries)
-    if len(revoked) != len(entries):
-        raise ValueError("the list names a serial number twice")
-    if next_update is None:
+def _read(load: Callable[[bytes], x509.CertificateRevocationList], data: bytes) -> RevocationList:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return _decode(load(data))
+    except ValueError:
+        raise
+    except Exception as error:
+        # The library decodes late, and says or warns in a dozen ways that it cannot. Not one of them is a usable list.
+        raise ValueError(f"not a well-formed revocation list ({type(error).__name__})") from error
+
+
+def _decode(source: x509.CertificateRevocationList) -> RevocationList:
+    _check_extensions(source.extensions)
+    revoked: dict[int, Revocation] = {}
+    for entry in source:
+        if entry.serial_number in revoked:
+            raise ValueError("the list names a serial number twice")
+        revoked[entry.serial_number] = _revocation(entry)
+    if source.next_update_utc is None:
         raise ValueError("the list does not say when the next one is due")
-    return RevocationList(issuer, this_update, next_update, MappingProxyType(revoked), source)
+    # A name that cannot be written down is no name: the library decodes some of it only then.
+    _ = source.issuer.rfc4514_string()
+    return RevocationList(
+        source.issuer, source.last_update_utc, source.next_update_utc, MappingProxyType(revoked), source
+    )
 
 
 def _check_extensions(extensions: Iterable[x509.Extension[x509.ExtensionType]]) -> None:
