@@ -26,12 +26,12 @@ ALGORITHMS = {
 
 
 def kid(name: str) -> str:
-    return thumbprint(load_public_key(pki.spki(pki.key(jwt_builder.KINDS[name]))))
+    return thumbprint(load_public_key(pki.spki(jwt_builder.signing_key(name))))
 
 
 def token_entry(name: str = "ES256", **changes: object) -> dict[str, object]:
     members: dict[str, object] = {"purpose": "jwt", "issuer": jwt_builder.ISSUER, "key_version": 2}
-    return key_entry(pki.key(jwt_builder.KINDS[name]), ALGORITHMS[name], **(members | changes))
+    return key_entry(jwt_builder.signing_key(name), ALGORITHMS[name], **(members | changes))
 
 
 def token_facts(*entries: dict[str, object], name: str = "ES256", now: datetime | None = None) -> VerifiedToken:
