@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from verifier.strict_json import JsonValue
 
 MASKS = (0x01, 0x20, 0x80)  # the last bit, the case of a letter, what is no ASCII any more
+EVERY_BIT = tuple(1 << bit for bit in range(8))
 
 Facts = dict[str, "JsonValue"]
 
@@ -81,9 +82,9 @@ def ranges(offsets: tuple[int, ...]) -> str:
 
 PREFACE = """# What a flipped byte does
 
-Every byte of a sample of each format is flipped, one at a time, by XOR with 0x01, 0x20 and 0x80 (SAML: 0x01 and
-0x80). The verifier must then refuse the sample, or come to the very facts it came to before: then the byte is not
-covered by anything, and is listed here. The samples lie in `tests/verifier/flip_samples.json`;
+Every byte of a sample of each format is flipped, one at a time, by XOR with the masks below. The verifier must
+then refuse the sample, or come to the very facts it came to before: then the byte is not covered by anything, and is
+listed here. The samples lie in `tests/verifier/flip_samples.json`;
 `tests/verifier/test_flips.py` flips them in every run, and holds this page against what it sees.
 `python -m tests.verifier.flip_samples` writes the page anew, and with `--new` makes new samples first.
 
@@ -92,13 +93,17 @@ times) is theirs to say. There the facts that must stay are which key signed wha
 """
 
 
+def _masks(sample: Sample) -> str:
+    return "each bit" if sample.masks == EVERY_BIT else ", ".join(f"0x{mask:02x}" for mask in sample.masks)
+
+
 def page(samples: tuple[Sample, ...]) -> str:
     """docs/verifier-coverage.md."""
     lines = [
         PREFACE,
-        "| sample | bytes | not covered |",
-        "|---|--:|--:|",
-        *(f"| {each.name} | {len(each.data)} | {len(flip_all(each).uncovered)} |" for each in samples),
+        "| sample | masks | bytes | not covered |",
+        "|---|---|--:|--:|",
+        *(f"| {each.name} | {_masks(each)} | {len(each.data)} | {len(flip_all(each).uncovered)} |" for each in samples),
     ]
     for sample in samples:
         offsets = flip_all(sample).uncovered
