@@ -114,7 +114,17 @@ class Published:
             "version": 1,
             "generated_at": _rfc3339(datetime.now(UTC)),
             "keys": entries,
-            "authorities": [{"purposes": ["artifact", "jwt", "saml", "general"], "certificate": authority}],
+            "authorities": [
+                {
+                    "purposes": ["artifact", "jwt", "saml", "general"],
+                    "certificate": authority,
+                    "identities": None,
+                    "issuer": None,
+                    "not_before": None,
+                    "not_after": None,
+                    "crl": None,
+                }
+            ],
         }
 
     def _trust_entries(self, key: Key) -> Iterator[dict[str, object]]:
@@ -134,6 +144,7 @@ class Published:
                 "public_key": base64.b64encode(version.public_key).decode(),
                 "not_before": _rfc3339(version.created_at),
                 "not_after": None,
+                "revoked_at": None,
             }
 
     def _keys_of(self, purpose: Purpose) -> list[Key]:
