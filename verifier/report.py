@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from verifier.results import KeyFacts, TimeFacts, VerifiedArtifact, VerifiedAssertion, VerifiedToken
+from verifier.results import KeyFacts, StatementFacts, TimeFacts, VerifiedArtifact, VerifiedAssertion, VerifiedToken
 from verifier.times import format_time
 
 Verified: TypeAlias = VerifiedArtifact | VerifiedToken | VerifiedAssertion
@@ -37,10 +37,21 @@ def _artifact(facts: VerifiedArtifact) -> list[tuple[str, str]]:
         ("what", f"{facts.name or 'the stream'}, {facts.size} bytes ({facts.signature_format} signature)"),
     ]
     lines += [(name, digest) for name, digest in facts.digests.items()]
+    if facts.statement is not None:
+        lines += _statement(facts.statement)
     if facts.claimed_signing_time is not None:
         lines.append(("when", f"signed at {format_time(facts.claimed_signing_time)}, says the signer"))
     lines += [("certificate", f"{each.subject}, until {format_time(each.not_after)}") for each in facts.certificates]
     return lines
+
+
+def _statement(statement: StatementFacts) -> list[tuple[str, str]]:
+    names = ", ".join(subject.name for subject in statement.matched)
+    lines = [
+        ("statement", statement.predicate_type),
+        ("about", f"{names} ({len(statement.matched)} of {len(statement.subjects)} files in it)"),
+    ]
+    return lines if statement.builder is None else [*lines, ("built by", f"{statement.builder}, says the signer")]
 
 
 def _token(facts: VerifiedToken) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ logs and time-stamps may be in it; they are not looked at, and the facts say so.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -69,11 +70,11 @@ def _bundle(members: dict[str, JsonValue]) -> Bundle:
             raise Indeterminate("unsupported_format", "Only Sigstore bundles of version 0.3 can be verified.")
         raise ValueError("its mediaType is not that of a Sigstore bundle")
     given = object_of(members, "the bundle", required={"mediaType", "verificationMaterial"}, optional=_CONTENTS)
-    (content,) = _one_of(given, _CONTENTS, "the bundle")
+    content = _one_of(given, _CONTENTS, "the bundle")
     material = object_of(
         given["verificationMaterial"], "verificationMaterial", required=set(), optional=_SIGNERS | _NOT_LOOKED_AT
     )
-    (signer,) = _one_of(material, _SIGNERS, "verificationMaterial")
+    signer = _one_of(material, _SIGNERS, "verificationMaterial")
     if not isinstance(material.get("tlogEntries", []), list):
         raise ValueError("tlogEntries is not a list")
     if not isinstance(material.get("timestampVerificationData"), dict | None):
@@ -92,12 +93,12 @@ def _bundle(members: dict[str, JsonValue]) -> Bundle:
     return Bundle(_message_signature(given["messageSignature"]), certificate, hint)
 
 
-def _one_of(members: dict[str, JsonValue], names: frozenset[str], where: str) -> list[str]:
+def _one_of(members: dict[str, JsonValue], names: frozenset[str], where: str) -> str:
     """The one member of a protobuf `oneof`. ValueError for none or two."""
     found = sorted(names & members.keys())
     if len(found) != 1:
         raise ValueError(f"{where} must have exactly one of {' and '.join(sorted(names))}")
-    return found
+    return found[0]
 
 
 def _hint(value: JsonValue) -> str:
@@ -114,4 +115,7 @@ def _message_signature(value: JsonValue) -> MessageSignature:
         raise ValueError("algorithm is not a text")
     if algorithm not in _HASH_NAMES:
         raise Rejected("algorithm_not_allowed", f"The bundle's digest is by {algorithm!r}, which is not allowed.")
-    return MessageSignature(_HASH_NAMES[algorithm], octets(digest, "digest"), octets(members, "signature"))
+    hash_name, octets_of_digest = _HASH_NAMES[algorithm], octets(digest, "digest")
+    if len(octets_of_digest) != hashlib.new(hash_name).digest_size:
+        raise ValueError(f"its digest has another length than {algorithm}")
+    return MessageSignature(hash_name, octets_of_digest, octets(members, "signature"))

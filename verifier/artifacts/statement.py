@@ -104,7 +104,7 @@ def _subject(value: JsonValue) -> StatementSubject:
 
 
 def _builder(predicate_type: str, predicate: Mapping[str, JsonValue]) -> str | None:
-    """`runDetails.builder.id` of SLSA provenance, None where there is none: the signer's word, judged by nobody here."""
+    """`runDetails.builder.id` of SLSA provenance, None where there is none: the signer's word."""
     if predicate_type != SLSA_PROVENANCE:
         return None
     details = predicate.get("runDetails")
