@@ -160,10 +160,8 @@ def test_sums_are_signed_without_reading_the_files(
     result = run("sign", "--sums", sums, "--key", "release", "--format", "raw", "--format", "dsse")
     assert result.exit_code == 0, result.output
     sent: Any = calls(service)[0].body["artifacts"]
-    listed = dict(reversed(line.split("  ")) for line in sums.read_text().splitlines())
-    assert {each["name"]: each["digests"]["sha256"] for each in sent} == {
-        Path(name).name: digest for name, digest in listed.items()
-    }
+    listed = {Path(line[66:]).name: line[:64] for line in sums.read_text().splitlines()}
+    assert {each["name"]: each["digests"]["sha256"] for each in sent} == listed
     assert release[2].with_name("c c.intoto.jsonl").exists()
 
 
