@@ -31,6 +31,6 @@ try {
   verdict = { accepted: true, code: "", message: "" };
 } catch (error) {
   if (!(error instanceof VerificationError) && !(error instanceof ValidationError)) throw error;
-  verdict = { accepted: false, code: error.code ?? "INVALID_BUNDLE", message: error.message };
+  verdict = { accepted: false, code: error.code ?? "INVALID_BUNDLE", message: [error.message, error.cause?.message].filter(Boolean).join(": ") };
 }
 process.stdout.write(JSON.stringify(verdict));

@@ -191,4 +191,6 @@ def test_the_same_key_and_body_give_the_same_answer(service: ServiceInProcess) -
     first = service.call("role/ci", "POST", path, body, headers)
     again = service.call("role/ci", "POST", path, body, headers)
     assert first.get_data() == again.get_data()
-    assert_refused(service.call("role/ci", "POST", path, body | {"context": {}}, headers), 409, "conflict", "Idempotency-Key")
+    assert_refused(
+        service.call("role/ci", "POST", path, body | {"context": {}}, headers), 409, "conflict", "Idempotency-Key"
+    )
