@@ -145,10 +145,18 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """All that the caller trusts. Made by `parse_trust`."""
+    """All that the caller trusts. Made by `parse_trust`. `generated_at` is what a trust bundle says of itself."""
 
     keys: tuple[TrustedKey, ...] = ()
     authorities: tuple[Authority, ...] = ()
+    generated_at: datetime | None = None
+
+    @property
+    def revocation_limit(self) -> str:
+        """What trusting a listed key leaves open: no list is asked about it but this very file."""
+        if self.generated_at is None:
+            return "whether the key was revoked"
+        return f"whether the key was revoked after the trust file was made ({format_time(self.generated_at)})"
 
     def keys_for(self, purpose: str) -> tuple[TrustedKey, ...]:
         """The keys that may sign for the purpose."""
@@ -158,9 +166,9 @@ class Trust:
         """The authorities that may end a chain for the purpose."""
         return tuple(each for each in self.authorities if each.purposes is None or purpose in each.purposes)
 
-    def find_key(self, public_key: PublicKey) -> TrustedKey | None:
+    def find_key(self, public_key: object) -> TrustedKey | None:
         """The entry that names this very key, for whatever purpose."""
-        wanted = subject_public_key_info(public_key)
+        wanted = subject_public_key_info(check_public_key(public_key))
         return next((key for key in self.keys if subject_public_key_info(key.public_key) == wanted), None)
 
 
@@ -206,7 +214,7 @@ def _parse_bundle(bundle: dict[str, JsonValue]) -> Trust:
     check_members(bundle, "the trust bundle", exactly=_BUNDLE_MEMBERS)
     if bundle["version"] != TRUST_VERSION or isinstance(bundle["version"], bool):
         raise ValueError(f"the trust bundle's version is not {TRUST_VERSION}")
-    _time(bundle, "generated_at")
+    generated_at = _time(bundle, "generated_at")
     entries = [_parse_key(_object(entry, "keys")) for entry in _list(bundle, "keys")]
     keys = tuple(key for key in entries if key is not None)
     if len({(key.key_id, key.key_version) for key in keys}) != len(keys):
@@ -216,7 +224,7 @@ def _parse_bundle(bundle: dict[str, JsonValue]) -> Trust:
     authorities = tuple(_parse_authority(_object(entry, "authorities")) for entry in _list(bundle, "authorities"))
     if len({(authority.certificate, authority.issuer) for authority in authorities}) != len(authorities):
         raise ValueError("an authority is listed twice")
-    return Trust(keys, authorities)
+    return Trust(keys, authorities, generated_at)
 
 
 def _parse_key(entry: dict[str, JsonValue]) -> TrustedKey | None:

@@ -178,7 +178,7 @@ def _verify_raw(
         signer=signer.name,
         key=signer.describe_key(),
         time=judgement.time,
-        not_covered=(NOT_SIGNING_TIME,),
+        not_covered=(NOT_SIGNING_TIME, trust.revocation_limit),
     )
 
 

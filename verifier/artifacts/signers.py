@@ -87,7 +87,7 @@ def trust_certified_signer(
     if listed is None:
         raise Rejected("untrusted_signer", f"{name_of(certificate)} signed with a key that you do not trust.")
     check_revocation_possible(policy)
-    return Signer(public_key, algorithm, None, listed), (NOT_CERTIFICATE,)
+    return Signer(public_key, algorithm, None, listed), (NOT_CERTIFICATE, trust.revocation_limit)
 
 
 def trust_listed_signer(key: TrustedKey, algorithm: SignatureAlgorithm, policy: RevocationPolicy) -> Signer:
