@@ -1,4 +1,4 @@
-"""DSSE envelopes: the whole verification, and the statement behind a signature that the damaged input would not have."""
+"""DSSE envelopes: the whole verification, and the statement by itself, behind a signature that would seldom hold."""
 
 from __future__ import annotations
 

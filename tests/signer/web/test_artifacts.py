@@ -137,7 +137,7 @@ def test_many_predicates_are_bounded_together(service: ServiceInProcess, monkeyp
     monkeypatch.setattr(artifacts, "MAXIMUM_STATEMENT_BYTES", 2500)
     two = [artifact(), artifact(OTHER, "other")]
     kind = "https://x.example/v1"
-    body = {"artifacts": two, "formats": ["dsse"], "predicate": {"x": "y" * 2000}, "predicate_type": kind}
+    body: dict[str, Any] = {"artifacts": two, "formats": ["dsse"], "predicate": {"x": "y" * 2000}, "predicate_type": kind}
     answer = service.call("role/ci", "POST", "/v1/keys/all-formats/artifacts", body)
     assert_refused(answer, 422, "unprocessable", "predicate")
     assert len(sign(service, **(body | {"statement": "one"}))) == 1
@@ -158,7 +158,7 @@ def test_one_statement_over_many_files(service: ServiceInProcess) -> None:
 
 def test_one_statement_is_for_all_files_or_none(service: ServiceInProcess) -> None:
     many = [artifact(), {"name": "other", "size": 1, "digests": {}}]
-    body = {"artifacts": many, "formats": ["dsse"], "statement": "one"}
+    body: dict[str, Any] = {"artifacts": many, "formats": ["dsse"], "statement": "one"}
     refuse(service, "all-formats", "artifacts[1].digests", **body)
     first, second = sign(service, artifacts=many, formats=["dsse"])  # by default each file has its own
     assert "signatures" in first
