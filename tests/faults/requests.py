@@ -135,9 +135,9 @@ TYPICAL: Final = tuple(
         "digest-RSA_2048-RSASSA_PSS_SHA_256",
         "message-ECC_NIST_EDWARDS25519-ED25519_SHA_512",
         "raw+cms-ECC_NIST_P256-ECDSA_SHA_256",
-        "bundle-ECC_NIST_P256-ECDSA_SHA_256",
-        "attestation+dsse-ECC_NIST_EDWARDS25519-ED25519_SHA_512",
         "jwt-ECDSA_SHA_256",
         "saml-both-RSASSA_PKCS1_V1_5_SHA_256",
+        "bundle-ECC_NIST_P384-ECDSA_SHA_384",
+        "attestation+dsse-ECC_NIST_EDWARDS25519-ED25519_SHA_512",
     )
 )
