@@ -137,7 +137,12 @@ def test_many_predicates_are_bounded_together(service: ServiceInProcess, monkeyp
     monkeypatch.setattr(artifacts, "MAXIMUM_STATEMENT_BYTES", 2500)
     two = [artifact(), artifact(OTHER, "other")]
     kind = "https://x.example/v1"
-    body: dict[str, Any] = {"artifacts": two, "formats": ["dsse"], "predicate": {"x": "y" * 2000}, "predicate_type": kind}
+    body: dict[str, Any] = {
+        "artifacts": two,
+        "formats": ["dsse"],
+        "predicate": {"x": "y" * 2000},
+        "predicate_type": kind,
+    }
     answer = service.call("role/ci", "POST", "/v1/keys/all-formats/artifacts", body)
     assert_refused(answer, 422, "unprocessable", "predicate")
     assert len(sign(service, **(body | {"statement": "one"}))) == 1
