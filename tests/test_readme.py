@@ -26,9 +26,9 @@ PROGRAMS_BY_NAME = {"sealmark": sealmark, "sealmark-verify": sealmark_verify}
 
 
 def shell_lines(page: Path) -> Iterator[str]:
-    """The lines of a page's sh blocks, without comments."""
+    """The lines of a page's sh blocks; one that ends with a backslash goes on in the next."""
     for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
-        yield from (line for line in block.splitlines() if line.strip())
+        yield from (line for line in block.replace("\\\n", " ").splitlines() if line.strip())
 
 
 def commands(line: str) -> Iterator[list[str]]:

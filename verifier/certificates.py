@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.utils import CryptographyDeprecationWarning
-from cryptography.x509.oid import SignatureAlgorithmOID
+from cryptography.x509.oid import PublicKeyAlgorithmOID, SignatureAlgorithmOID
 
 from verifier.errors import Rejected
 from verifier.keys import PublicKey, WeakKeyError, check_public_key
@@ -97,6 +97,9 @@ def identities_of(certificate: x509.Certificate) -> tuple[str, ...]:
 
 def certified_key(certificate: x509.Certificate) -> PublicKey:
     """The certificate's public key, strong enough to be believed. WeakKeyError otherwise."""
+    if certificate.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS:
+        # RFC 4055 section 1.2 binds such a key to its parameters, which the library forgets.
+        raise WeakKeyError("an RSA key that is bound to PSS parameters is not read")
     try:
         return check_public_key(certificate.public_key())
     except (UnsupportedAlgorithm, ValueError) as error:
