@@ -89,6 +89,7 @@ ONLY = {
     "sqlalchemy": ("keystore", "signer/audit"),
     "alembic": ("keystore/db",),
     "flask": ("signer/app.py", "signer/problems.py", "signer/web"),
+    "jinja2": ("signer/web/reference.py",),
     "gunicorn": ("signer/cli", "signer/server.py"),
     "httpx": ("signer/cli",),
     "rich": ("signer/cli",),
