@@ -107,7 +107,8 @@ def _groups(contract: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _call(contract: dict[str, Any], method: str, path: str, operation: dict[str, Any]) -> dict[str, Any]:
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-    answers, refusals = [], []
+    answers: list[tuple[str, str, dict[str, Any] | None, str | None]] = []
+    refusals = []
     for status, answer in operation["responses"].items():
         if "content" not in answer:  # 304
             answers.append((status, answer["description"], None, None))

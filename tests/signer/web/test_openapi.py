@@ -219,18 +219,22 @@ def test_examples_are_answered_as_they_say(document: dict[str, Any], own_service
     """Each example is sent as it stands, and the service's answer has the shape and the members of the example."""
     tried = set()
     for alias, members in MEMBERS.items():
-        own_service.make_key(alias, **{"spec": "ECC_NIST_P256", **members})
+        body = {"alias": alias, "spec": "ECC_NIST_P256", "users": ["role/ci"], **members}
+        own_service.made("user/key-admin", "POST", "/v1/keys", body)
     for route in in_order():
         endpoint, operation = routes()[route], operation_of(document, route)
         values = {each["name"]: each["example"] for each in operation["parameters"] if each["in"] == "path"}
-        path = re.sub("<([a-z]+)>", lambda found, known=values: known[found[1]], endpoint.path)
-        body = CONTRACTS[route].request
+        path = template(endpoint.path).format(**values)
+        sent = CONTRACTS[route].request
         if route == "POST /v1/principals":
-            body = {**(body or {}), "name": f"role/{uuid.uuid4()}"}  # the service of the tests has the example's own
-        answer = own_service.call(caller_of(route), endpoint.method, path, body)
+            sent = {**(sent or {}), "name": f"role/{uuid.uuid4()}"}  # the service of the tests has the example's own
+        answer = own_service.call(caller_of(route), endpoint.method, path, sent)
         assert answer.status_code == endpoint.status, (route, answer.get_data(as_text=True))
         if CONTRACTS[route].answer is not None and "jwks" not in route:
-            assert_shaped(document, answer.get_json(), operation, endpoint.status)
+            shown = answer.get_json()
+            if route == "GET /v1/keys":  # by id, which is random; the example is of this one
+                shown["keys"].sort(key=lambda key: key["alias"] != "release")
+            assert_shaped(document, shown, operation, endpoint.status)
         elif isinstance(CONTRACTS[route].example, str):
             assert answer.get_data(as_text=True).splitlines()[0] == str(CONTRACTS[route].example).splitlines()[0]
         tried.add(route)
