@@ -93,7 +93,7 @@ ONLY = {
     "gunicorn": ("signer/cli", "signer/server.py"),
     "httpx": ("signer/cli",),
     "rich": ("signer/cli",),
-    "click": ("signer/cli", "verifier/command.py"),
+    "click": ("signer/cli", "verifier/command.py", "verifier/completion.py"),
     "shamir_mnemonic": ("keystore/shares.py",),
     "verifier": ("verifier", "signer/cli"),
     # the key that may be used is had from `keystore.api`; the parts behind it are joined in one place

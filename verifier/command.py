@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from verifier.algorithms import ALGORITHMS
+from verifier.completion import completion, only_for_shells
 from verifier.errors import Indeterminate, Rejected, VerificationError
 from verifier.times import parse_time
 from verifier.version import __version__
@@ -54,7 +55,16 @@ def cli() -> None:
     """Verify what Sealmark signed. Needs no network and no service.
 
     Exit codes: 0 verified, 1 rejected, 2 could not be decided or wrong usage.
+
+    \b
+    Examples:
+      sealmark-verify artifact app.tar.gz --signature app.tar.gz.p7s --trust trust.json
+      sealmark-verify jwt - --jwks jwks.json --issuer https://id.example --audience https://api.example < token
+      sealmark-verify saml response.xml --cert idp.pem --audience SP --recipient https://sp.example/acs
     """
+
+
+cli.add_command(completion)
 
 
 @cli.command()
@@ -67,7 +77,14 @@ def cli() -> None:
 def artifact(
     file: Path, signature: Path, trust: Path, algorithm: str | None, at: datetime | None, as_json: bool
 ) -> None:
-    """Verify the signature over FILE."""
+    """Verify the signature over FILE.
+
+    \b
+    Examples:
+      sealmark-verify artifact app.tar.gz --signature app.tar.gz.p7s --trust trust.json
+      sealmark-verify artifact app.tar.gz --signature app.tar.gz.sig --trust release.pem --algorithm ECDSA_SHA_256
+      sealmark-verify artifact app.tar.gz --signature app.tar.gz.p7s --trust ca.pem --at 2026-03-01T09:30:00Z --json
+    """
     from verifier.artifacts import verify_artifact
     from verifier.trust import parse_trust
 
@@ -96,7 +113,13 @@ def jwt(
     at: datetime | None,
     as_json: bool,
 ) -> None:
-    """Verify the JWT TOKEN, or the one on standard input if TOKEN is "-"."""
+    """Verify the JWT TOKEN, or the one on standard input if TOKEN is "-".
+
+    \b
+    Examples:
+      sealmark-verify jwt - --jwks jwks.json --issuer https://id.example --audience https://api.example < token
+      sealmark-verify jwt TOKEN --jwks jwks.json --issuer https://id.example --audience app --typ at+jwt --max-age 300
+    """
     from verifier.tokens import verify_jwt
     from verifier.tokens.jwks import parse_jwks
 
@@ -129,7 +152,14 @@ def saml(
     at: datetime | None,
     as_json: bool,
 ) -> None:
-    """Verify the SAML response or assertion in FILE (XML)."""
+    """Verify the SAML response or assertion in FILE (XML).
+
+    \b
+    Examples:
+      sealmark-verify saml response.xml --cert idp.pem --audience SP --recipient https://sp.example/acs
+      sealmark-verify saml response.xml --cert idp.pem --audience SP --recipient https://sp.example/acs \\
+          --issuer https://idp.example --in-response-to _3f0c1b8e2a --leeway 30
+    """
     from verifier.saml import verify_saml
     from verifier.trust import load_certificates
 
@@ -185,6 +215,7 @@ def _print_failure(failure: VerificationError, *, as_json: bool) -> None:
 
 def _call(arguments: Sequence[str]) -> None:
     """Runs the command. Whatever goes wrong comes out as a VerificationError."""
+    only_for_shells(arguments)
     try:
         cli.main(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
     except VerificationError:
