@@ -161,13 +161,29 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """Who tokens and assertions speak for."""
+    """Who tokens and assertions speak for. What is None is not said of it."""
 
     id: str
     name: str
     url: str
     entity_id: str
     created_at: datetime
+    jwks_uri: str | None = None  # where its key set is fetched, if not below `url`
+    authorization_endpoint: str | None = None  # of the authorization server that gives its tokens out
+    token_endpoint: str | None = None
+    sign_on_url: str | None = None  # where its service providers send browsers
+
+
+@dataclass(frozen=True, slots=True)
+class SignedDocument:
+    """A document as it was signed, to be published as it is. `content_hash` names what it was made of."""
+
+    id: str
+    content_hash: bytes
+    document: bytes = field(repr=False)
+    made_at: datetime
+    valid_until: datetime
+    revision: int = 0  # of the row; 0: not stored yet
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ import re
 import uuid
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from keystore import shares as custody
+from keystore.clock import system_clock
 from keystore.db import create_database
 from keystore.domains import create_domain, rotate_domain
 from keystore.errors import CeremonyError
@@ -140,7 +140,7 @@ def _unfinished(options: InitOptions) -> Iterator[None]:
 def _write_first_rows(
     database: Database, configuration: HsmConfiguration, hierarchy: FoundedHierarchy, options: InitOptions
 ) -> None:
-    now = stored_time(datetime.now(UTC))
+    now = stored_time(system_clock())
     seal_key_id = f"{labels.INTEGRITY}/{uuid.uuid4()}"
     deployment: dict[str, Value] = {
         "account": options.account,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
@@ -28,8 +27,10 @@ from keystore.values import stored_names, stored_settings, stored_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from keystore.api import CertificateRecord, Certify, HardwareToken, Key, NewKey
+    from keystore.clock import Clock
     from keystore.store import SealedStore
     from keystore.transactions import SealedTransaction
 
@@ -57,10 +58,11 @@ def check_new_key(new: NewKey) -> str:
 class KeyMaker:
     """Makes key pairs and their rows."""
 
-    def __init__(self, token: HardwareToken, store: SealedStore, token_keys: int) -> None:
+    def __init__(self, token: HardwareToken, store: SealedStore, token_keys: int, clock: Clock) -> None:
         self._token = token
         self._store = store
         self._token_keys = token_keys
+        self._clock = clock
 
     def create(self, new: NewKey, key_id: str, certify: Certify | None) -> None:
         """A new key with its first version and certificate. Raises: `Unsupported`, `Conflict`, or as `certify`."""
@@ -76,7 +78,7 @@ class KeyMaker:
         with self._store.transaction() as transaction:
             version.follow_domain(transaction)
             self._require_room(version, transaction)
-            now = stored_time(datetime.now(UTC))
+            now = stored_time(self._clock())
             transaction.insert(
                 "keys",
                 key_id,
@@ -124,7 +126,7 @@ class KeyMaker:
                 raise Conflict("the key was rotated by somebody else")
             number = len(key.versions) + 1
             transaction.update(row, {"version_count": number})
-            now = stored_time(datetime.now(UTC))
+            now = stored_time(self._clock())
             version.insert(transaction, number=number, activate_at=stored_time(activate_at), created_by=actor, now=now)
             if certificate is not None:
                 insert_certificate(transaction, certificate)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from keystore.api import BackingKey
+from keystore.clock import system_clock
 from keystore.configuration import load_keystore_configuration
 from keystore.db import open_database
 from keystore.errors import CeremonyError, Conflict
@@ -54,7 +54,7 @@ def create_domain(state: Path, name: str, officer_pin: bytes) -> None:
             raise CeremonyError(f"there is a domain {name!r} already")
         root = _make_key(deployment, name, 1, officer_pin)
         with deployment.store.transaction() as transaction:
-            now = stored_time(datetime.now(UTC))
+            now = stored_time(system_clock())
             transaction.insert("domains", name, {"current_version": 1, "created_at": now})
             transaction.insert(TABLE, root.label, root_values(root))
 

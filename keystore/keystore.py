@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from keystore.algorithms import SIGNING_ALGORITHMS, key_algorithms
 from keystore.api import Key, KeyState, SigningKeyInfo, VersionState
+from keystore.clock import system_clock
 from keystore.configuration import DEFAULT_TOKEN_KEYS, load_keystore_configuration
 from keystore.creation import KeyMaker
 from keystore.db import open_database
@@ -16,15 +16,23 @@ from keystore.hsm import open_token
 from keystore.keys import KeyRepository, existing
 from keystore.lifecycle import DEFAULT_WAIT, check_transition, deletion_time, require_enabled, version_state
 from keystore.people import PeopleRepository
-from keystore.repositories import CertificateRepository, DomainRepository, IdempotencyRepository, IssuerRepository
+from keystore.repositories import (
+    CertificateRepository,
+    DocumentRepository,
+    DomainRepository,
+    IdempotencyRepository,
+    IssuerRepository,
+)
 from keystore.signing import HsmSigningKey
 from keystore.store import open_store
 from keystore.values import optional_stored_time, stored_time
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     from keystore.api import Certify, HardwareToken, Intent, NewKey, SigningKey, TokenInfo
+    from keystore.clock import Clock
     from keystore.db.engine import Database
 
 
@@ -32,6 +40,7 @@ class Keystore(
     KeyRepository,
     PeopleRepository,
     IssuerRepository,
+    DocumentRepository,
     CertificateRepository,
     DomainRepository,
     IdempotencyRepository,
@@ -41,17 +50,26 @@ class Keystore(
     Every method raises `IntegrityFailure`, `StoreUnavailable` and `HsmUnavailable` besides its own.
     """
 
-    def __init__(self, token: HardwareToken, database: Database, *, token_keys: int = DEFAULT_TOKEN_KEYS) -> None:
+    def __init__(
+        self,
+        token: HardwareToken,
+        database: Database,
+        *,
+        token_keys: int = DEFAULT_TOKEN_KEYS,
+        clock: Clock = system_clock,
+    ) -> None:
         self.database = database
+        self.clock = clock
         self.store = open_store(database, token.seal)
         KeyRepository.__init__(self, self.store)
         PeopleRepository.__init__(self, self.store)
         IssuerRepository.__init__(self, self.store)
+        DocumentRepository.__init__(self, self.store)
         CertificateRepository.__init__(self, self.store)
         DomainRepository.__init__(self, self.store)
-        IdempotencyRepository.__init__(self, self.store)
+        IdempotencyRepository.__init__(self, self.store, clock)
         self._token = token
-        self._maker = KeyMaker(token, self.store, token_keys)
+        self._maker = KeyMaker(token, self.store, token_keys, clock)
 
     @property
     def token_info(self) -> TokenInfo:
@@ -90,7 +108,7 @@ class Keystore(
 
         Raises: `NotFound`, `WrongState`, `Unsupported` for other numbers of days.
         """
-        moment = deletion_time(datetime.now(UTC), days)
+        moment = deletion_time(self.clock(), days)
         return self._change(key_id, KeyState.PENDING_DELETION, {KeyState.ENABLED, KeyState.DISABLED}, moment)
 
     def cancel_deletion(self, key_id: str) -> Key:
@@ -144,7 +162,7 @@ class Keystore(
         version = next((version for version in key.versions if version.id == intent.version_id), None)
         if version is None:
             raise NotFound("the key has no such version")
-        state = version_state(key.versions, version.number, datetime.now(UTC))
+        state = version_state(key.versions, version.number, self.clock())
         if state is not VersionState.ACTIVE:
             raise WrongState(f"version {version.number} of the key is {state.value}")
         if intent.algorithm not in key_algorithms(key.purpose, key.spec, key.algorithm):

@@ -1,21 +1,23 @@
-"""The smaller repositories: issuers, certificates, domains and idempotent answers, each over the sealed store."""
+"""The smaller repositories: issuers, documents, certificates, domains and idempotent answers, over the sealed store."""
 
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete
 
-from keystore.api import CertificateRecord, DomainRecord, IdempotencyRecord, Issuer
+from keystore.api import CertificateRecord, DomainRecord, IdempotencyRecord, Issuer, SignedDocument
 from keystore.db.schema import IDEMPOTENCY, SEALED_TABLES
-from keystore.errors import NotFound
+from keystore.errors import Conflict, NotFound
 from keystore.keys import existing
 from keystore.queries import Join, parameter
 from keystore.values import names_of, stored_names, stored_time, time_of
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from keystore.clock import Clock
     from keystore.db.engine import Value
     from keystore.queries import Records
     from keystore.sealing import SealedRow
@@ -45,9 +47,55 @@ class IssuerRepository:
 
     def create_issuer(self, issuer: Issuer) -> None:
         """Raises `Conflict` if the name is taken."""
-        values = {"name": issuer.name, "url": issuer.url, "entity_id": issuer.entity_id}
         with self._store.transaction() as transaction:
-            transaction.insert("issuers", issuer.id, {**values, "created_at": stored_time(issuer.created_at)})
+            transaction.insert(
+                "issuers",
+                issuer.id,
+                {
+                    "name": issuer.name,
+                    "url": issuer.url,
+                    "entity_id": issuer.entity_id,
+                    "jwks_uri": issuer.jwks_uri,
+                    "authorization_endpoint": issuer.authorization_endpoint,
+                    "token_endpoint": issuer.token_endpoint,
+                    "sign_on_url": issuer.sign_on_url,
+                    "created_at": stored_time(issuer.created_at),
+                },
+            )
+
+
+class DocumentRepository:
+    """Signed documents that are published as they are, by id."""
+
+    def __init__(self, store: SealedStore) -> None:
+        self._store = store
+
+    def find_document(self, document_id: str) -> SignedDocument | None:
+        """The document that was kept last under this id."""
+        row = self._store.get("signed_documents", document_id)
+        if row is None:
+            return None
+        made_at, valid_until = time_of(row.number("made_at")), time_of(row.number("valid_until"))
+        return SignedDocument(
+            row.id, row.octets("content_hash"), row.octets("document"), made_at, valid_until, row.revision
+        )
+
+    def keep_document(self, document: SignedDocument, *, replaces: SignedDocument | None) -> None:
+        """Keep a document in place of the one that its maker saw. Raises `Conflict` if somebody was faster."""
+        values: dict[str, Value] = {
+            "content_hash": document.content_hash,
+            "document": document.document,
+            "made_at": stored_time(document.made_at),
+            "valid_until": stored_time(document.valid_until),
+        }
+        with self._store.transaction() as transaction:
+            row = transaction.get("signed_documents", document.id)
+            if (row.revision if row else 0) != (replaces.revision if replaces else 0):
+                raise Conflict("the document was made by somebody else meanwhile")
+            if row is None:
+                transaction.insert("signed_documents", document.id, values)
+            else:
+                transaction.update(row, values)
 
 
 class CertificateRepository:
@@ -106,13 +154,14 @@ class DomainRepository:
 class IdempotencyRepository:
     """Answers remembered by `Idempotency-Key`. Sealed, but not journaled: these rows may go."""
 
-    def __init__(self, store: SealedStore) -> None:
+    def __init__(self, store: SealedStore, clock: Clock) -> None:
         self._store = store
+        self._clock = clock
 
     def reserve_idempotency(self, record_id: str, principal: str, request_hash: bytes) -> None:
         """Take the place of an answer to come; it is empty until then. Raises `Conflict` if it is taken."""
         values: dict[str, Value] = {"principal": principal, "request_hash": request_hash, "response": b""}
-        values["created_at"] = stored_time(datetime.now(UTC))
+        values["created_at"] = stored_time(self._clock())
         with self._store.transaction() as transaction:
             transaction.insert("idempotency", record_id, values)
 
@@ -151,7 +200,17 @@ def _issuer_of(records: Records) -> Issuer | None:
 
 
 def _issuer(row: SealedRow) -> Issuer:
-    return Issuer(row.id, row.text("name"), row.text("url"), row.text("entity_id"), time_of(row.number("created_at")))
+    return Issuer(
+        row.id,
+        row.text("name"),
+        row.text("url"),
+        row.text("entity_id"),
+        time_of(row.number("created_at")),
+        jwks_uri=row.optional_text("jwks_uri"),
+        authorization_endpoint=row.optional_text("authorization_endpoint"),
+        token_endpoint=row.optional_text("token_endpoint"),
+        sign_on_url=row.optional_text("sign_on_url"),
+    )
 
 
 def _certificate_of(records: Records) -> CertificateRecord | None:

@@ -21,6 +21,7 @@ from signer.idempotency import Idempotency
 from signer.logs import configure_logs
 from signer.pipeline import Pipeline
 from signer.published import Published
+from signer.saml_metadata import SamlMetadata
 from signer.services import Services
 from signer.upkeep import Upkeep
 from signer.web.routes import register
@@ -65,6 +66,7 @@ def assemble(keystore: Keystore, state: Path, configuration: ServerConfiguration
         issuers=IssuerAdministration(keystore),
         certification=certification,
         published=published,
+        saml_metadata=SamlMetadata(keystore, audit, published),
         upkeep=Upkeep(keystore),
     )
 

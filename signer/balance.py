@@ -10,7 +10,7 @@ does not come for a newcomer.
 from __future__ import annotations
 
 import mmap
-import time
+from time import monotonic, sleep
 from typing import Final
 
 _PLACES: Final = 256
@@ -73,13 +73,13 @@ class WorkerShare:
         if fewest is None or self._connections <= fewest:
             self._offered_since = None
             return False
-        now = time.monotonic()
+        now = monotonic()
         if self._offered_since is None or now - self._offered_since > 2 * _PATIENCE:  # another newcomer than that one
             self._offered_since = now
         if now - self._offered_since > _PATIENCE:
             self._offered_since = None
             return False
-        time.sleep(_PAUSE)
+        sleep(_PAUSE)
         return True
 
     def has_too_many(self) -> bool:

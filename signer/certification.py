@@ -8,7 +8,6 @@ intent and an outcome of its own in the audit trail.
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
@@ -47,7 +46,7 @@ class Certification:
     def found(self, permit: Permit, call: Call, root: Key) -> CertificateRecord:
         """The authority's own certificate, at `init`."""
         version = root.versions[-1]
-        moment = datetime.now(UTC)
+        moment = self._keystore.clock()
 
         def build(signing_key: ObservedKey) -> tuple[bytes, ...]:
             return (authority.self_signed(signing_key, common_name="Sealmark certificate authority", now=moment),)
@@ -63,7 +62,7 @@ class Certification:
         Raises what the HSM, the keystore and the audit trail raise.
         """
         root, root_certificate = self._root()
-        moment = datetime.now(UTC)
+        moment = self._keystore.clock()
 
         def build(signing_key: ObservedKey) -> tuple[bytes, ...]:
             leaf = authority.issue_leaf(
@@ -87,7 +86,7 @@ class Certification:
         version: UncertifiedVersion,
         build: Callable[[ObservedKey], tuple[bytes, ...]],
     ) -> CertificateRecord:
-        signer = current_version(root.versions, datetime.now(UTC))
+        signer = current_version(root.versions, self._keystore.clock())
         audited = AuditedKey(root.id, signer.id, signer.number, root.algorithm, root.purpose.value)
         intent = self._audit.open(permit, call, audited, 1, {"certificate_for": version.key_id})
         try:

@@ -9,19 +9,19 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from keystore import open_keystore
 from keystore.algorithms import Purpose
 from keystore.api import CredentialRecord, Issuer, KeyPolicy, NewKey, PrincipalRecord
 from keystore.ceremony import InitOptions, InitResult, initialise
+from keystore.clock import system_clock
 from signer.access import Action, Duty
 from signer.access.decision import permit_ceremony
 from signer.administration.issuers import require_issuer_url
 from signer.app import assemble
 from signer.audit import Outcome
-from signer.authn.principal import Principal
+from signer.authn.principal import SERVICE, Principal
 from signer.authn.tokens import new_token, stored_form
 from signer.call import Call
 from signer.config import load_server_configuration
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 DEFAULT_ISSUER_URL: Final = "http://127.0.0.1:8200/issuers/default"
 AUTHORITY_SPEC: Final = "ECC_NIST_P384"
-SERVICE: Final = "service/sealmark"  # nobody can call as this: it has no credential and is no principal
 _FIRST_PEOPLE: Final = (
     ("user/admin", Duty.ADMINISTRATOR, "enabled", "admin.token"),
     ("user/key-admin", Duty.KEY_ADMINISTRATOR, "enabled", "key-admin.token"),
@@ -66,7 +65,7 @@ def _settle(state: Path, issuer_url: str) -> None:
         intent = services.audit.open(permit_ceremony(principal, Action.CREATE_PRINCIPAL, None), call, None, 1)
         for name, duty, condition, file_name in _FIRST_PEOPLE:
             _make_person(services.keystore, name, duty, condition, state / file_name)
-        issuer = Issuer(str(uuid.uuid4()), DEFAULT_ISSUER, issuer_url, issuer_url, datetime.now(UTC))
+        issuer = Issuer(str(uuid.uuid4()), DEFAULT_ISSUER, issuer_url, issuer_url, system_clock())
         services.keystore.create_issuer(issuer)
         services.audit.close([(intent, [Outcome(0, "succeeded")])])
         found_authority(services, principal, call)
@@ -75,7 +74,7 @@ def _settle(state: Path, issuer_url: str) -> None:
 
 
 def _make_person(keystore: Keystore, name: str, duty: Duty, condition: str, path: Path) -> None:
-    moment = datetime.now(UTC)
+    moment = system_clock()
     token = new_token()
     stored = stored_form(token)
     keystore.create_principal(

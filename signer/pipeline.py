@@ -8,7 +8,6 @@ open key from an intent, an answer from recorded outcomes. So no stage can be le
 from __future__ import annotations
 
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -121,7 +120,7 @@ class Pipeline:
     def authenticate(self, call: Call) -> Principal:
         """The caller. Raises `Unauthenticated`, which is counted, not recorded one by one."""
         try:
-            return authenticate(call.authorization, self._keystore, now())
+            return authenticate(call.authorization, self._keystore, self._keystore.clock())
         except Unauthenticated as refusal:
             self._audit.count_unauthenticated(refusal.code)
             raise
@@ -142,7 +141,7 @@ class Pipeline:
         if key.state is not KeyState.ENABLED:
             msg = f"the key is {key.state.replace('_', ' ')}"
             raise WrongState(msg)
-        moment = now()
+        moment = self._keystore.clock()
         version = current_version(key.versions, moment)
         return Subject(key, version, moment, lambda: self._published.chain(version), self._published.issuer)
 
@@ -155,11 +154,6 @@ class Pipeline:
         except Exception as error:
             self._audit.refuse(principal.name, action.value, call, reference, code_of(error))
             raise
-
-
-def now() -> datetime:
-    """The present, UTC."""
-    return datetime.now(UTC)
 
 
 def _audited(key: Key | None) -> AuditedKey | None:

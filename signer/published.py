@@ -6,7 +6,7 @@ A key that is not published looks here exactly like one that does not exist.
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Final
 
 from keystore.algorithms import Purpose, key_algorithms
@@ -14,10 +14,12 @@ from keystore.api import AssertionSettings, KeyState, TokenSettings
 from keystore.errors import NotFound as NoSuchRow
 from keystore.lifecycle import current_version, retired_at
 from signer.errors import NotFound, WrongState
-from signer.formats import jwks, metadata
+from signer.formats import discovery, jwks
+from signer.request import LONGEST_ASSERTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from keystore.api import CertificateRecord, Issuer, Key, KeyVersion
     from keystore.keystore import Keystore
@@ -47,7 +49,7 @@ class Published:
 
     def signing_version(self, key: Key) -> KeyVersion:
         """The version that signs now."""
-        return current_version(key.versions, datetime.now(UTC))
+        return current_version(key.versions, self._keystore.clock())
 
     def issuer(self, name: str) -> Issuer:
         """An issuer by its name. Raises `NotFound`."""
@@ -69,10 +71,10 @@ class Published:
         """The version's certificates, DER, leaf first."""
         return self.certificate(version).chain
 
-    def key_set(self, issuer_name: str) -> dict[str, object]:
+    def key_set(self, issuer_name: str) -> jwks.JsonWebKeySet:
         """The JWK set (RFC 7517 section 5) of one issuer: what verifies its tokens now, did of late, and will soon."""
         issuer = self.issuer(issuer_name)
-        now = datetime.now(UTC)
+        now = self._keystore.clock()
         members = []
         for key in self._keys_of(Purpose.JWT):
             settings = key.settings
@@ -82,19 +84,37 @@ class Published:
                     jwks.jwk(version.public_key, algorithm=key.algorithm, chain=self.chain(version))
                     for version in _versions_in_use(key, now, keep)
                 ]
-        return {"keys": members}
+        return jwks.key_set(members)
 
-    def saml_metadata(self, issuer_name: str) -> bytes:
-        """SAML 2.0 metadata (XML) of one issuer with the certificates of its keys."""
+    def discovery(self, issuer_name: str) -> dict[str, object]:
+        """The discovery document (OpenID Connect Discovery 1.0) of one issuer. Raises `NotFound` if it has no key."""
         issuer = self.issuer(issuer_name)
-        now = datetime.now(UTC)
-        certificates = [
-            self.chain(version)[0]
+        algorithms = [jwks.algorithm_of(key) for key in self.key_set(issuer.name)["keys"]]
+        if not algorithms:
+            msg = f"the issuer {issuer.name} has no published jwt key, so there is nothing to discover"
+            raise NotFound(msg, field="issuer")
+        at_root = issuer.name == DEFAULT_ISSUER and discovery.is_bare_origin(issuer.url)
+        key_set = discovery.key_set_url(issuer, at_root=at_root)
+        return discovery.configuration(issuer, key_set=key_set, algorithms=algorithms)
+
+    def root_discovery(self) -> dict[str, object]:
+        """The same at the root of the host: the default issuer's, if its url is the host alone (section 4.1)."""
+        issuer = self.issuer(DEFAULT_ISSUER)
+        if not discovery.is_bare_origin(issuer.url):
+            msg = "the default issuer's url has a path: its discovery document lies below that"
+            raise NotFound(msg)
+        return self.discovery(issuer.name)
+
+    def assertion_versions(self, issuer_name: str) -> list[tuple[Key, KeyVersion]]:
+        """The key versions whose assertions of one issuer count now, did of late, or will soon."""
+        now = self._keystore.clock()
+        keep = timedelta(seconds=LONGEST_ASSERTION + KEY_SET_MARGIN)
+        return [
+            (key, version)
             for key in self._keys_of(Purpose.SAML)
-            if isinstance(key.settings, AssertionSettings) and key.settings.issuer == issuer.name
-            for version in _versions_in_use(key, now, timedelta(seconds=KEY_SET_MARGIN))
+            if isinstance(key.settings, AssertionSettings) and key.settings.issuer == issuer_name
+            for version in _versions_in_use(key, now, keep)
         ]
-        return metadata.identity_provider(issuer.entity_id, certificates)
 
     def authority(self) -> CertificateRecord:
         """The certificate authority's own certificate."""
@@ -112,9 +132,19 @@ class Published:
         authority = base64.b64encode(self.authority().chain[0]).decode()
         return {
             "version": 1,
-            "generated_at": _rfc3339(datetime.now(UTC)),
+            "generated_at": _rfc3339(self._keystore.clock()),
             "keys": entries,
-            "authorities": [{"purposes": ["artifact", "jwt", "saml", "general"], "certificate": authority}],
+            "authorities": [
+                {
+                    "purposes": ["artifact", "jwt", "saml", "general"],
+                    "certificate": authority,
+                    "identities": None,
+                    "issuer": None,
+                    "not_before": None,
+                    "not_after": None,
+                    "crl": None,
+                }
+            ],
         }
 
     def _trust_entries(self, key: Key) -> Iterator[dict[str, object]]:
@@ -134,6 +164,7 @@ class Published:
                 "public_key": base64.b64encode(version.public_key).decode(),
                 "not_before": _rfc3339(version.created_at),
                 "not_after": None,
+                "revoked_at": None,
             }
 
     def _keys_of(self, purpose: Purpose) -> list[Key]:

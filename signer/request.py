@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 MAXIMUM_BATCH = 1000
+LONGEST_ASSERTION = 3600  # seconds
 
 KeyReference = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,250}$(?!\\n)")]
 Alias = Annotated[
@@ -163,7 +164,7 @@ class AssertionItem(Body):
     in_response_to: ShortText | None = None
     attributes: Annotated[dict[ShortText, Text | list[Text]], Meta(max_length=64)] | None = None
     sign: Literal["assertion", "response", "both"] = "assertion"
-    ttl: Annotated[int, Meta(ge=1, le=3600, description="seconds")] = 300
+    ttl: Annotated[int, Meta(ge=1, le=LONGEST_ASSERTION, description="seconds")] = 300
     session_index: ShortText | None = None
     authentication_context: Url | None = None
     context: Context | None = None
@@ -175,3 +176,7 @@ class NewIssuer(Body):
     name: Slug
     url: Url
     entity_id: Url | None = None
+    jwks_uri: Url | None = None
+    authorization_endpoint: Url | None = None
+    token_endpoint: Url | None = None
+    sign_on_url: Url | None = None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from signer.config import ServerConfiguration
     from signer.pipeline import Pipeline
     from signer.published import Published
+    from signer.saml_metadata import SamlMetadata
     from signer.upkeep import Upkeep
 
 
@@ -31,6 +32,7 @@ class Services:
     issuers: IssuerAdministration
     certification: Certification
     published: Published
+    saml_metadata: SamlMetadata
     upkeep: Upkeep
 
     def close(self) -> None:

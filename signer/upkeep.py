@@ -6,7 +6,7 @@ Every worker tries; each step is safe when several do it at once, and what fails
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -14,6 +14,8 @@ import structlog
 from keystore.errors import KeystoreError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from keystore.keystore import Keystore
 
 INTERVAL_SECONDS: Final = 60.0
@@ -37,7 +39,7 @@ class Upkeep:
 
     def _run(self) -> None:
         while not self._stopping.wait(INTERVAL_SECONDS):
-            self.once(datetime.now(UTC))
+            self.once(self._keystore.clock())
 
     def once(self, now: datetime) -> None:
         """Everything that is due at `now`."""

@@ -93,7 +93,13 @@ ONLY = {
     "gunicorn": ("signer/cli", "signer/server.py"),
     "httpx": ("signer/cli",),
     "rich": ("signer/cli",),
-    "click": ("signer/cli", "verifier/command.py", "verifier/completion.py"),
+    "click": (
+        "signer/cli",
+        "verifier/command.py",
+        "verifier/completion.py",
+        "verifier/options.py",
+        "verifier/trust_command.py",
+    ),
     "shamir_mnemonic": ("keystore/shares.py",),
     "verifier": ("verifier", "signer/cli"),
     # the key that may be used is had from `keystore.api`; the parts behind it are joined in one place
@@ -101,6 +107,16 @@ ONLY = {
     "keystore.ceremony": ("keystore", "signer/cli", "signer/people.py"),
     "keystore.open_keystore": ("signer/app.py", "signer/cli", "signer/people.py"),
     "signer.cli": ("signer/cli",),
+}
+
+# what tells the present -> the only places that may ask it: everything else asks the clock that its keystore was given
+PRESENT = {
+    "datetime.now": ("keystore/clock.py", "signer/cli"),
+    "datetime.utcnow": (),
+    "datetime.today": (),
+    "date.today": (),
+    "time.time": (),
+    "time.time_ns": ("signer/audit",),  # the trail says when things happened, and decides nothing by it
 }
 
 # call -> the only place that may make it
@@ -138,6 +154,32 @@ def test_a_decision_is_made_only_by_access(name: str) -> None:
         and not within(path, *MADE_ONLY[name])
     ]
     assert made == []
+
+
+@pytest.mark.parametrize("name", PRESENT)
+def test_the_service_has_one_clock(name: str) -> None:
+    asked = [
+        f"{path}:{node.lineno}"
+        for path, tree in sources("wsgi.py", "signer", "keystore")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and f"{node.value.id}.{node.attr}" == name
+        and not within(path, *PRESENT[name])
+    ]
+    assert asked == []
+
+
+def test_another_clock_cannot_be_configured() -> None:
+    """What serves opens its keystore by `open_state`, which knows no clock but the default one."""
+    ((_, tree),) = sources("keystore/keystore.py")
+    calls = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Keystore"
+    ]
+    assert calls
+    assert all(keyword.arg != "clock" for call in calls for keyword in call.keywords)
 
 
 def test_nothing_uses_the_weak_random_module() -> None:

@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from verifier.results import (
         CertificateFacts,
         KeyFacts,
+        RevocationFacts,
         TimeFacts,
+        TrustEntryFacts,
         VerifiedArtifact,
         VerifiedAssertion,
         VerifiedToken,
     )
+    from verifier.revocation import RevocationList, load_revocation_lists
     from verifier.saml import ReplayCache, verify_saml
     from verifier.tokens import verify_jwt
     from verifier.tokens.jwks import KeySet, parse_jwks
@@ -38,9 +41,12 @@ __all__ = [
     "KeySet",
     "Rejected",
     "ReplayCache",
+    "RevocationFacts",
+    "RevocationList",
     "SignatureAlgorithm",
     "TimeFacts",
     "Trust",
+    "TrustEntryFacts",
     "TrustedKey",
     "VerificationError",
     "VerifiedArtifact",
@@ -48,6 +54,7 @@ __all__ = [
     "VerifiedToken",
     "__version__",
     "load_certificates",
+    "load_revocation_lists",
     "parse_jwks",
     "parse_trust",
     "verify_artifact",
@@ -62,11 +69,14 @@ _HOMES = {
     "verifier.results": (
         "CertificateFacts",
         "KeyFacts",
+        "RevocationFacts",
         "TimeFacts",
+        "TrustEntryFacts",
         "VerifiedArtifact",
         "VerifiedAssertion",
         "VerifiedToken",
     ),
+    "verifier.revocation": ("RevocationList", "load_revocation_lists"),
     "verifier.saml": ("ReplayCache", "verify_saml"),
     "verifier.tokens": ("verify_jwt",),
     "verifier.tokens.jwks": ("KeySet", "parse_jwks"),

@@ -1,9 +1,4 @@
-"""Certificate chains for signatures over files (RFC 5280 section 6, the parts that code signing uses).
-
-A leaf, at most two intermediates that the message may carry, and an authority that the caller trusts. What a message
-carries is only a candidate. Every check is explicit; an extension that is critical and not handled here refuses the
-chain. Revocation is not looked at, and the results say so.
-"""
+"""Single certificates (RFC 5280 section 4): read strictly, described, held against a moment. `chains` joins them."""
 
 from __future__ import annotations
 
@@ -11,21 +6,19 @@ import warnings
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.utils import CryptographyDeprecationWarning
-from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
+from cryptography.x509.oid import SignatureAlgorithmOID
 
 from verifier.errors import Rejected
 from verifier.keys import PublicKey, WeakKeyError, check_public_key
-from verifier.results import CertificateFacts
+from verifier.results import CertificateFacts, RevocationFacts
 from verifier.times import format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-MAXIMUM_CHAIN: Final = 4
 MAXIMUM_CANDIDATES: Final = 10
 
 _SIGNATURE_ALGORITHMS: Final = frozenset(
@@ -42,7 +35,6 @@ _SIGNATURE_ALGORITHMS: Final = frozenset(
 )
 _HASHES: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
-_HANDLED_EXTENSIONS: Final = (x509.BasicConstraints, x509.KeyUsage, x509.ExtendedKeyUsage)
 
 
 def load_certificate(data: bytes) -> x509.Certificate:
@@ -64,7 +56,7 @@ def name_of(certificate: x509.Certificate) -> str:
     return certificate.subject.rfc4514_string()
 
 
-def describe_certificate(certificate: x509.Certificate) -> CertificateFacts:
+def describe_certificate(certificate: x509.Certificate, revocation: RevocationFacts | None = None) -> CertificateFacts:
     """What a person needs to tell this certificate from another."""
     return CertificateFacts(
         subject=name_of(certificate),
@@ -73,7 +65,15 @@ def describe_certificate(certificate: x509.Certificate) -> CertificateFacts:
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
         sha256=certificate.fingerprint(hashes.SHA256()).hex(),
+        revocation=revocation,
     )
+
+
+def identities_of(certificate: x509.Certificate) -> tuple[str, ...]:
+    """The alternative names that an identity can be: URIs, host names and mail addresses, as they stand there."""
+    names = extension(certificate, x509.SubjectAlternativeName) or ()
+    kinds = (x509.UniformResourceIdentifier, x509.DNSName, x509.RFC822Name)
+    return tuple(str(each.value) for each in names if isinstance(each, kinds))
 
 
 def certified_key(certificate: x509.Certificate) -> PublicKey:
@@ -90,6 +90,14 @@ def extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extensi
         return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
         return None
+
+
+def is_strong_signature(signed: x509.Certificate | x509.CertificateRevocationList) -> bool:
+    """Whether the algorithm that it is signed with is on this package's list. Does not check the signature."""
+    if signed.signature_algorithm_oid not in _SIGNATURE_ALGORITHMS:
+        return False
+    digest = signed.signature_hash_algorithm
+    return digest is None or isinstance(digest, _HASHES)
 
 
 def check_authority(certificate: x509.Certificate) -> None:
@@ -112,99 +120,3 @@ def check_validity(certificate: x509.Certificate, at: datetime) -> None:
     if at > certificate.not_valid_after_utc:
         end = format_time(certificate.not_valid_after_utc)
         raise Rejected("certificate_expired", f"The certificate of {who} expired at {end}, before {when}.")
-
-
-def check_code_signing_chain(
-    leaf: x509.Certificate, candidates: Sequence[x509.Certificate], anchors: Sequence[x509.Certificate], at: datetime
-) -> tuple[x509.Certificate, ...]:
-    """The chain from `leaf` to one of `anchors`, leaf first, all of it fit for code signing at the moment `at`.
-
-    `candidates` are intermediates that the message carried. Rejected with the reason of the first chain that ends at an
-    anchor and fails, or untrusted_signer where none does.
-    """
-    failure: Rejected | None = None
-    for chain in _chains((leaf,), candidates, anchors):
-        try:
-            _check_chain(chain, at)
-        except Rejected as error:
-            failure = failure or error
-        else:
-            return chain
-    raise failure or Rejected("untrusted_signer", f"No authority that you trust vouches for {name_of(leaf)}.")
-
-
-def _chains(
-    path: tuple[x509.Certificate, ...], candidates: Sequence[x509.Certificate], anchors: Sequence[x509.Certificate]
-) -> Iterator[tuple[x509.Certificate, ...]]:
-    """Every path from the last of `path` to an anchor, short ones first, of at most MAXIMUM_CHAIN certificates."""
-    for anchor in anchors:
-        if _issued(anchor, path[-1]):
-            yield (*path, anchor)
-    if len(path) + 2 > MAXIMUM_CHAIN:
-        return
-    for candidate in candidates:
-        if candidate not in path and candidate not in anchors and _issued(candidate, path[-1]):
-            yield from _chains((*path, candidate), candidates, anchors)
-
-
-def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
-    """Whether the issuer's name and key are those that signed the certificate."""
-    if issuer.subject != certificate.issuer or certificate.signature_algorithm_oid not in _SIGNATURE_ALGORITHMS:
-        return False
-    try:
-        certified_key(issuer)
-        digest = certificate.signature_hash_algorithm
-        if digest is not None and not isinstance(digest, _HASHES):
-            return False
-        certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, TypeError, ValueError, UnsupportedAlgorithm):
-        return False
-    return True
-
-
-def _check_chain(chain: tuple[x509.Certificate, ...], at: datetime) -> None:
-    _check_leaf(chain[0])
-    for below, authority in enumerate(chain[1:]):
-        _check_issuer(authority, intermediates_below=below, is_anchor=below == len(chain) - 2)
-    for certificate in chain:
-        _check_critical_extensions(certificate)
-        check_validity(certificate, at)
-
-
-def _check_leaf(leaf: x509.Certificate) -> None:
-    who = name_of(leaf)
-    constraints = extension(leaf, x509.BasicConstraints)
-    if constraints is not None and constraints.ca:
-        raise Rejected("certificate_not_suitable", f"{who} is an authority: its certificate may not sign files.")
-    usage = extension(leaf, x509.KeyUsage)
-    if usage is None or not usage.digital_signature:
-        raise Rejected("certificate_not_suitable", f"The certificate of {who} does not allow digital signatures.")
-    purposes = extension(leaf, x509.ExtendedKeyUsage)
-    if purposes is None or ExtendedKeyUsageOID.CODE_SIGNING not in purposes:
-        raise Rejected("certificate_not_suitable", f"The certificate of {who} is not for code signing.")
-    try:
-        certified_key(leaf)
-    except WeakKeyError as error:
-        raise Rejected("weak_key", f"The key of {who} is refused: {error}.") from error
-
-
-def _check_issuer(authority: x509.Certificate, *, intermediates_below: int, is_anchor: bool) -> None:
-    who = name_of(authority)
-    constraints = extension(authority, x509.BasicConstraints)
-    if constraints is None or not constraints.ca:
-        raise Rejected("certificate_not_suitable", f"{who} is not an authority and may not certify others.")
-    if constraints.path_length is not None and intermediates_below > constraints.path_length:
-        raise Rejected("certificate_not_suitable", f"The chain under {who} is longer than its certificate allows.")
-    usage = extension(authority, x509.KeyUsage)
-    if (usage is None and not is_anchor) or (usage is not None and not usage.key_cert_sign):
-        raise Rejected("certificate_not_suitable", f"The certificate of {who} does not allow it to certify others.")
-    purposes = extension(authority, x509.ExtendedKeyUsage)
-    if purposes is not None and ExtendedKeyUsageOID.CODE_SIGNING not in purposes:
-        raise Rejected("certificate_not_suitable", f"The authority {who} may not certify code signing.")
-
-
-def _check_critical_extensions(certificate: x509.Certificate) -> None:
-    for entry in certificate.extensions:
-        if entry.critical and not isinstance(entry.value, _HANDLED_EXTENSIONS):
-            message = f"The certificate of {name_of(certificate)} has a critical extension {entry.oid.dotted_string}"
-            raise Rejected("certificate_not_suitable", f"{message} that this verifier does not handle.")

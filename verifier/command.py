@@ -18,7 +18,8 @@ import click
 from verifier.algorithms import ALGORITHMS
 from verifier.completion import completion, only_for_shells
 from verifier.errors import Indeterminate, Rejected, VerificationError
-from verifier.times import parse_time
+from verifier.options import FILE, MAXIMUM_INPUT_BYTES, at_option, json_option, leeway_option, read_file
+from verifier.trust_command import trust
 from verifier.version import __version__
 
 if TYPE_CHECKING:
@@ -30,23 +31,6 @@ PROGRAM: Final = "sealmark-verify"
 VERIFIED: Final = 0
 REJECTED: Final = 1
 UNDECIDED: Final = 2
-MAXIMUM_INPUT_BYTES: Final = 16 * 1024 * 1024
-
-
-def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
-    """RFC 3339 in UTC, or a wrong usage."""
-    try:
-        return None if value is None else parse_time(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-_FILE: Final = click.Path(path_type=Path)
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print the facts, or the reason, as JSON.")
-_at_option = click.option("--at", callback=_moment, help="Judge validity at this time (RFC 3339, UTC), not now.")
-_leeway_option = click.option(
-    "--leeway", type=click.IntRange(0, 60), default=0, help="Seconds by which clocks may differ (0 to 60)."
-)
 
 
 @click.group(name=PROGRAM, context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,18 +48,30 @@ def cli() -> None:
     """
 
 
+cli.add_command(trust)
 cli.add_command(completion)
 
 
 @cli.command()
-@click.argument("file", type=_FILE)
-@click.option("--signature", required=True, type=_FILE, help="CMS (.p7s) or bare signature (.sig), detached.")
-@click.option("--trust", required=True, type=_FILE, help="trust.json, a PEM public key, or PEM CA certificates.")
+@click.argument("file", type=FILE)
+@click.option("--signature", required=True, type=FILE, help="CMS (.p7s) or bare signature (.sig), detached.")
+@click.option(
+    "--trust", "trust_file", required=True, type=FILE, help="trust.json, a PEM public key, or PEM CA certificates."
+)
+@click.option("--crl", "crls", multiple=True, type=FILE, help="A revocation list, PEM or DER; repeatable.")
+@click.option("--require-crl", is_flag=True, help="Demand a current revocation list for every certificate.")
 @click.option("--algorithm", type=click.Choice(tuple(ALGORITHMS)), help="Demand this algorithm.")
-@_at_option
-@_json_option
+@at_option
+@json_option
 def artifact(
-    file: Path, signature: Path, trust: Path, algorithm: str | None, at: datetime | None, as_json: bool
+    file: Path,
+    signature: Path,
+    trust_file: Path,
+    crls: tuple[Path, ...],
+    require_crl: bool,
+    algorithm: str | None,
+    at: datetime | None,
+    as_json: bool,
 ) -> None:
     """Verify the signature over FILE.
 
@@ -86,25 +82,36 @@ def artifact(
       sealmark-verify artifact app.tar.gz --signature app.tar.gz.p7s --trust ca.pem --at 2026-03-01T09:30:00Z --json
     """
     from verifier.artifacts import verify_artifact
+    from verifier.revocation import load_revocation_lists
     from verifier.trust import parse_trust
 
-    trusted = parse_trust(_read(trust))
-    _print(verify_artifact(file, _read(signature), trusted, at=at, algorithm=algorithm), as_json)
+    facts = verify_artifact(
+        file,
+        read_file(signature),
+        parse_trust(read_file(trust_file)),
+        at=at,
+        algorithm=algorithm,
+        crls=[each for path in crls for each in load_revocation_lists(read_file(path))],
+        require_crl=require_crl,
+    )
+    _print(facts, as_json)
 
 
 @cli.command()
 @click.argument("token")
-@click.option("--jwks", required=True, type=_FILE, help="The issuer's JWK Set.")
+@click.option("--jwks", type=FILE, help="The issuer's JWK Set.")
+@click.option("--trust", "trust_file", type=FILE, help="trust.json instead: its keys for tokens of the issuer count.")
 @click.option("--issuer", required=True, help="Who must have issued it (iss).")
 @click.option("--audience", required=True, help="Whom it must be for (aud).")
 @click.option("--typ", "types", multiple=True, default=("JWT",), show_default=True, help="Accepted type; repeatable.")
 @click.option("--max-age", type=click.IntRange(min=0), help="Seconds since it was issued, at most.")
-@_leeway_option
-@_at_option
-@_json_option
+@leeway_option
+@at_option
+@json_option
 def jwt(
     token: str,
-    jwks: Path,
+    jwks: Path | None,
+    trust_file: Path | None,
     issuer: str,
     audience: str,
     types: tuple[str, ...],
@@ -122,8 +129,11 @@ def jwt(
     """
     from verifier.tokens import verify_jwt
     from verifier.tokens.jwks import parse_jwks
+    from verifier.trust import parse_trust
 
-    keys = parse_jwks(_read(jwks))
+    if (path := jwks or trust_file) is None or None not in (jwks, trust_file):
+        raise click.UsageError("Give either --jwks or --trust.")
+    keys = parse_jwks(read_file(path)) if jwks else parse_trust(read_file(path))
     text = _read_token() if token == "-" else token
     facts = verify_jwt(
         text, keys, issuer=issuer, audience=audience, now=at, leeway=leeway, types=types, max_age=max_age
@@ -132,18 +142,20 @@ def jwt(
 
 
 @cli.command()
-@click.argument("file", type=_FILE)
-@click.option("--cert", "certificates", required=True, type=_FILE, help="The identity provider's certificate, PEM.")
+@click.argument("file", type=FILE)
+@click.option("--cert", type=FILE, help="The identity provider's certificate, PEM.")
+@click.option("--trust", "trust_file", type=FILE, help="trust.json instead: its keys for assertions of --issuer count.")
 @click.option("--audience", required=True, help="Whom it must be for (the service provider's entity id).")
 @click.option("--recipient", required=True, help="Where it must have been sent (the assertion consumer URL).")
 @click.option("--issuer", help="Who must have issued it (the identity provider's entity id).")
 @click.option("--in-response-to", help="The id of the request that it must answer.")
-@_leeway_option
-@_at_option
-@_json_option
+@leeway_option
+@at_option
+@json_option
 def saml(
     file: Path,
-    certificates: Path,
+    cert: Path | None,
+    trust_file: Path | None,
     audience: str,
     recipient: str,
     issuer: str | None,
@@ -161,11 +173,16 @@ def saml(
           --issuer https://idp.example --in-response-to _3f0c1b8e2a --leeway 30
     """
     from verifier.saml import verify_saml
-    from verifier.trust import load_certificates
+    from verifier.trust import load_certificates, parse_trust
 
+    if (cert is None) == (trust_file is None):
+        raise click.UsageError("Give either --cert or --trust.")
+    if trust_file is not None and issuer is None:
+        raise click.UsageError("--trust needs --issuer, which decides whose keys count.")
     facts = verify_saml(
-        _read(file),
-        certificates=load_certificates(_read(certificates)),
+        read_file(file),
+        certificates=() if cert is None else load_certificates(read_file(cert)),
+        trust=None if trust_file is None else parse_trust(read_file(trust_file)),
         audience=audience,
         recipient=recipient,
         issuer=issuer,
@@ -174,18 +191,6 @@ def saml(
         leeway=leeway,
     )
     _print(facts, as_json)
-
-
-def _read(path: Path) -> bytes:
-    """A whole small file. Never the signed file itself, which is read as a stream."""
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAXIMUM_INPUT_BYTES + 1)
-    except OSError as error:
-        raise Indeterminate("unreadable_file", f"{path} cannot be read: {error.strerror}.") from error
-    if len(data) > MAXIMUM_INPUT_BYTES:
-        raise Indeterminate("unreadable_file", f"{path} is larger than {MAXIMUM_INPUT_BYTES} bytes.")
-    return data
 
 
 def _read_token() -> str:
@@ -213,11 +218,11 @@ def _print_failure(failure: VerificationError, *, as_json: bool) -> None:
     click.echo(f"{word}: {printable(failure.message)} ({failure.code})", err=True)
 
 
-def _call(arguments: Sequence[str]) -> None:
-    """Runs the command. Whatever goes wrong comes out as a VerificationError."""
+def _call(arguments: Sequence[str]) -> int:
+    """Runs the command. Whatever goes wrong comes out as a VerificationError; `trust diff` has a code of its own."""
     only_for_shells(arguments)
     try:
-        cli.main(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
+        code = cli.main(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
     except VerificationError:
         raise
     except click.ClickException as error:
@@ -231,17 +236,17 @@ def _call(arguments: Sequence[str]) -> None:
     except Exception as error:
         # Whatever this is, it is no proof of anything, and a traceback would tell a person nothing.
         raise Indeterminate("internal_error", f"The verifier failed ({type(error).__name__}).") from error
+    return VERIFIED if code is None else int(code)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Runs the command and returns its exit code: the one place where an outcome becomes a number."""
     try:
-        _call(arguments)
+        return _call(arguments)
     except VerificationError as failure:
         # Asked of the raw arguments, since a wrong usage has to be told before they are understood.
         _print_failure(failure, as_json="--json" in arguments)
         return REJECTED if isinstance(failure, Rejected) else UNDECIDED
-    return VERIFIED
 
 
 def main() -> None:

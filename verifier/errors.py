@@ -13,16 +13,21 @@ RejectionCode = Literal[
     "algorithm_mismatch",  # not the algorithm that the key, the digest or the caller pins
     "algorithm_not_allowed",  # outside this package's closed list
     "audience_mismatch",
+    "authority_expired",  # the window within which the trust file lets the authority count
+    "authority_not_yet_valid",
     "certificate_expired",
     "certificate_not_suitable",  # usages, constraints or extensions forbid this signature
     "certificate_not_yet_valid",
+    "certificate_revoked",
     "digest_mismatch",  # the file is not the one that was signed
     "expired",
+    "identity_mismatch",  # the certificate is for another identity than trust lets its authority vouch for
     "in_response_to_mismatch",
     "issuer_mismatch",
     "key_expired",
     "key_not_for_this_purpose",
     "key_not_yet_valid",
+    "key_revoked",
     "malformed",  # not the one strict encoding that this package reads
     "missing_claim",
     "not_yet_valid",
@@ -39,9 +44,11 @@ RejectionCode = Literal[
 
 IndecisionCode = Literal[
     "internal_error",
+    "invalid_crl",
     "invalid_jwks",
     "invalid_trust",
     "no_trust",  # the trust given holds nothing that could speak for this kind of message
+    "revocation_unknown",  # a revocation list is demanded, and none that is current was given
     "unknown_condition",
     "unknown_key",  # a stale key set cannot be told from a forgery
     "unreadable_file",

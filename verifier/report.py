@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from verifier.results import KeyFacts, TimeFacts, VerifiedArtifact, VerifiedAssertion, VerifiedToken
+from verifier.results import (
+    CertificateFacts,
+    KeyFacts,
+    RevocationFacts,
+    TimeFacts,
+    TrustEntryFacts,
+    VerifiedArtifact,
+    VerifiedAssertion,
+    VerifiedToken,
+)
 from verifier.times import format_time
 
 Verified: TypeAlias = VerifiedArtifact | VerifiedToken | VerifiedAssertion
@@ -26,7 +35,10 @@ def describe(facts: Verified) -> str:
         lines = _token(facts)
     else:
         lines = _assertion(facts)
-    lines += [("key", _key(facts.key)), ("judged", _judged(facts.time))]
+    lines += [("key", _key(facts.key)), *(("trust", _entry(entry)) for entry in facts.key.entries)]
+    if not isinstance(facts, VerifiedToken):
+        lines += [("certificate", _certificate(each)) for each in facts.certificates]
+    lines.append(("judged", _judged(facts.time)))
     lines += [("not covered", limit) for limit in facts.not_covered]
     return "\n".join(["VERIFIED", *(f"  {label + ':':<13} {printable(text)}" for label, text in lines)])
 
@@ -39,7 +51,6 @@ def _artifact(facts: VerifiedArtifact) -> list[tuple[str, str]]:
     lines += [(name, digest) for name, digest in facts.digests.items()]
     if facts.claimed_signing_time is not None:
         lines.append(("when", f"signed at {format_time(facts.claimed_signing_time)}, says the signer"))
-    lines += [("certificate", f"{each.subject}, until {format_time(each.not_after)}") for each in facts.certificates]
     return lines
 
 
@@ -65,6 +76,32 @@ def _key(key: KeyFacts) -> str:
     names = [key.name, key.key_id, None if key.key_version is None else f"version {key.key_version}"]
     named = ", ".join(name for name in names if name is not None)
     return f"{named + ', ' if named else ''}{key.kind}, {key.algorithm}, sha256 {key.sha256}"
+
+
+def _entry(entry: TrustEntryFacts) -> str:
+    """The entry of the trust file that was obeyed, and how far it reaches."""
+    limits = [
+        "for anything" if entry.purposes is None else f"for {', '.join(entry.purposes)}",
+        None if entry.issuer is None else f"of {entry.issuer}",
+        None if entry.identities is None else f"identities {', '.join(entry.identities)}",
+        None if entry.not_before is None else f"from {format_time(entry.not_before)}",
+        None if entry.not_after is None else f"until {format_time(entry.not_after)}",
+    ]
+    return f"{entry.kind} {entry.name}, {', '.join(limit for limit in limits if limit)}, sha256 {entry.sha256}"
+
+
+def _certificate(facts: CertificateFacts) -> str:
+    validity = f"from {format_time(facts.not_before)} until {format_time(facts.not_after)}"
+    names = f"{facts.subject}, by {facts.issuer}, serial {facts.serial}"
+    return f"{names}, {validity}, {_revocation(facts.revocation)}, sha256 {facts.sha256}"
+
+
+def _revocation(facts: RevocationFacts | None) -> str:
+    if facts is None:
+        return "trusted as it is"
+    if facts.checked_until is None:
+        return "revocation not checked"
+    return f"not revoked (list until {format_time(facts.checked_until)})"
 
 
 def _judged(time: TimeFacts) -> str:

@@ -23,8 +23,27 @@ def _optional_time(moment: datetime | None) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
+class RevocationFacts:
+    """Whether a certificate was looked up in its issuer's revocation list.
+
+    `not-revoked` holds until `checked_until`, when the issuer's next list is due; `not-checked` says why in `reason`.
+    """
+
+    status: Literal["not-revoked", "not-checked"]
+    checked_until: datetime | None = None
+    reason: str | None = None
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The facts as JSON-compatible values."""
+        return {"status": self.status, "checked_until": _optional_time(self.checked_until), "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
 class CertificateFacts:
-    """One certificate of the chain that was used. `serial` and `sha256` are lower-case hex, names RFC 4514 text."""
+    """One certificate of the chain that was used. `serial` and `sha256` are lower-case hex, names RFC 4514 text.
+
+    `revocation` is None for a certificate that is trusted as it is: nobody stands above it who could revoke it.
+    """
 
     subject: str
     issuer: str
@@ -32,6 +51,7 @@ class CertificateFacts:
     not_before: datetime
     not_after: datetime
     sha256: str
+    revocation: RevocationFacts | None = None
 
     def as_json(self) -> dict[str, JsonValue]:
         """The facts as JSON-compatible values."""
@@ -42,6 +62,37 @@ class CertificateFacts:
             "not_before": format_time(self.not_before),
             "not_after": format_time(self.not_after),
             "sha256": self.sha256,
+            "revocation": None if self.revocation is None else self.revocation.as_json(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class TrustEntryFacts:
+    """An entry of the trust file that was held against the signature; None stands for "any" and "no limit".
+
+    `sha256` is over the key's SubjectPublicKeyInfo, or over the authority's certificate.
+    """
+
+    kind: Literal["authority", "key"]
+    name: str
+    sha256: str
+    purposes: tuple[str, ...] | None = None
+    issuer: str | None = None
+    identities: tuple[str, ...] | None = None
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The facts as JSON-compatible values."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "sha256": self.sha256,
+            "purposes": None if self.purposes is None else list(self.purposes),
+            "issuer": self.issuer,
+            "identities": None if self.identities is None else list(self.identities),
+            "not_before": _optional_time(self.not_before),
+            "not_after": _optional_time(self.not_after),
         }
 
 
@@ -49,7 +100,7 @@ class CertificateFacts:
 class KeyFacts:
     """The key that made the signature. `sha256` is over its SubjectPublicKeyInfo; the ids are trust's or the key set's.
 
-    `trusted_by` says which part of the trust given speaks for it.
+    `trusted_by` says which part of the trust given speaks for it, `entries` which entries of a trust file were obeyed.
     """
 
     algorithm: str
@@ -59,6 +110,7 @@ class KeyFacts:
     key_id: str | None = None
     key_version: int | None = None
     name: str | None = None
+    entries: tuple[TrustEntryFacts, ...] = ()
 
     def as_json(self) -> dict[str, JsonValue]:
         """The facts as JSON-compatible values."""
@@ -70,6 +122,7 @@ class KeyFacts:
             "key_id": self.key_id,
             "key_version": self.key_version,
             "name": self.name,
+            "trust_entries": [entry.as_json() for entry in self.entries],
         }
 
 

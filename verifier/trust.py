@@ -15,21 +15,25 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from verifier.algorithms import ALGORITHMS, SignatureAlgorithm
-from verifier.certificates import check_authority, load_certificate
-from verifier.errors import Indeterminate
+from verifier.certificates import check_authority, load_certificate, name_of
+from verifier.errors import Indeterminate, Rejected
 from verifier.keys import (
     PublicKey,
     algorithms_of,
     check_public_key,
+    fingerprint,
     key_kind,
     load_public_key,
     subject_public_key_info,
 )
+from verifier.results import TrustEntryFacts
+from verifier.revocation import RevocationList, parse_revocation_list
 from verifier.strict_json import JsonValue, check_members, parse_object
-from verifier.times import parse_time
+from verifier.times import format_time, parse_time
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -40,15 +44,24 @@ PURPOSES: Final = frozenset({"artifact", "jwt", "saml", "general"})
 
 _BUNDLE_MEMBERS: Final = frozenset({"version", "generated_at", "keys", "authorities"})
 _KEY_MEMBERS: Final = frozenset(
-    ("key_id", "key_version", "name", "purpose", "issuer", "algorithms", "public_key", "not_before", "not_after")
+    {
+        *("key_id", "key_version", "name", "purpose", "issuer", "algorithms", "public_key"),
+        *("not_before", "not_after", "revoked_at"),
+    }
 )
-_AUTHORITY_MEMBERS: Final = frozenset({"purposes", "certificate"})
+_AUTHORITY_MEMBERS: Final = frozenset(
+    {"purposes", "certificate", "identities", "issuer", "not_before", "not_after", "crl"}
+)
+_WITH_ISSUER: Final = frozenset({"jwt", "saml"})  # purposes whose messages name who issued them
 _PEM_LABEL: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 
 
 @dataclass(frozen=True, slots=True)
 class TrustedKey:
-    """A public key that the trust names. `purpose` None (a bare PEM key) means that the caller vouches for any use."""
+    """A public key that the trust names. `purpose` None (a bare PEM key) means that the caller vouches for any use.
+
+    `issuer` is the one whose tokens or assertions the key signs. From `revoked_at` on nothing by the key is accepted.
+    """
 
     public_key: PublicKey
     algorithms: tuple[SignatureAlgorithm, ...]
@@ -59,42 +72,103 @@ class TrustedKey:
     issuer: str | None = None
     not_before: datetime | None = None
     not_after: datetime | None = None
+    revoked_at: datetime | None = None
 
     def speaks_for(self, purpose: str) -> bool:
         """Whether the trust lets this key sign for the purpose."""
         return self.purpose in (None, purpose)
 
+    @property
+    def label(self) -> str:
+        """What a person calls the key: its name, else its id, else its fingerprint."""
+        return self.name or self.key_id or f"key {fingerprint(self.public_key)[:16]}"
+
+    def check_usable(self, *, at: datetime, latest: datetime) -> None:
+        """Rejected unless the trust lets the key count at the moment `at`.
+
+        A revocation counts once its time is not after `latest`, the later of `at` and the machine's clock: what a known
+        revocation forbids cannot be had by claiming an earlier time.
+        """
+        if self.revoked_at is not None and self.revoked_at <= latest:
+            message = (
+                f"The key {self.label} was revoked at {format_time(self.revoked_at)}: nothing proves an earlier use."
+            )
+            raise Rejected("key_revoked", message)
+        if self.not_before is not None and at < self.not_before:
+            begin = format_time(self.not_before)
+            raise Rejected("key_not_yet_valid", f"The key {self.label} is trusted from {begin} only.")
+        if self.not_after is not None and at > self.not_after:
+            raise Rejected("key_expired", f"The key {self.label} is trusted until {format_time(self.not_after)} only.")
+
+    def describe(self) -> TrustEntryFacts:
+        """The entry, for the facts."""
+        return TrustEntryFacts(
+            kind="key",
+            name=self.label,
+            sha256=fingerprint(self.public_key),
+            purposes=None if self.purpose is None else (self.purpose,),
+            issuer=self.issuer,
+            not_before=self.not_before,
+            not_after=self.not_after,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A certificate authority that the trust names, and the purposes it may certify keys for (None: any)."""
+    """A certificate authority that the trust names, and what it may vouch for: None stands for any.
+
+    `identities` are the alternative names that a leaf may have, `issuer` the one whose messages the leaves sign, the
+    times a window within which the authority counts, `crl` its own revocation list, the signature checked.
+    """
 
     certificate: x509.Certificate
     purposes: frozenset[str] | None = None
+    identities: frozenset[str] | None = None
+    issuer: str | None = None
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+    crl: RevocationList | None = None
+
+    def describe(self) -> TrustEntryFacts:
+        """The entry, for the facts."""
+        return TrustEntryFacts(
+            kind="authority",
+            name=name_of(self.certificate),
+            sha256=self.certificate.fingerprint(hashes.SHA256()).hex(),
+            purposes=None if self.purposes is None else tuple(sorted(self.purposes)),
+            issuer=self.issuer,
+            identities=None if self.identities is None else tuple(sorted(self.identities)),
+            not_before=self.not_before,
+            not_after=self.not_after,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """All that the caller trusts. Made by `parse_trust`."""
+    """All that the caller trusts. Made by `parse_trust`. `generated_at` is what a trust bundle says of itself."""
 
     keys: tuple[TrustedKey, ...] = ()
     authorities: tuple[Authority, ...] = ()
+    generated_at: datetime | None = None
+
+    @property
+    def revocation_limit(self) -> str:
+        """What trusting a listed key leaves open: no list is asked about it but this very file."""
+        if self.generated_at is None:
+            return "whether the key was revoked"
+        return f"whether the key was revoked after the trust file was made ({format_time(self.generated_at)})"
 
     def keys_for(self, purpose: str) -> tuple[TrustedKey, ...]:
         """The keys that may sign for the purpose."""
         return tuple(key for key in self.keys if key.speaks_for(purpose))
 
-    def anchors_for(self, purpose: str) -> tuple[x509.Certificate, ...]:
-        """The authorities' certificates that may end a chain for the purpose."""
-        return tuple(
-            authority.certificate
-            for authority in self.authorities
-            if authority.purposes is None or purpose in authority.purposes
-        )
+    def authorities_for(self, purpose: str) -> tuple[Authority, ...]:
+        """The authorities that may end a chain for the purpose."""
+        return tuple(each for each in self.authorities if each.purposes is None or purpose in each.purposes)
 
-    def find_key(self, public_key: PublicKey) -> TrustedKey | None:
+    def find_key(self, public_key: object) -> TrustedKey | None:
         """The entry that names this very key, for whatever purpose."""
-        wanted = subject_public_key_info(public_key)
+        wanted = subject_public_key_info(check_public_key(public_key))
         return next((key for key in self.keys if subject_public_key_info(key.public_key) == wanted), None)
 
 
@@ -140,7 +214,7 @@ def _parse_bundle(bundle: dict[str, JsonValue]) -> Trust:
     check_members(bundle, "the trust bundle", exactly=_BUNDLE_MEMBERS)
     if bundle["version"] != TRUST_VERSION or isinstance(bundle["version"], bool):
         raise ValueError(f"the trust bundle's version is not {TRUST_VERSION}")
-    _time(bundle, "generated_at")
+    generated_at = _time(bundle, "generated_at")
     entries = [_parse_key(_object(entry, "keys")) for entry in _list(bundle, "keys")]
     keys = tuple(key for key in entries if key is not None)
     if len({(key.key_id, key.key_version) for key in keys}) != len(keys):
@@ -148,13 +222,16 @@ def _parse_bundle(bundle: dict[str, JsonValue]) -> Trust:
     if len({subject_public_key_info(key.public_key) for key in keys}) != len(keys):
         raise ValueError("one public key is listed under two names")
     authorities = tuple(_parse_authority(_object(entry, "authorities")) for entry in _list(bundle, "authorities"))
-    if len({authority.certificate for authority in authorities}) != len(authorities):
+    if len({(authority.certificate, authority.issuer) for authority in authorities}) != len(authorities):
         raise ValueError("an authority is listed twice")
-    return Trust(keys, authorities)
+    return Trust(keys, authorities, generated_at)
 
 
 def _parse_key(entry: dict[str, JsonValue]) -> TrustedKey | None:
-    """One listed key; None where none of its algorithms is on this package's list, so that it can never be used."""
+    """One listed key; None where neither it nor its algorithms are on this package's lists: it can never be used.
+
+    A key that is readable but listed for unknown algorithms only stays, so that it is refused and never overlooked.
+    """
     check_members(entry, "a key", exactly=_KEY_MEMBERS)
     key_id = _text(entry, "key_id")
     if str(uuid.UUID(key_id)) != key_id:
@@ -167,9 +244,17 @@ def _parse_key(entry: dict[str, JsonValue]) -> TrustedKey | None:
         raise ValueError(f"the purpose {purpose!r} is unknown")
     names = _texts(entry, "algorithms")
     algorithms = tuple(ALGORITHMS[name] for name in names if name in ALGORITHMS)
-    if not algorithms:
+    encoded = _base64(entry, "public_key")
+    issuer = _issuer(entry, f"key {key_id}", frozenset({purpose}), needed=purpose in _WITH_ISSUER)
+    not_before, not_after = _time(entry, "not_before"), _optional_time(entry, "not_after")
+    _check_window(not_before, not_after)
+    revoked_at = _optional_time(entry, "revoked_at")
+    try:
+        public_key = load_public_key(encoded)
+    except ValueError:
+        if algorithms:
+            raise
         return None
-    public_key = load_public_key(_base64(entry, "public_key"))
     if any(algorithm.key_kind != key_kind(public_key) for algorithm in algorithms):
         raise ValueError(f"key {key_id} lists an algorithm that its kind of key cannot make")
     return TrustedKey(
@@ -179,9 +264,10 @@ def _parse_key(entry: dict[str, JsonValue]) -> TrustedKey | None:
         key_version=version,
         name=None if entry["name"] is None else _text(entry, "name"),
         purpose=purpose,
-        issuer=None if entry["issuer"] is None else _text(entry, "issuer"),
-        not_before=_time(entry, "not_before"),
-        not_after=None if entry["not_after"] is None else _time(entry, "not_after"),
+        issuer=issuer,
+        not_before=not_before,
+        not_after=not_after,
+        revoked_at=revoked_at,
     )
 
 
@@ -192,7 +278,41 @@ def _parse_authority(entry: dict[str, JsonValue]) -> Authority:
         raise ValueError(f"the purpose {unknown[0]!r} is unknown")
     certificate = load_certificate(_base64(entry, "certificate"))
     check_authority(certificate)
-    return Authority(certificate, purposes)
+    who = f"the authority {name_of(certificate)}"
+    not_before, not_after = _optional_time(entry, "not_before"), _optional_time(entry, "not_after")
+    _check_window(not_before, not_after)
+    crl = None if entry["crl"] is None else parse_revocation_list(_base64(entry, "crl"))
+    if crl is not None and not crl.is_by(certificate):
+        raise ValueError(f"the crl of {who} is not signed by it, or it may not sign one")
+    return Authority(
+        certificate=certificate,
+        purposes=purposes,
+        identities=None if entry["identities"] is None else frozenset(_texts(entry, "identities")),
+        issuer=_issuer(entry, who, purposes, needed=False),
+        not_before=not_before,
+        not_after=not_after,
+        crl=crl,
+    )
+
+
+def _issuer(entry: dict[str, JsonValue], who: str, purposes: frozenset[str], *, needed: bool) -> str | None:
+    """Whose tokens or assertions it speaks for. An issuer beside another purpose would limit nothing."""
+    if entry["issuer"] is None:
+        if needed:
+            raise ValueError(f"{who} must name its issuer")
+        return None
+    if not purposes <= _WITH_ISSUER:
+        raise ValueError(f"{who} names an issuer, which only the purposes jwt and saml have")
+    return _text(entry, "issuer")
+
+
+def _check_window(not_before: datetime | None, not_after: datetime | None) -> None:
+    if not_before is not None and not_after is not None and not_after < not_before:
+        raise ValueError("not_after is before not_before")
+
+
+def _optional_time(entry: dict[str, JsonValue], member: str) -> datetime | None:
+    return None if entry[member] is None else _time(entry, member)
 
 
 def _object(value: JsonValue, where: str) -> dict[str, JsonValue]:

@@ -130,8 +130,20 @@ ISSUERS: Final = _sealed(
     _text("name"),
     _text("url"),
     _text("entity_id"),
+    _text("jwks_uri", nullable=True),
+    _text("authorization_endpoint", nullable=True),
+    _text("token_endpoint", nullable=True),
+    _text("sign_on_url", nullable=True),
     _number("created_at"),
     UniqueConstraint("name", name="one_issuer_of_a_name"),
+)
+# Documents that are published as they were signed, so that every worker shows the same bytes and none signs them again.
+SIGNED_DOCUMENTS: Final = _sealed(
+    "signed_documents",
+    _octets("content_hash"),
+    _octets("document"),
+    _number("made_at"),
+    _number("valid_until"),
 )
 PRINCIPALS: Final = _sealed("principals", _text("duty"), _text("state"), _number("created_at"), _text("created_by"))
 CREDENTIALS: Final = _sealed(

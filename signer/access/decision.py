@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from keystore.algorithms import CALLER_PURPOSES
+from keystore.algorithms import CALLER_PURPOSES, Purpose
 from signer.access.duties import ADMINISTRATORS_ACTIONS, COMMON_ACTIONS, DUTIES_OF, USERS_ACTIONS, Action, Duty
 from signer.errors import DutyForbids, NotFound, PolicyForbids
 
@@ -91,6 +91,17 @@ def permit_certificate(permit: Permit, authority: Key) -> Permit:
         msg = "certificates are issued only for a key that is being made or rotated"
         raise PolicyForbids(msg)
     return Permit(permit.principal, Action.ISSUE_CERTIFICATE, authority.id, authority.policy.revision, _MADE_HERE)
+
+
+def permit_publication(service: Principal, key: Key) -> Permit:
+    """The service's own signature on its SAML metadata: nobody's call, so no duty and no policy decides.
+
+    Raises `PolicyForbids` for a key that is not a published saml key.
+    """
+    if key.purpose is not Purpose.SAML or not key.published:
+        msg = "metadata are signed with a published saml key alone"
+        raise PolicyForbids(msg)
+    return Permit(service, Action.SIGN_METADATA, key.id, key.policy.revision, _MADE_HERE)
 
 
 def may_see(principal: Principal, key: Key) -> bool:

@@ -47,6 +47,7 @@ class Action(StrEnum):
     ISSUE_TOKEN = "IssueToken"
     ISSUE_ASSERTION = "IssueAssertion"
     ISSUE_CERTIFICATE = "IssueCertificate"
+    SIGN_METADATA = "SignMetadata"
     LIST_ISSUERS = "ListIssuers"
     CREATE_ISSUER = "CreateIssuer"
     LIST_DOMAINS = "ListDomains"
@@ -80,6 +81,8 @@ DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
         Action.ISSUE_ASSERTION: _USE,
         # Only the service's own code asks its certificate authority, on behalf of whoever makes a published key.
         Action.ISSUE_CERTIFICATE: _KEYS,
+        # Nobody's call: only the service's own code signs what it publishes.
+        Action.SIGN_METADATA: frozenset(),
         Action.LIST_ISSUERS: _KEYS,
         Action.CREATE_ISSUER: _KEYS,
         Action.LIST_DOMAINS: _KEYS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from keystore.api import CredentialRecord, EnrolmentRecord, PrincipalRecord
@@ -39,7 +39,7 @@ class IdentityAdministration:
         if ".." in body.name or not body.name.isprintable():  # `$` of the body's pattern lets a last line feed pass
             msg = "a name must hold no `..` and no line feed: no such path is routed, so nobody could delete it again"
             raise Unprocessable(msg, field="name")
-        moment = datetime.now(UTC)
+        moment = self._keystore.clock()
         code = new_enrolment_code()
         stored = stored_form(code)
         principal = PrincipalRecord(body.name, body.duty, "enabled", moment, permit.principal.name)
@@ -67,7 +67,7 @@ class IdentityAdministration:
 
         Raises: `Unauthenticated`, and what `record` raises.
         """
-        moment = datetime.now(UTC)
+        moment = self._keystore.clock()
         stored = stored_form(code)
         enrolment = self._keystore.find_enrolment(stored.id)
         matches = hmac.compare_digest(enrolment.code_hash if enrolment else _NO_DIGEST, stored.digest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -55,7 +55,7 @@ class KeyAdministration:
     def rotate(self, permit: Permit, call: Call, key: Key, *, at_once: bool) -> Key:
         """A new version: published at once; signing at once too, or, where clients cache key sets, after they have
         renewed."""
-        moment = datetime.now(UTC)
+        moment = self._keystore.clock()
         waits = key.purpose in (Purpose.JWT, Purpose.SAML) and not at_once
         activate_at = moment + timedelta(seconds=KEY_SET_MAX_AGE + KEY_SET_MARGIN) if waits else moment
         certify = partial(self._certification.certify, permit, call) if _has_certificate(key) else None
@@ -115,7 +115,7 @@ def _has_certificate(key: Key | NewKey) -> bool:
 
 def describe(key: Key, keystore: Keystore) -> dict[str, object]:
     """All that its administrators and users may know of a key."""
-    now = datetime.now(UTC)
+    now = keystore.clock()
     token = keystore.token_info
     return {
         "id": key.id,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from signer.access.duties import Duty
+
+
+SERVICE: Final = "service/sealmark"  # nobody can call as this: it has no credential and is no principal
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,15 +25,24 @@ def issuers() -> None:
 @click.argument("name", type=SLUG)
 @click.option("--issuer-url", required=True, help="The iss of its tokens.")
 @click.option("--entity-id", help="The Issuer of its SAML assertions.  [default: the URL]")
+@click.option("--jwks-uri", help="Where its key set is fetched.  [default: /jwks.json below the URL]")
+@click.option("--authorization-endpoint", help="The login page of the OpenID provider that it signs for.")
+@click.option("--token-endpoint", help="The token endpoint of that provider.")
+@click.option("--sign-on-url", help="Where SAML service providers send browsers.  [default: the entity id]")
 @connection_options
-def create(name: str, issuer_url: str, entity_id: str | None) -> None:
+def create(name: str, issuer_url: str, **more: str | None) -> None:
     """Make the issuer NAME.
 
+    What it publishes names these addresses, and they cannot be changed later.
+
     \b
-    Example:
+    Examples:
       sealmark issuers create shop --issuer-url https://id.shop.example
+      sealmark issuers create idp --issuer-url https://login.example \\
+          --authorization-endpoint https://login.example/authorize \\
+          --token-endpoint https://login.example/token --sign-on-url https://login.example/saml
     """
-    body = {"name": name, "url": issuer_url} | ({"entity_id": entity_id} if entity_id is not None else {})
+    body = {"name": name, "url": issuer_url} | {member: value for member, value in more.items() if value is not None}
     with open_client() as client:
         made = client.post("/v1/issuers", body)
     if current_settings().as_json:

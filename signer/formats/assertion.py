@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 ASSERTION_NAMESPACE: Final = "urn:oasis:names:tc:SAML:2.0:assertion"
 PROTOCOL_NAMESPACE: Final = "urn:oasis:names:tc:SAML:2.0:protocol"
-SIGNATURE_NAMESPACE: Final = "http://www.w3.org/2000/09/xmldsig#"
 
 _BEARER: Final = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
 _SUCCESS: Final = "urn:oasis:names:tc:SAML:2.0:status:Success"

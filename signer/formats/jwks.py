@@ -97,6 +97,11 @@ def jwk(public_key: bytes, *, algorithm: str, chain: Sequence[bytes] = ()) -> Js
     return described
 
 
+def algorithm_of(key: JsonWebKey) -> str:
+    """The JWS name (RFC 7518 section 3.1) that a JWK says it is for, or an empty text."""
+    return str(key.get("alg", ""))
+
+
 def key_set(keys: Iterable[JsonWebKey]) -> JsonWebKeySet:
     """One issuer's set, in the order given; a key that comes twice stands once."""
     return {"keys": list({str(key["kid"]): key for key in keys}.values())}

@@ -7,19 +7,15 @@ makes no login pages, no requests, no logout and no encrypted assertions.
 
 from __future__ import annotations
 
-import base64
 import secrets
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from lxml import etree
-from signxml.algorithms import CanonicalizationMethod, DigestAlgorithm, SignatureConstructionMethod
-from signxml.signer import XMLSigner
 
 from signer.errors import Unprocessable
 from signer.formats import assertion as elements
-from signer.formats import publickey, xmltext
-from signer.formats.hsmkey import HsmEd25519Key, private_key_for
+from signer.formats import publickey, xmlsignature, xmltext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,13 +26,7 @@ if TYPE_CHECKING:
 
 _UNSPECIFIED_NAME: Final = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified"
 _UNSPECIFIED_CONTEXT: Final = "urn:oasis:names:tc:SAML:2.0:ac:classes:unspecified"
-_EXCLUSIVE: Final = CanonicalizationMethod.EXCLUSIVE_XML_CANONICALIZATION_1_0
-# The reference is digested with the hash of the signature, so that a key's strength is that of its algorithm.
-_DIGESTS: Final = {
-    "sha256": DigestAlgorithm.SHA256,
-    "sha384": DigestAlgorithm.SHA384,
-    "sha512": DigestAlgorithm.SHA512,
-}
+_AFTER_ISSUER: Final = 1  # where the schema has the signature
 MAXIMUM_ATTRIBUTE_CHARACTERS: Final = 64 * 1024
 
 
@@ -64,10 +54,10 @@ def respond(
     statement = _statement(entity_id, settings, item, now, id_factory)
     assertion = elements.assertion_element(statement, id_factory())
     if item.sign in {"assertion", "both"}:
-        assertion = _signed(key, certificate, assertion)
+        assertion = xmlsignature.signed(key, certificate, assertion, position=_AFTER_ISSUER)
     response = elements.response_element(statement, id_factory(), assertion)
     if item.sign in {"response", "both"}:
-        response = _signed(key, certificate, response)
+        response = xmlsignature.signed(key, certificate, response, position=_AFTER_ISSUER)
     return etree.tostring(response, xml_declaration=True, encoding="UTF-8")
 
 
@@ -119,43 +109,3 @@ def _attributes(asked: Mapping[str, str | list[str]]) -> dict[str, tuple[str, ..
         message = f"the attributes' values hold more than {MAXIMUM_ATTRIBUTE_CHARACTERS} characters"
         raise Unprocessable(message, field="attributes")
     return attributes
-
-
-def _signed(key: SigningKey, certificate: bytes, element: etree._Element) -> etree._Element:
-    """A copy of `element`, parsed anew from its bytes, with an enveloped signature right after its Issuer."""
-    algorithm = key.info.algorithm
-    private_key = private_key_for(key)
-    if algorithm.xml_signature is None or algorithm.hash_name is None or isinstance(private_key, HsmEd25519Key):
-        message = f"{algorithm.name} does not sign SAML"
-        raise Unprocessable(message, field="algorithm")
-    document = etree.fromstring(etree.tostring(element), _parser())
-    # signxml puts its signature where it finds this placeholder; the schema wants it second, after Issuer.
-    signature_tag = f"{{{elements.SIGNATURE_NAMESPACE}}}Signature"
-    document.insert(1, etree.Element(signature_tag, {"Id": "placeholder"}, nsmap={"ds": elements.SIGNATURE_NAMESPACE}))
-    # Its instances keep state: a new one for each signature.
-    signer = XMLSigner(
-        method=SignatureConstructionMethod.enveloped,
-        signature_algorithm=algorithm.xml_signature,
-        digest_algorithm=_DIGESTS[algorithm.hash_name],
-        c14n_algorithm=_EXCLUSIVE,
-    )
-    return signer.sign(
-        document,
-        key=private_key,
-        key_info=_key_info(certificate),
-        reference_uri=f"#{document.attrib['ID']}",
-        id_attribute="ID",
-    )
-
-
-def _parser() -> etree.XMLParser:
-    return etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
-
-
-def _key_info(certificate: bytes) -> etree._Element:
-    """KeyInfo with the one certificate (XML Signature section 4.5.4)."""
-    namespace = elements.SIGNATURE_NAMESPACE
-    key_info = etree.Element(f"{{{namespace}}}KeyInfo", nsmap={"ds": namespace})
-    data = etree.SubElement(key_info, f"{{{namespace}}}X509Data")
-    etree.SubElement(data, f"{{{namespace}}}X509Certificate").text = base64.b64encode(certificate).decode("ascii")
-    return key_info

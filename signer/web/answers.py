@@ -139,6 +139,10 @@ class Issuer(msgspec.Struct):
     name: str
     url: str
     entity_id: str
+    jwks_uri: str | None
+    authorization_endpoint: str | None
+    token_endpoint: str | None
+    sign_on_url: str | None
     created_at: datetime
 
 
@@ -231,6 +235,18 @@ class MadeResponses(msgspec.Struct):
     """One."""
 
     results: list[MadeResponse]
+
+
+class Discovery(msgspec.Struct):
+    """An OpenID provider's configuration (OpenID Connect Discovery 1.0 section 3)."""
+
+    issuer: str
+    jwks_uri: str
+    response_types_supported: list[str]
+    subject_types_supported: list[str]
+    id_token_signing_alg_values_supported: list[str]
+    authorization_endpoint: str | msgspec.UnsetType = msgspec.UNSET
+    token_endpoint: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class KeySet(msgspec.Struct):

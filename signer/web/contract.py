@@ -57,6 +57,10 @@ _ISSUER: Final = {
     "name": "shop",
     "url": "https://id.shop.example",
     "entity_id": "https://id.shop.example",
+    "jwks_uri": None,
+    "authorization_endpoint": None,
+    "token_endpoint": None,
+    "sign_on_url": None,
     "created_at": _MOMENT,
 }
 _POLICY: Final = {"administrators": ["user/key-admin"], "users": ["role/ci"]}
@@ -89,6 +93,16 @@ _DESCRIBED: Final = Contract(answers.KeyDescription, _KEY)
 _KEY_SET: Final = Contract(
     answers.KeySet,
     {"keys": [{"kty": "EC", "crv": "P-256", "x": "…", "y": "…", "kid": _KID, "use": "sig", "alg": "ES256"}]},
+)
+_DISCOVERY: Final = Contract(
+    answers.Discovery,
+    {
+        "issuer": "https://id.example",
+        "jwks_uri": "https://id.example/jwks.json",
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+    },
 )
 
 CONTRACTS: Final[Mapping[str, Contract]] = MappingProxyType(
@@ -170,6 +184,8 @@ CONTRACTS: Final[Mapping[str, Contract]] = MappingProxyType(
         ),
         "GET /issuers/<issuer>/jwks.json": _KEY_SET,
         "GET /.well-known/jwks.json": _KEY_SET,
+        "GET /issuers/<issuer>/.well-known/openid-configuration": _DISCOVERY,
+        "GET /.well-known/openid-configuration": _DISCOVERY,
         "GET /v1/keys/<key>/public-key": Contract(
             example="-----BEGIN PUBLIC KEY-----\nMFkw…\n-----END PUBLIC KEY-----\n"
         ),

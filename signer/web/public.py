@@ -33,6 +33,7 @@ def public_key(services: Services, call: Call, key: str) -> Response:
     response = _in_format(services, found, version, request.args.get("format", "pem"))
     if not found.published:
         response.headers["Cache-Control"] = "no-store"  # a cache on the way would show it to others
+        del response.headers["Access-Control-Allow-Origin"]
     return response
 
 

@@ -36,7 +36,7 @@ def _codes(endpoint: Endpoint) -> Iterator[str]:
     yield from _ANY_CALL
     if endpoint.body is not None:
         yield from _WITH_A_BODY
-    if "<" in endpoint.path:
+    if "<" in endpoint.path or endpoint.tag == "published":
         yield "not_found"
     if endpoint.path == "/readyz":
         yield "service_unavailable"

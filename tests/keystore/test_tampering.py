@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import LargeBinary, Text
 
-from keystore.api import CertificateRecord, CredentialRecord, EnrolmentRecord, Issuer, PrincipalRecord
+from keystore.api import CertificateRecord, CredentialRecord, EnrolmentRecord, Issuer, PrincipalRecord, SignedDocument
 from keystore.db.schema import ROW_JOURNAL, SEALED_TABLES
 from keystore.errors import IntegrityFailure
 from keystore.journal import chain
@@ -44,6 +44,7 @@ def populate(place: Place) -> Populated:
     key = keystore.create_key(new_key("release"))
     version = key.versions[0].id
     keystore.create_issuer(Issuer("issuer-1", "default", "https://issuer.example", "https://issuer.example", NOW))
+    keystore.keep_document(SignedDocument("document-1", b"h" * 32, b"<signed/>", NOW, LATER), replaces=None)
     credential = CredentialRecord("credential-1", "role/ci", b"h" * 32, "enabled", NOW, LATER)
     enrolment = EnrolmentRecord("enrolment-1", "role/ci", b"c" * 32, "open", NOW, LATER)
     principal = PrincipalRecord("role/ci", "key-user", "enabled", NOW, "user/admin")
@@ -71,6 +72,7 @@ def populate(place: Place) -> Populated:
             "aliases": "release",
             "policies": key.id,
             "issuers": "issuer-1",
+            "signed_documents": "document-1",
             "principals": "role/ci",
             "credentials": "credential-1",
             "enrolments": "enrolment-1",
@@ -86,6 +88,7 @@ def populate(place: Place) -> Populated:
             "aliases": sign,
             "policies": sign,
             "issuers": lambda worker: worker.list_issuers(),
+            "signed_documents": lambda worker: worker.find_document("document-1"),
             "principals": lambda worker: worker.find_principal("role/ci"),
             "credentials": lambda worker: worker.find_credential("credential-1"),
             "enrolments": lambda worker: worker.find_enrolment("enrolment-1"),

@@ -89,8 +89,8 @@ def sign_many(token: Token, pairs: list[Pair], seed: int) -> int:
 def unwrapped_keys(token: Token) -> int:
     """How many private keys that live only as long as their session the HSM itself knows.
 
-    Counted by their handles: python-pkcs11 reads each object that it finds, and one that another thread destroys between
-    the two would look like a lost HSM.
+    Counted by their handles: python-pkcs11 reads each object that it finds, and one that another thread destroys in
+    between would look like a lost HSM.
     """
     return token._generating(lambda _, session: _count(raw_functions(Path(SOFTHSM)), session))
 

@@ -6,22 +6,23 @@ import re
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select
 from werkzeug.exceptions import HTTPException
 
 from keystore.api import CredentialRecord, Issuer, PrincipalRecord
+from keystore.clock import system_clock
 from keystore.db.schema import AUDIT_INTENTS, AUDIT_OUTCOMES
 from keystore.keystore import Keystore
 from signer.access import Duty
 from signer.app import application, assemble
-from signer.authn.principal import Principal
+from signer.authn.principal import SERVICE, Principal
 from signer.authn.tokens import new_token, stored_form
 from signer.call import Call
 from signer.config import ServerConfiguration
-from signer.people import SERVICE, found_authority
+from signer.people import found_authority
 from signer.web.openapi import document
 from tests.keystore.support import make_database
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from werkzeug.test import TestResponse
 
     from keystore.api import HardwareToken
+    from keystore.clock import Clock
     from signer.services import Services
 
 PEOPLE: Final = {
@@ -106,14 +108,29 @@ def assert_documented(application: Flask, method: str, path: str, answer: TestRe
     assert code in documented, f"{method} {rule.rule} is not documented to answer {status} {code}"
 
 
+class MovedClock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self, present: datetime) -> None:
+        self._present = present
+
+    def __call__(self) -> datetime:
+        return self._present
+
+    def move(self, by: timedelta) -> None:
+        self._present += by
+
+
 @contextmanager
-def running_service(token: HardwareToken, directory: Path) -> Iterator[ServiceInProcess]:
+def running_service(
+    token: HardwareToken, directory: Path, *, clock: Clock = system_clock, issuer_url: str = ISSUER_URL
+) -> Iterator[ServiceInProcess]:
     """The service, its people and its authority, as `sealmark init` leaves them."""
-    keystore = Keystore(token, make_database(directory / "sealmark.db", token))
+    keystore = Keystore(token, make_database(directory / "sealmark.db", token), clock=clock)
     services = assemble(keystore, directory, ServerConfiguration())
     tokens = {name: _enrolled(keystore, name, duty) for name, duty in PEOPLE.items()}
     moment = datetime.now(UTC)
-    keystore.create_issuer(Issuer(str(uuid.uuid4()), "default", ISSUER_URL, ISSUER_URL, moment))
+    keystore.create_issuer(Issuer(str(uuid.uuid4()), "default", issuer_url, issuer_url, moment))
     call = Call(uuid.uuid4().hex, None, "test", None, None, b"")
     found_authority(services, Principal(SERVICE, Duty.ROOT, "ceremony"), call)
     try:

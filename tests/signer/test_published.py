@@ -50,6 +50,10 @@ JWT_ALGORITHMS: Final = {
     "ECC_NIST_EDWARDS25519": ("ED25519_SHA_512", "EdDSA"),
     "RSA_2048": ("RSASSA_PSS_SHA_256", "PS256"),
 }
+NAMESPACES: Final = {
+    "md": "urn:oasis:names:tc:SAML:2.0:metadata",
+    "ds": "http://www.w3.org/2000/09/xmldsig#",
+}
 PRIVATE_MEMBERS: Final = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
 
@@ -80,9 +84,8 @@ def key_set(service: ServiceInProcess, issuer: str) -> list[dict[str, Any]]:
 def metadata_certificates(service: ServiceInProcess, issuer: str) -> list[bytes]:
     root = etree.fromstring(fetch(service, f"/issuers/{issuer}/saml/metadata").get_data())
     assert root.get("entityID") == f"urn:example:{issuer}"
-    return [
-        base64.b64decode(node.text or "") for node in root.iter("{http://www.w3.org/2000/09/xmldsig#}X509Certificate")
-    ]
+    listed = root.iterfind(".//md:KeyDescriptor[@use='signing']//ds:X509Certificate", NAMESPACES)
+    return [base64.b64decode(node.text or "") for node in listed]
 
 
 def trusted(service: ServiceInProcess, key_id: str) -> list[int | None]:
@@ -176,6 +179,8 @@ def test_the_well_known_addresses_are_the_default_issuers(service: ServiceInProc
     [
         ("/.well-known/jwks.json", "application/jwk-set+json"),
         ("/issuers/default/jwks.json", "application/jwk-set+json"),
+        ("/issuers/default/.well-known/openid-configuration", "application/json"),
+        ("/issuers/default/saml/metadata", "application/samlmetadata+xml"),
         ("/saml/metadata", "application/samlmetadata+xml"),
         ("/v1/ca", "application/x-pem-file"),
     ],
@@ -183,17 +188,27 @@ def test_the_well_known_addresses_are_the_default_issuers(service: ServiceInProc
 def test_published_documents_are_cached_five_minutes_and_never_redirect(
     service: ServiceInProcess, path: str, media_type: str
 ) -> None:
+    make(service, TOKENS)
+    make(service, ASSERTIONS)
     first = fetch(service, path)
     assert first.mimetype == media_type
+    assert first.headers["Access-Control-Allow-Origin"] == "*"  # browsers' relying parties read them too
     assert first.headers["Cache-Control"] == "public, max-age=300"
     assert "Location" not in first.headers
     tag = first.headers["ETag"]
     again = service.call(None, "GET", path, headers={"If-None-Match": tag})
     assert (again.status_code, again.get_data(), again.headers["ETag"]) == (304, b"", tag)
     assert again.headers["Cache-Control"] == "public, max-age=300"
+    assert again.headers["Access-Control-Allow-Origin"] == "*"
     assert service.call(None, "GET", path, headers={"If-None-Match": '"other"'}).get_data() == first.get_data()
     head = service.client.head(path)
     assert (head.status_code, head.get_data(), head.headers["ETag"]) == (200, b"", tag)
+    assert int(head.headers["Content-Length"]) == len(first.get_data())
+    for spelled in (f"{path}/", "/" + path[1:].replace("/", "//"), path.upper()):
+        answer = service.call(None, "GET", spelled)
+        assert (answer.status_code, "Location" in answer.headers) == (404, False), spelled
+    for method in ("POST", "OPTIONS"):
+        assert service.call(None, method, path).status_code == 405
 
 
 def test_a_new_key_changes_the_tag(service: ServiceInProcess) -> None:
@@ -207,7 +222,13 @@ def test_a_new_key_changes_the_tag(service: ServiceInProcess) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/issuers/nobody/jwks.json", "/issuers/nobody/saml/metadata", "/issuers/Default/jwks.json"]
+    "path",
+    [
+        "/issuers/nobody/jwks.json",
+        "/issuers/nobody/saml/metadata",
+        "/issuers/nobody/.well-known/openid-configuration",
+        "/issuers/Default/jwks.json",
+    ],
 )
 def test_an_issuer_that_is_not_there_is_404_and_not_cached(service: ServiceInProcess, path: str) -> None:
     answer = service.call(None, "GET", path)
@@ -237,6 +258,16 @@ def test_a_retired_version_stays_published_while_what_it_signed_may_still_count(
     assert len(key_set(service, issuer)) == 2
     assert len(metadata_certificates(service, issuer)) == 2
     assert [trusted(service, key["id"]) for key in keys] == [[1, 2], [1, 2]]
+
+
+@pytest.mark.parametrize(("past", "published"), [(timedelta(seconds=4190), 2), (timedelta(seconds=4210), 1)])
+def test_metadata_drop_a_version_after_the_longest_assertion_and_ten_minutes(
+    service: ServiceInProcess, past: timedelta, published: int
+) -> None:
+    issuer = new_issuer(service)
+    key = make(service, ASSERTIONS, issuer=issuer)  # an hour is the longest assertion
+    retire(service, key["id"], past)
+    assert len(metadata_certificates(service, issuer)) == published
 
 
 @pytest.mark.parametrize(("past", "published"), [(timedelta(seconds=1190), 2), (timedelta(seconds=1210), 1)])
@@ -351,10 +382,12 @@ def test_an_unpublished_key_is_for_those_whom_its_policy_names(
             answer = service.call(who, "GET", f"{path}?format={form}")
             assert answer.status_code == 200
             assert answer.headers["Cache-Control"] == "no-store"  # or a proxy's cache would show it to strangers
+            assert "Access-Control-Allow-Origin" not in answer.headers
         assert service.made(who, "GET", f"{path}?format=jwk")["kid"] == key["versions"][0]["kid"]
     for anybody in (None, "role/ci", "user/key-admin"):
         assert service.call(anybody, "GET", f"/v1/keys/{key['id']}/certificate").status_code == 404
     assert trusted(service, key["id"]) == []
+    make(service, ASSERTIONS)
     everything = "".join(
         fetch(service, address).get_data(as_text=True)
         for address in ("/.well-known/jwks.json", "/saml/metadata", "/v1/trust")

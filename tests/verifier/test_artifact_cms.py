@@ -13,7 +13,16 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from tests.verifier import pki
 from tests.verifier.cms_builder import Attributes, Options, attribute, sign, signing_certificate_v2
 from tests.verifier.trust_builder import authority_entry, bundle, key_entry
-from verifier import Indeterminate, Rejected, Trust, VerificationError, VerifiedArtifact, parse_trust, verify_artifact
+from verifier import (
+    Indeterminate,
+    Rejected,
+    Trust,
+    VerificationError,
+    VerifiedArtifact,
+    artifacts,
+    parse_trust,
+    verify_artifact,
+)
 from verifier.artifacts import der
 
 CONTENT = b"a release\n" * 1000
@@ -250,11 +259,31 @@ def test_missing_signed_attributes_are_refused() -> None:
     assert code_of(sign(CONTENT, pki.leaf(), Options(change_signer=strip))) == "malformed"
 
 
-def test_unsigned_attributes_cannot_be_decided() -> None:
-    def stamp(signer: cms.SignerInfo) -> None:
-        signer["unsigned_attrs"] = [attribute("signature_time_stamp_token", cms.ContentInfo({"content_type": "data"}))]
+@pytest.mark.parametrize("kind", ["signature_time_stamp_token", "counter_signature"])
+def test_unsigned_attributes_are_not_covered(kind: str) -> None:
+    """Anyone can add one, so nothing is read from it, and the facts say so."""
 
-    assert code_of(sign(CONTENT, pki.leaf(), Options(change_signer=stamp))) == "unsupported_format"
+    def stamp(signer: cms.SignerInfo) -> None:
+        value = cms.ContentInfo({"content_type": "data"}) if "stamp" in kind else signer.copy()
+        signer["unsigned_attrs"] = [attribute(kind, value)]
+
+    facts = verify(sign(CONTENT, pki.leaf(), Options(change_signer=stamp)))
+    assert artifacts.NOT_UNSIGNED in facts.not_covered
+    assert facts.claimed_signing_time == pki.NOW
+    assert artifacts.NOT_UNSIGNED not in verify(sign(CONTENT, pki.leaf())).not_covered
+
+
+def test_unsigned_attributes_must_be_a_set_of_attributes() -> None:
+    """What is let through unread is still framed, and cannot carry the signed attributes again in another form."""
+
+    def empty(signer: cms.SignerInfo) -> None:
+        signer["unsigned_attrs"] = []
+
+    def twice(signer: cms.SignerInfo) -> None:
+        signer["unsigned_attrs"] = [attribute("content_type", "data")] * 2
+
+    for change in (empty, twice):
+        assert code_of(sign(CONTENT, pki.leaf(), Options(change_signer=change))) == "malformed"
 
 
 def test_signer_must_be_among_the_certificates() -> None:
@@ -299,7 +328,7 @@ def test_bundle_entry_is_obeyed_even_with_a_chain() -> None:
 
     facts = verify(signature, trust())
     assert (facts.key.name, facts.key.key_version, facts.key.trusted_by) == ("release", 1, "authority")
-    assert code_of(signature, trust(purpose="jwt")) == "key_not_for_this_purpose"
+    assert code_of(signature, trust(purpose="general")) == "key_not_for_this_purpose"
     assert code_of(signature, trust(algorithms=["ECDSA_SHA_384"])) == "algorithm_mismatch"
     assert code_of(signature, trust(not_after="2021-01-01T00:00:00Z")) == "key_expired"
     assert code_of(signature, trust(not_before="2999-01-01T00:00:00Z")) == "key_not_yet_valid"

@@ -26,15 +26,15 @@ def test_bundle() -> None:
     trust = parse_trust(bundle([GOOD], [authority_entry(pki.root().certificate, "artifact", "jwt")]))
     (key,) = trust.keys_for("artifact")
     assert (key.key_id, key.name, [each.name for each in key.algorithms]) == (KEY_ID, "release", ["ECDSA_SHA_256"])
-    assert trust.anchors_for("jwt") == (pki.root().certificate,)
+    assert [each.certificate for each in trust.authorities_for("jwt")] == [pki.root().certificate]
     assert not trust.keys_for("jwt")
-    assert not trust.anchors_for("saml")
+    assert not trust.authorities_for("saml")
 
 
 def test_public_key_and_authorities() -> None:
     assert parse_trust(pki.public_pem(pki.key("ed25519"))).keys_for("artifact")[0].algorithms[0].jws == "EdDSA"
     two = pki.pem(pki.root().certificate, pki.root("Second Root").certificate)
-    assert len(parse_trust(two).anchors_for("artifact")) == 2
+    assert len(parse_trust(two).authorities_for("artifact")) == 2
 
 
 @pytest.mark.parametrize(

@@ -29,14 +29,23 @@ def key_entry(private_key: PrivateKey, *algorithms: str, **changes: object) -> d
         "public_key": base64.b64encode(spki(private_key)).decode(),
         "not_before": "2020-01-01T00:00:00Z",
         "not_after": None,
+        "revoked_at": None,
     }
     return entry | changes
 
 
-def authority_entry(certificate: x509.Certificate, *purposes: str) -> dict[str, object]:
+def authority_entry(certificate: x509.Certificate, *purposes: str, **changes: object) -> dict[str, object]:
     """One listed authority."""
-    encoded = base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()
-    return {"purposes": list(purposes or ("artifact",)), "certificate": encoded}
+    entry: dict[str, object] = {
+        "purposes": list(purposes or ("artifact",)),
+        "certificate": base64.b64encode(certificate.public_bytes(Encoding.DER)).decode(),
+        "identities": None,
+        "issuer": None,
+        "not_before": None,
+        "not_after": None,
+        "crl": None,
+    }
+    return entry | changes
 
 
 def bundle(

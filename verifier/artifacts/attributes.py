@@ -79,6 +79,18 @@ def _single_values(content: bytes) -> dict[str, der.Element]:
     return seen
 
 
+def check_unsigned_attributes(content: bytes) -> None:
+    """ValueError unless it is a SET OF attributes (RFC 5652 section 5.3). What they say is nobody's word: not read."""
+    attributes = der.set_of(content)
+    if not attributes:
+        raise der.DerError("the set of unsigned attributes is empty")
+    for attribute in attributes:
+        fields = der.Reader(der.parse(attribute.encoded, der.SEQUENCE).content)
+        fields.object_identifier()
+        fields.take(der.SET)
+        fields.finish()
+
+
 def _signing_certificate(value: der.Element) -> SigningCertificate:
     """RFC 5035 sections 3 and 4."""
     fields = der.Reader(der.parse(value.encoded, der.SEQUENCE).content)

@@ -1,7 +1,7 @@
 """The CMS detached signature (RFC 5652) as bytes: one strict form of it, read into values. Decides no trust.
 
-One signer, signed attributes, no content inside, nothing unsigned beside the signature, and algorithms from this
-package's list only.
+One signer, signed attributes, no content inside, and algorithms from this package's list only. Attributes that are not
+signed are told of, and read no further than their frame.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from verifier.artifacts import attributes, der
 from verifier.artifacts.cms_algorithms import digest_algorithm, signature_algorithm
 from verifier.certificates import MAXIMUM_CANDIDATES, certified_key, extension, load_certificate
-from verifier.errors import Indeterminate, Rejected
+from verifier.errors import Rejected
 from verifier.keys import PublicKey, WeakKeyError, check_message
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 MAXIMUM_CMS_BYTES: Final = 1024 * 1024
 SIGNED_DATA: Final = "1.2.840.113549.1.7.2"
 ID_DATA: Final = "1.2.840.113549.1.7.1"
-_ENCODED_SIGNED_DATA: Final = bytes.fromhex("06092a864886f70d010702")
+# 1.2.840.113549.1: what the object identifier of every content type of CMS begins with, behind its tag and length.
+_RSADSI_ARC: Final = bytes.fromhex("2a864886f70d01")
 
 _SUBJECT_KEY_IDENTIFIER: Final = 0x80  # [0] IMPLICIT OCTET STRING
 
@@ -41,6 +42,7 @@ class DetachedSignature:
     algorithm: SignatureAlgorithm
     attributes: attributes.SignedAttributes
     signature: bytes
+    has_unsigned_attributes: bool
 
     def check_signature(self) -> PublicKey:
         """The signer's key, which signed the attributes, and so the digest in them. Rejected otherwise."""
@@ -55,8 +57,11 @@ class DetachedSignature:
 
 
 def looks_like_cms(data: bytes) -> bool:
-    """Whether the bytes begin like a ContentInfo with SignedData, in BER even. Decides which reader is asked."""
-    return data[:1] == bytes((der.SEQUENCE,)) and _ENCODED_SIGNED_DATA in data[:24]
+    """Whether the bytes begin like a ContentInfo, of whatever type and in BER even. Decides which reader is asked.
+
+    A bare ECDSA signature is a SEQUENCE too, but begins with an INTEGER.
+    """
+    return data[:1] == bytes((der.SEQUENCE,)) and _RSADSI_ARC in data[:17]
 
 
 def parse_detached(data: bytes) -> DetachedSignature:
@@ -121,8 +126,9 @@ def _signer_info(
     signed = fields.take(der.context(0))
     method = fields.take(der.SEQUENCE)
     signature = fields.octets()
-    if fields.peek() == der.context(1):
-        raise Indeterminate("unsupported_format", "The signature carries unsigned attributes, which are not read yet.")
+    unsigned = fields.take_optional(der.context(1))
+    if unsigned is not None:
+        attributes.check_unsigned_attributes(unsigned.content)
     fields.finish()
     # Version 3 is that of a signer named by key identifier, for the signer and the whole (sections 5.1 and 5.3).
     if (version, data_version) != ((3, 3) if identifier.tag == _SUBJECT_KEY_IDENTIFIER else (1, 1)):
@@ -134,7 +140,9 @@ def _signer_info(
     attributes.check_algorithm_protection(facts, digest, method)
     _check_signing_certificate(facts.signing_certificate, certificate)
     candidates = tuple(other for other in certificates if other != certificate)
-    return DetachedSignature(certificate, candidates, hash_name, algorithm, facts, signature)
+    return DetachedSignature(
+        certificate, candidates, hash_name, algorithm, facts, signature, has_unsigned_attributes=unsigned is not None
+    )
 
 
 def _find_signer(identifier: der.Element, certificates: tuple[x509.Certificate, ...]) -> x509.Certificate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
@@ -15,11 +15,14 @@ from verifier.keys import WeakKeyError, describe_key, fingerprint
 from verifier.results import KeyFacts, TimeFacts, VerifiedAssertion
 from verifier.saml import claims
 from verifier.saml.signatures import ASSERTION, SignedPlace, find_signed_places, verify_places
+from verifier.saml.trusted import describe_trusted_key, trusted_carriers
 from verifier.saml.xml import Node, parse_xml
 from verifier.times import require_aware
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from verifier.trust import Trust
 
 MAXIMUM_LEEWAY: Final = 60  # seconds
 MAXIMUM_CERTIFICATES: Final = 10
@@ -42,7 +45,8 @@ class ReplayCache(Protocol):
 def verify_saml(
     data: bytes,
     *,
-    certificates: Sequence[x509.Certificate],
+    certificates: Sequence[x509.Certificate] = (),
+    trust: Trust | None = None,
     audience: str,
     recipient: str,
     issuer: str | None = None,
@@ -54,21 +58,33 @@ def verify_saml(
     """Verifies a SAML response or assertion (XML bytes, not base64) and returns what the signed part says.
 
     `certificates` are the identity provider's, trusted as they are (from `load_certificates`); the message's own are
-    never looked at. The assertion must be for `audience` and `recipient` (the assertion consumer URL), from `issuer`,
-    and answer the request `in_response_to`, where these are given. `leeway` is 0 to 60 seconds. Raises `Rejected`,
-    `Indeterminate`, and `ValueError` for arguments that make no sense.
+    never looked at. Instead of them `trust` (from `parse_trust`) may be given: its keys for assertions of `issuer` count
+    then, and what is revoked by now is refused at an earlier `now` too. The assertion must be for `audience` and
+    `recipient` (the assertion consumer URL), from `issuer`, and answer the request `in_response_to`, where these are
+    given. `leeway` is 0 to 60 seconds. Raises `Rejected`, `Indeterminate`, and `ValueError` for arguments that make no
+    sense.
     """
-    if not audience or not recipient or not certificates or len(certificates) > MAXIMUM_CERTIFICATES:
-        raise ValueError(f"audience, recipient and 1 to {MAXIMUM_CERTIFICATES} certificates are needed")
+    if (
+        not audience
+        or not recipient
+        or len(certificates) > MAXIMUM_CERTIFICATES
+        or bool(certificates) == (trust is not None)
+    ):
+        raise ValueError(f"audience, recipient and either 1 to {MAXIMUM_CERTIFICATES} certificates or trust are needed")
+    if trust is not None and not issuer:
+        raise ValueError("with trust, an issuer is needed: it decides which keys count")
     if not 0 <= leeway <= MAXIMUM_LEEWAY:
         raise ValueError(f"leeway must be 0 to {MAXIMUM_LEEWAY} seconds")
-    time = TimeFacts(require_aware(now or datetime.now(UTC), "now"), "now" if now is None else "given")
+    clock = datetime.now(UTC)
+    time = TimeFacts(clock if now is None else require_aware(now, "now"), "now" if now is None else "given")
     expected = claims.Expectations(
         audience, recipient, issuer, in_response_to, time.judged_at, timedelta(seconds=leeway)
     )
 
     message = parse_xml(data)
     places = find_signed_places(message)
+    if trust is not None and issuer is not None:
+        certificates = trusted_carriers(trust, issuer, at=time.judged_at, latest=max(time.judged_at, clock))
     certificate, signed = verify_places(data, places, _usable(certificates, time.judged_at), time.judged_at)
 
     # Claims come from the signed elements alone: an assertion's own signature, else the signed response around it.
@@ -80,10 +96,13 @@ def verify_saml(
         NOT_REPLAY: replay_cache is None,
         NOT_ISSUER: issuer is None,
         NOT_REQUEST: in_response_to is None,
-        NOT_REVOCATION: True,
+        NOT_REVOCATION if trust is None else trust.revocation_limit: True,
     }
     not_covered = tuple(limit for limit, holds in limits.items() if holds)
     facts = _read(assertion, envelope, expected, _Origin(certificate, places, time, not_covered))
+    if trust is not None:
+        key = describe_trusted_key(trust, facts.issuer, certificate, facts.key.algorithm)
+        facts = replace(facts, key=key, certificates=())
     if replay_cache is not None:
         until = facts.not_on_or_after + expected.leeway
         if not replay_cache.remember(facts.issuer, facts.assertion_id, until):

@@ -10,24 +10,26 @@ from verifier.errors import Rejected
 from verifier.keys import describe_key, fingerprint
 from verifier.results import KeyFacts, TimeFacts, VerifiedToken
 from verifier.times import format_time, require_aware
+from verifier.tokens.jwks import KeySet, TokenKey
 from verifier.tokens.jws import check_signature, parse_token
+from verifier.tokens.trusted import describe_trusted_key, trusted_key_set
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from verifier.strict_json import JsonValue
-    from verifier.tokens.jwks import KeySet
+    from verifier.trust import Trust
 
 MAXIMUM_LEEWAY: Final = 60  # seconds
 _LATEST: Final = 253402300799  # 9999-12-31T23:59:59Z, the last second that datetime knows
 
 NOT_REPLAY: Final = "whether the token was used before"
-NOT_REVOKED: Final = "whether the issuer has withdrawn the token or its key since the key set was fetched"
+NOT_REVOKED: Final = "whether the issuer has withdrawn the token or its key since the keys were fetched"
 
 
 def verify_jwt(
     token: str,
-    jwks: KeySet,
+    jwks: KeySet | Trust,
     *,
     issuer: str,
     audience: str,
@@ -38,10 +40,12 @@ def verify_jwt(
 ) -> VerifiedToken:
     """Verifies a JWT in compact form and returns its claims.
 
-    `jwks` is the key set of this one issuer, from `parse_jwks`. The token must be from `issuer`, for `audience`, of one
-    of `types` (`typ` header, compared without case and without "application/"), unexpired, and with `max_age` (seconds)
-    issued no longer ago. `leeway` is 0 to 60 seconds. Raises `Rejected`, `Indeterminate` (a `kid` that the set does not
-    have), and `ValueError` for arguments that make no sense.
+    `jwks` is the key set of this one issuer, from `parse_jwks`: never mix two issuers' keys in one set. It may be trust
+    from `parse_trust` too: its keys for tokens of `issuer` count then, and what is revoked by now is refused at an
+    earlier `now` too. The token must be from `issuer`, for `audience` (which may be one of several), of one of `types`
+    (`typ` header, compared without case and without "application/"), unexpired, and with `max_age` (seconds) issued no
+    longer ago. `leeway` is 0 to 60 seconds. Raises `Rejected`, `Indeterminate` (a `kid` that the set does not have), and
+    `ValueError` for arguments that make no sense.
     """
     if not issuer or not audience or isinstance(types, str) or not all(types) or not types:
         raise ValueError("issuer, audience and types must not be empty")
@@ -49,10 +53,14 @@ def verify_jwt(
         raise ValueError(f"leeway must be 0 to {MAXIMUM_LEEWAY} seconds")
     if max_age is not None and max_age < 0:
         raise ValueError("max_age must not be negative")
-    time = TimeFacts(require_aware(now or datetime.now(UTC), "now"), "now" if now is None else "given")
+    clock = datetime.now(UTC)
+    time = TimeFacts(clock if now is None else require_aware(now, "now"), "now" if now is None else "given")
 
     parsed = parse_token(token)
-    key = jwks.find(parsed.key_id)
+    keys = jwks
+    if not isinstance(keys, KeySet):
+        keys = trusted_key_set(keys, issuer, at=time.judged_at, latest=max(time.judged_at, clock))
+    key = keys.find(parsed.key_id)
     check_signature(parsed, key)
 
     # From here on the payload is what the key's holder said.
@@ -71,15 +79,19 @@ def verify_jwt(
         not_before=None if not_before is None else _moment(not_before),
         issued_at=None if issued_at is None else _moment(issued_at),
         claims=MappingProxyType(claims),
-        key=KeyFacts(
-            algorithm=key.algorithm.name,
-            kind=describe_key(key.public_key),
-            sha256=fingerprint(key.public_key),
-            trusted_by="key-set",
-            key_id=key.key_id,
-        ),
+        key=_describe_key(key) if isinstance(jwks, KeySet) else describe_trusted_key(jwks, issuer, key),
         time=time,
         not_covered=(NOT_REPLAY, NOT_REVOKED),
+    )
+
+
+def _describe_key(key: TokenKey) -> KeyFacts:
+    return KeyFacts(
+        algorithm=key.algorithm.name,
+        kind=describe_key(key.public_key),
+        sha256=fingerprint(key.public_key),
+        trusted_by="key-set",
+        key_id=key.key_id,
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from signer.administration.issuers import require_issuer_url
+from signer.administration.issuers import ENDPOINTS, require_endpoint, require_issuer_url
 from signer.errors import Unprocessable
 
 if TYPE_CHECKING:
@@ -75,10 +75,30 @@ def new_name() -> str:
 def test_an_issuer_is_made_listed_and_published(service: ServiceInProcess) -> None:
     name = new_name()
     made = service.made("user/key-admin", "POST", "/v1/issuers", {"name": name, "url": "https://a.example"})
-    assert set(made) == {"name", "url", "entity_id", "created_at"}
+    assert set(made) == {"name", "url", "entity_id", "created_at", *ENDPOINTS}
+    assert [made[member] for member in ENDPOINTS] == [None] * len(ENDPOINTS)
     assert (made["name"], made["url"], made["entity_id"]) == (name, "https://a.example", "https://a.example")
     assert made in service.made("user/other-key-admin", "GET", "/v1/issuers")["issuers"]
     assert service.made(None, "GET", f"/issuers/{name}/jwks.json") == {"keys": []}
+
+
+def test_an_issuer_may_name_places_of_others(service: ServiceInProcess) -> None:
+    places = {member: f"https://idp.example/{member}?tenant=a" for member in ENDPOINTS}
+    made = service.made(
+        "user/key-admin", "POST", "/v1/issuers", {"name": new_name(), "url": "https://a.example"} | places
+    )
+    assert {member: made[member] for member in ENDPOINTS} == places
+    assert made in service.made("user/other-key-admin", "GET", "/v1/issuers")["issuers"]
+
+
+# What is no issuer is no endpoint either, but that an endpoint may have a query.
+@pytest.mark.parametrize("url", [url for url in BAD if "?" not in url])
+@pytest.mark.parametrize("member", ENDPOINTS)
+def test_a_place_that_readers_could_take_for_another_is_refused(member: str, url: str) -> None:
+    require_endpoint("https://idp.example/path?tenant=a&x=%20", member)
+    with pytest.raises(Unprocessable) as refusal:
+        require_endpoint(url, member)
+    assert refusal.value.field == member
 
 
 def test_the_entity_id_may_be_another(service: ServiceInProcess) -> None:
@@ -99,6 +119,20 @@ def test_the_entity_id_may_be_another(service: ServiceInProcess) -> None:
         ({"name": "fresh", "url": ""}, 422, "malformed_request", "url"),
         ({"name": "fresh", "url": "https://a.example/" + "x" * 1024}, 422, "malformed_request", "url"),
         ({"name": "fresh", "url": "http://a.example"}, 422, "unprocessable", "url"),
+        ({"name": "fresh", "url": "https://a.example", "jwks_uri": ""}, 422, "malformed_request", "jwks_uri"),
+        ({"name": "fresh", "url": "https://a.example", "jwks_uri": "/jwks"}, 422, "unprocessable", "jwks_uri"),
+        (
+            {"name": "fresh", "url": "https://a.example", "token_endpoint": "http://idp.example"},
+            *(422, "unprocessable", "token_endpoint"),
+        ),
+        (
+            {"name": "fresh", "url": "https://a.example", "authorization_endpoint": "https://idp.example#a"},
+            *(422, "unprocessable", "authorization_endpoint"),
+        ),
+        (
+            {"name": "fresh", "url": "https://a.example", "sign_on_url": "javascript:alert(1)"},
+            *(422, "unprocessable", "sign_on_url"),
+        ),
         ({"name": "fresh", "url": "https://a.example", "entity_id": "a b"}, 422, "unprocessable", "entity_id"),
         ({"name": "fresh", "url": "https://a.example", "entity_id": "a\u0000"}, 422, "unprocessable", "entity_id"),
         ({"name": "fresh", "url": "https://a.example", "entity_id": ""}, 422, "malformed_request", "entity_id"),

@@ -100,6 +100,8 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
     "GET /v1/domains": {"present": ONLY_KEYS},
     "GET /issuers/<issuer>/jwks.json": {"present": ANYBODY, "absent": NO_SUCH},
     "GET /.well-known/jwks.json": {"present": ANYBODY},
+    "GET /issuers/<issuer>/.well-known/openid-configuration": {"present": ANYBODY, "absent": NO_SUCH},
+    "GET /.well-known/openid-configuration": {"present": NO_SUCH},  # this default issuer's url has a path
     "GET /issuers/<issuer>/saml/metadata": {"present": ANYBODY, "absent": NO_SUCH},
     "GET /saml/metadata": {"present": ANYBODY},
     "GET /v1/keys/<key>/public-key": {
@@ -164,6 +166,7 @@ def world(token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wo
         policy = {"administrators": ["user/key-admin"], "users": ["role/ci", "role/gone"]}
         service.made("user/key-admin", "PUT", f"/v1/keys/{keys['general']}/policy", policy)
         service.made("user/admin", "DELETE", "/v1/principals/role/gone")
+        assert service.call(None, "GET", "/saml/metadata").status_code == 200  # signed once for all
         people = ("user/admin", "user/key-admin", "user/other-key-admin", "role/ci", "role/other", "user/auditor")
         tokens = [*(service.tokens[name] for name in people), None, new_token(), gone, root]
         yield World(service, dict(zip(CALLERS, tokens, strict=True)), keys)

@@ -177,9 +177,24 @@ def _certificates_and_issuers() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("entity_id", sa.Text(), nullable=False),
+        sa.Column("jwks_uri", sa.Text(), nullable=True),
+        sa.Column("authorization_endpoint", sa.Text(), nullable=True),
+        sa.Column("token_endpoint", sa.Text(), nullable=True),
+        sa.Column("sign_on_url", sa.Text(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name", name="one_issuer_of_a_name"),
+    )
+    op.create_table(
+        "signed_documents",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
+        sa.Column("content_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("document", sa.LargeBinary(), nullable=False),
+        sa.Column("made_at", sa.BigInteger(), nullable=False),
+        sa.Column("valid_until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
         "certificates",

@@ -1,0 +1,175 @@
+"""An issuer's SAML metadata, signed in the HSM by one of the issuer's own keys, and published as they were signed.
+
+Anybody may fetch them, so fetching must not make the HSM work: the signed document is kept in the database for all
+workers, and made anew only when what it says has changed or half of its validity is over. Each making has an intent and
+an outcome in the audit trail, in the service's own name. Whoever fetches chooses nothing that is signed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import structlog
+
+from keystore.api import KeyState, SignedDocument
+from keystore.errors import Conflict, HsmFault, KeystoreError
+from keystore.lifecycle import current_version
+from signer.access import Duty
+from signer.access.decision import permit_publication
+from signer.audit import AuditedKey, Outcome
+from signer.authn.principal import SERVICE, Principal
+from signer.errors import AuditUnavailable, NotFound, ServiceUnavailable
+from signer.formats import metadata, saml
+from signer.formats.observed import ObservedKey
+from signer.problems import SERVER_FAULTS, code_of
+from signer.published import KEY_SET_MAX_AGE
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from keystore.api import Key, KeyVersion
+    from keystore.keystore import Keystore
+    from signer.audit import AuditTrail, RecordedIntent
+    from signer.call import Call
+    from signer.published import Published
+
+LIFE: Final = timedelta(days=7)  # from the making to `validUntil`
+RENEWED_AFTER: Final = LIFE / 2
+_CONTENT_FORM: Final = "sealmark saml metadata v1"  # part of the hash: another form of the document is another content
+_PRINCIPAL: Final = Principal(SERVICE, Duty.ROOT, "publication")
+_log = structlog.get_logger("sealmark.metadata")
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What the metadata are to say, and the version that signs them."""
+
+    provider: metadata.IdentityProvider
+    key: Key
+    version: KeyVersion
+
+    def hash(self) -> bytes:
+        """SHA-256 over all that decides the document but its id and its times."""
+        said = [
+            _CONTENT_FORM,
+            self.provider.entity_id,
+            self.provider.sign_on_url,
+            [hashlib.sha256(certificate).hexdigest() for certificate in self.provider.certificates],
+            self.version.id,
+        ]
+        return hashlib.sha256(msgspec.json.encode(said)).digest()
+
+
+class SamlMetadata:
+    """One per worker."""
+
+    def __init__(self, keystore: Keystore, audit: AuditTrail, published: Published) -> None:
+        self._keystore = keystore
+        self._audit = audit
+        self._published = published
+        self._making = threading.Lock()
+
+    def document(self, call: Call, issuer_name: str) -> bytes:
+        """The signed metadata (XML) of one issuer.
+
+        Raises: `NotFound` if there is no such issuer, or none of its published keys can sign; faults of the HSM, the
+        keystore and the audit trail, unless what is kept says the same and is still good.
+        """
+        content = self._content(issuer_name)
+        kept = self._kept(content, issuer_name)
+        if kept is not None and not self._is_due(kept):
+            return kept.document
+        with self._making:  # who waited here finds what the first one made
+            kept = self._kept(content, issuer_name)
+            if kept is not None and not self._is_due(kept):
+                return kept.document
+            return self._renewed(call, issuer_name, content, kept)
+
+    def _renewed(self, call: Call, issuer_name: str, content: _Content, kept: SignedDocument | None) -> bytes:
+        try:
+            return self._made(call, issuer_name, content)
+        except (KeystoreError, ServiceUnavailable) as fault:
+            if kept is None or kept.valid_until <= self._keystore.clock():
+                raise
+            _log.error("metadata_renewal_postponed", alarm=True, issuer=issuer_name, code=code_of(fault))
+            return kept.document
+
+    def _made(self, call: Call, issuer_name: str, content: _Content) -> bytes:
+        before = self._keystore.find_document(_document_id(issuer_name))
+        moment = self._keystore.clock().replace(microsecond=0)
+        made = SignedDocument(
+            id=_document_id(issuer_name),
+            content_hash=content.hash(),
+            document=self._signed(call, content, moment + LIFE),
+            made_at=moment,
+            valid_until=moment + LIFE,
+        )
+        try:
+            self._keystore.keep_document(made, replaces=before)
+        except Conflict:  # another worker was faster: all show the same bytes
+            faster = self._kept(content, issuer_name)
+            return made.document if faster is None else faster.document
+        return made.document
+
+    def _signed(self, call: Call, content: _Content, valid_until: datetime) -> bytes:
+        key, version = content.key, content.version
+        permit = permit_publication(_PRINCIPAL, key)
+        audited = AuditedKey(key.id, version.id, version.number, key.algorithm, key.purpose.value)
+        intent = self._audit.open(permit, call, audited, 1, {"metadata_of": content.provider.entity_id})
+        try:
+            observed = ObservedKey(self._keystore.signing_key(intent))
+            document = metadata.signed(
+                observed,
+                self._published.chain(version)[0],
+                content.provider,
+                identifier=saml.new_identifier(),
+                valid_until=valid_until,
+                cache_seconds=KEY_SET_MAX_AGE,
+            )
+        except Exception as error:
+            self._record_failure(intent, error)
+            raise
+        made = observed.made[-1]
+        self._audit.close([(intent, [Outcome(0, "succeeded", None, made.message_digest, made.signature_sha256)])])
+        return document
+
+    def _record_failure(self, intent: RecordedIntent, error: Exception) -> None:
+        code = code_of(error)
+        if isinstance(error, HsmFault):
+            _log.critical("hsm_fault", alarm=True, key_id=intent.key_id, reason=str(error))
+        try:
+            self._audit.close([(intent, [Outcome(0, "failed" if code in SERVER_FAULTS else "denied", code)])])
+        except AuditUnavailable:  # the error that is being handled is the one to report
+            _log.error("failure_recorded_late", alarm=True, key_id=intent.key_id, code=code)
+
+    def _content(self, issuer_name: str) -> _Content:
+        issuer = self._published.issuer(issuer_name)
+        versions = self._published.assertion_versions(issuer.name)
+        key = min(
+            (key for key, _ in versions if key.state is KeyState.ENABLED),
+            key=lambda key: (key.created_at, key.id),
+            default=None,
+        )
+        if key is None:
+            msg = f"the issuer {issuer.name} has no SAML metadata: none of its published saml keys is enabled"
+            raise NotFound(msg, field="issuer")
+        certificates = tuple(self._published.chain(version)[0] for _, version in versions)
+        provider = metadata.IdentityProvider(issuer.entity_id, certificates, issuer.sign_on_url)
+        return _Content(provider, key, current_version(key.versions, self._keystore.clock()))
+
+    def _kept(self, content: _Content, issuer_name: str) -> SignedDocument | None:
+        """What is kept, if it says just this."""
+        kept = self._keystore.find_document(_document_id(issuer_name))
+        return kept if kept is not None and kept.content_hash == content.hash() else None
+
+    def _is_due(self, kept: SignedDocument) -> bool:
+        return self._keystore.clock() >= kept.made_at + RENEWED_AFTER
+
+
+def _document_id(issuer_name: str) -> str:
+    return f"saml-metadata/{issuer_name}"

@@ -1,0 +1,177 @@
+"""Revocation lists (CRLs, RFC 5280 section 5), read from files and held against certificates. Fetches nothing.
+
+Read are full lists, signed by the authority itself. What narrows or splits a list (issuing distribution points, delta
+lists, indirect lists) and every critical extension besides is refused: who reads past it misses revocations.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+
+from verifier.certificates import certified_key, extension, is_strong_signature, name_of
+from verifier.errors import Indeterminate, Rejected
+from verifier.results import RevocationFacts
+from verifier.times import format_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+MAXIMUM_CRL_BYTES: Final = 16 * 1024 * 1024
+MAXIMUM_LISTS: Final = 100
+_PEM_BLOCK: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
+_NARROWING: Final = (x509.IssuingDistributionPoint, x509.DeltaCRLIndicator)
+_HANDLED: Final = (x509.CRLNumber, x509.AuthorityKeyIdentifier)
+_HANDLED_IN_ENTRIES: Final = (x509.CRLReason, x509.InvalidityDate)
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """One line of a list. `reason` is RFC 5280's name for it (`keyCompromise`), `unspecified` where none is given."""
+
+    at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationList:
+    """One list in full: who must have signed it (checked by `is_by`), when it holds, which serial numbers it names."""
+
+    issuer: x509.Name
+    this_update: datetime
+    next_update: datetime
+    revoked: Mapping[int, Revocation]
+    source: x509.CertificateRevocationList
+
+    def is_by(self, authority: x509.Certificate) -> bool:
+        """Whether this authority's key signed the list, by an algorithm that is allowed, and may sign lists."""
+        usage = extension(authority, x509.KeyUsage)
+        if self.issuer != authority.subject or (usage is not None and not usage.crl_sign):
+            return False
+        try:
+            return is_strong_signature(self.source) and self.source.is_signature_valid(certified_key(authority))
+        except (TypeError, ValueError, UnsupportedAlgorithm):
+            return False
+
+    def is_current(self, at: datetime) -> bool:
+        """Whether the moment lies between this list and the next (RFC 5280 sections 5.1.2.4 and 5.1.2.5)."""
+        return self.this_update <= at <= self.next_update
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationPolicy:
+    """What is asked of certificates at the moment `at`.
+
+    A revocation counts from its own time on; `latest` is the last time that counts, and is the machine's clock or `at`,
+    whichever is later: a time that is merely claimed does not get a signature past a revocation that is known.
+    `demanded` makes a certificate without a current list `Indeterminate`.
+    """
+
+    at: datetime
+    latest: datetime
+    lists: tuple[RevocationList, ...] = ()
+    demanded: bool = False
+
+
+def load_revocation_lists(data: bytes) -> tuple[RevocationList, ...]:
+    """Reads one DER list, or PEM lists. `Indeterminate` (invalid_crl) for one that is malformed or must not be used."""
+    try:
+        if len(data) > MAXIMUM_CRL_BYTES:
+            raise ValueError(f"larger than {MAXIMUM_CRL_BYTES} bytes")
+        if b"-----BEGIN " not in data:
+            return (parse_revocation_list(data),)
+        blocks = list(_PEM_BLOCK.finditer(data))
+        if not 1 <= len(blocks) <= MAXIMUM_LISTS or any(block[1] != b"X509 CRL" for block in blocks):
+            raise ValueError(f"it must hold 1 to {MAXIMUM_LISTS} PEM revocation lists and nothing else")
+        return tuple(_read(x509.load_pem_x509_crl(block[0])) for block in blocks)
+    except ValueError as error:
+        raise Indeterminate("invalid_crl", f"The revocation list cannot be used: {error}.") from error
+
+
+def parse_revocation_list(data: bytes) -> RevocationList:
+    """One DER list. ValueError if it is malformed or one that this package does not read."""
+    return _read(x509.load_der_x509_crl(data))
+
+
+def _read(source: x509.CertificateRevocationList) -> RevocationList:
+    try:
+        _check_extensions(source.extensions)
+        revoked: dict[int, Revocation] = {}
+        for entry in source:
+            if entry.serial_number in revoked:
+                raise ValueError("the list names a serial number twice")
+            revoked[entry.serial_number] = _revocation(entry)
+    except (x509.DuplicateExtension, UnsupportedAlgorithm) as error:
+        raise ValueError(f"not a well-formed revocation list: {error}") from error
+    if source.next_update_utc is None:
+        raise ValueError("the list does not say when the next one is due")
+    return RevocationList(
+        source.issuer, source.last_update_utc, source.next_update_utc, MappingProxyType(revoked), source
+    )
+
+
+def _check_extensions(extensions: Iterable[x509.Extension[x509.ExtensionType]]) -> None:
+    """RFC 5280 section 5.2: a list with something critical that is not understood must not be used."""
+    for entry in extensions:
+        if isinstance(entry.value, _NARROWING):
+            raise ValueError("lists for some certificates only and delta lists are not read")
+        if entry.critical and not isinstance(entry.value, _HANDLED):
+            raise ValueError(f"the list has a critical extension {entry.oid.dotted_string} that is not read")
+
+
+def _revocation(entry: x509.RevokedCertificate) -> Revocation:
+    """RFC 5280 section 5.3, where the same holds for what stands in an entry."""
+    reason = x509.ReasonFlags.unspecified
+    for each in entry.extensions:
+        if isinstance(each.value, x509.CertificateIssuer):
+            raise ValueError("a list that speaks for other authorities is not read")
+        if each.critical and not isinstance(each.value, _HANDLED_IN_ENTRIES):
+            raise ValueError(f"an entry has a critical extension {each.oid.dotted_string} that is not read")
+        if isinstance(each.value, x509.CRLReason):
+            reason = each.value.reason
+    return Revocation(entry.revocation_date_utc, str(reason.value))
+
+
+def check_revocation(
+    certificate: x509.Certificate, issuer: x509.Certificate, policy: RevocationPolicy
+) -> RevocationFacts:
+    """Rejected if a list of the issuer names the certificate; what is known about it otherwise.
+
+    A list that is out of its time still revokes, but does not clear. `Indeterminate` (revocation_unknown) where a
+    current list is demanded and there is none.
+    """
+    named = [each for each in policy.lists if each.issuer == issuer.subject]
+    lists = [each for each in named if each.is_by(issuer)]
+    for each in lists:
+        entry = each.revoked.get(certificate.serial_number)
+        if entry is not None and entry.at <= policy.latest:
+            when = f"{format_time(entry.at)} ({entry.reason})"
+            raise Rejected("certificate_revoked", f"The certificate of {name_of(certificate)} was revoked at {when}.")
+    current = [each.next_update for each in lists if each.is_current(policy.at)]
+    if current:
+        return RevocationFacts("not-revoked", checked_until=max(current))
+    reason = _why_unknown(issuer, named, lists, policy.at)
+    if policy.demanded:
+        message = f"Whether the certificate of {name_of(certificate)} is revoked is not known: {reason}."
+        raise Indeterminate("revocation_unknown", message)
+    return RevocationFacts("not-checked", reason=reason)
+
+
+def _why_unknown(
+    issuer: x509.Certificate, named: Sequence[RevocationList], lists: Sequence[RevocationList], at: datetime
+) -> str:
+    who = name_of(issuer)
+    if not named:
+        return f"no revocation list of {who} was given"
+    if not lists:
+        return f"the revocation list that names {who} is not signed by its key, or it may not sign one"
+    newest = max(lists, key=lambda each: each.next_update)
+    if at > newest.next_update:
+        return f"the revocation list of {who} was to be replaced by {format_time(newest.next_update)}"
+    return f"the revocation list of {who} is from {format_time(newest.this_update)} only"
