@@ -15,11 +15,14 @@ from verifier.version import __version__
 if TYPE_CHECKING:
     from verifier.algorithms import ALGORITHMS, SignatureAlgorithm
     from verifier.artifacts import verify_artifact
+    from verifier.artifacts.files import FileDigests
     from verifier.errors import Indeterminate, Rejected, VerificationError
     from verifier.results import (
         CertificateFacts,
         KeyFacts,
         RevocationFacts,
+        StatementFacts,
+        StatementSubject,
         TimeFacts,
         TrustEntryFacts,
         VerifiedArtifact,
@@ -36,6 +39,7 @@ __all__ = [
     "ALGORITHMS",
     "Authority",
     "CertificateFacts",
+    "FileDigests",
     "Indeterminate",
     "KeyFacts",
     "KeySet",
@@ -44,6 +48,8 @@ __all__ = [
     "RevocationFacts",
     "RevocationList",
     "SignatureAlgorithm",
+    "StatementFacts",
+    "StatementSubject",
     "TimeFacts",
     "Trust",
     "TrustEntryFacts",
@@ -65,11 +71,14 @@ __all__ = [
 _HOMES = {
     "verifier.algorithms": ("ALGORITHMS", "SignatureAlgorithm"),
     "verifier.artifacts": ("verify_artifact",),
+    "verifier.artifacts.files": ("FileDigests",),
     "verifier.errors": ("Indeterminate", "Rejected", "VerificationError"),
     "verifier.results": (
         "CertificateFacts",
         "KeyFacts",
         "RevocationFacts",
+        "StatementFacts",
+        "StatementSubject",
         "TimeFacts",
         "TrustEntryFacts",
         "VerifiedArtifact",
