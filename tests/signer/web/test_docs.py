@@ -7,7 +7,9 @@ import hashlib
 import json
 import re
 import shlex
+import tomllib
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -153,3 +155,12 @@ def test_a_type_in_words(schema: dict[str, Any], text: str) -> None:
 
 def test_what_the_document_says_cannot_become_markup() -> None:
     assert prose("a <b> `c & <d>`") == "a &lt;b&gt; <code>c &amp; &lt;d&gt;</code>"
+
+
+def test_the_templates_are_in_the_distribution() -> None:
+    """Which files of a package go along is said in pyproject.toml alone."""
+    root = Path(__file__).resolve().parents[3]
+    patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["signer"]
+    templates = sorted(path.relative_to(root / "signer") for path in (root / "signer/web/templates").iterdir())
+    assert templates
+    assert [path for path in templates if not any(path.match(pattern) for pattern in patterns)] == []
