@@ -44,8 +44,8 @@ def verify_jwt(
     from `parse_trust` too: its keys for tokens of `issuer` count then, and what is revoked by now is refused at an
     earlier `now` too. The token must be from `issuer`, for `audience` (which may be one of several), of one of `types`
     (`typ` header, compared without case and without "application/"), unexpired, and with `max_age` (seconds) issued no
-    longer ago. `leeway` is 0 to 60 seconds. Raises `Rejected`, `Indeterminate` (a `kid` that the set does not have), and
-    `ValueError` for arguments that make no sense.
+    longer ago. `leeway` is 0 to 60 seconds. Raises `Rejected`, `Indeterminate` (a `kid` that the set does not have),
+    and `ValueError` for arguments that make no sense.
     """
     if not issuer or not audience or isinstance(types, str) or not all(types) or not types:
         raise ValueError("issuer, audience and types must not be empty")
