@@ -204,6 +204,7 @@ class MadeArtifact(Made):
     """One file's signatures: base64, or a JSON object, by format."""
 
     name: str | msgspec.UnsetType = msgspec.UNSET
+    names: Annotated[list[str], Meta(description="of one statement over all files")] | msgspec.UnsetType = msgspec.UNSET
     signatures: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 

@@ -28,7 +28,7 @@ from tests.verifier.trust_builder import authority_entry, key_entry
 from tests.verifier.trust_builder import bundle as trust_bundle
 from verifier import VerificationError, parse_trust, verify_artifact
 from verifier.artifacts.bundle import MAXIMUM_BUNDLE_BYTES
-from verifier.artifacts.candidates import thumbprint
+from verifier.thumbprint import thumbprint
 
 if TYPE_CHECKING:
     from verifier import Trust, VerifiedArtifact

@@ -13,8 +13,8 @@ from tests.verifier import pki
 from tests.verifier.bundle_builder import BUILDER, Json, b64, encoded, envelope, pae, sign, statement, subject
 from tests.verifier.trust_builder import KEY_ID, authority_entry, bundle, key_entry
 from verifier import FileDigests, VerificationError, parse_trust, verify_artifact
-from verifier.artifacts.candidates import thumbprint
 from verifier.artifacts.dsse import MAXIMUM_ENVELOPE_BYTES
+from verifier.thumbprint import thumbprint
 
 if TYPE_CHECKING:
     from verifier import Trust, VerifiedArtifact

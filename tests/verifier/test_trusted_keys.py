@@ -12,7 +12,7 @@ from tests.verifier import jwt_builder, pki, saml_builder
 from tests.verifier.trust_builder import authority_entry, bundle, key_entry
 from verifier import VerificationError, VerifiedAssertion, VerifiedToken, parse_trust, verify_jwt, verify_saml
 from verifier.keys import load_public_key
-from verifier.tokens.trusted import thumbprint
+from verifier.thumbprint import thumbprint
 
 NOW, DAY = pki.NOW, pki.DAY
 ALGORITHMS = {

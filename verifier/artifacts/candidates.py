@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from verifier.artifacts.bundle import MessageSignature
 from verifier.certificates import certified_key, name_of
@@ -25,6 +23,7 @@ from verifier.keys import (
     may_be_signature_of,
     subject_public_key_info,
 )
+from verifier.thumbprint import thumbprint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from verifier.trust import TrustedKey
 
 Candidate: TypeAlias = "tuple[PublicKey, SignatureAlgorithm]"
-_CURVES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521", "secp256k1": "secp256k1"}
 
 
 def listed_candidates(keys: Sequence[TrustedKey], demanded: SignatureAlgorithm | None) -> list[Candidate]:
@@ -89,26 +87,3 @@ def hints_of(key: TrustedKey) -> frozenset[str]:
     digest = hashlib.sha256(subject_public_key_info(key.public_key)).digest()
     names = {fingerprint(key.public_key), base64.b64encode(digest).decode("ascii"), thumbprint(key.public_key)}
     return frozenset(names if key.key_id is None else {*names, key.key_id})
-
-
-def thumbprint(key: PublicKey) -> str:
-    """RFC 7638: the `kid` by which Sealmark names a key."""
-    if isinstance(key, rsa.RSAPublicKey):
-        numbers = key.public_numbers()
-        members = {"e": _integer(numbers.e), "kty": "RSA", "n": _integer(numbers.n)}
-    elif isinstance(key, ec.EllipticCurvePublicKey):
-        point, size = key.public_numbers(), (key.key_size + 7) // 8
-        x, y = (_base64url(value.to_bytes(size, "big")) for value in (point.x, point.y))
-        members = {"crv": _CURVES[key.curve.name], "kty": "EC", "x": x, "y": y}
-    else:
-        members = {"crv": "Ed25519", "kty": "OKP", "x": _base64url(key.public_bytes_raw())}
-    canonical = json.dumps(members, separators=(",", ":"), sort_keys=True)
-    return _base64url(hashlib.sha256(canonical.encode("ascii")).digest())
-
-
-def _base64url(value: bytes) -> str:
-    return base64.urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
-
-
-def _integer(value: int) -> str:
-    return _base64url(value.to_bytes((value.bit_length() + 7) // 8, "big"))

@@ -66,10 +66,9 @@ class SigningService:
         return trust_bundle([entry], [authority_entry(load_der_x509_certificate(self.chain[-1]))])
 
     def sign(self, asked: Asked) -> Answer:
-        body = asked.body
+        body: dict[str, Any] = asked.body
         artifacts, formats = body["artifacts"], body["formats"]
-        assert isinstance(artifacts, list)
-        assert isinstance(formats, list)
+        results: list[dict[str, object]]
         if body.get("statement") == "one":
             made = self._attested(artifacts, body)
             results = [

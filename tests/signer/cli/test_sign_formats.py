@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from keystore.algorithms import Purpose
 from signer.cli.sums import read_sums
 from tests.signer.cli.conftest import Run
-from tests.signer.cli.scripted import Asked, ScriptedService, problem
+from tests.signer.cli.scripted import Answer, Asked, ScriptedService, problem
 from tests.signer.cli.signing_service import SigningService
+from tests.software_key import new_key
 from tests.verifier import pki
 from verifier import parse_trust, verify_artifact
 
@@ -160,10 +162,8 @@ def test_sums_are_signed_without_reading_the_files(
     result = run("sign", "--sums", sums, "--key", "release", "--format", "raw", "--format", "dsse")
     assert result.exit_code == 0, result.output
     sent: Any = calls(service)[0].body["artifacts"]
-    listed = dict(reversed(line.split("  ")) for line in sums.read_text().splitlines())
-    assert {each["name"]: each["digests"]["sha256"] for each in sent} == {
-        Path(name).name: digest for name, digest in listed.items()
-    }
+    listed = {Path(line[66:]).name: line[:64] for line in sums.read_text().splitlines()}
+    assert {each["name"]: each["digests"]["sha256"] for each in sent} == listed
     assert release[2].with_name("c c.intoto.jsonl").exists()
 
 
@@ -331,3 +331,16 @@ def test_one_idempotency_key_over_all_retries_of_a_call(
     keys = [asked.headers["Idempotency-Key"] for asked in calls(service)]
     assert (len(keys), len(set(keys))) == (3, 1)
     assert len({asked.content for asked in calls(service)}) == 1
+
+
+def test_a_signature_by_another_key_of_the_same_authority_is_in_the_way(
+    run: Run, service: ScriptedService, made: SigningService, app: Path
+) -> None:
+    """Its chain holds, but this key did not make it."""
+    assert run("sign", app, "--key", "release").exit_code == 0
+    other = new_key("ECC_NIST_P256", Purpose.ARTIFACT)
+    service._answers["GET", "/v1/trust"].clear()
+    service.on("GET", "/v1/trust", Answer(body=made.trust(other)))
+    result = run("sign", app, "--key", "release")
+    assert (result.exit_code, len(calls(service))) == (1, 1)
+    assert "another key" in result.stderr
