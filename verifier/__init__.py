@@ -17,6 +17,20 @@ if TYPE_CHECKING:
     from verifier.artifacts import verify_artifact
     from verifier.artifacts.files import FileDigests
     from verifier.errors import Indeterminate, Rejected, VerificationError
+    from verifier.policy import (
+        Algorithm,
+        AllOf,
+        AnyOf,
+        Audience,
+        CertificateIdentity,
+        Format,
+        Identity,
+        Issuer,
+        KeyId,
+        MaximumAge,
+        Policy,
+        VerifiedFacts,
+    )
     from verifier.results import (
         CertificateFacts,
         KeyFacts,
@@ -37,12 +51,23 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALGORITHMS",
+    "Algorithm",
+    "AllOf",
+    "AnyOf",
+    "Audience",
     "Authority",
     "CertificateFacts",
+    "CertificateIdentity",
     "FileDigests",
+    "Format",
+    "Identity",
     "Indeterminate",
+    "Issuer",
     "KeyFacts",
+    "KeyId",
     "KeySet",
+    "MaximumAge",
+    "Policy",
     "Rejected",
     "ReplayCache",
     "RevocationFacts",
@@ -57,6 +82,7 @@ __all__ = [
     "VerificationError",
     "VerifiedArtifact",
     "VerifiedAssertion",
+    "VerifiedFacts",
     "VerifiedToken",
     "__version__",
     "load_certificates",
@@ -73,6 +99,20 @@ _HOMES = {
     "verifier.artifacts": ("verify_artifact",),
     "verifier.artifacts.files": ("FileDigests",),
     "verifier.errors": ("Indeterminate", "Rejected", "VerificationError"),
+    "verifier.policy": (
+        "Algorithm",
+        "AllOf",
+        "AnyOf",
+        "Audience",
+        "CertificateIdentity",
+        "Format",
+        "Identity",
+        "Issuer",
+        "KeyId",
+        "MaximumAge",
+        "Policy",
+        "VerifiedFacts",
+    ),
     "verifier.results": (
         "CertificateFacts",
         "KeyFacts",

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.utils import CryptographyDeprecationWarning
-from cryptography.x509.oid import SignatureAlgorithmOID
+from cryptography.x509.oid import PublicKeyAlgorithmOID, SignatureAlgorithmOID
 
 from verifier.errors import Rejected
 from verifier.keys import PublicKey, WeakKeyError, check_public_key
@@ -58,8 +57,8 @@ def _read(load: Callable[[], list[x509.Certificate]]) -> list[x509.Certificate]:
     here, where nobody expects them.
     """
     with warnings.catch_warnings():
-        # The library tolerates some broken encodings with a warning for now; this package does not.
-        warnings.simplefilter("error", CryptographyDeprecationWarning)
+        # The library tolerates some broken encodings and names with a warning; this package does not.
+        warnings.simplefilter("error")
         try:
             certificates = load()
             for certificate in certificates:
@@ -97,6 +96,9 @@ def identities_of(certificate: x509.Certificate) -> tuple[str, ...]:
 
 def certified_key(certificate: x509.Certificate) -> PublicKey:
     """The certificate's public key, strong enough to be believed. WeakKeyError otherwise."""
+    if certificate.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS:
+        # RFC 4055 section 1.2 binds such a key to its parameters, which the library forgets.
+        raise WeakKeyError("an RSA key that is bound to PSS parameters is not read")
     try:
         return check_public_key(certificate.public_key())
     except (UnsupportedAlgorithm, ValueError) as error:

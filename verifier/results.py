@@ -255,7 +255,10 @@ class VerifiedToken:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedAssertion:
-    """A SAML assertion whose signature and conditions hold. Every value was read from what the signature covers."""
+    """A SAML assertion whose signature and conditions hold. Every value was read from what the signature covers.
+
+    `response_id` is None where the response around the assertion is not signed.
+    """
 
     issuer: str
     subject: str

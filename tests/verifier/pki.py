@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 from dataclasses import dataclass, field
 from functools import cache
@@ -42,7 +43,12 @@ def key(kind: str, label: str = "") -> PrivateKey:
 
 def spki(private_key: PrivateKey) -> bytes:
     """DER SubjectPublicKeyInfo."""
-    return private_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return spki_of(private_key.public_key())
+
+
+def spki_of(public_key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) -> bytes:
+    """DER SubjectPublicKeyInfo."""
+    return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def public_pem(private_key: PrivateKey) -> bytes:
@@ -53,6 +59,11 @@ def public_pem(private_key: PrivateKey) -> bytes:
 def private_pem(private_key: PrivateKey) -> bytes:
     """PEM PKCS #8."""
     return private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def base64_of(data: bytes) -> str:
+    """Standard base64, as in an x5c and in trust.json."""
+    return base64.b64encode(data).decode("ascii")
 
 
 def pem(*certificates: x509.Certificate) -> bytes:

@@ -134,6 +134,13 @@ CASES = {
     "jwt rejected from stdin": Case(("jwt", "-", *JWT), 1, "malformed", stdin="tool"),
     "jwt not decided": Case(("jwt", "@unknown-key-token", *JWT), 2, "unknown_key"),
     "jwt broken key set": Case(("jwt", "@token", "--jwks", "broken.json", *JWT[2:]), 2, "invalid_jwks"),
+    "jwt of a subject": Case(
+        ("jwt", "@token", *JWT, "--sole-audience", "--subject", "other", "--subject", "user-1"), 0
+    ),
+    "jwt rejected subject": Case(("jwt", "@token", *JWT, "--subject", "other"), 1, "policy_mismatch"),
+    "jwt rejected second audience": Case(("jwt", "@token-for-two", *JWT, "--sole-audience"), 1, "audience_mismatch"),
+    "jwt for two": Case(("jwt", "@token-for-two", *JWT), 0),
+    "jwt empty subject": Case(("jwt", "@token", *JWT, "--subject", ""), 2, "wrong_usage"),
     "jwt verified by trust": Case(("jwt", "@trusted-token", "--trust", "trust.json", *JWT[2:]), 0),
     "jwt of another issuer's trust": Case(
         ("jwt", "@trusted-token", "--trust", "trust.json", "--issuer", "https://other.example", *JWT[4:]), 2, "no_trust"
@@ -218,6 +225,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "token": f"{token}\n".encode(),
         "tampered-token": jwt_builder.token(payload=jwt_builder.claims(sub="x")).rsplit(".", 1)[0].encode()
         + f".{token.rsplit('.', 1)[1]}".encode(),
+        "token-for-two": jwt_builder.token(payload=jwt_builder.claims(aud=["x", jwt_builder.AUDIENCE])).encode(),
         "unknown-key-token": jwt_builder.token(kid="yesterday").encode(),
         "idp.pem": pki.pem(idp.certificate, pki.root().certificate),
         "response.xml": response,

@@ -135,7 +135,7 @@ def test_which_assertion_keys_count() -> None:
     assert assertion_code(saml_entry(revoked_at=past)) == "key_revoked"
     assert assertion_code(saml_entry(revoked_at=past), now=NOW - timedelta(hours=1)) == "key_revoked"
     stranger = key_entry(pki.key("rsa2048", "stranger"), "RSASSA_PKCS1_V1_5_SHA_256", purpose="saml")
-    assert assertion_code(stranger | {"issuer": saml_builder.ISSUER}) == "signature_invalid"
+    assert assertion_code(stranger | {"issuer": saml_builder.ISSUER}) == "signer_mismatch"
 
 
 def test_trust_or_certificates_and_an_issuer() -> None:
