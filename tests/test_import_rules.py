@@ -89,10 +89,17 @@ ONLY = {
     "sqlalchemy": ("keystore", "signer/audit"),
     "alembic": ("keystore/db",),
     "flask": ("signer/app.py", "signer/problems.py", "signer/web"),
+    "jinja2": ("signer/web/reference.py",),
     "gunicorn": ("signer/cli", "signer/server.py"),
     "httpx": ("signer/cli",),
     "rich": ("signer/cli",),
-    "click": ("signer/cli", "verifier/command.py", "verifier/options.py", "verifier/trust_command.py"),
+    "click": (
+        "signer/cli",
+        "verifier/command.py",
+        "verifier/completion.py",
+        "verifier/options.py",
+        "verifier/trust_command.py",
+    ),
     "shamir_mnemonic": ("keystore/shares.py",),
     "verifier": ("verifier", "signer/cli"),
     # the key that may be used is had from `keystore.api`; the parts behind it are joined in one place

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from verifier.algorithms import ALGORITHMS
+from verifier.completion import completion, only_for_shells
 from verifier.errors import Indeterminate, Rejected, VerificationError
 from verifier.options import FILE, MAXIMUM_INPUT_BYTES, at_option, json_option, leeway_option, read_file
 from verifier.trust_command import trust
@@ -38,10 +39,17 @@ def cli() -> None:
     """Verify what Sealmark signed. Needs no network and no service.
 
     Exit codes: 0 verified, 1 rejected, 2 could not be decided or wrong usage.
+
+    \b
+    Examples:
+      sealmark-verify artifact app.tar.gz --signature app.tar.gz.p7s --trust trust.json
+      sealmark-verify jwt - --jwks jwks.json --issuer https://id.example --audience https://api.example < token
+      sealmark-verify saml response.xml --cert idp.pem --audience SP --recipient https://sp.example/acs
     """
 
 
 cli.add_command(trust)
+cli.add_command(completion)
 
 
 @cli.command()
@@ -70,7 +78,14 @@ def artifact(
     at: datetime | None,
     as_json: bool,
 ) -> None:
-    """Verify the signature over FILE."""
+    """Verify the signature over FILE.
+
+    \b
+    Examples:
+      sealmark-verify artifact app.tar.gz --signature app.tar.gz.p7s --trust trust.json
+      sealmark-verify artifact app.tar.gz --signature app.tar.gz.sig --trust release.pem --algorithm ECDSA_SHA_256
+      sealmark-verify artifact app.tar.gz --signature app.tar.gz.p7s --trust ca.pem --at 2026-03-01T09:30:00Z --json
+    """
     from verifier.artifacts import verify_artifact
     from verifier.revocation import load_revocation_lists
     from verifier.trust import parse_trust
@@ -114,7 +129,13 @@ def jwt(
     at: datetime | None,
     as_json: bool,
 ) -> None:
-    """Verify the JWT TOKEN, or the one on standard input if TOKEN is "-"."""
+    """Verify the JWT TOKEN, or the one on standard input if TOKEN is "-".
+
+    \b
+    Examples:
+      sealmark-verify jwt - --jwks jwks.json --issuer https://id.example --audience https://api.example < token
+      sealmark-verify jwt TOKEN --jwks jwks.json --issuer https://id.example --audience app --typ at+jwt --max-age 300
+    """
     from verifier.policy import Audience, Identity
     from verifier.tokens import verify_jwt
     from verifier.tokens.jwks import parse_jwks
@@ -156,7 +177,14 @@ def saml(
     at: datetime | None,
     as_json: bool,
 ) -> None:
-    """Verify the SAML response or assertion in FILE (XML)."""
+    """Verify the SAML response or assertion in FILE (XML).
+
+    \b
+    Examples:
+      sealmark-verify saml response.xml --cert idp.pem --audience SP --recipient https://sp.example/acs
+      sealmark-verify saml response.xml --cert idp.pem --audience SP --recipient https://sp.example/acs \\
+          --issuer https://idp.example --in-response-to _3f0c1b8e2a --leeway 30
+    """
     from verifier.saml import verify_saml
     from verifier.trust import load_certificates, parse_trust
 
@@ -205,6 +233,7 @@ def _print_failure(failure: VerificationError, *, as_json: bool) -> None:
 
 def _call(arguments: Sequence[str]) -> int:
     """Runs the command. Whatever goes wrong comes out as a VerificationError; `trust diff` has a code of its own."""
+    only_for_shells(arguments)
     try:
         code = cli.main(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
     except VerificationError:

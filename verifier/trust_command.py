@@ -15,7 +15,13 @@ DIFFERENT = 1
 
 @click.group()
 def trust() -> None:
-    """Look at trust files. None of this says that a file is to be trusted."""
+    """Look at trust files. None of this says that a file is to be trusted.
+
+    \b
+    Examples:
+      sealmark-verify trust show trust.json
+      sealmark-verify trust diff trust.json new.json
+    """
 
 
 @trust.command()
@@ -23,7 +29,15 @@ def trust() -> None:
 @at_option
 @json_option
 def show(file: Path, at: datetime | None, as_json: bool) -> None:
-    """Show the keys and authorities of FILE: what they count for, until when, and what is revoked."""
+    """Show the keys and authorities of FILE.
+
+    What they count for, until when, and what is revoked.
+
+    \b
+    Examples:
+      sealmark-verify trust show trust.json
+      sealmark-verify trust show trust.json --at 2026-03-01T09:30:00Z --json
+    """
     from verifier.trust import parse_trust
     from verifier.trust_report import describe_trust, print_trust
 
@@ -39,6 +53,10 @@ def diff(old: Path, new: Path, as_json: bool) -> int:
     """Tell what NEW adds to OLD, removes and changes.
 
     Exit codes: 0 the same, 1 different, 2 a file cannot be used.
+
+    \b
+    Example:
+      sealmark-verify trust diff trust.json new.json
     """
     from verifier.trust import parse_trust
     from verifier.trust_report import compare_trust, print_difference

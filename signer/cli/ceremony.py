@@ -31,12 +31,22 @@ def ceremony() -> None:
     """Restore to another HSM; make and rotate domains.
 
     Needs the security officer's PIN or the custodians' shares.
+
+    \b
+    Example:
+      sealmark ceremony domain create payments --state /var/lib/sealmark
     """
 
 
 @ceremony.group()
 def domain() -> None:
-    """Domains hold keys: one for each tenant, team or environment."""
+    """Domains hold keys: one for each tenant, team or environment.
+
+    \b
+    Examples:
+      sealmark ceremony domain create payments --state /var/lib/sealmark
+      sealmark ceremony domain rotate payments --state /var/lib/sealmark
+    """
 
 
 @domain.command("create")

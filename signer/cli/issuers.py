@@ -14,6 +14,10 @@ def issuers() -> None:
     """Issuers: who tokens speak for.
 
     A jwt or saml key names one.
+
+    \b
+    Example:
+      sealmark issuers create shop --issuer-url https://id.shop.example
     """
 
 
@@ -64,6 +68,10 @@ def domains() -> None:
     """Domains, which hold keys.
 
     They are made and rotated in a ceremony (`sealmark ceremony domain`).
+
+    \b
+    Example:
+      sealmark domains list
     """
 
 

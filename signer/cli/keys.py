@@ -43,6 +43,11 @@ def keys() -> None:
     """Keys: make, show, rotate, disable, delete.
 
     KEY is a key's alias or id.
+
+    \b
+    Examples:
+      sealmark keys create release --spec ECC_NIST_P256 --purpose artifact --user role/ci
+      sealmark keys list
     """
 
 

@@ -6,6 +6,7 @@ import click
 
 from signer.cli.ceremony import ceremony
 from signer.cli.client import package_version
+from signer.cli.completion import completion
 from signer.cli.enrolment import enrol, whoami
 from signer.cli.group import SealmarkGroup
 from signer.cli.issuers import domains, issuers
@@ -22,6 +23,7 @@ from signer.cli.tokens import assertion, jwt
     cls=SealmarkGroup,
     commands=[
         init, serve, ceremony, principals, enrol, whoami, keys, issuers, domains, trust, sign, jwt, assertion,
+        completion,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )  # fmt: skip

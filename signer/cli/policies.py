@@ -12,7 +12,13 @@ from signer.cli.output import print_json, print_record
 
 @click.group()
 def policy() -> None:
-    """Who may administer a key, and who may sign with it."""
+    """Who may administer a key, and who may sign with it.
+
+    \b
+    Examples:
+      sealmark keys policy show release
+      sealmark keys policy set release --user role/ci
+    """
 
 
 @policy.command("show")

@@ -20,6 +20,11 @@ def principals() -> None:
     key-administrator  makes keys, keeps their policies; no identities, no use
     key-user           may be named in key policies: signs
     auditor            reads the audit trail
+
+    \b
+    Examples:
+      sealmark principals create role/ci --duty key-user
+      sealmark principals list
     """
 
 

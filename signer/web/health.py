@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import structlog
+from flask import Response
 
 from keystore.errors import KeystoreError
 from signer.call import Answer, Call
 from signer.errors import SealmarkError, ServiceUnavailable
+from signer.web import reference
 from signer.web.endpoints import Endpoint
 from signer.web.openapi import document
 
@@ -42,8 +44,16 @@ def openapi(_services: Services, _call: Call) -> Answer:
     return Answer(document())
 
 
+def docs(_services: Services, _call: Call) -> Response:
+    answer = Response(reference.page(), mimetype="text/html")
+    answer.headers["Content-Security-Policy"] = reference.content_security_policy()
+    answer.headers["Referrer-Policy"] = "no-referrer"
+    return answer
+
+
 ENDPOINTS: Final = (
     Endpoint("GET", "/healthz", "Is the process alive", alive, tag="service"),
     Endpoint("GET", "/readyz", "Are HSM, database and audit trail usable", ready, tag="service"),
     Endpoint("GET", "/openapi.json", "This contract, OpenAPI 3.1", openapi, tag="service"),
+    Endpoint("GET", "/docs", "This contract as a page to read", docs, media_type="text/html", tag="service"),
 )

@@ -1,4 +1,4 @@
-"""`/openapi.json`, made from the endpoints and the typed bodies themselves (OpenAPI 3.1)."""
+"""`/openapi.json`, made from the endpoints and the typed bodies and answers themselves (OpenAPI 3.1)."""
 
 from __future__ import annotations
 
@@ -9,68 +9,154 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from signer.access.duties import ADMINISTRATORS_ACTIONS, COMMON_ACTIONS, DUTIES_OF, USERS_ACTIONS, Duty
+from signer.problems import PROBLEMS, RETRY_AFTER_SECONDS, problem
+from signer.web.answers import Problem
+from signer.web.contract import PARAMETERS, contract_of
+from signer.web.refusals import problem_codes
+
 if TYPE_CHECKING:
+    from signer.web.contract import Contract
     from signer.web.endpoints import Endpoint
 
 _PARAMETER: Final = re.compile(r"<(?P<name>[a-z]+)>")
-_PROBLEM: Final = {
-    "type": "object",
-    "description": "RFC 9457 problem details",
-    "required": ["type", "title", "status", "code", "detail", "request_id"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "code": {"type": "string", "description": "stable; decide by this"},
-        "detail": {"type": "string"},
-        "field": {"type": "string", "description": "path of the member at fault"},
-        "request_id": {"type": "string"},
-    },
+_PROBLEM_TYPE: Final = "application/problem+json"
+_PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
+_DESCRIPTION: Final = f"""\
+Bodies are JSON of at most 1 MiB, in and out; unknown members are refused. File digests are hex, all other bytes
+standard base64, times RFC 3339 in UTC. Refusals are RFC 9457 problems: decide by `code`. After a 503 wait for
+`Retry-After` ({RETRY_AFTER_SECONDS} s) and try again; signing calls take an `Idempotency-Key`, so that a repeated call
+signs nothing twice."""
+TAGS: Final = {
+    "identities": "Who may call: people and machines with one duty each.",
+    "keys": "Keys in the HSM and their life.",
+    "signing": "What keys are for. Every result is verified and recorded before it is answered.",
+    "certificates": "Certificates of keys, and requests for them.",
+    "issuers": "Who tokens and assertions speak for; and domains, which hold keys.",
+    "published": "What anyone may fetch, without a credential.",
+    "service": "The service itself, for its operators.",
+}
+_BEARER: Final = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "The token that `sealmark enrol` (POST /v1/enrolments) gave, in the header `Authorization`.",
 }
 
 
 @cache
-def document() -> dict[str, object]:
+def document() -> dict[str, Any]:
     """The whole contract."""
     from signer.web.routes import ENDPOINTS
 
-    bodies = sorted({endpoint.body for endpoint in ENDPOINTS if endpoint.body}, key=lambda body: body.__name__)
-    schemas, components = msgspec.json.schema_components(bodies, ref_template="#/components/schemas/{name}")
-    reference = dict(zip(bodies, schemas, strict=True))
+    bodies = {endpoint.body for endpoint in ENDPOINTS if endpoint.body}
+    answers = {contract_of(endpoint.method, endpoint.path).answer for endpoint in ENDPOINTS} - {None}
+    types: list[Any] = sorted({*bodies, *answers, Problem}, key=lambda each: each.__name__)
+    schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    reference = dict(zip(types, schemas, strict=True))
     paths: dict[str, dict[str, object]] = {}
     for endpoint in ENDPOINTS:
         path = _PARAMETER.sub(r"{\g<name>}", endpoint.path)
         paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint, reference)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Sealmark", "version": _version(), "summary": "A signing service with its keys in an HSM"},
+        "info": {
+            "title": "Sealmark",
+            "version": _version(),
+            "summary": "A signing service with its keys in an HSM",
+            "description": _DESCRIPTION,
+        },
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
         "components": {
-            "schemas": {**components, "Problem": _PROBLEM},
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "schemas": components,
+            "securitySchemes": {"bearer": _BEARER},
+            "examples": {code: {"value": _example_problem(code)} for code in PROBLEMS},
         },
     }
 
 
 def _operation(endpoint: Endpoint, reference: dict[Any, dict[str, Any]]) -> dict[str, object]:
-    problem = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+    contract = contract_of(endpoint.method, endpoint.path)
     operation: dict[str, object] = {
+        "operationId": _operation_id(endpoint),
         "summary": endpoint.summary,
+        "description": _who(endpoint),
         "tags": [endpoint.tag],
         "security": _security(endpoint),
         "parameters": [
-            *(_parameter(name, "path", None) for name in _PARAMETER.findall(endpoint.path)),
+            *(_path_parameter(name, contract) for name in _PARAMETER.findall(endpoint.path)),
             *(_parameter(name, "query", text) for name, text in endpoint.query.items()),
             *(_parameter(name, "header", text) for name, text in _headers(endpoint).items()),
         ],
         "responses": {
-            str(endpoint.status): {"description": "done", "content": {endpoint.media_type: {}}},
-            "default": {"description": "refused or failed; `code` says why", **problem},
+            str(endpoint.status): _done(endpoint, contract, reference),
+            **({"304": {"description": "the caller has it already, by its ETag"}} if _is_cached(endpoint) else {}),
+            **_refusals(problem_codes(endpoint)),
+            "default": {"description": "another refusal or fault", "content": {_PROBLEM_TYPE: {"schema": _PROBLEM}}},
         },
     }
     if endpoint.body is not None:
-        operation["requestBody"] = {"content": {"application/json": {"schema": reference[endpoint.body]}}}
+        content: dict[str, object] = {"schema": reference[endpoint.body], "example": contract.request or {}}
+        required = bool(endpoint.body.__struct_fields__ and contract.request)
+        operation["requestBody"] = {"required": required, "content": {"application/json": content}}
     return operation
+
+
+def _operation_id(endpoint: Endpoint) -> str:
+    """A name for generated clients: the method and the words of the path."""
+    words = re.sub(r"[^A-Za-z0-9]+", "_", endpoint.path).strip("_")
+    return f"{endpoint.method.lower()}_{words}"
+
+
+def _who(endpoint: Endpoint) -> str:
+    """Who may make this call, in words."""
+    if endpoint.action is None:
+        more = " Of a key that is not published: whom its policy names." if endpoint.credential_helps else ""
+        return f"Anyone; no credential is asked for.{more}"
+    duties = DUTIES_OF[endpoint.action]
+    if duties == frozenset(Duty):
+        return "Anyone with a credential."
+    names = " or ".join(f"`{duty}`" for duty in sorted(duties) if duty is not Duty.ROOT)
+    text = f"Duty {names}"
+    if endpoint.action in ADMINISTRATORS_ACTIONS:
+        return f"{text}, an administrator by the key's policy."
+    if endpoint.action in USERS_ACTIONS:
+        return f"{text}, a user by the key's policy."
+    return f"{text}, named in the key's policy." if endpoint.action in COMMON_ACTIONS else f"{text}."
+
+
+def _done(endpoint: Endpoint, contract: Contract, reference: dict[Any, dict[str, Any]]) -> dict[str, object]:
+    content: dict[str, object] = {}
+    if contract.answer is not None:
+        content["schema"] = reference[contract.answer]
+    if contract.example is not None:
+        content["example"] = contract.example
+    return {"description": "made" if endpoint.status == 201 else "done", "content": {endpoint.media_type: content}}
+
+
+def _refusals(codes: list[str]) -> dict[str, object]:
+    """The problem answers, one for each status, each with its codes and an example of each."""
+    by_status: dict[int, list[str]] = {}
+    for code in codes:
+        by_status.setdefault(PROBLEMS[code].status, []).append(code)
+    return {str(status): _refusal(status, by_status[status]) for status in sorted(by_status)}
+
+
+def _refusal(status: int, codes: list[str]) -> dict[str, object]:
+    schema = {"allOf": [_PROBLEM, {"properties": {"code": {"enum": codes}}}]}
+    examples = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}
+    answer: dict[str, object] = {
+        "description": "; ".join(PROBLEMS[code].title for code in codes),
+        "content": {_PROBLEM_TYPE: {"schema": schema, "examples": examples}},
+    }
+    headers = {401: "WWW-Authenticate", 503: "Retry-After"}
+    if status in headers:
+        answer["headers"] = {headers[status]: {"schema": {"type": "string"}}}
+    return answer
+
+
+def _example_problem(code: str) -> dict[str, object]:
+    return problem(code, PROBLEMS[code].title, request_id="4b0c6f7d1a2e4f5b8c9d0e1f2a3b4c5d")
 
 
 def _security(endpoint: Endpoint) -> list[dict[str, list[str]]]:
@@ -81,18 +167,25 @@ def _security(endpoint: Endpoint) -> list[dict[str, list[str]]]:
 
 def _headers(endpoint: Endpoint) -> dict[str, str]:
     recorded = {"X-Request-Id": "an id of the caller's own, recorded with the call; 1 to 128 visible ASCII characters"}
+    if _is_cached(endpoint):
+        return recorded | {"If-None-Match": "the ETag of what the caller has"}
     if endpoint.tag != "signing":
         return recorded
     return recorded | {"Idempotency-Key": "the same key and body give the same answer; 1 to 255 visible characters"}
 
 
-def _parameter(name: str, where: str, description: str | None) -> dict[str, object]:
-    parameter: dict[str, object] = {"name": name, "in": where, "schema": {"type": "string"}}
-    if where == "path":
-        parameter["required"] = True
-    if description is not None:
-        parameter["description"] = description
-    return parameter
+def _is_cached(endpoint: Endpoint) -> bool:
+    return endpoint.tag == "published"
+
+
+def _path_parameter(name: str, contract: Contract) -> dict[str, object]:
+    usual, meaning = PARAMETERS.get(name, (name, ""))
+    example = contract.key if name == "key" and contract.key else usual
+    return {**_parameter(name, "path", meaning), "required": True, "example": example}
+
+
+def _parameter(name: str, where: str, description: str) -> dict[str, object]:
+    return {"name": name, "in": where, "schema": {"type": "string"}, "description": description}
 
 
 def _version() -> str:

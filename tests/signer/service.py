@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select
+from werkzeug.exceptions import HTTPException
 
 from keystore.api import CredentialRecord, Issuer, PrincipalRecord
 from keystore.clock import system_clock
@@ -21,12 +23,14 @@ from signer.authn.tokens import new_token, stored_form
 from signer.call import Call
 from signer.config import ServerConfiguration
 from signer.people import found_authority
+from signer.web.openapi import document
 from tests.keystore.support import make_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from flask import Flask
     from flask.testing import FlaskClient
     from werkzeug.test import TestResponse
 
@@ -64,7 +68,9 @@ class ServiceInProcess:
         sent = dict(headers or {})
         if who is not None:
             sent["Authorization"] = f"Bearer {self.tokens.get(who, who)}"
-        return self.client.open(path, method=method, json=body, headers=sent)
+        answer = self.client.open(path, method=method, json=body, headers=sent)
+        assert_documented(self.client.application, method, path, answer)
+        return answer
 
     def made(self, who: str | None, method: str, path: str, body: object = None) -> Any:
         answer = self.call(who, method, path, body)
@@ -84,6 +90,22 @@ class ServiceInProcess:
         with self.services.keystore.database.read() as connection:
             found = select(AUDIT_INTENTS).where(AUDIT_INTENTS.c.request_id == request_id)
             return [dict(row) for row in connection.execute(found).mappings()]
+
+
+def assert_documented(application: Flask, method: str, path: str, answer: TestResponse) -> None:
+    """Whatever the service answers in the tests is in its contract: the status, and the problem's code."""
+    try:
+        rule, _ = application.url_map.bind("").match(path.partition("?")[0], method, return_rule=True)
+    except HTTPException:
+        return
+    operation = document()["paths"][re.sub(r"<([a-z]+)>", r"{\1}", rule.rule)][method.lower()]
+    status = str(answer.status_code)
+    if answer.mimetype != "application/problem+json":
+        assert status in operation["responses"], f"{method} {rule.rule} is not documented to answer {status}"
+        return
+    code = answer.get_json()["code"]
+    documented = operation["responses"].get(status, {}).get("content", {}).get(answer.mimetype, {}).get("examples", {})
+    assert code in documented, f"{method} {rule.rule} is not documented to answer {status} {code}"
 
 
 class MovedClock:

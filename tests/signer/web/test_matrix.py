@@ -65,6 +65,7 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
     "GET /healthz": {"present": ANYBODY},
     "GET /readyz": {"present": ANYBODY},
     "GET /openapi.json": {"present": ANYBODY},
+    "GET /docs": {"present": ANYBODY},
     "GET /v1/whoami": {"present": "200 200 200 200 200 200 401 401 401 401"},
     "POST /v1/principals": {"present": "201 403 403 403 403 403 401 401 401 401"},
     "GET /v1/principals": {"present": ONLY_IDENTITIES},

@@ -1,14 +1,21 @@
-"""`/openapi.json` is valid OpenAPI 3.1, holds every route, and its schemas take what the service takes."""
+"""`/openapi.json` is valid OpenAPI 3.1, holds every route, takes what the service takes and answers what it answers.
+
+That every refusal and every status that any test meets is in it is asked where tests call: tests/signer/service.py.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+import uuid
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from signer.access.duties import DUTIES_OF, Duty
+from signer.problems import PROBLEMS, SERVER_FAULTS
+from signer.web.contract import CONTRACTS, PARAMETERS
 from signer.web.routes import ENDPOINTS
 
 if TYPE_CHECKING:
@@ -49,7 +56,8 @@ def test_each_route_says_what_it_takes_and_gives(document: dict[str, Any]) -> No
         assert operation["summary"]
         assert (operation["security"] == [{"bearer": []}]) == (endpoint.action is not None), path
         assert ("requestBody" in operation) == (endpoint.body is not None), path
-        assert set(operation["responses"]) == {str(endpoint.status), "default"}
+        assert {str(endpoint.status), "default"} <= set(operation["responses"])
+        assert ("401" in operation["responses"]) >= (endpoint.action is not None)
         names = {(parameter["in"], parameter["name"]) for parameter in operation["parameters"]}
         assert {name for place, name in names if place == "path"} == set(re.findall(r"<([a-z]+)>", endpoint.path))
         assert {name for place, name in names if place == "query"} == set(endpoint.query)
@@ -85,3 +93,163 @@ def test_problems_are_as_described(document: dict[str, Any], service: ServiceInP
     schema = {"$ref": "#/components/schemas/Problem", "components": document["components"]}
     for answer in (service.client.get("/none"), service.call("user/admin", "POST", "/v1/principals", {"x": 1})):
         OAS31Validator(schema).validate(answer.get_json())
+
+
+def routes() -> dict[str, Any]:
+    return {f"{endpoint.method} {endpoint.path}": endpoint for endpoint in ENDPOINTS}
+
+
+def operation_of(document: dict[str, Any], route: str) -> dict[str, Any]:
+    method, _, path = route.partition(" ")
+    operation: dict[str, Any] = document["paths"][template(path)][method.lower()]
+    return operation
+
+
+def test_every_call_has_a_contract_and_no_other() -> None:
+    assert set(CONTRACTS) <= set(routes())
+    # What is JSON of no fixed shape: the contract itself, and a trust bundle, which docs/formats describes.
+    without = {route for route, endpoint in routes().items() if endpoint.media_type == "application/json"}
+    assert without - set(CONTRACTS) == {"GET /openapi.json", "GET /v1/trust"}
+    parameters = {name for route in routes() for name in re.findall("<([a-z]+)>", route)}
+    assert parameters <= set(PARAMETERS)
+
+
+def test_tags_are_described_and_operations_have_names_of_their_own(document: dict[str, Any]) -> None:
+    operations = [operation_of(document, route) for route in routes()]
+    assert {tag for operation in operations for tag in operation["tags"]} <= {tag["name"] for tag in document["tags"]}
+    names = [operation["operationId"] for operation in operations]
+    assert len(set(names)) == len(names)
+    assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+
+
+def test_each_call_names_the_duties_that_may_make_it(document: dict[str, Any]) -> None:
+    for route, endpoint in routes().items():
+        text = operation_of(document, route)["description"]
+        duties = set(DUTIES_OF[endpoint.action]) - {Duty.ROOT} if endpoint.action else set()
+        if duties | {Duty.ROOT} == set(Duty) or endpoint.action is None:
+            assert text.startswith("Anyone"), route
+        else:
+            assert set(re.findall("`([a-z-]+)`", text)) == duties, route
+
+
+def test_each_refusal_stands_with_its_status_and_an_example(document: dict[str, Any]) -> None:
+    schema = {"$ref": "#/components/schemas/Problem", "components": document["components"]}
+    examples = document["components"]["examples"]
+    assert set(examples) == set(PROBLEMS)
+    for example in examples.values():
+        OAS31Validator(schema).validate(example["value"])
+    for route in routes():
+        for status, answer in operation_of(document, route)["responses"].items():
+            content = answer.get("content", {}).get("application/problem+json")
+            if content is None or status == "default":
+                continue
+            codes = set(content["examples"])
+            assert {PROBLEMS[code].status for code in codes} == {int(status)}, route
+            assert set(content["schema"]["allOf"][1]["properties"]["code"]["enum"]) == codes
+            assert ("Retry-After" in answer.get("headers", {})) == (status == "503")
+    signing = operation_of(document, "POST /v1/keys/<key>/artifacts")["responses"]["503"]["content"]
+    assert set(signing["application/problem+json"]["examples"]) == SERVER_FAULTS - {
+        "internal_error",
+        "service_unavailable",
+    }
+
+
+# In an order in which each can be sent to a service as it is written.
+MEMBERS: Final[dict[str, dict[str, object]]] = {
+    "device": {"purpose": "general"},
+    "tokens": {"purpose": "jwt", "audiences": ["https://api.example"], "max_ttl": 600},
+    "sso": {
+        "purpose": "saml",
+        "audiences": ["https://sp.example"],
+        "recipients": ["https://sp.example/acs"],
+    },
+}
+# There only where the default issuer's url has no path; else the same document as the issuer's own.
+AT_THE_ROOT: Final = "GET /.well-known/openid-configuration"
+LAST: Final = ("POST /v1/keys/<key>/schedule-deletion", "POST /v1/keys/<key>/cancel-deletion")
+
+
+def in_order() -> list[str]:
+    first = [route for route in CONTRACTS if route.startswith("POST /v1/keys") and route not in LAST]
+    disabled = "POST /v1/keys/<key>/disable"
+    between = [
+        route for route in CONTRACTS if route not in (*first, *LAST, "DELETE /v1/principals/<kind>/<name>", AT_THE_ROOT)
+    ]
+    return [
+        "POST /v1/keys",
+        *(route for route in first if route not in ("POST /v1/keys", disabled, disabled.replace("dis", "en"))),
+        *(route for route in between if route != "POST /v1/enrolments"),
+        disabled,
+        disabled.replace("dis", "en"),
+        *LAST,
+    ]
+
+
+def caller_of(route: str) -> str | None:
+    action = routes()[route].action
+    people = {Duty.ADMINISTRATOR: "user/admin", Duty.KEY_ADMINISTRATOR: "user/key-admin", Duty.KEY_USER: "role/ci"}
+    return next((name for duty, name in people.items() if action and duty in DUTIES_OF[action]), None)
+
+
+def assert_shaped(document: dict[str, Any], answer: object, operation: dict[str, Any], status: int) -> None:
+    """The answer fits the schema and has no member that the schema lacks; the example has the same members."""
+    (content,) = operation["responses"][str(status)]["content"].values()
+    schema = content["schema"] | {"components": document["components"]}
+    OAS31Validator(schema).validate(answer)
+    OAS31Validator(schema).validate(content["example"])
+    assert members_of(answer) == members_of(content["example"])
+    assert members_of(answer) - {"x5c", "x5t#S256", "n", "e"} <= properties_of(document, content["schema"]) | {
+        *("cms", "raw", "kty", "crv", "x", "y", "kid", "use", "alg")  # within members of no fixed shape
+    }
+
+
+def members_of(value: object) -> set[str]:
+    if isinstance(value, list):
+        return set().union(*(members_of(each) for each in value[:1]))
+    if isinstance(value, dict):
+        return set(value).union(*(members_of(each) for each in value.values()))
+    return set()
+
+
+def properties_of(document: dict[str, Any], schema: dict[str, Any]) -> set[str]:
+    name = schema.get("$ref", "").rpartition("/")[2]
+    found = document["components"]["schemas"][name] if name else schema
+    inner = [*found.get("properties", {}).values(), *([found["items"]] if "items" in found else [])]
+    inner += list(found.get("anyOf", []))
+    return set(found.get("properties", {})).union(*(properties_of(document, each) for each in inner))
+
+
+def test_examples_are_answered_as_they_say(document: dict[str, Any], own_service: ServiceInProcess) -> None:
+    """Each example is sent as it stands, and the service's answer has the shape and the members of the example."""
+    tried = set()
+    for alias, members in MEMBERS.items():
+        body = {"alias": alias, "spec": "ECC_NIST_P256", "users": ["role/ci"], **members}
+        own_service.made("user/key-admin", "POST", "/v1/keys", body)
+    for route in in_order():
+        endpoint, operation = routes()[route], operation_of(document, route)
+        values = {each["name"]: each["example"] for each in operation["parameters"] if each["in"] == "path"}
+        path = template(endpoint.path).format(**values)
+        sent = CONTRACTS[route].request
+        if route == "POST /v1/principals":
+            sent = {**(sent or {}), "name": f"role/{uuid.uuid4()}"}  # the service of the tests has the example's own
+        answer = own_service.call(caller_of(route), endpoint.method, path, sent)
+        assert answer.status_code == endpoint.status, (route, answer.get_data(as_text=True))
+        if CONTRACTS[route].answer is not None and "jwks" not in route:
+            shown = answer.get_json()
+            if route == "GET /v1/keys":  # by id, which is random; the example is of this one
+                shown["keys"].sort(key=lambda key: key["alias"] != "release")
+            assert_shaped(document, shown, operation, endpoint.status)
+        elif isinstance(CONTRACTS[route].example, str):
+            assert answer.get_data(as_text=True).splitlines()[0] == str(CONTRACTS[route].example).splitlines()[0]
+        tried.add(route)
+    assert set(CONTRACTS) - tried == {"POST /v1/enrolments", "DELETE /v1/principals/<kind>/<name>", AT_THE_ROOT}
+
+
+def test_enrolment_and_deletion_are_answered_as_they_say(
+    document: dict[str, Any], own_service: ServiceInProcess
+) -> None:
+    made = own_service.made("user/admin", "POST", "/v1/principals", {"name": "role/passing", "duty": "key-user"})
+    enrolled = own_service.made(None, "POST", "/v1/enrolments", {"code": made["enrolment_code"]})
+    assert_shaped(document, enrolled, operation_of(document, "POST /v1/enrolments"), 201)
+    gone = own_service.made("user/admin", "DELETE", "/v1/principals/role/passing")
+    assert_shaped(document, gone, operation_of(document, "DELETE /v1/principals/<kind>/<name>"), 200)

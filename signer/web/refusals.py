@@ -1,0 +1,64 @@
+"""Which problems each call may be answered with, by their codes: derived from what the call is, for `/openapi.json`.
+
+The tests hold every refusal that they ever meet against it (tests/signer/service.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from signer.access import Action
+from signer.access.duties import COMMON_ACTIONS, DUTIES_OF, USERS_ACTIONS, Duty
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from signer.web.endpoints import Endpoint
+
+_ANY_CALL: Final = ("insecure_transport", "malformed_request", "internal_error")
+_WITH_A_BODY: Final = ("request_too_large", "unsupported_media_type")
+_WITH_A_CREDENTIAL: Final = ("unauthenticated", "audit_unavailable")
+# Whatever reads a sealed row: the seal is checked in the HSM.
+_READS: Final = ("integrity_failure", "store_unavailable", "hsm_unavailable", "hsm_fault")
+_CHANGES: Final = ("conflict", "wrong_state", "unprocessable", "unsupported")
+_SIGNS: Final = ("conflict", "request_in_progress", "wrong_purpose", "wrong_state", "unprocessable", "unsupported")
+_MAKES_KEYS: Final = frozenset({Action.CREATE_KEY, Action.ROTATE_KEY})
+# Calls that read no row; of these, `/readyz` alone can say that a part is not usable.
+_READS_NOTHING: Final = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
+
+
+def problem_codes(endpoint: Endpoint) -> list[str]:
+    """The codes of `signer.problems.PROBLEMS` that this call may answer with, sorted."""
+    return sorted(set(_codes(endpoint)))
+
+
+def _codes(endpoint: Endpoint) -> Iterator[str]:
+    yield from _ANY_CALL
+    if endpoint.body is not None:
+        yield from _WITH_A_BODY
+    if "<" in endpoint.path or endpoint.tag == "published":
+        yield "not_found"
+    if endpoint.path == "/readyz":
+        yield "service_unavailable"
+    if endpoint.path not in _READS_NOTHING:
+        yield from _READS
+    if endpoint.credential_helps:
+        yield from (*_WITH_A_CREDENTIAL, "duty_forbids")
+    if endpoint.action is not None:
+        yield from _codes_of_action(endpoint, endpoint.action)
+    elif endpoint.body is not None:  # a credential in the body: an enrolment's code
+        yield from _WITH_A_CREDENTIAL
+
+
+def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
+    yield from _WITH_A_CREDENTIAL
+    if DUTIES_OF[action] != frozenset(Duty):
+        yield "duty_forbids"
+    if "<key>" in endpoint.path and action not in COMMON_ACTIONS:
+        yield "policy_forbids"
+    if action in USERS_ACTIONS:
+        yield from _SIGNS
+    elif endpoint.method != "GET":
+        yield from _CHANGES
+    if action in _MAKES_KEYS:
+        yield "limit_exceeded"
