@@ -131,7 +131,7 @@ def test_the_newest_certificate_of_a_version_counts(keystore: Keystore) -> None:
     assert keystore.find_certificate(version) == second
     with pytest.raises(Conflict):
         keystore.add_certificate(first)
-    with pytest.raises(Conflict):
+    with pytest.raises(NotFound):
         keystore.add_certificate(replace(first, id="b", version_id=str(uuid.uuid4())))
 
 
