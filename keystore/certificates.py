@@ -20,6 +20,7 @@ from keystore.values import names_of, optional_time_of, stored_names, stored_tim
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from keystore.db.engine import Value
     from keystore.queries import Records
     from keystore.sealing import SealedRow
     from keystore.store import SealedStore
@@ -68,9 +69,7 @@ class CertificateRepository:
                 raise WrongState("the version has no certificate that could be revoked: all are revoked or over")
         return revoked
 
-    def revoke_version(
-        self, version_id: str, reason: RevocationReason, now: datetime
-    ) -> tuple[CertificateRecord, ...]:
+    def revoke_version(self, version_id: str, reason: RevocationReason, now: datetime) -> tuple[CertificateRecord, ...]:
         """Revoke a version with all its certificates, which are returned. Raises: `NotFound`, `WrongState`."""
         with self._store.transaction() as transaction:
             if existing(transaction, "key_versions", version_id).optional_number("revoked_at") is not None:
@@ -117,7 +116,11 @@ def _revoke_certificates(
     revoked = []
     for row in sorted(rows, key=lambda row: row.seq):  # in their order, which decides which one is the newest
         if row.text("state") == _VALID and row.number("not_after") > stored_time(now):
-            changes = {"state": _REVOKED, "revoked_at": stored_time(now), "revocation_reason": reason.value}
+            changes: dict[str, Value] = {
+                "state": _REVOKED,
+                "revoked_at": stored_time(now),
+                "revocation_reason": reason.value,
+            }
             revoked.append(_certificate(transaction.update(row, changes)))
     return tuple(revoked)
 

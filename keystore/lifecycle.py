@@ -55,12 +55,6 @@ def current_version(versions: Sequence[KeyVersion], now: datetime) -> KeyVersion
     return newest
 
 
-def can_sign(versions: Sequence[KeyVersion], now: datetime) -> bool:
-    """Whether one of these versions signs now."""
-    newest = _newest(versions, now)
-    return newest is not None and newest.revoked_at is None
-
-
 def version_state(versions: Sequence[KeyVersion], number: int, now: datetime) -> VersionState:
     """The state of version `number` of these. A version that was overtaken before it began is retired."""
     if any(version.number == number and version.revoked_at is not None for version in versions):

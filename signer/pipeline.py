@@ -143,7 +143,7 @@ class Pipeline:
             raise WrongState(msg)
         moment = self._keystore.clock()
         version = current_version(key.versions, moment)
-        return Subject(key, version, moment, lambda: self._published.chain(version), self._published.issuer)
+        return Subject(key, version, moment, lambda: self._published.signing_chain(version), self._published.issuer)
 
     @contextmanager
     def _refusals_recorded(
