@@ -8,7 +8,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from keystore.configuration import load_keystore_configuration
-from signer.config import ServerConfiguration, load_server_configuration
+from signer.config import CertificateConfiguration, ServerConfiguration, load_server_configuration
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 
@@ -26,7 +26,8 @@ def test_the_sample_configuration_is_read_and_states_the_defaults(tmp_path: Path
 
 def test_the_sample_configuration_names_every_setting_of_the_server() -> None:
     text = (SAMPLES / "sealmark.toml").read_text(encoding="utf-8")
-    assert [setting.name for setting in fields(ServerConfiguration) if f"{setting.name} = " not in text] == []
+    names = [field.name for table in (ServerConfiguration, CertificateConfiguration) for field in fields(table)]
+    assert [name for name in names if f"{name} = " not in text and f"[{name}]" not in text] == []
 
 
 def test_every_sample_is_tested_here() -> None:

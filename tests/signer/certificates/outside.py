@@ -1,4 +1,4 @@
-"""An outside CA made by `cryptography` in software: a root, an intermediate, and leaves, each of which can be spoilt."""
+"""An outside CA made by `cryptography` in software: a root, an intermediate and leaves, each of which can be spoilt."""
 
 from __future__ import annotations
 
