@@ -11,8 +11,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.signer.service import ServiceInProcess
 
-SAML: Final[dict[str, object]] = {"audiences": ["https://sp.example"], "recipients": ["https://sp.example/acs"]}
-MEMBERS: Final[dict[str, dict[str, object]]] = {
+SAML: Final[dict[str, Any]] = {"audiences": ["https://sp.example"], "recipients": ["https://sp.example/acs"]}
+MEMBERS: Final[dict[str, dict[str, Any]]] = {
     "artifact": {},
     "general": {},
     "jwt": {"audiences": ["https://api.example"], "max_ttl": 600},
