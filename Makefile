@@ -1,12 +1,12 @@
 # Sealmark. Everything a target needs is set up by the target itself; see tools/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test serve bench lint types lock clean
+.PHONY: help setup demo test serve bench bench-verifier lint types lock clean
 
 # More arguments for the tool that a target runs: make test ARGS="-k jwt", make bench ARGS="--short".
 ARGS =
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r target text; do printf '  make %-8s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r target text; do printf '  make %-14s %s\n' "$$target" "$$text"; done
 
 setup: ## Debian packages and .venv, which every other target does by itself
 	@tools/setup.sh
@@ -26,6 +26,10 @@ serve: ## the service left running on http://127.0.0.1:8200, its state in ./.sea
 bench: ## the benchmark, beside a bare HSM loop on the same cores
 	@tools/setup.sh
 	@.venv/bin/python -m tools.bench $(ARGS)
+
+bench-verifier: ## the verifier beside openssl dgst: speed, memory, start-up time, size
+	@tools/setup.sh
+	@.venv/bin/python -m tools.bench.verifier $(ARGS)
 
 lint: ## ruff: rules and format
 	@tools/setup.sh

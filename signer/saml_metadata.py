@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 LIFE: Final = timedelta(days=7)  # from the making to `validUntil`
 RENEWED_AFTER: Final = LIFE / 2
+RETRIED_AFTER: Final = timedelta(seconds=10)  # if it could not be signed
 _CONTENT_FORM: Final = "sealmark saml metadata v1"  # part of the hash: another form of the document is another content
 _PRINCIPAL: Final = Principal(SERVICE, Duty.ROOT, "publication")
 _log = structlog.get_logger("sealmark.metadata")
@@ -73,6 +74,7 @@ class SamlMetadata:
         self._audit = audit
         self._published = published
         self._making = threading.Lock()
+        self._failed_at: dict[str, datetime] = {}  # by issuer; looked at by who holds the lock
 
     def document(self, call: Call, issuer_name: str) -> bytes:
         """The signed metadata (XML) of one issuer.
@@ -84,14 +86,21 @@ class SamlMetadata:
         kept = self._kept(content, issuer_name)
         if kept is not None and not self._is_due(kept):
             return kept.document
-        with self._making:  # who waited here finds what the first one made
-            kept = self._kept(content, issuer_name)
-            if kept is not None and not self._is_due(kept):
-                return kept.document
-            return self._renewed(call, issuer_name, content, kept)
-
-    def _renewed(self, call: Call, issuer_name: str, content: _Content, kept: SignedDocument | None) -> bytes:
+        still_good = kept is not None and self._keystore.clock() < kept.valid_until
+        # Who has nothing to show waits for the one that is at it, and finds what it made.
+        if not self._making.acquire(blocking=not still_good) and kept is not None:
+            return kept.document
         try:
+            return self._renewed(call, issuer_name, content)
+        finally:
+            self._making.release()
+
+    def _renewed(self, call: Call, issuer_name: str, content: _Content) -> bytes:
+        kept = self._kept(content, issuer_name)
+        if kept is not None and not self._is_due(kept):
+            return kept.document
+        try:
+            self._require_no_recent_failure(issuer_name)
             return self._made(call, issuer_name, content)
         except (KeystoreError, ServiceUnavailable) as fault:
             if kept is None or kept.valid_until <= self._keystore.clock():
@@ -99,13 +108,20 @@ class SamlMetadata:
             _log.error("metadata_renewal_postponed", alarm=True, issuer=issuer_name, code=code_of(fault))
             return kept.document
 
+    def _require_no_recent_failure(self, issuer_name: str) -> None:
+        """While the HSM or the audit trail is away, strangers who ask on and on must not fill the trail."""
+        failed_at = self._failed_at.get(issuer_name)
+        if failed_at is not None and timedelta(0) <= self._keystore.clock() - failed_at < RETRIED_AFTER:
+            msg = "the metadata could not be signed just now; try again in a moment"
+            raise ServiceUnavailable(msg)
+
     def _made(self, call: Call, issuer_name: str, content: _Content) -> bytes:
         before = self._keystore.find_document(_document_id(issuer_name))
         moment = self._keystore.clock().replace(microsecond=0)
         made = SignedDocument(
             id=_document_id(issuer_name),
             content_hash=content.hash(),
-            document=self._signed(call, content, moment + LIFE),
+            document=self._signed_or_noted(call, issuer_name, content, moment + LIFE),
             made_at=moment,
             valid_until=moment + LIFE,
         )
@@ -115,6 +131,15 @@ class SamlMetadata:
             faster = self._kept(content, issuer_name)
             return made.document if faster is None else faster.document
         return made.document
+
+    def _signed_or_noted(self, call: Call, issuer_name: str, content: _Content, valid_until: datetime) -> bytes:
+        try:
+            document = self._signed(call, content, valid_until)
+        except Exception:
+            self._failed_at[issuer_name] = self._keystore.clock()
+            raise
+        self._failed_at.pop(issuer_name, None)
+        return document
 
     def _signed(self, call: Call, content: _Content, valid_until: datetime) -> bytes:
         key, version = content.key, content.version

@@ -16,6 +16,20 @@ if TYPE_CHECKING:
     from verifier.algorithms import ALGORITHMS, SignatureAlgorithm
     from verifier.artifacts import verify_artifact
     from verifier.errors import Indeterminate, Rejected, VerificationError
+    from verifier.policy import (
+        Algorithm,
+        AllOf,
+        AnyOf,
+        Audience,
+        CertificateIdentity,
+        Format,
+        Identity,
+        Issuer,
+        KeyId,
+        MaximumAge,
+        Policy,
+        VerifiedFacts,
+    )
     from verifier.results import (
         CertificateFacts,
         KeyFacts,
@@ -34,11 +48,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALGORITHMS",
+    "Algorithm",
+    "AllOf",
+    "AnyOf",
+    "Audience",
     "Authority",
     "CertificateFacts",
+    "CertificateIdentity",
+    "Format",
+    "Identity",
     "Indeterminate",
+    "Issuer",
     "KeyFacts",
+    "KeyId",
     "KeySet",
+    "MaximumAge",
+    "Policy",
     "Rejected",
     "ReplayCache",
     "RevocationFacts",
@@ -51,6 +76,7 @@ __all__ = [
     "VerificationError",
     "VerifiedArtifact",
     "VerifiedAssertion",
+    "VerifiedFacts",
     "VerifiedToken",
     "__version__",
     "load_certificates",
@@ -66,6 +92,20 @@ _HOMES = {
     "verifier.algorithms": ("ALGORITHMS", "SignatureAlgorithm"),
     "verifier.artifacts": ("verify_artifact",),
     "verifier.errors": ("Indeterminate", "Rejected", "VerificationError"),
+    "verifier.policy": (
+        "Algorithm",
+        "AllOf",
+        "AnyOf",
+        "Audience",
+        "CertificateIdentity",
+        "Format",
+        "Identity",
+        "Issuer",
+        "KeyId",
+        "MaximumAge",
+        "Policy",
+        "VerifiedFacts",
+    ),
     "verifier.results": (
         "CertificateFacts",
         "KeyFacts",

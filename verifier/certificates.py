@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.utils import CryptographyDeprecationWarning
-from cryptography.x509.oid import SignatureAlgorithmOID
+from cryptography.x509.oid import PublicKeyAlgorithmOID, SignatureAlgorithmOID
 
 from verifier.errors import Rejected
 from verifier.keys import PublicKey, WeakKeyError, check_public_key
@@ -46,7 +46,12 @@ def load_certificate(data: bytes) -> x509.Certificate:
             certificate = x509.load_der_x509_certificate(data)
             if certificate.version is not x509.Version.v3 or not certificate.extensions:
                 raise ValueError("not a version 3 certificate with extensions")
-        except (x509.DuplicateExtension, x509.InvalidVersion, CryptographyDeprecationWarning) as error:
+        except (
+            x509.DuplicateExtension,
+            x509.InvalidVersion,
+            x509.UnsupportedGeneralNameType,
+            CryptographyDeprecationWarning,
+        ) as error:
             raise ValueError(f"not a well-formed certificate: {error}") from error
     return certificate
 
@@ -78,6 +83,9 @@ def identities_of(certificate: x509.Certificate) -> tuple[str, ...]:
 
 def certified_key(certificate: x509.Certificate) -> PublicKey:
     """The certificate's public key, strong enough to be believed. WeakKeyError otherwise."""
+    if certificate.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS:
+        # RFC 4055 section 1.2 binds such a key to its parameters, which the library forgets.
+        raise WeakKeyError("an RSA key that is bound to PSS parameters is not read")
     try:
         return check_public_key(certificate.public_key())
     except (UnsupportedAlgorithm, ValueError) as error:

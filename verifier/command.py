@@ -88,6 +88,8 @@ def artifact(
 @click.option("--trust", "trust_file", type=FILE, help="trust.json instead: its keys for tokens of the issuer count.")
 @click.option("--issuer", required=True, help="Who must have issued it (iss).")
 @click.option("--audience", required=True, help="Whom it must be for (aud).")
+@click.option("--sole-audience", is_flag=True, help="Refuse a token that is for others too.")
+@click.option("--subject", "subjects", multiple=True, help="Whom it must be about (sub); repeatable, one is enough.")
 @click.option("--typ", "types", multiple=True, default=("JWT",), show_default=True, help="Accepted type; repeatable.")
 @click.option("--max-age", type=click.IntRange(min=0), help="Seconds since it was issued, at most.")
 @leeway_option
@@ -99,6 +101,8 @@ def jwt(
     trust_file: Path | None,
     issuer: str,
     audience: str,
+    sole_audience: bool,
+    subjects: tuple[str, ...],
     types: tuple[str, ...],
     max_age: int | None,
     leeway: int,
@@ -106,6 +110,7 @@ def jwt(
     as_json: bool,
 ) -> None:
     """Verify the JWT TOKEN, or the one on standard input if TOKEN is "-"."""
+    from verifier.policy import Audience, Identity
     from verifier.tokens import verify_jwt
     from verifier.tokens.jwks import parse_jwks
     from verifier.trust import parse_trust
@@ -117,6 +122,9 @@ def jwt(
     facts = verify_jwt(
         text, keys, issuer=issuer, audience=audience, now=at, leeway=leeway, types=types, max_age=max_age
     )
+    Audience(audience, alone=sole_audience).verify(facts)
+    if subjects:
+        Identity(*subjects).verify(facts)
     _print(facts, as_json)
 
 

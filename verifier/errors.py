@@ -31,6 +31,7 @@ RejectionCode = Literal[
     "malformed",  # not the one strict encoding that this package reads
     "missing_claim",
     "not_yet_valid",
+    "policy_mismatch",  # verified, and not what the caller's policy asks for
     "recipient_mismatch",
     "replayed",
     "signature_invalid",

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
-from typing import TypeAlias
+import re
+from typing import Final, TypeAlias
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
+from verifier import edwards, moduli
 from verifier.algorithms import ALGORITHMS, HASHES, KeyKind, SignatureAlgorithm
 
 PublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
-MINIMUM_RSA_BITS = 2048
-MAXIMUM_RSA_BITS = 8192  # a bigger modulus buys nothing and costs whoever verifies
-MINIMUM_RSA_EXPONENT = 65537  # FIPS 186-5 section 5.1: 2^16 < e < 2^256, odd
-MAXIMUM_RSA_EXPONENT = 2**256
-CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1", "secp256k1"})
+MINIMUM_RSA_BITS: Final = 2048
+MAXIMUM_RSA_BITS: Final = 8192  # a bigger modulus buys nothing and costs whoever verifies
+MINIMUM_RSA_EXPONENT: Final = 65537  # FIPS 186-5 section 5.1: 2^16 < e < 2^256, odd
+MAXIMUM_RSA_EXPONENT: Final = 2**256
+CURVES: Final = frozenset({"secp256r1", "secp384r1", "secp521r1", "secp256k1"})
+_KINDS: Final = "only RSA, ECDSA and Ed25519 keys are allowed"
+_PEM: Final = re.compile(rb"-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/=\s]*)-----END PUBLIC KEY-----")
 
 
 class WeakKeyError(ValueError):
@@ -29,26 +34,50 @@ def check_public_key(key: object) -> PublicKey:
     """The same key, if it is one that may sign anything at all. WeakKeyError says why not."""
     if isinstance(key, rsa.RSAPublicKey):
         numbers = key.public_numbers()
-        if not MINIMUM_RSA_BITS <= key.key_size <= MAXIMUM_RSA_BITS or numbers.n % 2 == 0:
-            raise WeakKeyError(f"an RSA key must have {MINIMUM_RSA_BITS} to {MAXIMUM_RSA_BITS} bits")
-        if not MINIMUM_RSA_EXPONENT <= numbers.e < MAXIMUM_RSA_EXPONENT or numbers.e % 2 == 0:
-            raise WeakKeyError("an RSA key's exponent must be odd and at least 65537")
+        check_rsa_numbers(numbers.n, numbers.e)
         return key
     if isinstance(key, ec.EllipticCurvePublicKey):
         if key.curve.name not in CURVES:
             raise WeakKeyError(f"the curve {key.curve.name} is not allowed")
         return key
     if isinstance(key, ed25519.Ed25519PublicKey):
+        if not edwards.is_public_key(key.public_bytes_raw()):
+            raise WeakKeyError("an Ed25519 key must be a point of the curve's prime order, in its one encoding")
         return key
-    raise WeakKeyError("only RSA, ECDSA and Ed25519 keys are allowed")
+    raise WeakKeyError(_KINDS)
 
 
-def load_public_key(subject_public_key_info: bytes) -> PublicKey:
-    """A checked key from DER SubjectPublicKeyInfo (RFC 5280 section 4.1). ValueError for one that is not."""
+def check_rsa_numbers(modulus: int, exponent: int) -> None:
+    """WeakKeyError for a modulus or an exponent that no RSA key may have (FIPS 186-5 section 5.1, SP 800-89)."""
+    if not MINIMUM_RSA_BITS <= modulus.bit_length() <= MAXIMUM_RSA_BITS:
+        raise WeakKeyError(f"an RSA key must have {MINIMUM_RSA_BITS} to {MAXIMUM_RSA_BITS} bits")
+    if not MINIMUM_RSA_EXPONENT <= exponent < MAXIMUM_RSA_EXPONENT or exponent % 2 == 0:
+        raise WeakKeyError("an RSA key's exponent must be odd and at least 65537, below 2^256")
+    if fault := moduli.fault_of(modulus):
+        raise WeakKeyError(f"the RSA key cannot be safe: {fault}")
+
+
+def load_public_key(encoded: bytes) -> PublicKey:
+    """A checked key from DER SubjectPublicKeyInfo (RFC 5280 section 4.1). ValueError for one that is not.
+
+    Only the one encoding is read that the key would be written in: named curves and uncompressed points (RFC 5480), RSA
+    keys as rsaEncryption. An RSA key that is bound to PSS parameters is refused: the library would forget them.
+    """
     try:
-        return check_public_key(load_der_public_key(subject_public_key_info))
+        key = check_public_key(load_der_public_key(encoded))
     except UnsupportedAlgorithm:
-        raise WeakKeyError("only RSA, ECDSA and Ed25519 keys are allowed") from None
+        raise WeakKeyError(_KINDS) from None
+    if subject_public_key_info(key) != encoded:
+        raise ValueError("a public key is not in the one encoding that is read")
+    return key
+
+
+def load_pem_public_key(data: bytes) -> PublicKey:
+    """A checked key from the one PEM block `PUBLIC KEY` in `data`. ValueError for anything else."""
+    blocks = _PEM.findall(data)
+    if len(blocks) != 1:
+        raise ValueError("it does not hold one PEM public key")
+    return load_public_key(base64.b64decode(b"".join(blocks[0].split()), validate=True))
 
 
 def key_kind(key: PublicKey) -> KeyKind:

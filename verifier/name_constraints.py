@@ -52,8 +52,11 @@ def check_name_constraints(chain: Sequence[x509.Certificate]) -> None:
 
 def _check(certificate: x509.Certificate, constraints: x509.NameConstraints, authority: str) -> None:
     permitted, excluded = constraints.permitted_subtrees or [], constraints.excluded_subtrees or []
-    names = _names_of(certificate)
     who = name_of(certificate)
+    try:
+        names = _names_of(certificate)
+    except ValueError as error:
+        raise Rejected("certificate_not_suitable", f"A mail address in the certificate of {who} is none.") from error
     if len(names) * (len(permitted) + len(excluded)) > MAXIMUM_COMPARISONS:
         raise Rejected("too_large", f"The certificate of {who} has too many names to hold against {authority}.")
     if any(not isinstance(subtree, _JUDGED) for subtree in (*permitted, *excluded)):
@@ -70,7 +73,7 @@ def _check(certificate: x509.Certificate, constraints: x509.NameConstraints, aut
 
 
 def _names_of(certificate: x509.Certificate) -> list[x509.GeneralName]:
-    """The subject, the mail addresses in it, and the alternative names."""
+    """The subject, the mail addresses in it, and the alternative names. ValueError for an address that is none."""
     subject = certificate.subject
     names: list[x509.GeneralName] = [x509.DirectoryName(subject)] if subject.rdns else []
     alternative = extension(certificate, x509.SubjectAlternativeName)

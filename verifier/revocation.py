@@ -20,7 +20,7 @@ from verifier.results import RevocationFacts
 from verifier.times import format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
 MAXIMUM_CRL_BYTES: Final = 16 * 1024 * 1024
@@ -89,26 +89,33 @@ def load_revocation_lists(data: bytes) -> tuple[RevocationList, ...]:
         blocks = list(_PEM_BLOCK.finditer(data))
         if not 1 <= len(blocks) <= MAXIMUM_LISTS or any(block[1] != b"X509 CRL" for block in blocks):
             raise ValueError(f"it must hold 1 to {MAXIMUM_LISTS} PEM revocation lists and nothing else")
-        return tuple(_read(x509.load_pem_x509_crl(block[0])) for block in blocks)
+        return tuple(_read(x509.load_pem_x509_crl, block[0]) for block in blocks)
     except ValueError as error:
         raise Indeterminate("invalid_crl", f"The revocation list cannot be used: {error}.") from error
 
 
 def parse_revocation_list(data: bytes) -> RevocationList:
     """One DER list. ValueError if it is malformed or one that this package does not read."""
-    return _read(x509.load_der_x509_crl(data))
+    return _read(x509.load_der_x509_crl, data)
 
 
-def _read(source: x509.CertificateRevocationList) -> RevocationList:
+def _read(load: Callable[[bytes], x509.CertificateRevocationList], data: bytes) -> RevocationList:
     try:
-        _check_extensions(source.extensions)
-        revoked: dict[int, Revocation] = {}
-        for entry in source:
-            if entry.serial_number in revoked:
-                raise ValueError("the list names a serial number twice")
-            revoked[entry.serial_number] = _revocation(entry)
-    except (x509.DuplicateExtension, UnsupportedAlgorithm) as error:
-        raise ValueError(f"not a well-formed revocation list: {error}") from error
+        return _decode(load(data))
+    except ValueError:
+        raise
+    except Exception as error:
+        # The library decodes late, and says in a dozen ways that it cannot. Not one of them is a usable list.
+        raise ValueError(f"not a well-formed revocation list ({type(error).__name__})") from error
+
+
+def _decode(source: x509.CertificateRevocationList) -> RevocationList:
+    _check_extensions(source.extensions)
+    revoked: dict[int, Revocation] = {}
+    for entry in source:
+        if entry.serial_number in revoked:
+            raise ValueError("the list names a serial number twice")
+        revoked[entry.serial_number] = _revocation(entry)
     if source.next_update_utc is None:
         raise ValueError("the list does not say when the next one is due")
     return RevocationList(

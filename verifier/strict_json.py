@@ -1,17 +1,21 @@
-"""JSON read strictly: UTF-8, unique members, finite numbers, no lone surrogates (RFC 8259, RFC 7493 section 2).
+"""JSON read strictly: UTF-8, unique members, exact numbers, no lone surrogates (RFC 8259, RFC 7493 section 2).
 
-Python's `json` accepts duplicate members, NaN, Infinity, UTF-16 and unpaired surrogates; two readers could then see two
-different messages under one signature.
+Python's `json` accepts duplicate members, NaN, Infinity, UTF-16 and unpaired surrogates, and keeps integers that other
+readers round; two readers could then see two different messages under one signature.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
+
+MAXIMUM_DEPTH: Final = 64  # of objects and arrays inside each other, the outermost object being the first
+MAXIMUM_INTEGER: Final = 2**53 - 1  # RFC 7493 section 2.2: a reader that has doubles only rounds what is larger
+_TOO_DEEP: Final = "the JSON is nested too deeply"
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
@@ -34,6 +38,26 @@ def _finite(text: str) -> float:
     return number
 
 
+def _exact(text: str) -> int:
+    # Its length first: a very long number takes long to read.
+    if len(text) > len(str(-MAXIMUM_INTEGER)) or abs(int(text)) > MAXIMUM_INTEGER:
+        raise ValueError("an integer is larger than 2^53 - 1, so that readers would disagree about it")
+    return int(text)
+
+
+def _check_depth(value: JsonValue) -> None:
+    level = [value]
+    for _ in range(MAXIMUM_DEPTH):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    if any(isinstance(each, dict | list) for each in level):
+        raise ValueError(_TOO_DEEP)
+
+
 def parse_object(data: bytes) -> dict[str, JsonValue]:
     """The one JSON object in `data`. ValueError with the reason for anything else."""
     try:
@@ -42,7 +66,9 @@ def parse_object(data: bytes) -> dict[str, JsonValue]:
             object_pairs_hook=_unique_members,
             parse_constant=_no_constant,
             parse_float=_finite,
+            parse_int=_exact,
         )
+        _check_depth(value)
         # An escaped lone surrogate has no UTF-8 form: nothing that prints or compares it downstream would agree on it.
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeError:
@@ -50,7 +76,7 @@ def parse_object(data: bytes) -> dict[str, JsonValue]:
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON at character {error.pos}") from None
     except RecursionError:
-        raise ValueError("the JSON is nested too deeply") from None
+        raise ValueError(_TOO_DEEP) from None
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return value

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from verifier.algorithms import ALGORITHMS, SignatureAlgorithm
 from verifier.certificates import check_authority, load_certificate, name_of
@@ -27,6 +26,7 @@ from verifier.keys import (
     check_public_key,
     fingerprint,
     key_kind,
+    load_pem_public_key,
     load_public_key,
     subject_public_key_info,
 )
@@ -200,7 +200,7 @@ def _parse_pem(data: bytes) -> Trust:
     if any(label.endswith(b"PRIVATE KEY") for label in labels):
         raise ValueError("it holds a private key, which does not belong here")
     if labels == [b"PUBLIC KEY"]:
-        key = check_public_key(load_pem_public_key(data))
+        key = load_pem_public_key(data)
         return Trust(keys=(TrustedKey(key, algorithms_of(key)),))
     if labels and set(labels) == {b"CERTIFICATE"}:
         certificates = x509.load_pem_x509_certificates(data)

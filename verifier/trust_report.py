@@ -144,9 +144,7 @@ def _list_crl(crl: RevocationList, at: datetime) -> ListedCrl:
     return ListedCrl(
         this_update=crl.this_update,
         next_update=crl.next_update,
-        revoked=tuple(
-            (f"{serial:x}", f"{format_time(each.at)} ({each.reason})") for serial, each in crl.revoked.items()
-        ),
+        revoked=tuple((f"{serial:x}", f"{format_time(each.at)} ({each.reason})") for serial, each in named),
         state="not yet" if at < crl.this_update else "over" if at > crl.next_update else "current",
     )
 

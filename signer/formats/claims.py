@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAXIMUM_CLAIMS_BYTES: Final = 16 * 1024  # of the encoded payload
 MAXIMUM_DEPTH: Final = 16  # of objects and arrays inside each other, the claims themselves being the first
+MAXIMUM_INTEGER: Final = 2**53 - 1  # RFC 7493 section 2.2; sealmark-verifier refuses tokens with larger ones
 DEFAULT_TTL: Final = 300  # seconds, or the key's longest lifetime where that is shorter
 MAXIMUM_SUBJECT: Final = 1024  # characters
 
@@ -145,9 +146,13 @@ def _check_text(value: str, field: str) -> None:
 
 def _check_value(value: object, field: str, depth: int) -> None:
     """Pass for a JSON value (RFC 8259) within the depth allowed; NaN and infinity are none."""
-    if value is None or isinstance(value, (bool, int)):
+    if value is None or isinstance(value, bool):
         return
-    if isinstance(value, str):
+    if isinstance(value, int):
+        if abs(value) > MAXIMUM_INTEGER:
+            message = f"integers go up to {MAXIMUM_INTEGER}: many readers round what is larger; send it as a string"
+            raise Unprocessable(message, field=field)
+    elif isinstance(value, str):
         _check_text(value, field)
     elif isinstance(value, float):
         if not math.isfinite(value):

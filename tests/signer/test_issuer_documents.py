@@ -341,12 +341,41 @@ def test_while_the_hsm_is_away_what_is_still_good_is_shown(place: Place, monkeyp
     monkeypatch.setattr(place.token, "alive", False)
     place.clock.move(timedelta(days=4))
     assert place.metadata(issuer) == first
+    assert place.metadata(issuer) == first
     assert [signing["outcome"] for signing in place.signings(key)] == ["succeeded", "failed"]
     place.clock.move(timedelta(days=3))
     refused = place.fetch(f"/issuers/{issuer}/saml/metadata", 503)
     assert (refused.get_json()["code"], refused.headers["Cache-Control"]) == ("hsm_unavailable", "no-store")
     monkeypatch.setattr(place.token, "alive", True)
+    place.clock.move(timedelta(seconds=10))
     assert valid_until(place.metadata(issuer)) > place.clock()
+
+
+def test_strangers_who_ask_on_while_the_hsm_is_away_do_not_fill_the_trail(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issuer = place.new_issuer()
+    key = place.make(ASSERTIONS, issuer)
+    monkeypatch.setattr(place.token, "alive", False)
+    for _ in range(5):
+        answer = place.fetch(f"/issuers/{issuer}/saml/metadata", 503)
+        assert "Retry-After" in answer.headers
+    assert [signing["outcome"] for signing in place.signings(key)] == ["failed"]
+    monkeypatch.setattr(place.token, "alive", True)
+    place.fetch(f"/issuers/{issuer}/saml/metadata", 503)
+    place.clock.move(timedelta(seconds=10))
+    verified_by(place.metadata(issuer), place.leaf(key))
+    assert [signing["outcome"] for signing in place.signings(key)] == ["failed", "succeeded"]
+
+
+def test_nobody_waits_for_a_renewal_while_there_is_something_good_to_show(place: Place) -> None:
+    issuer = place.new_issuer()
+    place.make(ASSERTIONS, issuer)
+    first = place.metadata(issuer)
+    place.clock.move(timedelta(days=4))
+    with place.service.services.saml_metadata._making:  # somebody is at it
+        assert place.metadata(issuer) == first
+    assert place.metadata(issuer) != first
 
 
 def test_metadata_that_say_something_else_are_not_shown_while_the_hsm_is_away(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from functools import cache
 from typing import TYPE_CHECKING
 
 import jwt
 from jwt.algorithms import get_default_algorithms
 
 from tests.verifier import pki
+from verifier import KeySet, VerificationError, parse_jwks, verify_jwt
 
 if TYPE_CHECKING:
     from tests.verifier.pki import PrivateKey
@@ -31,6 +33,12 @@ KINDS = {
 }
 
 
+def signing_key(algorithm: str) -> PrivateKey:
+    """The test issuer's key for the algorithm: one for each, as a key set must have it."""
+    kind = KINDS[algorithm]
+    return pki.key(kind, algorithm if kind.startswith("rsa") else "")
+
+
 def claims(**changes: object) -> dict[str, object]:
     """Claims as the service makes them. None removes one."""
     made: dict[str, object] = {
@@ -45,11 +53,21 @@ def claims(**changes: object) -> dict[str, object]:
     return {name: value for name, value in (made | changes).items() if value is not None}
 
 
-def token(algorithm: str = "ES256", payload: dict[str, object] | None = None, **headers: object) -> str:
+def payload() -> bytes:
+    """The claims, encoded."""
+    return json.dumps(claims()).encode()
+
+
+def token(
+    algorithm: str = "ES256",
+    payload: dict[str, object] | None = None,
+    key: PrivateKey | None = None,
+    **headers: object,
+) -> str:
     """A token by PyJWT, `kid` the algorithm's name."""
     return jwt.encode(
         payload or claims(),
-        pki.key(KINDS[algorithm]),
+        key or signing_key(algorithm),
         algorithm=algorithm,
         headers={"kid": algorithm, "typ": "JWT"} | headers,
     )
@@ -65,7 +83,7 @@ def forge(payload: bytes, header: bytes | None = None, algorithm: str = "ES256")
     head = header or json.dumps({"alg": algorithm, "kid": algorithm, "typ": "JWT"}).encode()
     signing_input = f"{encode(head)}.{encode(payload)}"
     signer = get_default_algorithms()[algorithm]
-    signature = signer.sign(signing_input.encode(), pki.key(KINDS[algorithm]))
+    signature = signer.sign(signing_input.encode(), signing_key(algorithm))
     return f"{signing_input}.{encode(signature)}"
 
 
@@ -79,5 +97,38 @@ def jwk(private_key: PrivateKey, algorithm: str, **changes: object) -> dict[str,
 
 def jwks(*entries: dict[str, object]) -> bytes:
     """A key set: the entries given, or one key for each algorithm."""
-    every = [jwk(pki.key(kind), algorithm) for algorithm, kind in KINDS.items()]
+    every = [jwk(signing_key(algorithm), algorithm) for algorithm in KINDS]
     return json.dumps({"keys": list(entries) or every}).encode()
+
+
+@cache
+def _every_key() -> KeySet:
+    return parse_jwks(jwks())
+
+
+def answer(text: str, keys: KeySet | None = None, **options: object) -> str:
+    """`verified`, or the code of the refusal; by the set of every key, as the issuer and audience of the claims."""
+    expected: dict[str, object] = {"issuer": ISSUER, "audience": AUDIENCE, "now": pki.NOW}
+    try:
+        verify_jwt(text, keys or _every_key(), **(expected | options))  # type: ignore[arg-type]
+    except VerificationError as error:
+        return error.code
+    return "verified"
+
+
+def header(**members: object) -> bytes:
+    """A good header with some members changed; None removes one."""
+    made: dict[str, object] = {"alg": "ES256", "kid": "ES256", "typ": "JWT", **members}
+    return json.dumps({name: value for name, value in made.items() if value is not None}).encode()
+
+
+def with_header(**members: object) -> str:
+    return forge(payload(), header(**members))
+
+
+def with_claims(**changes: object) -> str:
+    return forge(json.dumps(claims(**changes)).encode())
+
+
+def with_signature(signature: bytes, text: str | None = None) -> str:
+    return f"{(text or token()).rpartition('.')[0]}.{encode(signature)}"

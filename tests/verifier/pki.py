@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 from dataclasses import dataclass, field
 from functools import cache
@@ -42,7 +43,12 @@ def key(kind: str, label: str = "") -> PrivateKey:
 
 def spki(private_key: PrivateKey) -> bytes:
     """DER SubjectPublicKeyInfo."""
-    return private_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return spki_of(private_key.public_key())
+
+
+def spki_of(public_key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) -> bytes:
+    """DER SubjectPublicKeyInfo."""
+    return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def public_pem(private_key: PrivateKey) -> bytes:
@@ -53,6 +59,11 @@ def public_pem(private_key: PrivateKey) -> bytes:
 def private_pem(private_key: PrivateKey) -> bytes:
     """PEM PKCS #8."""
     return private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def base64_of(data: bytes) -> str:
+    """Standard base64, as in an x5c and in trust.json."""
+    return base64.b64encode(data).decode("ascii")
 
 
 def pem(*certificates: x509.Certificate) -> bytes:
@@ -73,6 +84,7 @@ class Profile:
     path_length: int | None = None
     digital_signature: bool | None = True
     key_cert_sign: bool = False
+    crl_sign: bool | None = None  # as key_cert_sign
     purposes: tuple[ObjectIdentifier, ...] | None = CODE_SIGNING
     not_before: dt.datetime = field(default_factory=lambda: NOW - DAY)
     not_after: dt.datetime = field(default_factory=lambda: NOW + 90 * DAY)
@@ -92,15 +104,16 @@ class Identity:
 
 
 def issue(
-    subject: str, private_key: PrivateKey, issuer: Identity | None = None, profile: Profile | None = None
+    subject: str | x509.Name, private_key: PrivateKey, issuer: Identity | None = None, profile: Profile | None = None
 ) -> Identity:
     """A certificate for the key, by the issuer or by itself."""
     profile = profile or Profile()
     signer = private_key if issuer is None else issuer.private_key
+    named = name(subject) if isinstance(subject, str) else subject
     builder = (
         x509.CertificateBuilder()
-        .subject_name(name(subject))
-        .issuer_name(name(subject) if issuer is None else issuer.certificate.subject)
+        .subject_name(named)
+        .issuer_name(named if issuer is None else issuer.certificate.subject)
         .public_key(private_key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(profile.not_before)
@@ -113,7 +126,7 @@ def issue(
         usage = x509.KeyUsage(
             digital_signature=profile.digital_signature,
             key_cert_sign=profile.key_cert_sign,
-            crl_sign=profile.key_cert_sign,
+            crl_sign=profile.key_cert_sign if profile.crl_sign is None else profile.crl_sign,
             content_commitment=not profile.digital_signature and not profile.key_cert_sign,
             key_encipherment=False,
             data_encipherment=False,
@@ -140,3 +153,47 @@ def root(label: str = "Test Root") -> Identity:
 def leaf(kind: str = "p256", label: str = "release") -> Identity:
     """A code-signing certificate by the root."""
     return issue(f"{label} {kind}", key(kind, label), root())
+
+
+@dataclass(frozen=True)
+class CrlProfile:
+    """What a revocation list says beside the serial numbers."""
+
+    this_update: dt.datetime = field(default_factory=lambda: NOW - DAY)
+    next_update: dt.datetime = field(default_factory=lambda: NOW + 7 * DAY)
+    extra: tuple[tuple[x509.ExtensionType, bool], ...] = ((x509.CRLNumber(1), False),)
+    entry_extra: tuple[tuple[x509.ExtensionType, bool], ...] = ()
+    digest: hashes.SHA224 | hashes.SHA256 = field(default_factory=hashes.SHA256)
+
+
+def crl(
+    issuer: Identity,
+    *revoked: x509.Certificate,
+    at: dt.datetime = NOW - DAY,
+    reason: x509.ReasonFlags | None = x509.ReasonFlags.key_compromise,
+    profile: CrlProfile | None = None,
+) -> x509.CertificateRevocationList:
+    """A revocation list by the issuer that names the certificates, revoked at the one time for the one reason."""
+    profile = profile or CrlProfile()
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.certificate.subject)
+        .last_update(profile.this_update)
+        .next_update(profile.next_update)
+    )
+    for value, critical in profile.extra:
+        builder = builder.add_extension(value, critical=critical)
+    for certificate in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number).revocation_date(at)
+        if reason is not None:
+            entry = entry.add_extension(x509.CRLReason(reason), critical=False)
+        for value, critical in profile.entry_extra:
+            entry = entry.add_extension(value, critical=critical)
+        builder = builder.add_revoked_certificate(entry.build())
+    signer = issuer.private_key
+    return builder.sign(signer, None if isinstance(signer, ed25519.Ed25519PrivateKey) else profile.digest)
+
+
+def crl_der(crl_: x509.CertificateRevocationList) -> bytes:
+    """DER."""
+    return crl_.public_bytes(Encoding.DER)

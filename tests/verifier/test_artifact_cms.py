@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
 from asn1crypto import cms, core, tsp
+from asn1crypto import crl as asn1_crl
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.verifier import pki
@@ -381,3 +385,123 @@ def test_two_signers_certificates_of_one_name_are_refused() -> None:
     doubled = Options(certificates=(signer.certificate, signer.certificate))
     assert encoded in signature
     assert code_of(sign(CONTENT, signer, doubled)) == "malformed"
+
+
+def test_content_type_inside_and_outside() -> None:
+    """Data only, in both places: a time-stamp token or a receipt, signed for something else, is no file signature."""
+    stamp = "1.2.840.113549.1.9.16.1.4"
+
+    def outer(data: cms.SignedData) -> None:
+        data["encap_content_info"] = {"content_type": stamp}
+
+    assert code_of(sign(CONTENT, pki.leaf(), Options(change_data=outer))) == "malformed"
+    inner = replaced("content_type", stamp)
+    assert code_of(sign(CONTENT, pki.leaf(), inner)) == "malformed"
+    inner.change_data = outer
+    assert code_of(sign(CONTENT, pki.leaf(), inner)) == "malformed"
+
+
+def test_content_type_with_two_values() -> None:
+    assert code_of(sign(CONTENT, pki.leaf(), replaced("content_type", "data", "signed_data"))) == "malformed"
+    assert code_of(sign(CONTENT, pki.leaf(), added(attribute("content_type", "data")))) == "malformed"
+
+
+@pytest.mark.parametrize("kind", ["content_type", "message_digest", "signing_time", "signing_certificate_v2"])
+def test_attributes_without_a_value(kind: str) -> None:
+    empty = Options(
+        change_attributes=lambda attributes: [
+            *(each for each in attributes if each["type"].native != kind),
+            cms.CMSAttribute({"type": kind, "values": []}),
+        ]
+    )
+    assert code_of(sign(CONTENT, pki.leaf(), empty)) == "malformed"
+
+
+def test_a_swapped_attribute_breaks_the_signature() -> None:
+    """The attributes of another signature of the same signer, or one value changed after signing."""
+    other = cms.ContentInfo.load(sign(b"other", pki.leaf()))["content"]["signer_infos"][0]["signed_attrs"]
+
+    def swap(signer: cms.SignerInfo) -> None:
+        signer["signed_attrs"] = other
+
+    def redigest(signer: cms.SignerInfo) -> None:
+        kept = [each for each in signer["signed_attrs"] if each["type"].native != "message_digest"]
+        digest = attribute("message_digest", hashlib.sha256(b"other").digest())
+        signer["signed_attrs"] = cms.CMSAttributes([*kept, digest])
+
+    for change in (swap, redigest):
+        signature = sign(CONTENT, pki.leaf(), Options(change_signer=change))
+        assert code_of(signature) == code_of(signature, content=b"other") == "signature_invalid"
+
+
+def attributes_as(change: Callable[[list[bytes]], bytes]) -> bytes:
+    """A signature whose signed attributes are encoded anew; their signature is right for what then stands there."""
+    signer = pki.leaf()
+    assert isinstance(signer.private_key, ec.EllipticCurvePrivateKey)
+    info = cms.ContentInfo.load(sign(CONTENT, signer))["content"]["signer_infos"][0]
+    content = change([each.dump() for each in info["signed_attrs"]])
+    signature = signer.private_key.sign(der.encode(der.SET, content), ec.ECDSA(hashes.SHA256()))
+    fields = [info[name].dump() for name in ("version", "sid", "digest_algorithm")]
+    fields += [der.encode(der.context(0), content), info["signature_algorithm"].dump()]
+    encoded = der.encode(der.SEQUENCE, b"".join(fields) + der.encode(der.OCTET_STRING, signature))
+    data = cms.ContentInfo.load(sign(CONTENT, signer))["content"]
+    parts = [data[name].dump() for name in ("version", "digest_algorithms", "encap_content_info", "certificates")]
+    signed = der.encode(der.SEQUENCE, b"".join(parts) + der.encode(der.SET, encoded))
+    outer = cms.ContentType("signed_data").dump() + der.encode(der.context(0), signed)
+    return der.encode(der.SEQUENCE, outer)
+
+
+def test_signed_attributes_are_der_or_nothing() -> None:
+    """RFC 5652 section 5.4 signs the DER encoding: another order or form under a signature of its own is refused."""
+    assert verify(attributes_as(lambda parts: b"".join(sorted(parts))))
+    assert code_of(attributes_as(lambda parts: b"".join(sorted(parts, reverse=True)))) == "malformed"
+    assert code_of(attributes_as(lambda parts: b"".join(sorted(parts)) + b"\x00\x00")) == "malformed"
+    # The first attribute's length written longer than needed, and left open.
+    assert code_of(attributes_as(lambda parts: b"\x30\x81" + b"".join(sorted(parts))[1:])) == "malformed"
+    assert code_of(attributes_as(lambda parts: b"\x30\x80" + b"".join(sorted(parts))[2:])) == "malformed"
+
+
+def test_revocation_lists_inside_are_refused() -> None:
+    """Nobody signed them: a list counts only if the one who asks brought it."""
+    crl = asn1_crl.CertificateList.load(pki.crl_der(pki.crl(pki.root())))
+
+    def carry(data: cms.SignedData) -> None:
+        data["crls"] = [crl]
+
+    assert code_of(sign(CONTENT, pki.leaf(), Options(change_data=carry))) == "malformed"
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["data", "enveloped_data", "digested_data", "encrypted_data", "authenticated_data", "1.2.840.113549.1.9.16.1.9"],
+)
+def test_other_types_of_cms_are_no_signatures(content_type: str) -> None:
+    """MACs, envelopes and bare digests prove no signer; they are told from bare signatures by their first bytes."""
+    body = cms.ContentType(content_type).dump() + der.encode(der.context(0), der.encode(der.SEQUENCE, b"\x02\x01\x00"))
+    data = der.encode(der.SEQUENCE, body)
+    for trust in (root_trust(), parse_trust(pki.public_pem(pki.key("p256")))):
+        with pytest.raises(Rejected, match="malformed: The CMS signature is malformed: not SignedData"):
+            verify(data, trust)
+
+
+def test_a_second_signer_of_the_same_name_is_no_way_in() -> None:
+    """The signer is who the signature names by issuer and serial number; a namesake beside it is only a candidate."""
+    namesake = pki.issue("release p256", pki.key("p256", "namesake"), pki.root())
+    certificates = (pki.leaf().certificate, namesake.certificate)
+    facts = verify(sign(CONTENT, pki.leaf(), Options(certificates=certificates)))
+    assert int(facts.certificates[0].serial, 16) == pki.leaf().certificate.serial_number
+    forged = pki.Identity(pki.leaf().certificate, namesake.private_key)
+    assert code_of(sign(CONTENT, forged, Options(certificates=certificates))) == "signature_invalid"
+
+
+def test_facts_name_the_key_version_and_both_entries() -> None:
+    entry = key_entry(pki.leaf().private_key, "ECDSA_SHA_256", key_version=3)
+    facts = verify(sign(CONTENT, pki.leaf()), parse_trust(bundle([entry], [authority_entry(pki.root().certificate)])))
+    assert (facts.key.key_version, [each.kind for each in facts.key.entries]) == (3, ["authority", "key"])
+    answer = facts.as_json()
+    assert isinstance(answer["key"], dict)
+    assert isinstance(answer["key"]["trust_entries"], list)
+    assert [isinstance(each, dict) and each["name"] for each in answer["key"]["trust_entries"]] == [
+        "CN=Test Root",
+        "release",
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import ipaddress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,7 +14,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.verifier import pki
 from tests.verifier.cms_builder import Options, sign
+from tests.verifier.trust_builder import authority_entry, bundle
 from verifier import VerificationError, VerifiedArtifact, parse_trust, verify_artifact
+from verifier.report import describe
+from verifier.times import format_time, parse_time
 
 CONTENT = b"content"
 AUTHORITY, DAY, NOW, Profile = pki.AUTHORITY, pki.DAY, pki.NOW, pki.Profile
@@ -124,3 +128,155 @@ def test_weak_keys() -> None:
 
 def test_the_authority_itself_signs_no_files() -> None:
     assert code(pki.root()) in {"untrusted_signer", "certificate_not_suitable"}
+
+
+def two_anchors(first: pki.Identity, second: pki.Identity, signed_by: pki.Identity, *between: pki.Identity) -> str:
+    """What becomes of a file when two authorities are trusted: the last name of the chain, or the code."""
+    certificates = (signed_by.certificate, *(each.certificate for each in between))
+    trust = parse_trust(pki.pem(first.certificate, second.certificate))
+    signature = sign(CONTENT, signed_by, Options(certificates=certificates))
+    try:
+        return verify_artifact(io.BytesIO(CONTENT), signature, trust, at=NOW).certificates[-1].subject
+    except VerificationError as error:
+        return error.code
+
+
+def test_one_chain_of_several_is_enough() -> None:
+    """An issuer that two roots certified: the chain that holds is found, wherever it stands, and reported."""
+    old, new = pki.root("Old Root"), pki.root("New Root")
+    key = pki.key("p256", "crossed")
+    by_old = pki.issue("Crossed", key, old, replace(AUTHORITY, not_after=NOW - timedelta(hours=1)))
+    by_new = pki.issue("Crossed", key, new, AUTHORITY)
+    release = signer(by_new)
+    for between in ((by_old, by_new), (by_new, by_old)):
+        assert two_anchors(old, new, release, *between) == "CN=New Root"
+    assert two_anchors(old, pki.root(), release, by_old, by_new) == "certificate_expired"
+    assert two_anchors(pki.root(), pki.root("Third Root"), release, by_old, by_new) == "untrusted_signer"
+
+
+def test_two_authorities_of_one_name_and_two_keys() -> None:
+    """The key decides, not the name: the namesake next to the real one is neither asked nor in the way."""
+    namesake = pki.issue("Test Root", pki.key("p256", "namesake"), None, AUTHORITY)
+    by_namesake = signer(namesake)
+    assert two_anchors(namesake, pki.root(), signer()) == "CN=Test Root"
+    assert two_anchors(pki.root(), namesake, by_namesake) == "CN=Test Root"
+    assert code(by_namesake) == code(by_namesake, namesake) == code(signer(), anchor=namesake) == "untrusted_signer"
+
+
+def test_issuers_of_one_name_and_two_keys_in_the_message() -> None:
+    real, namesake = authority("Issuing", pki.root()), pki.issue("Issuing", pki.key("p256", "x"), None, AUTHORITY)
+    for between in ((real, namesake), (namesake, real)):
+        assert len(verify(signer(real), *between).certificates) == 3
+
+
+def test_a_leaf_that_signed_itself_vouches_for_nobody() -> None:
+    alone = pki.issue("alone", pki.key("p256", "alone"))
+    assert code(alone) == "untrusted_signer"
+    dressed_up = pki.issue("Test Root", pki.key("p256", "alone"))  # self-issued under the authority's name
+    assert code(dressed_up) == "untrusted_signer"
+
+
+def test_a_leaf_of_the_authoritys_name_is_judged_like_any_other() -> None:
+    """Subject and issuer alike, another key: self-issued (RFC 5280 section 6.1), and still a leaf."""
+    namesake = pki.issue("Test Root", pki.key("p256", "same name"), pki.root())
+    assert [each.subject for each in verify(namesake).certificates] == ["CN=Test Root", "CN=Test Root"]
+    lacking = pki.issue("Test Root", pki.key("p256", "same name"), pki.root(), Profile(purposes=None))
+    assert code(lacking) == "certificate_not_suitable"
+
+
+def test_path_length_counts_an_authoritys_own_renewals_too() -> None:
+    """Stricter than RFC 5280 section 6.1.4 (l): nobody gets a longer chain by repeating a name."""
+    flat = authority("Flat Root", None, replace(AUTHORITY, path_length=0))
+    renewed = pki.issue("Flat Root", pki.key("p256", "renewed"), flat, AUTHORITY)
+    assert code(signer(renewed), renewed, anchor=flat) == "certificate_not_suitable"
+
+
+def test_path_length_of_an_issuer_in_the_middle() -> None:
+    middle = authority("Issuing", pki.root(), replace(AUTHORITY, path_length=0))
+    assert len(verify(signer(middle), middle).certificates) == 3
+    below = authority("Below", middle)
+    assert code(signer(below), below, middle) == "certificate_not_suitable"
+
+
+def test_a_leaf_certifies_nobody() -> None:
+    """The classic: an ordinary certificate used as an issuer."""
+    ordinary = signer()
+    assert code(pki.issue("child", pki.key("p256", "child"), ordinary), ordinary) == "certificate_not_suitable"
+
+
+@pytest.mark.parametrize(("profile", "where"), [(AUTHORITY, "issuer"), (Profile(), "leaf")])
+def test_unknown_critical_extensions_anywhere(profile: pki.Profile, where: str) -> None:
+    odd = replace(profile, extra=((UNKNOWN, True),))
+    middle = authority("Issuing", pki.root(), odd if where == "issuer" else AUTHORITY)
+    assert code(signer(middle, odd if where == "leaf" else None), middle) == "certificate_not_suitable"
+    policies = x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier("1.2.3"), None)])
+    constrained = replace(profile, extra=((x509.PolicyConstraints(0, None), True), (policies, False)))
+    middle = authority("Issuing", pki.root(), constrained if where == "issuer" else AUTHORITY)
+    assert code(signer(middle, constrained if where == "leaf" else None), middle) == "certificate_not_suitable"
+
+
+def test_alternative_names_may_be_critical() -> None:
+    """RFC 5280 section 4.2.1.6 wants them so where the subject is empty."""
+    names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier("urn:uuid:0")])
+    assert verify(pki.issue(x509.Name([]), pki.key("p256", "signer"), pki.root(), Profile(extra=((names, True),))))
+
+
+def test_facts_of_the_whole_chain() -> None:
+    middle = authority("Issuing", pki.root())
+    release = signer(middle)
+    facts = verify(release, middle, days=1)
+    chain = (release, middle, pki.root())
+    assert [each.sha256 for each in facts.certificates] == [
+        each.certificate.fingerprint(hashes.SHA256()).hex() for each in chain
+    ]
+    assert [each.issuer for each in facts.certificates] == ["CN=Issuing", "CN=Test Root", "CN=Test Root"]
+    assert [int(each.serial, 16) for each in facts.certificates] == [each.certificate.serial_number for each in chain]
+    assert (facts.time.judged_at, facts.time.basis) == (NOW + DAY, "given")
+    (entry,) = facts.key.entries
+    assert (entry.kind, entry.name, entry.purposes) == ("authority", "CN=Test Root", None)
+    text = describe(facts)
+    for each in facts.certificates:
+        assert each.serial in text
+        assert each.sha256 in text
+        assert f"until {format_time(each.not_after)}" in text
+    assert f"at {format_time(NOW + DAY)} (the time given)" in text
+    assert "revocation was not checked: no revocation list of CN=Test Root was given" in text
+    assert "revocation was not checked: no revocation list of CN=Issuing was given" in text
+
+
+def entry_code(release: pki.Identity, at: str | None = None, **changes: object) -> str:
+    trust = parse_trust(bundle([], [authority_entry(pki.root().certificate, **changes)]))
+    moment = NOW if at is None else parse_time(at)
+    try:
+        return verify_artifact(io.BytesIO(CONTENT), sign(CONTENT, release), trust, at=moment).key.trusted_by
+    except VerificationError as error:
+        return error.code
+
+
+def test_the_window_of_an_authority() -> None:
+    release = signer()
+    before, after = (format_time(NOW + shift) for shift in (-timedelta(hours=1), timedelta(hours=1)))
+    assert entry_code(release, not_before=before, not_after=after) == "authority"
+    assert entry_code(release, at=before, not_before=before) == entry_code(release, at=after, not_after=after)
+    assert entry_code(release, not_before=after) == "authority_not_yet_valid"
+    assert entry_code(release, not_after=before) == "authority_expired"
+
+
+def test_the_identities_of_an_authority() -> None:
+    def release(*names: x509.GeneralName) -> pki.Identity:
+        extra = ((x509.SubjectAlternativeName(names), False),) if names else ()
+        return signer(profile=Profile(extra=extra))
+
+    uri, mail = x509.UniformResourceIdentifier("urn:uuid:0"), x509.RFC822Name("ci@acme.example")
+    both = ["urn:uuid:0", "ci@acme.example"]
+    assert entry_code(release(uri), identities=["urn:uuid:0"]) == "authority"
+    assert entry_code(release(uri, mail), identities=both) == "authority"
+    assert entry_code(release(uri), identities=["urn:uuid:0 ", "urn:uuid:00"]) == "identity_mismatch"
+    assert entry_code(release(uri, mail), identities=["urn:uuid:0"]) == "identity_mismatch"  # each has to be listed
+    assert entry_code(release(), identities=both) == "identity_mismatch"
+    # A common name is no identity, whatever it says.
+    plain = pki.issue("urn:uuid:0", pki.key("p256", "signer"), pki.root())
+    assert entry_code(plain, identities=["urn:uuid:0"]) == "identity_mismatch"
+    # What cannot be an identity does not count as one either.
+    address = x509.IPAddress(ipaddress.ip_address("192.0.2.1"))
+    assert entry_code(release(address), identities=["192.0.2.1"]) == "identity_mismatch"

@@ -131,9 +131,13 @@ def test_readme_shows_the_commands_options() -> None:
     text = (PACKAGE / "README.md").read_text()
     done = [
         subprocess.run(
-            [sys.executable, "-m", "verifier", command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+            [sys.executable, "-m", "verifier", *command.split(), "--help"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
-        for command in ("artifact", "jwt", "saml")
+        for command in ("artifact", "jwt", "saml", "trust show", "trust diff")
     ]
     for option in set(re.findall(r"--[a-z][a-z-]*", text)):
         assert any(option in each for each in done), option

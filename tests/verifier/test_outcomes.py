@@ -11,16 +11,21 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import jwt
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.verifier import cms_builder, jwt_builder, pki, saml_builder
 from tests.verifier.trust_builder import authority_entry, bundle, key_entry
+from verifier.keys import load_public_key
+from verifier.tokens.trusted import thumbprint
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENT = b"\x7fELF a release\n"
 
+CMS = ("artifact", "tool", "--signature", "tool.p7s", "--trust", "ca.pem")
 JWT = ("--jwks", "jwks.json", "--issuer", jwt_builder.ISSUER, "--audience", jwt_builder.AUDIENCE)
 SAML = ("--cert", "idp.pem", "--audience", saml_builder.AUDIENCE, "--recipient", saml_builder.RECIPIENT)
 
@@ -52,6 +57,29 @@ CASES = {
         ("artifact", "tool", "--signature", "tool.p7s", "--trust", "broken.json"), 2, "invalid_trust"
     ),
     "cms wrong usage": Case(("artifact", "tool", "--signature", "tool.p7s"), 2, "wrong_usage"),
+    "cms verified by a demanded list": Case((*CMS, "--crl", "crl.der", "--require-crl"), 0),
+    "cms revoked": Case(
+        (
+            "artifact",
+            "tool",
+            "--signature",
+            "tool.p7s",
+            "--trust",
+            "ca.pem",
+            "--crl",
+            "crl.der",
+            "--crl",
+            "revoked.pem",
+        ),
+        1,
+        "certificate_revoked",
+    ),
+    "cms list demanded": Case(
+        ("artifact", "tool", "--signature", "tool.p7s", "--trust", "trust.json", "--require-crl"),
+        2,
+        "revocation_unknown",
+    ),
+    "cms broken list": Case((*CMS, "--crl", "ca.pem"), 2, "invalid_crl"),
     # a bare signature over a file
     "raw verified": Case(("artifact", "tool", "--signature", "tool.sig", "--trust", "pub.pem"), 0),
     "raw rejected": Case(
@@ -80,6 +108,19 @@ CASES = {
     "jwt rejected from stdin": Case(("jwt", "-", *JWT), 1, "malformed", stdin="tool"),
     "jwt not decided": Case(("jwt", "@unknown-key-token", *JWT), 2, "unknown_key"),
     "jwt broken key set": Case(("jwt", "@token", "--jwks", "broken.json", *JWT[2:]), 2, "invalid_jwks"),
+    "jwt of a subject": Case(
+        ("jwt", "@token", *JWT, "--sole-audience", "--subject", "other", "--subject", "user-1"), 0
+    ),
+    "jwt rejected subject": Case(("jwt", "@token", *JWT, "--subject", "other"), 1, "policy_mismatch"),
+    "jwt rejected second audience": Case(("jwt", "@token-for-two", *JWT, "--sole-audience"), 1, "audience_mismatch"),
+    "jwt for two": Case(("jwt", "@token-for-two", *JWT), 0),
+    "jwt empty subject": Case(("jwt", "@token", *JWT, "--subject", ""), 2, "wrong_usage"),
+    "jwt verified by trust": Case(("jwt", "@trusted-token", "--trust", "trust.json", *JWT[2:]), 0),
+    "jwt of another issuer's trust": Case(
+        ("jwt", "@trusted-token", "--trust", "trust.json", "--issuer", "https://other.example", *JWT[4:]), 2, "no_trust"
+    ),
+    "jwt two kinds of trust": Case(("jwt", "@token", *JWT, "--trust", "trust.json"), 2, "wrong_usage"),
+    "jwt no trust": Case(("jwt", "@token", *JWT[2:]), 2, "wrong_usage"),
     "jwt wrong usage": Case(("jwt", "@token", *JWT[:4]), 2, "wrong_usage"),
     "jwt empty issuer": Case(("jwt", "@token", *JWT[:2], "--issuer", "", *JWT[4:]), 2, "wrong_usage"),
     # SAML
@@ -93,6 +134,13 @@ CASES = {
     ),
     "saml not decided": Case(("saml", "condition.xml", *SAML), 2, "unknown_condition"),
     "saml no certificate": Case(("saml", "response.xml", "--cert", "pub.pem", *SAML[2:]), 2, "invalid_trust"),
+    "saml verified by trust": Case(
+        ("saml", "response.xml", "--trust", "trust.json", *SAML[2:], "--issuer", saml_builder.ISSUER), 0
+    ),
+    "saml trust without an issuer": Case(
+        ("saml", "response.xml", "--trust", "trust.json", *SAML[2:]), 2, "wrong_usage"
+    ),
+    "saml no trust": Case(("saml", "response.xml", *SAML[2:]), 2, "wrong_usage"),
     "saml wrong usage": Case(("saml", "response.xml", *SAML, "--recepient", "x"), 2, "wrong_usage"),
     # the command itself
     "no such command": Case(("artefact", "tool"), 2, "wrong_usage"),
@@ -115,13 +163,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     response = saml_builder.build(sign="both", signing=signing)
     unknown = saml_builder.Message(conditions=saml_builder.Message().conditions + "<saml:Condition/>")
     token = jwt_builder.token()
+    token_key = pki.key("p256", "token")
+    entries = [
+        entry,
+        key_entry(token_key, "ECDSA_SHA_256", purpose="jwt", issuer=jwt_builder.ISSUER, key_version=2),
+        key_entry(
+            idp.private_key, "RSASSA_PKCS1_V1_5_SHA_256", purpose="saml", issuer=saml_builder.ISSUER, key_version=3
+        ),
+    ]
     files = {
         "tool": CONTENT,
         "tampered": CONTENT.replace(b"release", b"Release"),
         "tool.p7s": cms_builder.sign(CONTENT, signer, cms_builder.Options(certificates=certificates)),
         "tool.sig": signer.private_key.sign(CONTENT, ec.ECDSA(hashes.SHA256())),
         "tool.sigstore.json": b'{"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json"}',
-        "trust.json": bundle([entry], [authority_entry(pki.root().certificate)]),
+        "crl.der": pki.crl_der(pki.crl(pki.root())),
+        "revoked.pem": pki.crl(pki.root(), signer.certificate).public_bytes(Encoding.PEM),
+        "trusted-token": jwt.encode(
+            jwt_builder.claims(), token_key, "ES256", {"kid": thumbprint(load_public_key(pki.spki(token_key)))}
+        ).encode(),
+        "trust.json": bundle(entries, [authority_entry(pki.root().certificate)]),
         "broken.json": b'{"version": 1, "version": 1}',
         "ca.pem": pki.pem(pki.root().certificate),
         "pub.pem": pki.public_pem(signer.private_key),
@@ -129,6 +190,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "token": f"{token}\n".encode(),
         "tampered-token": jwt_builder.token(payload=jwt_builder.claims(sub="x")).rsplit(".", 1)[0].encode()
         + f".{token.rsplit('.', 1)[1]}".encode(),
+        "token-for-two": jwt_builder.token(payload=jwt_builder.claims(aud=["x", jwt_builder.AUDIENCE])).encode(),
         "unknown-key-token": jwt_builder.token(kid="yesterday").encode(),
         "idp.pem": pki.pem(idp.certificate, pki.root().certificate),
         "response.xml": response,

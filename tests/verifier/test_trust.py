@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 from tests.verifier import pki
 from tests.verifier.trust_builder import KEY_ID, authority_entry, bundle, key_entry
 from verifier import Indeterminate, load_certificates, parse_trust
+from verifier.times import parse_time
 
 GOOD = key_entry(pki.key("p256"), "ECDSA_SHA_256")
 
@@ -57,6 +61,13 @@ def test_public_key_and_authorities() -> None:
         ({"not_before": "2020-01-01"}, "not_before"),
         ({"not_before": "2020-01-01T00:00:00+01:00"}, "not_before"),
         ({"not_after": "soon"}, "not_after"),
+        ({"not_after": "2019-12-31T23:59:59Z"}, "not_after is before not_before"),
+        ({"revoked_at": "yesterday"}, "revoked_at"),
+        ({"revoked_at": False}, "revoked_at"),
+        ({"issuer": "https://issuer.example"}, "only the purposes jwt and saml have"),
+        ({"issuer": "", "purpose": "jwt"}, "issuer"),
+        ({"purpose": "jwt"}, "must name its issuer"),
+        ({"purpose": "saml"}, "must name its issuer"),
         ({"comment": "hello"}, "unknown member 'comment'"),
     ],
 )
@@ -67,6 +78,78 @@ def test_bad_keys(changes: dict[str, object], reason: str) -> None:
 @pytest.mark.parametrize("member", sorted(GOOD))
 def test_missing_members(member: str) -> None:
     assert repr(member) in refused(bundle([{key: value for key, value in GOOD.items() if key != member}]))
+
+
+AUTHORITY = authority_entry(pki.root().certificate)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"purposes": []}, "purposes"),
+        ({"purposes": ["artifact", "artifact"]}, "purposes"),
+        ({"purposes": ["ca"]}, "purpose"),
+        ({"certificate": None}, "certificate"),
+        ({"identities": []}, "identities"),
+        ({"identities": ["a", "a"]}, "identities"),
+        ({"identities": "urn:uuid:0"}, "identities"),
+        ({"identities": [""]}, "identities"),
+        ({"issuer": "https://issuer.example"}, "only the purposes jwt and saml have"),
+        ({"issuer": 1, "purposes": ["jwt"]}, "issuer"),
+        ({"not_before": "2026-01-02T00:00:00Z", "not_after": "2026-01-01T00:00:00Z"}, "not_after is before"),
+        ({"not_before": 0}, "not_before"),
+        ({"crl": "AAAA"}, ""),
+        ({"crl": ""}, "crl"),
+        ({"crl": []}, "crl"),
+        ({"comment": "hello"}, "unknown member 'comment'"),
+    ],
+)
+def test_bad_authorities(changes: dict[str, object], reason: str) -> None:
+    assert reason in refused(bundle([], [AUTHORITY | changes]))
+
+
+@pytest.mark.parametrize("member", sorted(AUTHORITY))
+def test_missing_members_of_authorities(member: str) -> None:
+    entry = {key: value for key, value in AUTHORITY.items() if key != member}
+    assert repr(member) in refused(bundle([], [entry]))
+
+
+def test_all_members_are_read() -> None:
+    crl = base64.b64encode(pki.crl_der(pki.crl(pki.root()))).decode()
+    times = {"not_before": "2026-01-01T00:00:00Z", "not_after": "2027-01-01T00:00:00Z"}
+    revoked = "2026-02-01T00:00:00Z"
+    token_key = GOOD | times | {"purpose": "jwt", "issuer": "https://issuer.example", "revoked_at": revoked}
+    entry = AUTHORITY | times | {"identities": ["urn:uuid:0", "a@b.example"], "crl": crl}
+    trust = parse_trust(bundle([token_key], [entry]))
+    (key,), (authority,) = trust.keys, trust.authorities
+    assert (key.issuer, key.revoked_at, key.not_after) == (
+        "https://issuer.example",
+        parse_time(revoked),
+        parse_time(times["not_after"]),
+    )
+    assert authority.identities == frozenset({"urn:uuid:0", "a@b.example"})
+    assert authority.not_before == parse_time(times["not_before"])
+    assert authority.crl is not None
+    assert authority.crl.issuer == pki.root().certificate.subject
+    assert trust.generated_at == parse_time("2026-01-01T00:00:00Z")
+
+
+def test_one_authority_may_speak_for_several_issuers() -> None:
+    entries = [
+        AUTHORITY | {"purposes": ["jwt"], "issuer": issuer} for issuer in ("https://a.example", "https://b.example")
+    ]
+    assert len(parse_trust(bundle([], entries)).authorities_for("jwt")) == 2
+    assert "twice" in refused(bundle([], [entries[0], entries[0] | {"purposes": ["saml"]}]))
+
+
+def test_the_example_in_the_readme_is_a_trust_file() -> None:
+    """Hand-made trust: what the page shows is read by the strict parser."""
+    text = (Path(__file__).resolve().parents[2] / "verifier" / "README.md").read_text()
+    (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    trust = parse_trust(example.encode())
+    assert {key.purpose for key in trust.keys} == {"artifact", "jwt"}
+    assert any(key.revoked_at for key in trust.keys)
+    assert any(authority.identities for authority in trust.authorities)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +171,9 @@ def test_duplicates_are_refused() -> None:
 def test_unknown_algorithms_are_never_used_and_do_no_harm() -> None:
     later = key_entry(pki.key("p384"), "ML_DSA_SHAKE_256", key_version=2, public_key="AAAA")
     assert len(parse_trust(bundle([GOOD, later])).keys) == 1
+    # A key that can be read stays, with nothing that it may make: a signature by it is refused, not overlooked.
+    readable = parse_trust(bundle([key_entry(pki.key("p384"), "ECDSA_LATER")])).keys
+    assert [key.algorithms for key in readable] == [()]
 
 
 def test_weak_keys_are_refused() -> None:

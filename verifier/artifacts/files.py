@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from verifier.errors import Indeterminate
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
-CHUNK_BYTES: Final = 1024 * 1024
+CHUNK_BYTES: Final = 256 * 1024  # stays in a core's cache between being read and being hashed
 MAXIMUM_MESSAGE_BYTES: Final = 64 * 1024 * 1024  # kept in memory only where Ed25519 must see every byte
 
 
@@ -35,7 +35,7 @@ def open_stream(file: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[Binar
         return
     path = Path(file)
     try:
-        stream = path.open("rb")
+        stream = path.open("rb", buffering=0)
     except OSError as error:
         raise Indeterminate("unreadable_file", f"The file cannot be read: {error.strerror}.") from error
     with stream:
@@ -43,20 +43,49 @@ def open_stream(file: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[Binar
 
 
 def read_stream(stream: BinaryIO, hash_names: Collection[str], *, keep_message: bool) -> FileFacts:
-    """Reads to the end. `Indeterminate` (unreadable_file) if reading fails or the stream is not binary."""
+    """Reads to the end, once. `Indeterminate` (unreadable_file) if reading fails or the stream is not binary."""
     digests = {name: hashlib.new(name) for name in hash_names}
-    kept: bytearray | None = bytearray() if keep_message else None
+    kept = bytearray() if keep_message and _known_size(stream) <= MAXIMUM_MESSAGE_BYTES else None
     size = 0
     try:
-        while chunk := stream.read(CHUNK_BYTES):
+        for chunk in _chunks(stream):
             size += len(chunk)
             for digest in digests.values():
                 digest.update(chunk)
-            if kept is not None:
-                kept = kept + chunk if size <= MAXIMUM_MESSAGE_BYTES else None
+            if kept is not None and size <= MAXIMUM_MESSAGE_BYTES:
+                kept += chunk
+            else:
+                kept = None
     except OSError as error:
         raise Indeterminate("unreadable_file", f"The file cannot be read: {error.strerror}.") from error
     except TypeError as error:
         raise Indeterminate("unreadable_file", "The file must be opened in binary mode.") from error
     message = None if kept is None else bytes(kept)
     return FileFacts(size, {name: digest.digest() for name, digest in digests.items()}, message)
+
+
+def _known_size(stream: BinaryIO) -> int:
+    """The size in bytes that the system tells of a file, 0 for what is none: a pipe, a stream in memory."""
+    try:
+        return os.fstat(stream.fileno()).st_size
+    except (OSError, AttributeError):
+        return 0
+
+
+def _chunks(stream: BinaryIO) -> Iterator[bytes | memoryview]:
+    """What is left in the stream, piece by piece; each is gone when the next one comes.
+
+    Without a new buffer for each piece, hashing is as fast as `openssl dgst`.
+    """
+    read_into: Callable[[bytearray], int | None] | None = getattr(stream, "readinto", None)
+    if read_into is None:
+        while chunk := stream.read(CHUNK_BYTES):
+            yield chunk
+        return
+    buffer = bytearray(CHUNK_BYTES)
+    view = memoryview(buffer)
+    while length := read_into(buffer):
+        yield view[:length]
+    if length is None:
+        # A stream that does not wait has nothing yet: that is not its end, and half a file is not the file.
+        raise Indeterminate("unreadable_file", "The file cannot be read to its end: its stream does not block.")

@@ -25,6 +25,8 @@ def select_candidates(
 ) -> tuple[Candidate, ...]:
     """The trusted keys, with the algorithms that trust allows them, that could have made a signature of this length."""
     fitting = [(key, algorithm) for key in keys for algorithm in key.algorithms if demanded in (None, algorithm)]
+    if not fitting and demanded is None:
+        raise Rejected("algorithm_not_allowed", "The trusted keys are listed for no algorithm that is allowed.")
     if not fitting:
         raise Rejected("algorithm_mismatch", "No trusted key makes signatures with the algorithm demanded.")
     candidates = tuple(pair for pair in fitting if may_be_signature_of(pair[0].public_key, signature))

@@ -58,8 +58,8 @@ def verify_saml(
     """Verifies a SAML response or assertion (XML bytes, not base64) and returns what the signed part says.
 
     `certificates` are the identity provider's, trusted as they are (from `load_certificates`); the message's own are
-    never looked at. Instead of them `trust` (from `parse_trust`) may be given: its keys for assertions of `issuer` count
-    then, and what is revoked by now is refused at an earlier `now` too. The assertion must be for `audience` and
+    never looked at. Instead of them `trust` (from `parse_trust`) may be given: its keys for assertions of `issuer`
+    count then, and what is revoked by now is refused at an earlier `now` too. The assertion must be for `audience` and
     `recipient` (the assertion consumer URL), from `issuer`, and answer the request `in_response_to`, where these are
     given. `leeway` is 0 to 60 seconds. Raises `Rejected`, `Indeterminate`, and `ValueError` for arguments that make no
     sense.

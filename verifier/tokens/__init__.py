@@ -44,8 +44,8 @@ def verify_jwt(
     from `parse_trust` too: its keys for tokens of `issuer` count then, and what is revoked by now is refused at an
     earlier `now` too. The token must be from `issuer`, for `audience` (which may be one of several), of one of `types`
     (`typ` header, compared without case and without "application/"), unexpired, and with `max_age` (seconds) issued no
-    longer ago. `leeway` is 0 to 60 seconds. Raises `Rejected`, `Indeterminate` (a `kid` that the set does not have), and
-    `ValueError` for arguments that make no sense.
+    longer ago. `leeway` is 0 to 60 seconds. Raises `Rejected`, `Indeterminate` (a `kid` that the set does not have),
+    and `ValueError` for arguments that make no sense.
     """
     if not issuer or not audience or isinstance(types, str) or not all(types) or not types:
         raise ValueError("issuer, audience and types must not be empty")
@@ -97,7 +97,8 @@ def _describe_key(key: TokenKey) -> KeyFacts:
 
 def _check_type(token_type: str, types: Collection[str]) -> None:
     """RFC 7515 section 4.1.9: a media type without case, "application/" left away; RFC 8725 section 3.11."""
-    if _media_type(token_type) not in {_media_type(each) for each in types}:
+    # Beyond ASCII, two different letters can become one without their case: the Kelvin sign is a small k.
+    if not token_type.isascii() or _media_type(token_type) not in {_media_type(each) for each in types}:
         raise Rejected("type_mismatch", f"The token is of type {token_type!r}, not {' or '.join(sorted(types))}.")
 
 
@@ -114,7 +115,7 @@ def _check_issuer(claims: dict[str, JsonValue], issuer: str) -> None:
 
 
 def _check_audience(claims: dict[str, JsonValue], audience: str) -> tuple[str, ...]:
-    """RFC 7519 section 4.1.3: one text or a list of texts."""
+    """RFC 7519 section 4.1.3: one text or a list of texts, ours among them. Who else is named is in the results."""
     found = claims.get("aud")
     if found is None:
         raise Rejected("missing_claim", "The token does not say whom it is for (aud).")
@@ -140,6 +141,8 @@ def _check_times(
         raise Rejected("not_yet_valid", f"The token is valid from {format_time(_moment(not_before))} only.")
     if issued_at is not None and now < issued_at - leeway:
         raise Rejected("not_yet_valid", f"The token says that it was issued at {format_time(_moment(issued_at))}.")
+    if max(not_before or 0, issued_at or 0) >= expires_at:
+        raise Rejected("malformed", "The token expires (exp) before it begins (nbf, iat).")
     if max_age is not None and issued_at is None:
         raise Rejected("missing_claim", "The token does not say when it was issued (iat), and its age is limited.")
     if max_age is not None and issued_at is not None and now > issued_at + max_age + leeway:

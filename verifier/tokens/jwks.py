@@ -1,8 +1,9 @@
 """A JWK Set (RFC 7517), read strictly: which key id stands for which key, and the one algorithm that each key makes.
 
-A set that leaks a private key, names two keys alike or carries a certificate of another key is refused as a whole. A
-key that this package cannot use stays in the set with the reason, so that a token that names it gets that answer and
-never another key.
+A set that leaks a private key, names two keys alike, names one key twice or carries a certificate of another key is
+refused as a whole. A key that this package cannot use stays in the set with the reason, so that a token that names it
+gets that answer and never another key. A `kid` is a name and no more: issuers choose it as they like, so that it is not
+held against the key's thumbprint (RFC 7638).
 """
 
 from __future__ import annotations
@@ -10,17 +11,25 @@ from __future__ import annotations
 import base64
 import copy
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from verifier.algorithms import BY_JWS, SignatureAlgorithm
+from verifier.certificates import certified_key, load_certificate
 from verifier.errors import Indeterminate, Rejected
-from verifier.keys import PublicKey, WeakKeyError, check_public_key, key_kind, subject_public_key_info
+from verifier.keys import (
+    PublicKey,
+    WeakKeyError,
+    check_public_key,
+    check_rsa_numbers,
+    key_kind,
+    subject_public_key_info,
+)
 from verifier.strict_json import JsonValue, parse_object
 from verifier.tokens import base64url
 
@@ -28,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAXIMUM_JWKS_BYTES: Final = 1024 * 1024
+MAXIMUM_KEYS: Final = 256
 _PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
 _CURVES: Final[Mapping[str, ec.EllipticCurve]] = MappingProxyType(
     {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
@@ -36,11 +46,15 @@ _CURVES: Final[Mapping[str, ec.EllipticCurve]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class TokenKey:
-    """A key of the set and the only algorithm that it is believed for."""
+    """A key of the set and the only algorithm that it is believed for.
+
+    `thumbprints` are those of its certificate as the set tells them (`x5t`, `x5t#S256`), base64url; empty without one.
+    """
 
     key_id: str
     public_key: PublicKey
     algorithm: SignatureAlgorithm
+    thumbprints: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +87,8 @@ def parse_jwks(data: bytes) -> KeySet:
         entries = parse_object(data).get("keys")
         if not isinstance(entries, list):
             raise ValueError("its member keys is not a list")
+        if len(entries) > MAXIMUM_KEYS:
+            raise ValueError(f"it holds more than {MAXIMUM_KEYS} keys")
         return _collect(entries)
     except ValueError as error:
         raise Indeterminate("invalid_jwks", f"The key set cannot be used: {error}.") from error
@@ -97,6 +113,9 @@ def _collect(entries: list[JsonValue]) -> KeySet:
             keys[key_id] = _usable_key(key_id, entry)
         except (Rejected, Indeterminate) as reason:
             unusable[key_id] = reason
+    if len({subject_public_key_info(key.public_key) for key in keys.values()}) != len(keys):
+        # RFC 8725 section 3.1: a key makes one algorithm. And who withdraws one of its names would leave the other.
+        raise ValueError("one key has two kids")
     return KeySet(MappingProxyType(keys), MappingProxyType(unusable))
 
 
@@ -113,8 +132,8 @@ def _usable_key(key_id: str, entry: dict[str, JsonValue]) -> TokenKey:
         raise Rejected("weak_key", f"The token's key is refused: {error}.") from error
     except UnsupportedAlgorithm as error:
         raise Indeterminate("unsupported_key", "The token's key is on an unknown curve.") from error
-    _check_certificate(entry, public_key)
-    return TokenKey(key_id, public_key, _pinned_algorithm(entry, public_key))
+    thumbprints = _thumbprints(entry, public_key)
+    return TokenKey(key_id, public_key, _pinned_algorithm(entry, public_key), thumbprints)
 
 
 def _pinned_algorithm(entry: dict[str, JsonValue], public_key: PublicKey) -> SignatureAlgorithm:
@@ -137,7 +156,9 @@ def _public_key(kind: str, entry: dict[str, JsonValue]) -> object:
         modulus, exponent = _octets(entry, "n"), _octets(entry, "e")
         if modulus[0] == 0 or exponent[0] == 0:
             raise ValueError("an RSA key's number is not in its shortest form")
-        return rsa.RSAPublicNumbers(int.from_bytes(exponent, "big"), int.from_bytes(modulus, "big")).public_key()
+        n, e = int.from_bytes(modulus, "big"), int.from_bytes(exponent, "big")
+        check_rsa_numbers(n, e)  # here, since the library refuses some of them as malformed
+        return rsa.RSAPublicNumbers(e, n).public_key()
     curve_name = entry.get("crv")
     if kind == "OKP":
         if curve_name != "Ed25519":
@@ -159,17 +180,43 @@ def _octets(entry: dict[str, JsonValue], member: str) -> bytes:
     return base64url.decode(value)
 
 
-def _check_certificate(entry: dict[str, JsonValue], public_key: PublicKey) -> None:
-    """RFC 7517 section 4.7: the first certificate of `x5c` must hold this very key. It is not trusted for anything."""
-    chain = entry.get("x5c")
-    if chain is None:
-        return
-    if not isinstance(chain, list) or not chain or not isinstance(chain[0], str):
+def _thumbprints(entry: dict[str, JsonValue], public_key: PublicKey) -> Mapping[str, str]:
+    """RFC 7517 sections 4.7 to 4.9: what the entry says of its certificate must be true of it and of the key.
+
+    The certificate is not trusted for anything, and nothing is fetched from an `x5u`. Where the set gives thumbprints
+    alone, they are as the set says.
+    """
+    stated: dict[str, str] = {}
+    for member, length in (("x5t", 20), ("x5t#S256", 32)):
+        if member in entry:
+            if len(_octets(entry, member)) != length:
+                raise ValueError(f"an {member} does not have the length of one")
+            stated[member] = str(entry[member])
+    if "x5c" not in entry:
+        return MappingProxyType(stated)
+    encoded = _certificate(entry["x5c"], public_key)
+    found = {
+        "x5t": base64url.encode(hashlib.sha1(encoded, usedforsecurity=False).digest()),
+        "x5t#S256": base64url.encode(hashlib.sha256(encoded).digest()),
+    }
+    if wrong := [member for member, value in stated.items() if value != found[member]]:
+        raise ValueError(f"an {wrong[0]} is not that of its certificate")
+    return MappingProxyType(found)
+
+
+def _certificate(chain: JsonValue, public_key: PublicKey) -> bytes:
+    """The first certificate of an `x5c`, DER. ValueError unless it holds this very key."""
+    if not isinstance(chain, list) or not chain:
         raise ValueError("an x5c is not a list of certificates")
-    encoded = base64.b64decode(chain[0], validate=True)
-    certified = check_public_key(x509.load_der_x509_certificate(encoded).public_key())
-    thumbprint = entry.get("x5t#S256")
-    if subject_public_key_info(certified) != subject_public_key_info(public_key):
+    certificates = [load_certificate(_standard_base64(each)) for each in chain]
+    if subject_public_key_info(certified_key(certificates[0])) != subject_public_key_info(public_key):
         raise ValueError("an x5c certifies another key than its own")
-    if thumbprint is not None and thumbprint != base64url.encode(hashlib.sha256(encoded).digest()):
-        raise ValueError("an x5t#S256 is not that of its certificate")
+    return certificates[0].public_bytes(Encoding.DER)
+
+
+def _standard_base64(text: JsonValue) -> bytes:
+    """RFC 7517 section 4.7: base64 with padding, unlike everything else in a key."""
+    value = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
+    if not value or base64.b64encode(value).decode("ascii") != text:
+        raise ValueError("an x5c is not a list of certificates in standard base64")
+    return value

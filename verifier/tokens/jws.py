@@ -1,4 +1,8 @@
-"""The compact JWS (RFC 7515) as text: three segments, read so strictly that one message has one text."""
+"""The compact JWS (RFC 7515) as text: three segments, read so strictly that nothing in it can be written otherwise.
+
+An ECDSA signature can still be turned into a second one by anybody (r, s to r, n - s): the text of a token, or a digest
+of it, is no name for the token. Its `jti` is.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +20,15 @@ from verifier.strict_json import JsonValue, parse_object
 from verifier.tokens import base64url
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from verifier.tokens.jwks import TokenKey
 
 MAXIMUM_TOKEN_CHARACTERS: Final = 64 * 1024
-# Members that would let a token bring its own key or change how it is to be read.
-_FORBIDDEN_HEADERS: Final = ("jwk", "jku", "x5u", "x5c", "crit", "b64", "zip", "enc")
+# Members that would let a token bring its own key or change how it is to be read. `cty` announces another token inside.
+_FORBIDDEN_HEADERS: Final = ("jwk", "jku", "x5u", "x5c", "crit", "b64", "zip", "enc", "cty")
+_CERTIFICATE_HEADERS: Final = ("x5t", "x5t#S256")
+_REPLICATED_CLAIMS: Final = ("iss", "sub", "aud")  # RFC 7519 section 5.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +41,14 @@ class ParsedToken:
     payload: dict[str, JsonValue]
     signing_input: bytes
     signature: bytes
+    certificates: Mapping[str, JsonValue]  # what the header names by x5t and x5t#S256
 
 
 def parse_token(token: str) -> ParsedToken:
     """Reads the text. Rejected for everything that is not the one strict form."""
     if len(token) > MAXIMUM_TOKEN_CHARACTERS:
         raise Rejected("too_large", f"The token is longer than {MAXIMUM_TOKEN_CHARACTERS} characters.")
-    segments = token.split(".")
-    if len(segments) != 3 or not all(segments):
-        raise Rejected("malformed", "The token does not have three segments.")
+    segments = _segments(token)
     try:
         header = parse_object(base64url.decode(segments[0]))
         payload = parse_object(base64url.decode(segments[1]))
@@ -50,6 +57,9 @@ def parse_token(token: str) -> ParsedToken:
         raise Rejected("malformed", f"The token is malformed: {error}.") from error
     if forbidden := [name for name in _FORBIDDEN_HEADERS if name in header]:
         raise Rejected("malformed", f"The token's header has the member {forbidden[0]!r}, which is refused.")
+    for name in _REPLICATED_CLAIMS:
+        if name in header and (name not in payload or header[name] != payload[name]):
+            raise Rejected("malformed", f"The token's header has another {name!r} than its claims.")
     algorithm = _header_text(header, "alg")
     if algorithm not in BY_JWS:
         raise Rejected("algorithm_not_allowed", "The token's algorithm is not allowed.")
@@ -60,7 +70,24 @@ def parse_token(token: str) -> ParsedToken:
         payload=payload,
         signing_input=f"{segments[0]}.{segments[1]}".encode("ascii"),
         signature=signature,
+        certificates={name: header[name] for name in _CERTIFICATE_HEADERS if name in header},
     )
+
+
+def _segments(token: str) -> list[str]:
+    """RFC 7515 section 7.1. The other serialisations, and what is encrypted, are told by their form and not read."""
+    segments = token.split(".")
+    if token.lstrip()[:1] == "{":
+        raise Rejected("malformed", "The token is in a JSON serialisation: only the compact form is read.")
+    if len(segments) == 5:
+        raise Rejected("malformed", "The token is encrypted (JWE), not signed.")
+    if len(segments) != 3:
+        raise Rejected("malformed", "The token does not have three segments.")
+    if not segments[2]:
+        raise Rejected("malformed", "The token is not signed: its third segment is empty.")
+    if not all(segments):
+        raise Rejected("malformed", "The token lacks its header or its payload.")
+    return segments
 
 
 def _header_text(header: dict[str, JsonValue], member: str) -> str:
@@ -74,6 +101,9 @@ def check_signature(token: ParsedToken, key: TokenKey) -> None:
     """Rejected unless the token is signed by the key, with the key's own algorithm: the header decides nothing."""
     if token.algorithm != key.algorithm.jws:
         raise Rejected("algorithm_mismatch", f"The token's key signs with {key.algorithm.jws} only.")
+    for name, thumbprint in token.certificates.items():
+        if key.thumbprints.get(name) != thumbprint:
+            raise Rejected("signer_mismatch", f"The token's header names a certificate ({name}) that its key lacks.")
     signature = token.signature
     try:
         if isinstance(key.public_key, ec.EllipticCurvePublicKey):

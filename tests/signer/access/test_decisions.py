@@ -12,7 +12,7 @@ import pytest
 from keystore.algorithms import Purpose
 from keystore.api import Key, KeyPolicy, KeyState, Storage
 from signer.access import DUTIES_OF, Action, Admission, Duty, Permit, admit, decide, may_see
-from signer.access.decision import permit_certificate
+from signer.access.decision import permit_certificate, permit_publication
 from signer.access.duties import ADMINISTRATORS_ACTIONS, COMMON_ACTIONS, USERS_ACTIONS
 from signer.authn.principal import Principal
 from signer.errors import DutyForbids, NotFound, PolicyForbids
@@ -127,6 +127,18 @@ def test_nobody_else_can_make_a_permit() -> None:
         Permit(USER, Action.SIGN, key().id, 1, object())
     with pytest.raises(TypeError):
         Admission(USER, Action.SIGN, object())
+
+
+def test_the_service_signs_metadata_with_published_saml_keys_alone() -> None:
+    service = Principal("service/sealmark", Duty.ROOT, "publication")
+    own = replace(key(), purpose=Purpose.SAML, published=True)
+    permit = permit_publication(service, own)
+    assert (permit.action, permit.key_id, permit.principal) == (Action.SIGN_METADATA, own.id, service)
+    for other in (replace(own, published=False), *(replace(own, purpose=purpose) for purpose in Purpose)):
+        if other.purpose is not Purpose.SAML or not other.published:
+            with pytest.raises(PolicyForbids):
+                permit_publication(service, other)
+    assert not any(duty in DUTIES_OF[Action.SIGN_METADATA] for duty in Duty)  # nobody can call for it
 
 
 def test_break_glass_administers_any_customer_key_and_uses_none() -> None:

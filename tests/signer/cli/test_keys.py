@@ -252,6 +252,21 @@ def test_issuers_and_domains(run: Run, service: ScriptedService) -> None:
     assert json.loads(run("domains", "list", "--json").stdout) == {"domains": [{"name": "default", "version": 1}]}
 
 
+def test_an_issuer_names_places_of_others(run: Run, service: ScriptedService) -> None:
+    places = {
+        "jwks_uri": "https://sign.example/issuers/idp/jwks.json",
+        "authorization_endpoint": "https://login.example/authorize",
+        "token_endpoint": "https://login.example/token",
+        "sign_on_url": "https://login.example/saml",
+    }
+    issuer = {"name": "idp", "url": "https://login.example", **places}
+    service.on("POST", "/v1/issuers", Answer(201, issuer))
+    options = [word for member, url in places.items() for word in (f"--{member.replace('_', '-')}", url)]
+    made = run("issuers", "create", "idp", "--issuer-url", issuer["url"], *options)
+    assert service.only().body == issuer
+    assert all(url in made.stdout for url in places.values())
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -14,6 +14,7 @@ from keystore.errors import HsmFault
 from signer.errors import ServiceUnavailable, Unprocessable
 from signer.formats import metadata, xmlsignature
 from tests.signer.formats.support import NOW, Certified, accepts, certified, flipped, write, write_pem
+from tests.software_key import LyingKey, new_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,6 +119,15 @@ def test_an_entity_id_that_xml_cannot_carry_is_refused() -> None:
     with pytest.raises(Unprocessable) as refusal:
         signed(signer(), entity_id="https://idp\x00")
     assert refusal.value.field == "entity_id"
+
+
+def test_a_signature_that_does_not_verify_is_never_given_out() -> None:
+    honest = certified("ECC_NIST_P256", Purpose.SAML)
+    other = new_key("ECC_NIST_P256", Purpose.SAML)
+    for lie in (lambda signature: flipped(signature, len(signature) - 1), lambda _: other.sign(b"something else")):
+        liar = LyingKey(honest.key.private_key, honest.key.info, lie)
+        with pytest.raises(HsmFault):
+            signed(Certified(liar, honest.chain))
 
 
 def test_a_certificate_of_another_key_is_refused() -> None:
