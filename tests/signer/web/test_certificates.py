@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy import delete
 
 from keystore.api import CertificateOrigin
+from keystore.db.schema import CERTIFICATES
 from keystore.errors import HsmUnavailable
 from signer.config import CertificateConfiguration
 from tests.signer.certificates.outside import LEAF, outside_chain
@@ -337,6 +339,17 @@ def test_a_list_that_lacks_a_revocation_is_not_shown(
         assert own_service.call(None, "GET", "/v1/trust").status_code == 503
     serial = int(revoked["certificates"][0]["serial"], 16)
     assert revocation_list(own_service).get_revoked_certificate_by_serial_number(serial) is not None
+
+
+def test_a_revocation_that_vanishes_from_the_database_is_missed(moved: Moved) -> None:
+    service = moved.service
+    key = service.make_key("vanished")["id"]
+    revoked = administer(service, key, "certificate/revoke", {"reason": "key_compromise"})
+    gone = delete(CERTIFICATES).where(CERTIFICATES.c.serial == revoked["certificates"][0]["serial"])
+    with service.services.keystore.database.write() as connection:
+        connection.execute(gone)
+    assert_refused(service.call(None, "GET", "/v1/ca/crl"), 503, "integrity_failure")
+    assert_refused(service.call(None, "GET", "/v1/trust"), 503, "integrity_failure")
 
 
 def test_a_revocation_of_an_installed_certificate_is_not_ours_to_list(own_service: ServiceInProcess) -> None:
