@@ -1,6 +1,6 @@
 # Sealmark. Everything a target needs is set up by the target itself; see tools/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test serve bench bench-verifier lint types lock clean
+.PHONY: help setup demo test serve bench bench-verifier fuzz lint types lock clean
 
 # More arguments for the tool that a target runs: make test ARGS="-k jwt", make bench ARGS="--short".
 ARGS =
@@ -30,6 +30,10 @@ bench: ## the benchmark, beside a bare HSM loop on the same cores
 bench-verifier: ## the verifier beside openssl dgst: speed, memory, start-up time, size
 	@tools/setup.sh
 	@.venv/bin/python -m tools.bench.verifier $(ARGS)
+
+fuzz: ## fuzz every parser of the verifier with atheris, 10 minutes each (ARGS="--target saml --seconds 60")
+	@tools/setup.sh fuzz
+	@.venv-fuzz/bin/python -m tests.fuzz $(ARGS)
 
 lint: ## ruff: rules and format
 	@tools/setup.sh

@@ -139,9 +139,12 @@ _CURVE_WITH_ITS_HASH = {
 # purpose -> spec -> algorithms a key may be made with; the first is the default. An absent spec is not allowed.
 PURPOSES: Final[Mapping[Purpose, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
     {
-        # Ed25519 artifact keys make DSSE only (Sigstore and OpenSSL 3.0 refuse the rest), which this version does not
-        # have.
-        Purpose.ARTIFACT: _rows(_RSA_SPECS, ("RSASSA_PKCS1_V1_5_SHA_256", "RSASSA_PSS_SHA_256"), _CURVE_WITH_ITS_HASH),
+        # Ed25519 artifact keys make DSSE only: Sigstore and OpenSSL 3.0 refuse the rest.
+        Purpose.ARTIFACT: _rows(
+            _RSA_SPECS,
+            ("RSASSA_PKCS1_V1_5_SHA_256", "RSASSA_PSS_SHA_256"),
+            {**_CURVE_WITH_ITS_HASH, "ECC_NIST_EDWARDS25519": ("ED25519_SHA_512",)},
+        ),
         Purpose.JWT: _rows(
             _RSA_SPECS,
             (_PKCS1[0], _PSS[0], *_PKCS1[1:], *_PSS[1:]),

@@ -66,7 +66,7 @@ class Pipeline:
             key = self._find_key(reference)
             permit = decide(admission, key)
             # formats: what is to be made, and which items cannot be
-            subject = self._subject(key, operation)
+            subject = self._subject(permit, call, key, operation)
             plan = operation.plan(subject, body)
             # the same request again gets the same answer
             repeated = self._idempotency.begin(permit, call, key.id)
@@ -134,7 +134,7 @@ class Pipeline:
             raise NotFound(KEY_NOT_FOUND, field="key")
         return key
 
-    def _subject(self, key: Key, operation: Operation[_Body]) -> Subject:
+    def _subject(self, permit: Permit, call: Call, key: Key, operation: Operation[_Body]) -> Subject:
         if key.purpose is not operation.purpose:
             msg = f"this key is for {key.purpose}; {operation.action} needs a key for {operation.purpose}"
             raise WrongPurpose(msg)
@@ -143,7 +143,15 @@ class Pipeline:
             raise WrongState(msg)
         moment = self._keystore.clock()
         version = current_version(key.versions, moment)
-        return Subject(key, version, moment, lambda: self._published.signing_chain(version), self._published.issuer)
+        return Subject(
+            key,
+            version,
+            moment,
+            permit.principal.name,
+            call.request_id,
+            lambda: self._published.signing_chain(version),
+            self._published.issuer,
+        )
 
     @contextmanager
     def _refusals_recorded(

@@ -38,6 +38,15 @@ RevocationReason = Literal[
     "privilege_withdrawn",
 ]
 ArtifactFormat = Literal["cms", "raw", "bundle", "dsse"]
+MadeFormat = Literal["cms", "raw", "bundle", "dsse", "attestation"]
+TypeUri = Annotated[
+    str,
+    Meta(
+        pattern="^[A-Za-z][A-Za-z0-9+.-]*:[\\x21-\\x7e]+$(?!\\n)",
+        max_length=256,
+        description="an absolute URI (RFC 3986)",
+    ),
+]
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -168,11 +177,16 @@ class Artifact(Body):
 
 
 class Artifacts(Body):
-    """`POST /v1/keys/{key}/artifacts`"""
+    """`POST /v1/keys/{key}/artifacts`. `attestation` is the `dsse` envelope in a Sigstore bundle. `statement`,
+    `predicate_type` and `predicate` belong to dsse and attestation, `material` to bundle and attestation."""
 
     artifacts: Annotated[list[Artifact], Meta(min_length=1, max_length=MAXIMUM_BATCH)]
-    formats: Annotated[list[ArtifactFormat], Meta(min_length=1, max_length=4)]
+    formats: Annotated[list[MadeFormat], Meta(min_length=1, max_length=5)]
     context: Context | None = None
+    statement: Literal["each", "one"] | None = None
+    predicate_type: TypeUri | None = None
+    predicate: dict[str, Any] | None = None
+    material: Literal["public-key", "certificate"] | None = None
 
 
 class TokenItem(Body):

@@ -5,6 +5,7 @@
 #   tools/setup.sh verifier   also .venv-verifier: for the verifier's wheel and nothing else (`make demo` puts it in)
 #   tools/setup.sh saml       also .venv-saml: python3-saml, which shares no library version with the service
 #   tools/setup.sh node       also .venv-node: Node.js, and with it tests/interop/npm/node_modules
+#   tools/setup.sh fuzz       also .venv-fuzz: atheris, and what the verifier and its test builders need (`make fuzz`)
 #   tools/setup.sh opensaml   also Debian's opensaml-tools, for samlsign
 #
 # Debian packages are installed by root, or through sudo where it asks nothing; elsewhere the one command to run is
@@ -110,6 +111,7 @@ editable .venv . sealmark
 for extra in "$@"; do
     case $extra in
     verifier) environment .venv-verifier requirements/verifier.txt ;;
+    fuzz) environment .venv-fuzz requirements/fuzz.txt ;;
     saml) environment .venv-saml requirements/python3-saml.txt ;;
     node)
         environment .venv-node requirements/node.txt

@@ -15,6 +15,7 @@ from verifier.version import __version__
 if TYPE_CHECKING:
     from verifier.algorithms import ALGORITHMS, SignatureAlgorithm
     from verifier.artifacts import verify_artifact
+    from verifier.artifacts.files import FileDigests
     from verifier.errors import Indeterminate, Rejected, VerificationError
     from verifier.policy import (
         Algorithm,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
         CertificateFacts,
         KeyFacts,
         RevocationFacts,
+        StatementFacts,
+        StatementSubject,
         TimeFacts,
         TrustEntryFacts,
         VerifiedArtifact,
@@ -55,6 +58,7 @@ __all__ = [
     "Authority",
     "CertificateFacts",
     "CertificateIdentity",
+    "FileDigests",
     "Format",
     "Identity",
     "Indeterminate",
@@ -69,6 +73,8 @@ __all__ = [
     "RevocationFacts",
     "RevocationList",
     "SignatureAlgorithm",
+    "StatementFacts",
+    "StatementSubject",
     "TimeFacts",
     "Trust",
     "TrustEntryFacts",
@@ -91,6 +97,7 @@ __all__ = [
 _HOMES = {
     "verifier.algorithms": ("ALGORITHMS", "SignatureAlgorithm"),
     "verifier.artifacts": ("verify_artifact",),
+    "verifier.artifacts.files": ("FileDigests",),
     "verifier.errors": ("Indeterminate", "Rejected", "VerificationError"),
     "verifier.policy": (
         "Algorithm",
@@ -110,6 +117,8 @@ _HOMES = {
         "CertificateFacts",
         "KeyFacts",
         "RevocationFacts",
+        "StatementFacts",
+        "StatementSubject",
         "TimeFacts",
         "TrustEntryFacts",
         "VerifiedArtifact",

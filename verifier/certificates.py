@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import PublicKeyAlgorithmOID, SignatureAlgorithmOID
 
 from verifier.errors import Rejected
@@ -17,6 +16,7 @@ from verifier.results import CertificateFacts, RevocationFacts
 from verifier.times import format_time
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
 MAXIMUM_CANDIDATES: Final = 10
@@ -39,21 +39,34 @@ _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 def load_certificate(data: bytes) -> x509.Certificate:
     """One DER certificate. ValueError if it is not one, extensions included."""
-    with warnings.catch_warnings():
-        # The library tolerates some broken encodings with a warning for now; this package does not.
-        warnings.simplefilter("error", CryptographyDeprecationWarning)
-        try:
-            certificate = x509.load_der_x509_certificate(data)
-            if certificate.version is not x509.Version.v3 or not certificate.extensions:
-                raise ValueError("not a version 3 certificate with extensions")
-        except (
-            x509.DuplicateExtension,
-            x509.InvalidVersion,
-            x509.UnsupportedGeneralNameType,
-            CryptographyDeprecationWarning,
-        ) as error:
-            raise ValueError(f"not a well-formed certificate: {error}") from error
+    certificate = _read(lambda: [x509.load_der_x509_certificate(data)])[0]
+    if certificate.version is not x509.Version.v3 or not certificate.extensions:
+        raise ValueError("not a version 3 certificate with extensions")
     return certificate
+
+
+def load_pem_certificates(data: bytes) -> tuple[x509.Certificate, ...]:
+    """The PEM certificates in `data`, at least one. ValueError if one of them is broken, extensions included."""
+    return tuple(_read(lambda: x509.load_pem_x509_certificates(data)))
+
+
+def _read(load: Callable[[], list[x509.Certificate]]) -> list[x509.Certificate]:
+    """What `load` reads, every field of it decoded now. ValueError if that fails, however the library says so.
+
+    The library decodes names, extensions and keys only when asked, and raises a dozen kinds of exception then: far from
+    here, where nobody expects them.
+    """
+    with warnings.catch_warnings():
+        # The library tolerates some broken encodings and names with a warning; this package does not.
+        warnings.simplefilter("error")
+        try:
+            certificates = load()
+            for certificate in certificates:
+                describe_certificate(certificate)
+                _ = certificate.version, certificate.extensions, certificate.signature_algorithm_oid
+        except Exception as error:
+            raise ValueError(f"not a well-formed certificate: {error}") from error
+    return certificates
 
 
 def name_of(certificate: x509.Certificate) -> str:

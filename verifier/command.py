@@ -46,7 +46,12 @@ cli.add_command(trust)
 
 @cli.command()
 @click.argument("file", type=FILE)
-@click.option("--signature", required=True, type=FILE, help="CMS (.p7s) or bare signature (.sig), detached.")
+@click.option(
+    "--signature",
+    required=True,
+    type=FILE,
+    help="CMS (.p7s), Sigstore bundle (.sigstore.json), DSSE envelope (.intoto.jsonl) or bare signature (.sig).",
+)
 @click.option(
     "--trust", "trust_file", required=True, type=FILE, help="trust.json, a PEM public key, or PEM CA certificates."
 )

@@ -44,6 +44,7 @@ RejectionCode = Literal[
 ]
 
 IndecisionCode = Literal[
+    "digest_unknown",  # the digests given for the file are not the ones that the signature needs
     "internal_error",
     "invalid_crl",
     "invalid_jwks",

@@ -11,6 +11,7 @@ from verifier.results import (
     CertificateFacts,
     KeyFacts,
     RevocationFacts,
+    StatementFacts,
     TimeFacts,
     TrustEntryFacts,
     VerifiedArtifact,
@@ -49,9 +50,20 @@ def _artifact(facts: VerifiedArtifact) -> list[tuple[str, str]]:
         ("what", f"{facts.name or 'the stream'}, {facts.size} bytes ({facts.signature_format} signature)"),
     ]
     lines += [(name, digest) for name, digest in facts.digests.items()]
+    if facts.statement is not None:
+        lines += _statement(facts.statement)
     if facts.claimed_signing_time is not None:
         lines.append(("when", f"signed at {format_time(facts.claimed_signing_time)}, says the signer"))
     return lines
+
+
+def _statement(statement: StatementFacts) -> list[tuple[str, str]]:
+    names = ", ".join(subject.name for subject in statement.matched)
+    lines = [
+        ("statement", statement.predicate_type),
+        ("about", f"{names} ({len(statement.matched)} of {len(statement.subjects)} files in it)"),
+    ]
+    return lines if statement.builder is None else [*lines, ("built by", f"{statement.builder}, says the signer")]
 
 
 def _token(facts: VerifiedToken) -> list[tuple[str, str]]:

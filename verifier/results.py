@@ -139,17 +139,57 @@ class TimeFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class StatementSubject:
+    """A file that a statement is about: the signer's name for it, and digests by algorithm, lower-case hex."""
+
+    name: str
+    digests: Mapping[str, str]
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The facts as JSON-compatible values."""
+        return {"name": self.name, "digests": dict(self.digests)}
+
+
+@dataclass(frozen=True, slots=True)
+class StatementFacts:
+    """What the signer states (in-toto Statement) about several files, `matched` being those that the file at hand is.
+
+    `builder` is who built it by SLSA provenance. The predicate is the signer's word: nothing was judged by it.
+    """
+
+    predicate_type: str
+    subjects: tuple[StatementSubject, ...]
+    matched: tuple[StatementSubject, ...]
+    builder: str | None
+    predicate: Mapping[str, JsonValue]
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The facts as JSON-compatible values."""
+        return {
+            "predicate_type": self.predicate_type,
+            "subjects": [subject.as_json() for subject in self.subjects],
+            "matched": [subject.name for subject in self.matched],
+            "builder": self.builder,
+            "predicate": dict(self.predicate),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class VerifiedArtifact:
-    """A file whose signature holds. `claimed_signing_time` is the signer's own word and nothing was judged by it."""
+    """A file whose signature holds. `claimed_signing_time` is the signer's own word and nothing was judged by it.
+
+    `statement` is what a DSSE envelope, alone or in a bundle, says of the file.
+    """
 
     name: str | None
     size: int
     digests: Mapping[str, str]
-    signature_format: Literal["cms", "raw"]
+    signature_format: Literal["cms", "raw", "bundle", "dsse"]
     signer: str
     key: KeyFacts
     time: TimeFacts
     claimed_signing_time: datetime | None = None
+    statement: StatementFacts | None = None
     certificates: tuple[CertificateFacts, ...] = ()
     not_covered: tuple[str, ...] = ()
     log_position: None = None
@@ -165,6 +205,7 @@ class VerifiedArtifact:
                 "size": self.size,
                 "digests": dict(self.digests),
                 "signature_format": self.signature_format,
+                "statement": None if self.statement is None else self.statement.as_json(),
             },
             "when": {**self.time.as_json(), "claimed_signing_time": _optional_time(self.claimed_signing_time)},
             "key": self.key.as_json(),
@@ -214,7 +255,10 @@ class VerifiedToken:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedAssertion:
-    """A SAML assertion whose signature and conditions hold. Every value was read from what the signature covers."""
+    """A SAML assertion whose signature and conditions hold. Every value was read from what the signature covers.
+
+    `response_id` is None where the response around the assertion is not signed.
+    """
 
     issuer: str
     subject: str

@@ -7,6 +7,7 @@ lists, indirect lists) and every critical extension besides is refused: who read
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -101,11 +102,13 @@ def parse_revocation_list(data: bytes) -> RevocationList:
 
 def _read(load: Callable[[bytes], x509.CertificateRevocationList], data: bytes) -> RevocationList:
     try:
-        return _decode(load(data))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return _decode(load(data))
     except ValueError:
         raise
     except Exception as error:
-        # The library decodes late, and says in a dozen ways that it cannot. Not one of them is a usable list.
+        # The library decodes late, and says or warns in a dozen ways that it cannot. Not one of them is a usable list.
         raise ValueError(f"not a well-formed revocation list ({type(error).__name__})") from error
 
 
@@ -118,6 +121,8 @@ def _decode(source: x509.CertificateRevocationList) -> RevocationList:
         revoked[entry.serial_number] = _revocation(entry)
     if source.next_update_utc is None:
         raise ValueError("the list does not say when the next one is due")
+    # A name that cannot be written down is no name: the library decodes some of it only then.
+    _ = source.issuer.rfc4514_string()
     return RevocationList(
         source.issuer, source.last_update_utc, source.next_update_utc, MappingProxyType(revoked), source
     )

@@ -13,12 +13,11 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 
 from verifier.algorithms import ALGORITHMS, SignatureAlgorithm
-from verifier.certificates import check_authority, load_certificate, name_of
+from verifier.certificates import check_authority, load_certificate, load_pem_certificates, name_of
 from verifier.errors import Indeterminate, Rejected
 from verifier.keys import (
     PublicKey,
@@ -37,6 +36,8 @@ from verifier.times import format_time, parse_time
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from cryptography import x509
 
 MAXIMUM_TRUST_BYTES: Final = 16 * 1024 * 1024
 TRUST_VERSION: Final = 1
@@ -190,7 +191,7 @@ def load_certificates(data: bytes) -> tuple[x509.Certificate, ...]:
         labels = set(_PEM_LABEL.findall(data))
         if labels != {b"CERTIFICATE"}:
             raise ValueError("it must hold PEM certificates and nothing else")
-        return tuple(x509.load_pem_x509_certificates(data))
+        return load_pem_certificates(data)
     except ValueError as error:
         raise Indeterminate("invalid_trust", f"The certificate file cannot be used: {error}.") from error
 
@@ -203,7 +204,7 @@ def _parse_pem(data: bytes) -> Trust:
         key = load_pem_public_key(data)
         return Trust(keys=(TrustedKey(key, algorithms_of(key)),))
     if labels and set(labels) == {b"CERTIFICATE"}:
-        certificates = x509.load_pem_x509_certificates(data)
+        certificates = load_pem_certificates(data)
         for certificate in certificates:
             check_authority(certificate)
         return Trust(authorities=tuple(Authority(certificate) for certificate in certificates))

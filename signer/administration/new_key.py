@@ -6,10 +6,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from keystore.algorithms import KEY_SPECS, Purpose, algorithms_for
+from keystore.algorithms import KEY_SPECS, SIGNING_ALGORITHMS, Purpose, algorithms_for
 from keystore.api import AssertionSettings, KeyPolicy, NewKey, TokenSettings
 from signer.errors import Unprocessable
-from signer.operations.artifacts import DEFAULT_FORMATS, MADE_TODAY
+from signer.operations.artifacts import DEFAULT_FORMATS, FORMATS_WITHOUT_DIGEST
 from signer.published import DEFAULT_ISSUER, PUBLISHED_BY_DEFAULT
 
 if TYPE_CHECKING:
@@ -37,14 +37,16 @@ def new_key(body: NewKeyBody, policy: KeyPolicy) -> NewKey:
     if body.alias is not None and UUID_FORM.fullmatch(body.alias):
         msg = "an alias must not have the form of a UUID"
         raise Unprocessable(msg, field="alias")
+    spec = _spec(body.spec, purpose)
+    algorithm = _algorithm(body, purpose)
     return NewKey(
-        spec=_spec(body.spec, purpose),
+        spec=spec,
         purpose=purpose,
         created_by=policy.administrators[0],
         policy=policy,
         alias=body.alias,
-        algorithm=_algorithm(body, purpose),
-        formats=_formats(body) if purpose is Purpose.ARTIFACT else (),
+        algorithm=algorithm,
+        formats=_formats(body, algorithm) if purpose is Purpose.ARTIFACT else (),
         settings=_settings(body, purpose),
         domain=body.domain or "default",
         description=body.description,
@@ -80,12 +82,14 @@ def _algorithm(body: NewKeyBody, purpose: Purpose) -> str:
     return body.algorithm
 
 
-def _formats(body: NewKeyBody) -> tuple[str, ...]:
+def _formats(body: NewKeyBody, algorithm: str) -> tuple[str, ...]:
+    """What the key is to make; an algorithm that signs no digests (PureEdDSA) makes DSSE alone."""
+    only = FORMATS_WITHOUT_DIGEST if SIGNING_ALGORITHMS[algorithm].hash_name is None else None
     if body.formats is None:
-        return DEFAULT_FORMATS
+        return only or DEFAULT_FORMATS
     for name in body.formats:
-        if name not in MADE_TODAY:
-            msg = f"the format {name} is not made by this version; it makes {', '.join(MADE_TODAY)}"
+        if only is not None and name not in only:
+            msg = f"a {body.spec} key makes {', '.join(only)} alone: stock tools refuse its signatures in {name}"
             raise Unprocessable(msg, field="formats")
     return tuple(dict.fromkeys(body.formats))
 

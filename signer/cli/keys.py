@@ -15,7 +15,7 @@ from signer.cli.policies import policy
 from signer.cli.publication import public_key
 
 PURPOSES = ("artifact", "jwt", "saml", "general")
-FORMATS = ("cms", "raw")
+FORMATS = ("cms", "raw", "bundle", "dsse")
 _LIST_COLUMNS = ("alias", "id", "purpose", "spec", "algorithm", "state", "version")
 _VERSION_COLUMNS = (
     *("version", "state", "created_at", "activate_at", "kid"),

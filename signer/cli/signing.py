@@ -1,51 +1,69 @@
-"""Signing files: plan, hash here, ask in batches, verify, write. The files themselves never leave this machine."""
+"""Signing files: plan, hash here, skip what is signed already, ask in batches, verify, write.
+
+The files themselves never leave this machine.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from signer.cli.client import Client, Json, as_object, text_member
 from signer.cli.errors import CommandFailed, Unreachable
 from signer.cli.files import write_whole
+from signer.cli.hashing import hash_file
 from signer.cli.results import bytes_member, error_of, results_of
-from signer.cli.verification import ArtifactFormat, PublishedKey, check_signature, fetch_published_key, fetch_root
+from signer.cli.verification import ArtifactFormat, Judge, Stated, given_trust, published_trust
 
-SUFFIXES: Mapping[ArtifactFormat, str] = {"cms": ".p7s", "raw": ".sig"}
+if TYPE_CHECKING:
+    from verifier import FileDigests
+
+SUFFIXES: Mapping[ArtifactFormat, str] = {
+    "cms": ".p7s",
+    "raw": ".sig",
+    "bundle": ".sigstore.json",
+    "dsse": ".intoto.jsonl",
+    "attestation": ".intoto.sigstore.json",
+}
+OVER_STATEMENT: frozenset[ArtifactFormat] = frozenset({"dsse", "attestation"})
 BATCH_ITEMS = 1000  # the service's limit
 BATCH_BYTES = 900_000  # of artifacts in one body; the service takes 1 MiB in all
-_CHUNK = 1 << 20
+STATEMENT_BYTES = 4 * 1024 * 1024  # of predicates in one answer, the service's limit
+_PROVENANCE_BYTES = 2048  # what SLSA provenance has beside the context, at most
 _DIGESTS = ("sha256", "sha384", "sha512")
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One file to sign and where each of its signatures goes."""
+    """One file to sign, where each of its signatures goes, and its digest if somebody has it already."""
 
     file: Path
     targets: Mapping[ArtifactFormat, Path]
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one file: what was written, or why nothing was."""
+    """What became of one file: what was written, or why nothing was; `skipped` where it was signed already."""
 
     file: Path
     written: Mapping[ArtifactFormat, Path]
     result: Json
     error: CommandFailed | None = None
+    skipped: bool = False
 
     def described(self) -> dict[str, object]:
         """The outcome as JSON-compatible values."""
         members: dict[str, object] = {"file": str(self.file)}
         if self.error is not None:
             return members | {"error": self.error.described()}
-        facts = {name: self.result.get(name) for name in ("key_id", "key_version", "algorithm", "request_id")}
-        return members | {"signatures": {name: str(path) for name, path in self.written.items()}} | facts
+        members["signatures"] = {name: str(path) for name, path in self.written.items()}
+        if self.skipped:
+            return members | {"skipped": True}
+        return members | {name: self.result.get(name) for name in ("key_id", "key_version", "algorithm", "request_id")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +72,21 @@ class Order:
 
     key: str
     formats: tuple[ArtifactFormat, ...]
-    context: Mapping[str, str]
     replace: bool
+    stated: Stated
+    material: str | None = None
+    trust: bytes | None = None  # the caller's own trust file
+
+    def body(self, artifacts: Sequence[Json], formats: Sequence[ArtifactFormat]) -> dict[str, object]:
+        """What is sent for some files."""
+        body: dict[str, object] = {"artifacts": list(artifacts), "formats": list(formats)}
+        if self.stated.context:
+            body["context"] = dict(self.stated.context)
+        if OVER_STATEMENT & set(formats) and self.stated.predicate is not None:
+            body |= {"predicate_type": self.stated.predicate_type, "predicate": self.stated.predicate}
+        if self.material is not None and {"bundle", "attestation"} & set(formats):
+            body["material"] = self.material
+        return body
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,32 +98,74 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class _Prepared:
+class Prepared:
+    """A file that is hashed: its digests, and the formats that are still to be made."""
+
     job: Job
-    artifact: Json
+    digests: FileDigests
+    formats: tuple[ArtifactFormat, ...]
+
+    @property
+    def artifact(self) -> Json:
+        """The file as the service is told of it."""
+        digests = {name: digest.hex() for name, digest in self.digests.digests.items()}
+        return {"name": self.job.file.name, "size": self.digests.size, "digests": digests}
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What is known of the key before anything is signed."""
+
+    client: Client
+    order: Order
+    digest_names: tuple[str, ...]
+    judge: Judge
+
+
+def set_scene(client: Client, order: Order) -> Scene:
+    """Looks the key up and fetches trust, once. Raises: CommandFailed where the key cannot do what is asked."""
+    description = client.get(f"/v1/keys/{order.key}")
+    digest_names = needed_digests(description, order)
+    key_id = text_member(description, "id")
+    if order.trust is not None:
+        trust, by_key = given_trust(order.trust), None
+    else:
+        if description.get("published") is False:
+            # Its public key cannot be had, so nothing that it signs can be verified here before it is kept.
+            message = f"key {order.key} is not published: its signatures cannot be verified; give --trust FILE"
+            raise CommandFailed(message, code="not_published")
+        trust, by_key = published_trust(client.get_bytes("/v1/trust"), key_id), key_id
+    judge = Judge(trust, text_member(description, "algorithm"), order.stated, by_key)
+    return Scene(client, order, digest_names, judge)
 
 
 def sign_files(client: Client, order: Order, jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
     """Sign all files; one outcome for each, in their order. A file that fails fails alone.
 
-    Raises: CommandFailed where the service turned away the very first call, so that nothing was signed.
+    Raises: CommandFailed where a signature that exists is not of its file, or the service turned away the very first
+    call, so that nothing was signed.
     """
-    description = client.get(f"/v1/keys/{order.key}")
-    digest_name = needed_digest(description, order)
-    root = fetch_root(client, order.key) if "cms" in order.formats else None
+    scene = set_scene(client, order)
     outcomes: dict[Path, Outcome] = {}
     prepared = []
     for job in jobs:
         try:
-            prepared.append(_prepare(job, digest_name, progress))
+            ready = prepare(scene, job, progress)
         except CommandFailed as failure:
             outcomes[job.file] = Outcome(job.file, {}, {}, failure)
-    finish = _Finisher(client, order, description, root)
+            continue
+        ready = _without_what_exists(scene, ready)
+        if ready.formats:
+            prepared.append(ready)
+        else:
+            outcomes[job.file] = Outcome(job.file, job.targets, {}, skipped=True)
+            progress.done(1)
     stopped: CommandFailed | None = None
-    for number, batch in enumerate(batches(prepared)):
+    for number, batch in enumerate(batches(order, prepared)):
+        results: list[Json] = []
         if stopped is None:
             try:
-                results = _ask(client, order, batch)
+                results = _ask(scene, batch)
             except CommandFailed as failure:
                 if number == 0:
                     raise
@@ -100,56 +173,94 @@ def sign_files(client: Client, order: Order, jobs: Sequence[Job], progress: Prog
                 stopped = failure
         for index, item in enumerate(batch):
             file = item.job.file
-            outcomes[file] = Outcome(file, {}, {}, stopped) if stopped else finish(item.job, results[index])
+            outcomes[file] = Outcome(file, {}, {}, stopped) if stopped else _finish(scene, item, results[index])
             progress.done(1)
     return [outcomes[job.file] for job in jobs]
 
 
-def needed_digest(description: Json, order: Order) -> str:
-    """The hash that the key signs, by its description. Raises: CommandFailed where the key cannot do what is asked."""
+def needed_digests(description: Json, order: Order) -> tuple[str, ...]:
+    """The digests to make, by the key's description. Raises: CommandFailed where the key cannot do what is asked.
+
+    Over a digest the key signs its own hash; a statement names files by SHA-256, which every tool looks for.
+    """
     purpose = text_member(description, "purpose")
     if purpose != "artifact":
         raise CommandFailed(
             f"key {order.key} is for {purpose}: files are signed with artifact keys", code="wrong_purpose"
         )
     makes = description.get("formats")
-    missing = [name for name in order.formats if isinstance(makes, list) and name not in makes]
-    if missing:
-        listed = ", ".join(str(name) for name in makes) if isinstance(makes, list) else ""
-        raise CommandFailed(
-            f"key {order.key} does not make {missing[0]}; it makes: {listed}", code="unprocessable", field="formats"
-        )
-    if description.get("published") is False:
-        # Its public key cannot be had, so nothing that it signs can be verified here before it is kept.
-        raise CommandFailed(
-            f"key {order.key} is not published: its signatures cannot be verified", code="not_published"
-        )
-    digest = description.get("required_digest")
-    if digest not in _DIGESTS:
-        raise CommandFailed(f"key {order.key} does not sign digests of files", code="unprocessable")
-    return str(digest)
+    for name in order.formats:
+        made_as = "dsse" if name == "attestation" else name
+        if isinstance(makes, list) and made_as not in makes:
+            listed = ", ".join(str(each) for each in makes)
+            raise CommandFailed(
+                f"key {order.key} does not make {name}; it makes: {listed}", code="unprocessable", field="formats"
+            )
+    needed = ["sha256"] if OVER_STATEMENT & set(order.formats) else []
+    if set(order.formats) - OVER_STATEMENT:
+        digest = description.get("required_digest")
+        if digest not in _DIGESTS:
+            raise CommandFailed(f"key {order.key} does not sign digests of files", code="unprocessable")
+        needed.append(str(digest))
+    return tuple(dict.fromkeys(needed))
 
 
-def _prepare(job: Job, digest_name: str, progress: Progress) -> _Prepared:
-    digest, size = hashlib.new(digest_name), 0
+def prepare(scene: Scene, job: Job, progress: Progress) -> Prepared:
+    """The job with the file's digests: read once, or not at all where a SHA256SUMS has all that is needed."""
+    digests = hash_file(job.file, scene.digest_names, progress.hashed, sha256=job.sha256)
+    return Prepared(job, digests, scene.order.formats)
+
+
+def _without_what_exists(scene: Scene, ready: Prepared) -> Prepared:
+    """Leaves out the formats whose signature is there and holds: a run that was cut short goes on where it stopped.
+
+    Raises: CommandFailed (exists) for a file in the way that is no signature of this file as it would be made now.
+    """
+    if scene.order.replace:
+        return ready
+    missing = []
+    for name in ready.formats:
+        target = ready.job.targets[name]
+        if not (target.is_symlink() or target.exists()):
+            missing.append(name)
+            continue
+        require_same(scene, target, name, ready.digests, None)
+    return Prepared(ready.job, ready.digests, tuple(missing))
+
+
+def require_same(
+    scene: Scene, target: Path, name: ArtifactFormat, digests: FileDigests, names: tuple[str, ...] | None
+) -> None:
+    """Pass if the file that exists is the signature that would be made. Raises: CommandFailed (exists)."""
     try:
-        with job.file.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
-                size += len(chunk)
-                progress.hashed(len(chunk))
-    except OSError as exc:
-        raise CommandFailed(f"{job.file} cannot be read: {exc.strerror}", code="unreadable_file") from exc
-    return _Prepared(job, {"name": job.file.name, "size": size, "digests": {digest_name: digest.hexdigest()}})
+        scene.judge.check(digests, target.read_bytes(), name, names=names)
+    except (CommandFailed, OSError) as failure:
+        reason = failure.message if isinstance(failure, CommandFailed) else failure.strerror
+        message = f"{target} exists already and is not the signature wanted ({reason})"
+        raise CommandFailed(f"{message}: nothing was signed; --force writes over it", code="exists") from failure
 
 
-def batches(prepared: Sequence[_Prepared]) -> Iterator[list[_Prepared]]:
-    """As many files to a call as the service's limits allow."""
-    batch: list[_Prepared] = []
-    size = 0
+def batches(order: Order, prepared: Sequence[Prepared]) -> Iterator[list[Prepared]]:
+    """As many files to a call as the service's limits allow; all of one call want the same formats."""
+    groups: dict[tuple[ArtifactFormat, ...], list[Prepared]] = {}
     for item in prepared:
+        groups.setdefault(item.formats, []).append(item)
+    said = order.stated.context if order.stated.predicate is None else order.stated.predicate
+    predicate = len(json.dumps(said, ensure_ascii=False).encode())
+    room = BATCH_BYTES - (0 if order.stated.predicate is None else predicate)
+    for formats, items in groups.items():
+        most = BATCH_ITEMS
+        if OVER_STATEMENT & set(formats):
+            most = min(most, max(1, STATEMENT_BYTES // (predicate + _PROVENANCE_BYTES)))
+        yield from _cut(items, most, room)
+
+
+def _cut(items: Sequence[Prepared], most: int, room: int) -> Iterator[list[Prepared]]:
+    batch: list[Prepared] = []
+    size = 0
+    for item in items:
         length = len(json.dumps(item.artifact, ensure_ascii=False).encode()) + 1
-        if batch and (len(batch) == BATCH_ITEMS or size + length > BATCH_BYTES):
+        if batch and (len(batch) == most or size + length > room):
             yield batch
             batch, size = [], 0
         batch.append(item)
@@ -158,49 +269,48 @@ def batches(prepared: Sequence[_Prepared]) -> Iterator[list[_Prepared]]:
         yield batch
 
 
-def _ask(client: Client, order: Order, batch: Sequence[_Prepared]) -> list[Json]:
-    body: dict[str, object] = {"artifacts": [item.artifact for item in batch], "formats": list(order.formats)}
-    if order.context:
-        body["context"] = dict(order.context)
-    return results_of(client.post_signing(f"/v1/keys/{order.key}/artifacts", body), len(batch))
+def _ask(scene: Scene, batch: Sequence[Prepared]) -> list[Json]:
+    body = scene.order.body([item.artifact for item in batch], batch[0].formats)
+    return results_of(scene.client.post_signing(f"/v1/keys/{scene.order.key}/artifacts", body), len(batch))
 
 
-class _Finisher:
+def _finish(scene: Scene, item: Prepared, result: Json) -> Outcome:
     """Turns a result into files: all signatures of a file are verified before the first of them is written."""
-
-    def __init__(self, client: Client, order: Order, description: Json, root: bytes | None) -> None:
-        self._order = order
-        self._root = root
-        self._algorithm = text_member(description, "algorithm")
-
-        @cache
-        def published(version: int) -> PublishedKey:
-            return fetch_published_key(client, order.key, version)
-
-        self._published = published
-
-    def __call__(self, job: Job, result: Json) -> Outcome:
-        try:
-            error = error_of(result)
-            if error is not None:
-                raise error
-            signatures = self._verified(job, result)
-            for name, signature in signatures.items():
-                write_whole(job.targets[name], signature, replace=self._order.replace)
-        except CommandFailed as failure:
-            return Outcome(job.file, {}, result, failure)
-        return Outcome(job.file, job.targets, result)
-
-    def _verified(self, job: Job, result: Json) -> dict[ArtifactFormat, bytes]:
+    job = item.job
+    try:
+        error = error_of(result)
+        if error is not None:
+            raise error
         if result.get("name") != job.file.name:
             raise Unreachable("the answer is for another file")
-        version = result.get("key_version")
-        if not isinstance(version, int) or isinstance(version, bool):
-            raise Unreachable("the answer does not say which version of the key signed")
-        made = as_object(result.get("signatures"), "result's signatures")
-        signatures = {name: bytes_member(made, name) for name in self._order.formats}
+        signatures = made_signatures(result, item.formats)
+        # Read again: what was hashed before the call may have changed since.
+        digests = hash_file(job.file, scene.digest_names, lambda _: None, sha256=job.sha256)
         for name, signature in signatures.items():
-            check_signature(
-                job.file, signature, name, key=self._published(version), root=self._root, algorithm=self._algorithm
-            )
-        return signatures
+            scene.judge.check(digests, signature, name, version=version_of(result))
+        for name, signature in signatures.items():
+            write_whole(job.targets[name], signature, replace=scene.order.replace)
+    except CommandFailed as failure:
+        return Outcome(job.file, {}, result, failure)
+    return Outcome(job.file, job.targets, result)
+
+
+def version_of(result: Json) -> int:
+    """Which version of the key signed. Raises: Unreachable where the answer does not say."""
+    version = result.get("key_version")
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise Unreachable("the answer does not say which version of the key signed")
+    return version
+
+
+def made_signatures(result: Json, formats: Sequence[ArtifactFormat]) -> dict[ArtifactFormat, bytes]:
+    """Each signature as the bytes of its file: JSON formats as one line."""
+    made = as_object(result.get("signatures"), "result's signatures")
+    signatures: dict[ArtifactFormat, bytes] = {}
+    for name in formats:
+        if name in ("cms", "raw"):
+            signatures[name] = bytes_member(made, name)
+        else:
+            text = json.dumps(as_object(made.get(name), name), ensure_ascii=False, separators=(",", ":"))
+            signatures[name] = f"{text}\n".encode()
+    return signatures

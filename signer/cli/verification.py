@@ -1,82 +1,135 @@
-"""Holds what the service returned against the key that it publishes, with the verifier that third parties use.
+"""Holds what the service returned against what is trusted, with the verifier that third parties use.
 
-A signature that was garbled on the way, made by another key or made over another file never reaches the disk.
+A signature that was garbled on the way, made by another key, made over another file or that states something else than
+was asked for never reaches the disk; and a signature that is there already counts only if it passes the same judgement.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from signer.cli.client import Client
-from signer.cli.errors import CommandFailed, Unreachable
+from signer.cli.errors import CommandFailed
 
-ArtifactFormat = Literal["cms", "raw"]
+if TYPE_CHECKING:
+    from verifier import FileDigests, StatementFacts, Trust, VerifiedArtifact
 
-_BEGIN_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+ArtifactFormat = Literal["cms", "raw", "bundle", "dsse", "attestation"]
+SLSA_PROVENANCE = "https://slsa.dev/provenance/v1"
+
+_READ_AS: Mapping[ArtifactFormat, Literal["cms", "raw", "bundle", "dsse"]] = {
+    "cms": "cms",
+    "raw": "raw",
+    "bundle": "bundle",
+    "dsse": "dsse",
+    "attestation": "bundle",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedKey:
-    """One version of a key as the service publishes it: PEM, and the SHA-256 (hex) of its SubjectPublicKeyInfo."""
+class Stated:
+    """What a statement must say: the caller's predicate, or SLSA provenance that holds the caller's context."""
 
-    public_key: bytes
-    fingerprint: str
+    context: Mapping[str, str]
+    predicate_type: str | None = None
+    predicate: Mapping[str, object] | None = None
 
-
-def fetch_published_key(client: Client, key: str, version: int) -> PublishedKey:
-    """The public key of one version."""
-    pem = client.get_bytes(f"/v1/keys/{key}/public-key", {"format": "pem", "version": str(version)})
-    lines = pem.strip().splitlines()
-    try:
-        if lines[0].strip() != b"-----BEGIN PUBLIC KEY-----" or lines[-1].strip() != b"-----END PUBLIC KEY-----":
-            raise ValueError("not a PEM public key")
-        der = base64.b64decode(b"".join(line.strip() for line in lines[1:-1]), validate=True)
-    except (ValueError, IndexError, binascii.Error) as exc:
-        raise Unreachable("the published public key is not PEM: is this address Sealmark's?") from exc
-    return PublishedKey(pem, hashlib.sha256(der).hexdigest())
-
-
-def fetch_root(client: Client, key: str) -> bytes:
-    """The last certificate, PEM, of the key's published chain: what its CMS signatures must lead to."""
-    chain = client.get_bytes(f"/v1/keys/{key}/certificate")
-    start = chain.rfind(_BEGIN_CERTIFICATE)
-    if start < 0:
-        raise Unreachable("the published certificate is not PEM: is this address Sealmark's?")
-    return chain[start:]
+    def agrees(self, found: StatementFacts, names: tuple[str, ...]) -> bool:
+        """Whether the statement is about these files, in this order, and says this and nothing else."""
+        if found.predicate_type != (self.predicate_type or SLSA_PROVENANCE):
+            return False
+        if tuple(subject.name for subject in found.subjects) != names:
+            return False
+        if self.predicate is not None:
+            return _text(found.predicate) == _text(self.predicate)
+        definition = found.predicate.get("buildDefinition")
+        return isinstance(definition, dict) and definition.get("externalParameters") == dict(self.context)
 
 
-def check_signature(
-    file: Path,
-    signature: bytes,
-    signature_format: ArtifactFormat,
-    *,
-    key: PublishedKey,
-    root: bytes | None,
-    algorithm: str | None,
-) -> None:
-    """Verify one signature over a file: raw with the public key; CMS by its chain to `root`, made by the same key.
+def _text(value: Mapping[str, object]) -> str:
+    """One text for each value: Python takes true, 1 and 1.0 for equal."""
+    return json.dumps(dict(value), sort_keys=True)
 
-    Raises: CommandFailed (signature_not_verified) where it does not hold; then nothing must be kept of it.
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What signatures are judged by. `key_id` is the one key that must have made them, None where trust decides."""
+
+    trust: Trust
+    algorithm: str
+    stated: Stated
+    key_id: str | None
+
+    def check(
+        self,
+        file: FileDigests,
+        signature: bytes,
+        name: ArtifactFormat,
+        *,
+        version: int | None = None,
+        names: tuple[str, ...] | None = None,
+    ) -> None:
+        """Pass if the signature holds over the file, by version `version` of the key where one is given.
+
+        `names` are the files of its statement, by default the file alone. Raises: CommandFailed
+        (signature_not_verified); then nothing must be kept of it.
+        """
+        # Imported here: the commands that verify nothing start without cryptography and XML libraries.
+        from verifier import VerificationError, verify_artifact
+
+        try:
+            facts = verify_artifact(
+                file, signature, self.trust, algorithm=self.algorithm, signature_format=_READ_AS[name]
+            )
+        except (VerificationError, ValueError) as exc:
+            raise _not_verified(name, str(exc)) from exc
+        self._check_key(facts, name, version)
+        if (facts.statement is not None) != (name in ("dsse", "attestation")):
+            raise _not_verified(name, "it is a signature of another kind")
+        if facts.statement is not None and not self.stated.agrees(facts.statement, names or (str(file.name),)):
+            raise _not_verified(name, "its statement says something else than was asked for")
+
+    def _check_key(self, facts: VerifiedArtifact, name: ArtifactFormat, version: int | None) -> None:
+        if self.key_id is None:
+            return
+        if facts.key.key_id != self.key_id or version not in (None, facts.key.key_version):
+            raise _not_verified(name, "it was made by another key than the one published")
+
+
+def published_trust(data: bytes, key_id: str) -> Trust:
+    """The trust bundle that the service publishes, narrowed to the versions of one key.
+
+    Raises: CommandFailed (not_published) where it has none, (unreachable) where it cannot be used.
     """
-    # Imported here: the commands that verify nothing start without cryptography and XML libraries.
-    from verifier import VerificationError, parse_trust, verify_artifact
+    from dataclasses import replace
+
+    from verifier import Trust
+
+    trust = _parsed(data, "the trust bundle from the service")
+    # A version's first moment is by the service's clock: a fresh key must not wait for this machine's.
+    keys = tuple(replace(key, not_before=None) for key in trust.keys if key.key_id == key_id)
+    if not keys:
+        raise CommandFailed(
+            "the key is not published: its signatures cannot be verified; give --trust FILE", code="not_published"
+        )
+    return Trust(keys, trust.authorities)
+
+
+def given_trust(data: bytes) -> Trust:
+    """The caller's own trust: a trust bundle, a PEM public key or PEM certificates of authorities."""
+    return _parsed(data, "the trust file")
+
+
+def _parsed(data: bytes, what: str) -> Trust:
+    from verifier import VerificationError, parse_trust
 
     try:
-        trust = parse_trust(key.public_key if signature_format == "raw" or root is None else root)
-        facts = verify_artifact(file, signature, trust, algorithm=algorithm, signature_format=signature_format)
-    except (VerificationError, ValueError) as exc:
-        raise _not_verified(signature_format, str(exc)) from exc
-    if facts.key.sha256 != key.fingerprint:
-        raise _not_verified(signature_format, "it was made by another key than the one published")
+        return parse_trust(data)
+    except VerificationError as exc:
+        raise CommandFailed(f"{what} cannot be used: {exc.message}", code=exc.code) from exc
 
 
-def _not_verified(signature_format: str, reason: str) -> CommandFailed:
-    return CommandFailed(
-        f"the {signature_format} signature from the service does not verify and was not written: {reason}",
-        code="signature_not_verified",
-    )
+def _not_verified(name: ArtifactFormat, reason: str) -> CommandFailed:
+    return CommandFailed(f"the {name} signature does not verify: {reason}", code="signature_not_verified")

@@ -152,7 +152,7 @@ def detached(key: SigningKey, digest: bytes, chain: Sequence[bytes], signing_tim
         message = "the key has no certificate; nothing was signed"
         raise ServiceUnavailable(message)
     publickey.require_certified(key, chain[0])
-    _require_valid(chain[0], signing_time)
+    publickey.require_valid(chain[0], signing_time, field="formats")
     template = _template(algorithm, tuple(chain))
     attributes = sorted(
         (
@@ -172,16 +172,3 @@ def detached(key: SigningKey, digest: bytes, chain: Sequence[bytes], signing_tim
     )
     signed_data = _der(_SEQUENCE, template.before_signer_infos, _der(_SET, signer_info))
     return _der(_SEQUENCE, _SIGNED_DATA, _der(_CONTEXT_0, signed_data))
-
-
-@lru_cache(maxsize=1024)
-def _validity(certificate: bytes) -> tuple[datetime, datetime]:
-    parsed = publickey.load_certificate(certificate)
-    return parsed.not_valid_before_utc, parsed.not_valid_after_utc
-
-
-def _require_valid(certificate: bytes, moment: datetime) -> None:
-    not_before, not_after = _validity(certificate)
-    if not not_before <= moment <= not_after:
-        message = f"the key's certificate is valid from {not_before:%Y-%m-%d} to {not_after:%Y-%m-%d} only: renew it"
-        raise Unprocessable(message, field="formats")

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from signer.errors import ServiceUnavailable
+from signer.errors import ServiceUnavailable, Unprocessable
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
     from keystore.api import SigningKey
@@ -55,3 +57,17 @@ def require_certified(key: SigningKey, certificate: bytes) -> None:
     if certified_key(certificate) != key.public_key:
         message = "the certificate kept for the key is not the key's; nothing was signed"
         raise ServiceUnavailable(message)
+
+
+@lru_cache(maxsize=_CACHED)
+def _validity(certificate: bytes) -> tuple[datetime, datetime]:
+    parsed = load_certificate(certificate)
+    return parsed.not_valid_before_utc, parsed.not_valid_after_utc
+
+
+def require_valid(certificate: bytes, moment: datetime, *, field: str) -> None:
+    """Pass if the DER certificate is valid at the moment. Raises: `Unprocessable` naming `field`."""
+    not_before, not_after = _validity(certificate)
+    if not not_before <= moment <= not_after:
+        message = f"the key's certificate is valid from {not_before:%Y-%m-%d} to {not_after:%Y-%m-%d} only: renew it"
+        raise Unprocessable(message, field=field)

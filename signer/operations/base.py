@@ -34,6 +34,8 @@ class Subject:
     key: Key
     version: KeyVersion
     now: datetime
+    caller: str  # the authenticated principal's name
+    request_id: str
     chain: Callable[[], tuple[bytes, ...]]  # the version's certificates, DER, leaf first
     issuer: Callable[[str], Issuer]  # by name
 

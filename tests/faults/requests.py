@@ -20,7 +20,7 @@ EDWARDS: Final = "ECC_NIST_EDWARDS25519"
 
 _MEMBERS: Final[dict[str, dict[str, object]]] = {
     "general": {},
-    "artifact": {"formats": ["cms", "raw"]},
+    "artifact": {"formats": ["cms", "raw", "bundle", "dsse"]},
     "jwt": {"audiences": [AUDIENCE], "max_ttl": 600},
     "saml": {"audiences": [AUDIENCE], "recipients": [RECIPIENT]},
 }
@@ -48,6 +48,8 @@ class SigningRequest:
         if found.status_code == 200:
             return str(found.get_json()["id"])
         members = dict(_MEMBERS[self.purpose])
+        if self.purpose == "artifact" and self.spec == EDWARDS:
+            members["formats"] = ["dsse"]
         if self.algorithm is not None:
             members["algorithm"] = self.algorithm
         return str(service.make_key(alias, self.spec, self.purpose, **members)["id"])
@@ -85,11 +87,12 @@ def _artifacts() -> list[SigningRequest]:
             "artifacts",
             artifact(*formats),
             algorithm,
-            len(formats),
+            len({"dsse" if name == "attestation" else name for name in formats}),  # one envelope, alone and in a bundle
         )
-        for spec in SPECS
+        for spec in (*SPECS, EDWARDS)
         for algorithm in algorithms_for(Purpose.ARTIFACT, spec)
-        for formats in (("cms",), ("raw",), ("raw", "cms"))
+        for formats in (("cms",), ("raw",), ("raw", "cms"), ("bundle",), ("attestation", "dsse"))
+        if spec != EDWARDS or "dsse" in formats
     ]
 
 
@@ -134,5 +137,7 @@ TYPICAL: Final = tuple(
         "raw+cms-ECC_NIST_P256-ECDSA_SHA_256",
         "jwt-ECDSA_SHA_256",
         "saml-both-RSASSA_PKCS1_V1_5_SHA_256",
+        "bundle-ECC_NIST_P384-ECDSA_SHA_384",
+        "attestation+dsse-ECC_NIST_EDWARDS25519-ED25519_SHA_512",
     )
 )

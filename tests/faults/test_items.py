@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.faults.conftest import FaultyService
     from tests.faults.test_lying_hsm import Log
 
-RAW, _, _, FILES, TOKENS, RESPONSES = TYPICAL
+RAW, _, _, FILES, TOKENS, RESPONSES = TYPICAL[:6]
 WORDS = "hunter2 and other words that nobody should read"
 
 

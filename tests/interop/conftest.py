@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.hsm_support import founded, token
 from tools.demo import scenario
 from tools.demo.__main__ import build_verifier, sign_everything
 from tools.service import running_service
@@ -15,6 +16,8 @@ from tools.service import running_service
 if TYPE_CHECKING:
     from tools.demo.exhibits import Exhibit
     from tools.demo.judges import Published
+
+__all__ = ["founded", "token"]
 
 ROOT = Path(__file__).resolve().parents[2]
 

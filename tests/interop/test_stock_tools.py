@@ -35,6 +35,7 @@ JWT_KEYS = [key.alias for key in scenario.KEYS if key.purpose == "jwt"]
 CASES = [
     *(("cms", key, (), judge) for key in ARTIFACT_KEYS for judge in (OpensslCms(), OWN)),
     *(("raw", key, (), judge) for key in ARTIFACT_KEYS for judge in (OpensslDgst(), OWN)),
+    *((kind, key, (), OWN) for kind in ("bundle", "dsse") for key in ARTIFACT_KEYS),
     *(("jwt", key, (), judge) for key in JWT_KEYS for judge in (Joserfc(), OWN)),
     *(("saml", "sso", parts, judge) for parts in scenario.SIGNED_PARTS.values() for judge in (Xmlsec1(), OWN)),
 ]

@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tests.verifier import cms_builder, jwt_builder, pki, saml_builder
+from tests.verifier import bundle_builder, cms_builder, jwt_builder, pki, saml_builder
 from tests.verifier.trust_builder import authority_entry, bundle, key_entry
 from verifier.keys import load_public_key
-from verifier.tokens.trusted import thumbprint
+from verifier.thumbprint import thumbprint
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENT = b"\x7fELF a release\n"
@@ -89,10 +89,36 @@ CASES = {
     "raw wrong usage": Case(
         ("artifact", "tool", "--signature", "tool.sig", "--trust", "pub.pem", "--algorithm", "MD5"), 2, "wrong_usage"
     ),
-    # files
-    "bundle not decided": Case(
-        ("artifact", "tool", "--signature", "tool.sigstore.json", "--trust", "pub.pem"), 2, "unsupported_format"
+    # a Sigstore bundle over a file
+    "bundle verified": Case(("artifact", "tool", "--signature", "tool.sigstore.json", "--trust", "pub.pem"), 0),
+    "bundle verified by certificate": Case(
+        ("artifact", "tool", "--signature", "certified.sigstore.json", "--trust", "ca.pem"), 0
     ),
+    "bundle verified with envelope": Case(
+        ("artifact", "tool", "--signature", "tool.intoto.sigstore.json", "--trust", "trust.json"), 0
+    ),
+    "bundle rejected": Case(
+        ("artifact", "tampered", "--signature", "tool.sigstore.json", "--trust", "pub.pem"), 1, "digest_mismatch"
+    ),
+    "bundle not decided": Case(
+        ("artifact", "tool", "--signature", "old.sigstore.json", "--trust", "pub.pem"), 2, "unsupported_format"
+    ),
+    "bundle not decided without key": Case(
+        ("artifact", "tool", "--signature", "tool.sigstore.json", "--trust", "ca.pem"), 2, "no_trust"
+    ),
+    "bundle wrong usage": Case(
+        ("artifact", "tool", "--signature", "tool.sigstore.json", "--trust", "pub.pem", "--at", "x"), 2, "wrong_usage"
+    ),
+    # a DSSE envelope with a statement about a file
+    "dsse verified": Case(("artifact", "tool", "--signature", "tool.intoto.jsonl", "--trust", "pub.pem"), 0),
+    "dsse rejected": Case(
+        ("artifact", "tampered", "--signature", "tool.intoto.jsonl", "--trust", "pub.pem"), 1, "digest_mismatch"
+    ),
+    "dsse not decided": Case(
+        ("artifact", "tool", "--signature", "tool.intoto.jsonl", "--trust", "ca.pem"), 2, "no_trust"
+    ),
+    "dsse wrong usage": Case(("artifact", "--signature", "tool.intoto.jsonl", "--trust", "ca.pem"), 2, "wrong_usage"),
+    # files
     "missing file": Case(
         ("artifact", "missing", "--signature", "tool.sig", "--trust", "pub.pem"), 2, "unreadable_file"
     ),
@@ -163,6 +189,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     response = saml_builder.build(sign="both", signing=signing)
     unknown = saml_builder.Message(conditions=saml_builder.Message().conditions + "<saml:Condition/>")
     token = jwt_builder.token()
+    message = bundle_builder.message_signature(signer.private_key, CONTENT)
+    statement = bundle_builder.statement(bundle_builder.subject(CONTENT))
+    envelope = bundle_builder.envelope(signer.private_key, json.dumps(statement).encode())
     token_key = pki.key("p256", "token")
     entries = [
         entry,
@@ -176,7 +205,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "tampered": CONTENT.replace(b"release", b"Release"),
         "tool.p7s": cms_builder.sign(CONTENT, signer, cms_builder.Options(certificates=certificates)),
         "tool.sig": signer.private_key.sign(CONTENT, ec.ECDSA(hashes.SHA256())),
-        "tool.sigstore.json": b'{"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json"}',
+        "old.sigstore.json": b'{"mediaType": "application/vnd.dev.sigstore.bundle+json;version=0.1"}',
+        "tool.sigstore.json": json.dumps(bundle_builder.bundle(messageSignature=message)).encode(),
+        "certified.sigstore.json": json.dumps(
+            bundle_builder.bundle(bundle_builder.certificate_material(signer.certificate), messageSignature=message)
+        ).encode(),
+        "tool.intoto.sigstore.json": json.dumps(bundle_builder.bundle(dsseEnvelope=envelope)).encode(),
+        "tool.intoto.jsonl": json.dumps(envelope).encode() + b"\n",
         "crl.der": pki.crl_der(pki.crl(pki.root())),
         "revoked.pem": pki.crl(pki.root(), signer.certificate).public_bytes(Encoding.PEM),
         "trusted-token": jwt.encode(
@@ -234,7 +269,8 @@ def test_exit_code_and_json(folder: Path, case: Case) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [f"{kind} {what}" for kind in ("cms", "raw", "jwt", "saml") for what in ("verified", "rejected")]
+    "name",
+    [f"{kind} {what}" for kind in ("cms", "raw", "bundle", "dsse", "jwt", "saml") for what in ("verified", "rejected")],
 )
 def test_text_for_people(folder: Path, name: str) -> None:
     case = CASES[name]

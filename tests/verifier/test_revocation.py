@@ -317,6 +317,45 @@ def test_a_revoked_key_is_refused_at_whatever_time() -> None:
     assert code(NOW + 2 * DAY, algorithms=["LATER_ALGORITHM"]) == "algorithm_mismatch"
 
 
+def test_a_list_that_openssl_made(tmp_path: Path) -> None:
+    """`openssl ca -gencrl`, as small authorities run it."""
+    serial = f"{LEAF.certificate.serial_number:X}"
+    serial = serial.zfill(len(serial) + len(serial) % 2)
+    (tmp_path / "index.txt").write_text(
+        f"R\t360101000000Z\t260101000000Z,keyCompromise\t{serial}\tunknown\t/CN=revocable\n"
+    )
+    (tmp_path / "number").write_text("01\n")
+    (tmp_path / "ca.cnf").write_text(
+        "[ca]\ndefault_ca = own\n[own]\ndatabase = index.txt\ncrlnumber = number\ndefault_md = sha384\n"
+        "default_crl_days = 7\ncrl_extensions = list\n[list]\nauthorityKeyIdentifier = keyid\n"
+    )
+    (tmp_path / "root.pem").write_bytes(pki.pem(ROOT.certificate))
+    (tmp_path / "key.pem").write_bytes(pki.private_pem(ROOT.private_key))
+    subprocess.run(
+        [
+            "openssl",
+            "ca",
+            "-config",
+            "ca.cnf",
+            "-gencrl",
+            "-cert",
+            "root.pem",
+            "-keyfile",
+            "key.pem",
+            "-out",
+            "crl.pem",
+        ],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    crls = load_revocation_lists((tmp_path / "crl.pem").read_bytes())
+    trust = parse_trust(pki.pem(ROOT.certificate))
+    with pytest.raises(Rejected, match=r"certificate_revoked.*2026-01-01T00:00:00Z \(keyCompromise\)"):
+        verify_artifact(io.BytesIO(CONTENT), SIGNATURE, trust, crls=crls)
+
+
 def test_openssl_refuses_it_at_an_earlier_time_too(tmp_path: Path) -> None:
     earlier = NOW - timedelta(hours=2)
     crl = pki.crl(ROOT, LEAF.certificate, at=NOW - timedelta(hours=1))

@@ -9,14 +9,11 @@ from datetime import datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lxml import etree
 from signxml.algorithms import CanonicalizationMethod, SignatureMethod
 
 from tests.verifier import pki
 from tests.verifier.saml_builder import (
-    ASSERTION,
     AUDIENCE,
-    DSIG,
     ISSUER,
     RECIPIENT,
     REQUEST,
@@ -27,29 +24,9 @@ from tests.verifier.saml_builder import (
     sign_element,
     when,
 )
-from verifier import VerificationError, VerifiedAssertion, verify_saml
-
-IDP = identity()
-SIGNING = Signing(IDP)
-GOOD = {part: build(sign=part, signing=SIGNING) for part in ("assertion", "response", "both", "bare")}
-
-
-def verify(data: bytes, **options: object) -> VerifiedAssertion:
-    expected: dict[str, object] = {
-        "certificates": (IDP.certificate,),
-        "audience": AUDIENCE,
-        "recipient": RECIPIENT,
-        "issuer": ISSUER,
-        "in_response_to": REQUEST,
-        "now": pki.NOW,
-    }
-    return verify_saml(data, **(expected | options))  # type: ignore[arg-type]
-
-
-def code(data: bytes, **options: object) -> str:
-    with pytest.raises(VerificationError) as caught:
-        verify(data, **options)
-    return caught.value.code
+from tests.verifier.saml_checks import GOOD, IDP, SIGNING, code, verify
+from tests.verifier.saml_forge import forge
+from verifier import VerificationError
 
 
 def code_of(sign: str = "assertion", **parts: str) -> str:
@@ -71,7 +48,7 @@ def test_accepts(sign: str, signed: tuple[str, ...]) -> None:
     assert (facts.issuer, facts.subject, facts.audiences) == (ISSUER, "u@example", (AUDIENCE,))
     assert facts.attributes == {"role": ("admin", "dev")}
     assert (facts.assertion_id, facts.in_response_to, facts.session_index) == ("_a1", REQUEST, "_s1")
-    assert facts.response_id == (None if sign == "bare" else "_r1")
+    assert facts.response_id == ("_r1" if sign in {"response", "both"} else None)
     assert any("response around" in limit for limit in facts.not_covered) == (sign == "assertion")
 
 
@@ -137,7 +114,7 @@ def test_unsigned() -> None:
 
 def test_key_in_the_message_is_never_trusted() -> None:
     attacker = identity("rsa2048", "attacker")
-    assert code(build(signing=Signing(attacker))) == "signature_invalid"
+    assert code(build(signing=Signing(attacker))) == "signer_mismatch"
     dressed = Signing(attacker, certificates=(IDP.certificate,))
     assert code(build(signing=dressed)) == "signature_invalid"
 
@@ -168,10 +145,13 @@ def test_certificate_validity_and_strength() -> None:
         ({"assertion_head": f'ID="_a1" Version="2.0" IssueInstant="{when(90)}"'}, "not_yet_valid"),
         ({"response_head": f'ID="_r1" Version="1.1" IssueInstant="{when()}" InResponseTo="{REQUEST}"'}, "malformed"),
         (
-            {"response_head": f'ID="_r1" Version="2.0" IssueInstant="{when()}" InResponseTo="_x"'},
+            {"response_head": Message().response_head.replace(REQUEST, "_x")},
             "in_response_to_mismatch",
         ),
-        ({"response_head": f'ID="_r1" Version="2.0" IssueInstant="{when()}"'}, "in_response_to_mismatch"),
+        (
+            {"response_head": f'ID="_r1" Version="2.0" IssueInstant="{when()}" Destination="{RECIPIENT}"'},
+            "in_response_to_mismatch",
+        ),
         (
             {
                 "response_head": f'ID="_r1" Version="2.0" IssueInstant="{when()}" InResponseTo="{REQUEST}" '
@@ -290,165 +270,64 @@ def test_replay() -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("old", "new"),
     [
-        lambda data: b'<!DOCTYPE Response [<!ENTITY a "b">]>' + data,
-        lambda data: b"<!-- hello -->" + data,
-        lambda data: data.replace(b"u@example", b"u@example<!-- -->"),
-        lambda data: data.replace(b"u@example", b"<![CDATA[u@example]]>"),
-        lambda data: data.replace(b"u@example", b"u@example<?x?>"),
-        lambda data: data + b"<?x y?>",
-        lambda data: data.replace(b"u@example", b"&x;"),
-        lambda data: data.decode().encode("utf-16"),
-        lambda data: b'<?xml version="1.0" encoding="ISO-8859-1"?>' + data,
-        lambda data: b"\xef\xbb\xbf<?xml version='1.1'?>" + data,
-        lambda data: data[:-1],
-        lambda data: data + b"x",
-        lambda data: b"",
-        lambda data: b"<a/>",
-        lambda data: data.replace(b"u@example", b"\xff"),
-        lambda data: data.replace(b"u@example", b"\x00"),
-        lambda data: data.replace(b'ID="_r1"', b'ID="_a1"'),
-        lambda data: data.replace(b"<samlp:Status>", b'<samlp:Status id="_a1">'),
-        lambda data: data.replace(b"<samlp:Status>", b'<samlp:Status xml:id="_a1">'),
-        lambda data: data.replace(b"<samlp:Status>", b'<samlp:Status xmlns:x="urn:x" x:iD="_a1">'),
-        lambda data: data.replace(b'ID="_r1"', b'ID="#r1"'),
+        ("<samlp:Status>", "<samlp:Extensions/><samlp:Status>"),
+        ("<samlp:Status>", "text<samlp:Status>"),
+        ("<samlp:Status>", '<samlp:Status x="y">'),
+        ("<samlp:Status>", "<samlp:Status/><samlp:Status>"),
+        ("<samlp:Status>", '<xi:include xmlns:xi="http://www.w3.org/2001/XInclude" href="x"/><samlp:Status>'),
+        ("</samlp:Status>", "<samlp:StatusMessage>x</samlp:StatusMessage></samlp:Status>"),
+        ("</samlp:Status>", "<samlp:StatusDetail/></samlp:Status>"),
+        ('status:Success"/>', 'status:Success"><samlp:StatusCode/></samlp:StatusCode>'),
+        ("Destination=", "Destinotion="),
+        ("Destination=", 'xmlns:x="urn:x" x:Destination='),
+        ("<samlp:Response ", "<samlp:Response Extra='x' "),
+        ("</samlp:Response>", "<samlp:Extensions/></samlp:Response>"),
+        ("</samlp:Response>", "<saml:Issuer>https://idp.example</saml:Issuer></samlp:Response>"),
     ],
-    ids=range(21),
 )
-def test_form(change: object) -> None:
-    assert callable(change)
-    assert code(change(GOOD["assertion"])) == "malformed"
-
-
-def test_bounds() -> None:
-    assert code(b"<a>" + b"x" * 1024 * 1024 + b"</a>") == "too_large"
-    assert code(b"<a>" * 40 + b"</a>" * 40) == "too_large"
-    assert code(b"<a>" * 5000 + b"</a>" * 5000) in {"too_large", "malformed"}
-    assert code(b"<a>" + b"<b/>" * 10_001 + b"</a>") == "too_large"
-
-
-def test_utf8_declaration_is_fine() -> None:
-    assert verify(b'<?xml version="1.0" encoding="UTF-8"?>\n' + GOOD["both"])
+def test_the_unsigned_response_holds_nothing_else(old: str, new: str) -> None:
+    changed = GOOD["assertion"].replace(old.encode(), new.encode(), 1)
+    assert changed != GOOD["assertion"]
+    assert code(changed) == "malformed"
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (b"<ds:Transforms>", b'<ds:Transforms><ds:Transform Algorithm="http://www.w3.org/2000/09/xmldsig#base64"/>'),
-        (b'<ds:Reference URI="#_a1">', b'<ds:Reference URI="">'),
-        (b'<ds:Reference URI="#_a1">', b'<ds:Reference URI="##_a1">'),
-        (b'<ds:Reference URI="#_a1">', b'<ds:Reference URI="#_r1">'),
-        (b'<ds:Reference URI="#_a1">', b"<ds:Reference>"),
-        (b'<ds:Reference URI="#_a1">', b'<ds:Reference Type="x" URI="#_a1">'),
-        (b"</ds:Reference>", b'</ds:Reference><ds:Reference URI="#_a1"/>'),
-        (b"</ds:Signature>", b"<ds:Object/></ds:Signature>"),
-        (b"</ds:Signature>", b"</ds:Signature><ds:Signature/>"),
-        (b"<ds:SignatureValue>", b"<ds:SignatureValue>="),
-        (b"<ds:DigestValue>", b"<ds:DigestValue>!"),
-        (b"<saml:Issuer>", b"<saml:Issuer>x</saml:Issuer><saml:Issuer>"),
+        ("<saml:Subject>", '<x:Subject xmlns:x="urn:x"/><saml:Subject>'),
+        ("</saml:Conditions>", "</saml:Conditions>text"),
+        ("<saml:Subject>", "<saml:Subject/><saml:Subject>"),
+        ("</saml:Subject>", "<saml:BaseID/></saml:Subject>"),
+        ("</saml:Subject>", '<saml:SubjectConfirmation Method="urn:x"/></saml:Subject>'),
+        ("</saml:SubjectConfirmation>", "<saml:NameID>root@example</saml:NameID></saml:SubjectConfirmation>"),
+        ("/></saml:SubjectConfirmation>", "><x/></saml:SubjectConfirmationData></saml:SubjectConfirmation>"),
+        ("</saml:NameID>", "<saml:x/></saml:NameID>"),
+        ("u@example", " "),
+        ("</saml:Issuer>", "<saml:x/></saml:Issuer>"),
+        ("</saml:Conditions>", "</saml:Conditions><saml:Conditions/>"),
+        ("</saml:Assertion>", "<saml:Advice/></saml:Assertion>"),
+        ("</saml:Assertion>", '<saml:AuthzDecisionStatement Resource="x"/></saml:Assertion>'),
+        (' Version="2.0"', ' Version="2.0" Extra="x"'),
+        (' Version="2.0"', ' Version="2.0" Id="_x"'),
+        ("</saml:AudienceRestriction>", "<saml:NotAudience/></saml:AudienceRestriction>"),
+        ("<saml:Subject>", '<saml:Subject ID="_x">'),
+        ("<saml:Attribute ", '<saml:Attribute xml:id="_x" '),
     ],
 )
-def test_signature_form(old: bytes, new: bytes) -> None:
-    assert old in GOOD["bare"]
-    assert code(GOOD["bare"].replace(old, new, 1)) == "malformed"
+def test_a_signed_assertion_of_the_wrong_form(old: str, new: str) -> None:
+    """Rightly signed: what this package does not read, it does not skip."""
+    text = Message().assertion()
+    assert old in text
+    assert code(forge(text.replace(old, new, 1))) == "malformed"
 
 
-@pytest.mark.parametrize(
-    "stray", [f'<ds:Signature xmlns:ds="{DSIG}"/>', '<x:Signature xmlns:x="urn:x"/>', "<samlp:Response/>"]
-)
-def test_strays_in_the_unsigned_envelope_are_refused(stray: str) -> None:
-    changed = GOOD["assertion"].replace(b"</samlp:Status>", f"{stray}</samlp:Status>".encode())
-    assert changed != GOOD["assertion"]
-    assert code(changed) == "malformed"
-
-
-def test_canonicalization_of_the_signature_itself() -> None:
-    method = b'<ds:CanonicalizationMethod Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#'
-    assert method in GOOD["bare"]
-    assert code(GOOD["bare"].replace(method, method + b"WithComments")) == "algorithm_not_allowed"
-
-
-def test_inclusive_namespaces_are_refused() -> None:
-    text = GOOD["bare"].decode()
-    c14n = '<ds:Transform Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#"/>'
-    assert c14n in text
-    inclusive = c14n.replace(
-        "/>",
-        '><ec:InclusiveNamespaces xmlns:ec="http://www.w3.org/2001/10/xml-exc-c14n#" PrefixList="x"/></ds:Transform>',
-    )
-    assert code(text.replace(c14n, inclusive).encode()) == "malformed"
-
-
-def evil(original: etree._Element) -> etree._Element:
-    """The assertion as an attacker would have it, unsigned, with an id of its own."""
-    copy = etree.fromstring(etree.tostring(original))
-    copy.set("ID", "_evil")
-    signature = copy.find(f"{{{DSIG}}}Signature")
-    assert signature is not None
-    copy.remove(signature)
-    name_id = copy.find(f".//{{{ASSERTION}}}NameID")
-    assert name_id is not None
-    name_id.text = "root@example"
-    return copy
-
-
-def wrap_before(root: etree._Element, signed: etree._Element) -> None:
-    """XSW: the attacker's assertion in front of the signed one."""
-    signed.addprevious(evil(signed))
-
-
-def wrap_after(root: etree._Element, signed: etree._Element) -> None:
-    """XSW: behind it."""
-    signed.addnext(evil(signed))
-
-
-def wrap_around(root: etree._Element, signed: etree._Element) -> None:
-    """XSW: around it, the signed one as its child."""
-    outer = evil(signed)
-    root.replace(signed, outer)
-    outer.append(signed)
-
-
-def wrap_in_object(root: etree._Element, signed: etree._Element) -> None:
-    """XSW: the signed one hidden in the signature's object."""
-    outer = evil(signed)
-    signature = signed.find(f"{{{DSIG}}}Signature")
-    assert signature is not None
-    root.replace(signed, outer)
-    outer.insert(1, signature)
-    etree.SubElement(signature, f"{{{DSIG}}}Object").append(signed)
-
-
-def wrap_in_extensions(root: etree._Element, signed: etree._Element) -> None:
-    """XSW: the signed one moved into an extension of the response."""
-    root.replace(signed, evil(signed))
-    etree.SubElement(root, "{urn:oasis:names:tc:SAML:2.0:protocol}Extensions").append(signed)
-
-
-def wrap_renamed(root: etree._Element, signed: etree._Element) -> None:
-    """XSW: the attacker's under another namespace, should only local names be compared."""
-    outer = evil(signed)
-    outer.tag = "{urn:x}Assertion"
-    signed.addprevious(outer)
-
-
-@pytest.mark.parametrize(
-    "attack", [wrap_before, wrap_after, wrap_around, wrap_in_object, wrap_in_extensions, wrap_renamed]
-)
-@pytest.mark.parametrize("sign", ["assertion", "both"])
-def test_signature_wrapping(attack: object, sign: str) -> None:
-    root = etree.fromstring(GOOD[sign])
-    signed = root.find(f"{{{ASSERTION}}}Assertion")
-    assert signed is not None
-    assert callable(attack)
-    attack(root, signed)
-    assert code(etree.tostring(root)) == "malformed"
-
-
-def test_response_around_a_response_is_refused() -> None:
-    outer = Message(response_head=f'ID="_r2" Version="2.0" IssueInstant="{when()}"')
-    assert code(outer.response(GOOD["response"].decode()).encode()) == "malformed"
+def test_a_signed_response_must_say_where_it_goes() -> None:
+    head = f'ID="_r1" Version="2.0" IssueInstant="{when()}" InResponseTo="_request-1"'
+    message = Message(response_head=head)
+    assert code(build(message, "response", SIGNING)) == "recipient_mismatch"
+    assert verify(build(message, "assertion", SIGNING))
 
 
 def test_signature_of_another_message_is_refused() -> None:

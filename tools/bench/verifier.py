@@ -2,7 +2,8 @@
 
 Exit status 0 only if the signature verified each time and, in the full form, speed and memory are within their limits.
 The file is sparse, made in a temporary folder and removed. Each figure is the best of its rounds: what else runs on the
-machine only ever takes away.
+machine only ever takes away. Where more runs than the machine has cores, the clock says nothing about the two programs;
+the limit is then held against their processor time, and the output says so.
 """
 
 from __future__ import annotations
@@ -203,6 +204,7 @@ def main(size: float, rounds: int, short: bool, folder: Path | None) -> None:
         make_signed_file(here, 1024)
         helped, small = best([*verifier, "--help"], here, 5), best(judge, here, 5)
         bytes_, modules = wheel_size(here / "wheel")
+    busy = os.getloadavg()[0] > (os.cpu_count() or 1) + 0.5
     ratio, processor_ratio = openssl.seconds / ours.seconds, openssl.processor_seconds / ours.processor_seconds
     print(f"file                 {size:g} GiB, best of {rounds}; openssl dgst and sealmark-verify in turn, in one run")
     print(f"speed                {ratio:.3f} of openssl's by the clock, {processor_ratio:.3f} by processor time")
@@ -211,7 +213,9 @@ def main(size: float, rounds: int, short: bool, folder: Path | None) -> None:
     print(f"start-up, artifact   {small.seconds:.2f} s, {small.peak / MIB:.1f} MiB (a file of 1 KiB)")
     print(f"wheel                {bytes_ / 1024:.1f} KiB, {modules} modules")
     print(f"dependencies         {len(dependencies())} direct: {', '.join(dependencies())}")
-    if not short and (ratio < LEAST_RATIO or ours.peak >= MOST_MEMORY):
+    if busy:
+        print(f"busy                 load {os.getloadavg()[0]:.1f}: the limit is held against processor time")
+    if not short and ((processor_ratio if busy else ratio) < LEAST_RATIO or ours.peak >= MOST_MEMORY):
         sys.exit(f"missed: at least {LEAST_RATIO} of openssl's speed and less than {MOST_MEMORY // MIB} MiB are wanted")
 
 

@@ -19,7 +19,7 @@ class Exhibit:
     """Something signed. `subject` is the file that a judge reads; `detached` is the signature beside it."""
 
     title: str
-    kind: str  # raw, cms, jwt, saml
+    kind: str  # raw, cms, bundle, dsse, jwt, saml
     key: str  # the key's alias
     algorithm: str  # by its JWS name, whatever the format
     subject: Path

@@ -55,9 +55,10 @@ def verdicts(
         table.add_column(heading, no_wrap=True)
     for exhibit in exhibits:
         facts = (exhibit.title, " ".join((exhibit.kind, *exhibit.signed)), exhibit.key, exhibit.algorithm)
-        for judge in (judge for judge in stock if judge.takes(exhibit)):
-            cells = [_cell(given[exhibit, one.name], wanted) for one in (own, judge)]
-            table.add_row(*facts, cells[0], judge.name, cells[1])
+        mine = _cell(given[exhibit, own.name], wanted)
+        others = [(judge.name, _cell(given[exhibit, judge.name], wanted)) for judge in stock if judge.takes(exhibit)]
+        for name, cell in others or [("none here: npm's needs Node.js", "")]:
+            table.add_row(*facts, mine, name, cell)
     console.print(table)
 
 

@@ -39,7 +39,8 @@ class WantedKey:
     settings: dict[str, object]
 
 
-_FILES: Final[dict[str, object]] = {"formats": ["cms", "raw"]}
+_SUFFIXES: Final = {"cms": ".p7s", "raw": ".sig", "bundle": ".sigstore.json", "dsse": ".intoto.jsonl"}
+_FILES: Final[dict[str, object]] = {"formats": list(_SUFFIXES)}
 _TOKENS: Final[dict[str, object]] = {"audiences": [AUDIENCE], "max_ttl": 900}
 _ASSERTIONS: Final[dict[str, object]] = {"audiences": [AUDIENCE], "recipients": [RECIPIENT]}
 KEYS: Final = (
@@ -107,7 +108,7 @@ def _new_key(wanted: WantedKey) -> JsonObject:
 
 
 def sign_files(service: Service, token: str, wheel: Path, folder: Path) -> list[Exhibit]:
-    """The wheel and an ELF binary of this machine, by each artifact key, as CMS and raw: `sealmark sign`, as in CI."""
+    """The wheel and an ELF binary of this machine, by each artifact key, in each format: `sealmark sign`, as in CI."""
     exhibits = []
     titles = {wheel.name: "verifier's wheel", ELF_BINARY.name: str(ELF_BINARY)}
     environment = {"SEALMARK_URL": service.url, "SEALMARK_TOKEN": token}
@@ -115,12 +116,12 @@ def sign_files(service: Service, token: str, wheel: Path, folder: Path) -> list[
         place = folder / key.alias
         place.mkdir()
         files = [Path(shutil.copy(source, place / source.name)) for source in (wheel, ELF_BINARY)]
-        formats = ("--format", "cms", "--format", "raw")
+        formats = [word for kind in _SUFFIXES for word in ("--format", kind)]
         run(PROGRAMS / "sealmark", "sign", *files, "--key", key.alias, *formats, environment=environment)
         for file in files:
             twin = place / f"tampered-{file.name}"
             tamper_file(file, twin)
-            for kind, suffix in (("cms", ".p7s"), ("raw", ".sig")):
+            for kind, suffix in _SUFFIXES.items():
                 signature = file.with_name(file.name + suffix)
                 algorithm = JWS_NAMES[key.algorithm]
                 exhibits.append(Exhibit(titles[file.name], kind, key.alias, algorithm, file, twin, signature))

@@ -7,7 +7,7 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeAlias
 
 from verifier.errors import Indeterminate
 
@@ -25,6 +25,34 @@ class FileFacts:
     size: int
     digests: Mapping[str, bytes]
     message: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileDigests:
+    """A file that somebody else has read: its name, size in bytes and digests by hashlib's names.
+
+    Whoever verifies with it vouches for the digests, as of a SHA256SUMS file that was just made or checked.
+    """
+
+    name: str | None
+    size: int
+    digests: Mapping[str, bytes]
+
+
+AnyFile: TypeAlias = "str | os.PathLike[str] | BinaryIO | FileDigests"
+
+
+def read_file(file: AnyFile, hash_names: Collection[str], *, keep_message: bool) -> tuple[FileFacts, str | None]:
+    """What is needed of the file, and its base name, if it has one.
+
+    `Indeterminate`: unreadable_file, or digest_unknown where `FileDigests` lack one that is needed.
+    """
+    if isinstance(file, FileDigests):
+        if missing := sorted(set(hash_names) - file.digests.keys()):
+            raise Indeterminate("digest_unknown", f"The file's {missing[0]} digest is needed and was not given.")
+        return FileFacts(file.size, {name: file.digests[name] for name in hash_names}, None), file.name
+    with open_stream(file) as (stream, name):
+        return read_stream(stream, hash_names, keep_message=keep_message), name
 
 
 @contextmanager

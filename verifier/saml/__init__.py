@@ -58,7 +58,7 @@ def verify_saml(
     """Verifies a SAML response or assertion (XML bytes, not base64) and returns what the signed part says.
 
     `certificates` are the identity provider's, trusted as they are (from `load_certificates`); the message's own are
-    never looked at. Instead of them `trust` (from `parse_trust`) may be given: its keys for assertions of `issuer`
+    never believed. Instead of them `trust` (from `parse_trust`) may be given: its keys for assertions of `issuer`
     count then, and what is revoked by now is refused at an earlier `now` too. The assertion must be for `audience` and
     `recipient` (the assertion consumer URL), from `issuer`, and answer the request `in_response_to`, where these are
     given. `leeway` is 0 to 60 seconds. Raises `Rejected`, `Indeterminate`, and `ValueError` for arguments that make no
@@ -119,13 +119,17 @@ class _Origin:
     time: TimeFacts
     not_covered: tuple[str, ...]
 
+    def signs(self, part: str) -> bool:
+        """Whether this part of the message carries a signature of its own."""
+        return any(place.part == part for place in self.places)
+
 
 def _read(assertion: Node, envelope: Node | None, expected: claims.Expectations, origin: _Origin) -> VerifiedAssertion:
     """Every check on what the signed assertion says, and on the response around it."""
     issued_at = claims.check_envelope(assertion, expected)
     issuer = claims.check_issuer(assertion, expected.issuer)
     if envelope is not None:
-        claims.check_response(envelope, issuer, expected)
+        claims.check_response(envelope, issuer, expected, signed=origin.signs("response"))
     claims.check_children(assertion)
     validity, audiences, one_time_use = claims.check_conditions(assertion, expected)
     name_id, confirmation = claims.check_subject(assertion, expected)
@@ -140,7 +144,7 @@ def _read(assertion: Node, envelope: Node | None, expected: claims.Expectations,
         recipient=expected.recipient,
         in_response_to=confirmation.in_response_to,
         assertion_id=claims.attribute(assertion, "ID"),
-        response_id=None if envelope is None else claims.attribute(envelope, "ID"),
+        response_id=claims.attribute(envelope, "ID") if envelope is not None and origin.signs("response") else None,
         signed=tuple(place.part for place in origin.places),
         issued_at=issued_at,
         not_before=validity.not_before,
@@ -152,7 +156,7 @@ def _read(assertion: Node, envelope: Node | None, expected: claims.Expectations,
         key=KeyFacts(
             # Both signatures are one key's, and a response's and an assertion's algorithm may differ: name the
             # assertion's, which the facts come from, where it has its own.
-            algorithm=origin.places[-1].algorithm.name,
+            algorithm=origin.places[-1].form.algorithm.name,
             kind=describe_key(public_key),
             sha256=fingerprint(public_key),
             trusted_by="certificate",

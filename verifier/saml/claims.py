@@ -10,7 +10,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from verifier.errors import Indeterminate, Rejected
+from verifier.saml.form import DSIG
 from verifier.saml.signatures import ASSERTION, PROTOCOL
+from verifier.saml.xml import WHITE_SPACE
 from verifier.times import format_time, parse_time
 
 if TYPE_CHECKING:
@@ -20,9 +22,9 @@ BEARER: Final = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
 SUCCESS: Final = "urn:oasis:names:tc:SAML:2.0:status:Success"
 ENTITY: Final = "urn:oasis:names:tc:SAML:2.0:nameid-format:entity"
 
-_ASSERTION_CHILDREN: Final = frozenset(
-    {"Issuer", "Signature", "Subject", "Conditions", "AuthnStatement", "AttributeStatement"}
-)
+_ASSERTION_CHILDREN: Final = frozenset({"Issuer", "Subject", "Conditions", "AuthnStatement", "AttributeStatement"})
+_ASSERTION_ATTRIBUTES: Final = frozenset({"ID", "Version", "IssueInstant"})
+_RESPONSE_ATTRIBUTES: Final = _ASSERTION_ATTRIBUTES | {"Destination", "InResponseTo", "Consent"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,23 +118,45 @@ def check_issuer(element: Node, expected: str | None) -> str:
     return found
 
 
-def check_response(response: Node, assertion_issuer: str, expected: Expectations) -> None:
-    """Status, issuer, destination and the request answered. Whether these are signed is the caller's to know."""
+def check_response(response: Node, assertion_issuer: str, expected: Expectations, *, signed: bool) -> None:
+    """Form, status, issuer, destination and the request answered. SAML core section 3.2.2.
+
+    An unsigned response may say nothing that is not read here: it is where wrapped elements hide.
+    """
     check_envelope(response, expected)
+    _check_response_form(response)
     if response.all(ASSERTION, "Issuer"):
         check_issuer(response, assertion_issuer)
     code = only(only(response, PROTOCOL, "Status"), PROTOCOL, "StatusCode")
     if code.attributes.get("Value") != SUCCESS:
         raise Rejected("status_not_success", "The response does not report success.")
-    if response.attributes.get("Destination", expected.recipient) != expected.recipient:
+    # SAML bindings section 3.5.5.2: a signed message must say where it is to go.
+    if response.attributes.get("Destination", None if signed else expected.recipient) != expected.recipient:
         raise Rejected("recipient_mismatch", "The response is addressed to another recipient.")
     _check_in_response_to(response, expected)
 
 
+def _check_response_form(response: Node) -> None:
+    """Issuer, Signature, Status and Assertion in this order, the first two optional, and no Extensions."""
+    found = [(child.namespace, child.name) for child in response.children]
+    wanted = [(ASSERTION, "Issuer"), (DSIG, "Signature"), (PROTOCOL, "Status"), (ASSERTION, "Assertion")]
+    status = only(response, PROTOCOL, "Status")
+    code = only(status, PROTOCOL, "StatusCode")
+    if found != [each for each in wanted if each in found] or not response.attributes.keys() <= _RESPONSE_ATTRIBUTES:
+        raise Rejected("malformed", "The response holds something besides its issuer, signature, status and assertion.")
+    if code.children or status.attributes or len(status.children) != 1 or code.attributes.keys() != {"Value"}:
+        raise Rejected("malformed", "The response's status holds something besides its code.")
+    if any(node.text.strip(WHITE_SPACE) for node in (response, status, code)):
+        raise Rejected("malformed", "The response holds text between its elements.")
+
+
 def check_children(assertion: Node) -> None:
     """Nothing in the assertion that this package does not read: what is not understood must not be skipped."""
+    if not assertion.attributes.keys() <= _ASSERTION_ATTRIBUTES or assertion.text.strip(WHITE_SPACE):
+        raise Rejected("malformed", "The assertion has text between its elements, or attributes that are not read.")
     for child in assertion.children:
-        if child.name not in _ASSERTION_CHILDREN:
+        known = child.is_a(DSIG, "Signature") or (child.namespace == ASSERTION and child.name in _ASSERTION_CHILDREN)
+        if not known:
             raise Rejected("malformed", f"The assertion holds a {child.name}, which is not read.")
 
 
@@ -152,6 +176,8 @@ def check_conditions(assertion: Node, expected: Expectations) -> tuple[Validity,
     restrictions = conditions.all(ASSERTION, "AudienceRestriction")
     if not restrictions:
         raise Rejected("missing_claim", "The assertion does not say whom it is for.")
+    if any(not each.is_a(ASSERTION, "Audience") for restriction in restrictions for each in restriction.children):
+        raise Rejected("malformed", "An audience restriction holds something besides audiences.")
     audiences = [
         tuple(leaf_text(audience) for audience in restriction.all(ASSERTION, "Audience"))
         for restriction in restrictions
@@ -166,11 +192,15 @@ def check_subject(assertion: Node, expected: Expectations) -> tuple[Node, Confir
     subject = only(assertion, ASSERTION, "Subject")
     name_id = only(subject, ASSERTION, "NameID")
     confirmation = only(subject, ASSERTION, "SubjectConfirmation")
+    if len(subject.children) != 2 or len(confirmation.children) != 1:
+        raise Rejected("malformed", "The subject holds something besides its NameID and one bearer confirmation.")
     if confirmation.attributes.get("Method") != BEARER:
         raise Rejected("malformed", "The subject is not confirmed by bearer.")
     data = only(confirmation, ASSERTION, "SubjectConfirmationData")
     if attribute(data, "Recipient") != expected.recipient:
         raise Rejected("recipient_mismatch", "The assertion is for another recipient.")
+    if data.children or data.text.strip(WHITE_SPACE):
+        raise Rejected("malformed", "The bearer confirmation holds something, such as a key, that is not read.")
     not_on_or_after = moment(data, "NotOnOrAfter")
     if not_on_or_after is None or "NotBefore" in data.attributes:
         raise Rejected("malformed", "The bearer confirmation must say until when it holds, and not from when.")

@@ -1,52 +1,37 @@
 """Which parts of a SAML message are signed, by whom, and with what: the answer is the signed elements themselves.
 
-The form is checked first, so strictly that signxml meets one shape of signature only. What is returned is read from the
-bytes that signxml digested, never from the message (the defence against signature wrapping).
+The form is checked first, so strictly that signxml meets one shape of signature only. Then two must agree to the byte
+on what was signed: this module, and signxml. What is returned is read from the bytes that were digested, never from the
+message (the defence against signature wrapping).
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import TYPE_CHECKING, Final, Literal
 
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from lxml import etree
 from signxml.algorithms import DigestAlgorithm, SignatureMethod
 from signxml.verifier import SignatureConfiguration, XMLVerifier
 
-from verifier.algorithms import ALGORITHMS, SignatureAlgorithm
+from verifier.certificates import certified_key
 from verifier.errors import Indeterminate, Rejected
+from verifier.keys import PublicKey, check_message, key_kind, subject_public_key_info
+from verifier.saml.form import DIGESTS, DSIG, SignatureForm, read_signature
 from verifier.saml.xml import Node, new_parser, parse_xml
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from cryptography import x509
-
 ASSERTION: Final = "urn:oasis:names:tc:SAML:2.0:assertion"
 PROTOCOL: Final = "urn:oasis:names:tc:SAML:2.0:protocol"
-DSIG: Final = "http://www.w3.org/2000/09/xmldsig#"
-ENVELOPED: Final = f"{DSIG}enveloped-signature"
-EXCLUSIVE_C14N: Final = "http://www.w3.org/2001/10/xml-exc-c14n#"
-
-SIGNATURE_ALGORITHMS: Final = tuple(
-    ALGORITHMS[name]
-    for name in (
-        "RSASSA_PKCS1_V1_5_SHA_256",
-        "RSASSA_PKCS1_V1_5_SHA_512",
-        "ECDSA_SHA_256",
-        "ECDSA_SHA_384",
-        "ECDSA_SHA_512",
-    )
-)
-_BY_URI: Final = {row.xml_signature: row for row in SIGNATURE_ALGORITHMS}
-_DIGEST_URIS: Final = (
-    "http://www.w3.org/2001/04/xmlenc#sha256",
-    "http://www.w3.org/2001/04/xmldsig-more#sha384",
-    "http://www.w3.org/2001/04/xmlenc#sha512",
-)
 _LOCATIONS: Final = {"response": "./", "root-assertion": "./", "assertion": f"./{{{ASSERTION}}}Assertion/"}
 
 Part = Literal["assertion", "response"]
@@ -57,9 +42,16 @@ class SignedPlace:
     """An element of the message that carries a signature of itself, in the strict form, not verified yet."""
 
     part: Part
-    identifier: str
-    algorithm: SignatureAlgorithm
-    location: str  # where signxml is to look for the signature, from the root
+    holder: Node
+    form: SignatureForm
+    location: str  # where the signature is to be looked for, from the root
+
+    @property
+    def without_signature(self) -> Node:
+        """What the enveloped-signature transform leaves (XML Signature section 6.6.4)."""
+        return replace(
+            self.holder, children=tuple(child for child in self.holder.children if child.name != "Signature")
+        )
 
 
 def find_signed_places(root: Node) -> tuple[SignedPlace, ...]:
@@ -73,15 +65,21 @@ def find_signed_places(root: Node) -> tuple[SignedPlace, ...]:
     if is_response:
         holders.insert(0, ("response", root, _LOCATIONS["response"]))
     places = tuple(
-        SignedPlace(part, holder.attributes["ID"], _check_signature_form(holder), location)
+        SignedPlace(part, holder, _read_form(holder), location)
         for part, holder, location in holders
         if holder.all(DSIG, "Signature")
     )
-    if not places:
-        raise Rejected("signature_invalid", "The message is not signed.")
     if len(places) != sum(node.name == "Signature" for node in root.walk()):
         raise Rejected("malformed", "The message has a signature in a place where none belongs.")
+    if not places:
+        raise Rejected("signature_invalid", "The message is not signed.")
     return places
+
+
+def _identifier(holder: Node) -> str:
+    if "ID" not in holder.attributes:
+        raise Rejected("malformed", f"The signed {holder.name} lacks its attribute ID.")
+    return holder.attributes["ID"]
 
 
 def _check_shape(root: Node) -> None:
@@ -95,58 +93,15 @@ def _check_shape(root: Node) -> None:
         raise Rejected("malformed", "The message must hold exactly one assertion.")
     if root.name == "Response" and len(root.all(ASSERTION, "Assertion")) != 1:
         raise Rejected("malformed", "The assertion is not a child of the response.")
-    if any(node.is_a(DSIG, "Object") for node in nodes):
-        raise Rejected("malformed", "A signature carries an object, which is refused.")
 
 
-def _check_signature_form(holder: Node) -> SignatureAlgorithm:
-    """Right after Issuer, over its own parent, by the two transforms that SAML needs (SAML core section 5.4)."""
+def _read_form(holder: Node) -> SignatureForm:
+    """The signature right after Issuer, over its own parent (SAML core sections 5.4.1 and 5.4.2)."""
     signatures = holder.all(DSIG, "Signature")
     children = holder.children
     if len(signatures) != 1 or not children[0].is_a(ASSERTION, "Issuer") or children[1] is not signatures[0]:
         raise Rejected("malformed", "A signature does not stand right after its element's issuer, alone.")
-    signed_info, value, *_key_info = _exact_children(signatures[0], "SignedInfo", "SignatureValue", optional="KeyInfo")
-    method, signature_method, reference = _exact_children(
-        signed_info, "CanonicalizationMethod", "SignatureMethod", "Reference"
-    )
-    transforms, digest_method, digest_value = _exact_children(reference, "Transforms", "DigestMethod", "DigestValue")
-    enveloped, canonical = _exact_children(transforms, "Transform", "Transform")
-    _check_algorithm(method, EXCLUSIVE_C14N)
-    _check_algorithm(enveloped, ENVELOPED)
-    _check_algorithm(canonical, EXCLUSIVE_C14N)
-    _check_algorithm(digest_method, *_DIGEST_URIS)
-    _check_algorithm(signature_method, *(uri for uri in _BY_URI if uri is not None))
-    if "ID" not in holder.attributes or dict(reference.attributes) != {"URI": "#" + holder.attributes["ID"]}:
-        raise Rejected("malformed", "A signature refers to something else than the element that it stands in.")
-    for encoded in (value, digest_value):
-        _check_base64(encoded)
-    return _BY_URI[signature_method.attributes["Algorithm"]]
-
-
-def _exact_children(node: Node, *names: str, optional: str | None = None) -> tuple[Node, ...]:
-    found = tuple(child.name for child in node.children)
-    allowed = {names, (*names, optional)} if optional else {names}
-    if found not in allowed or any(child.namespace != DSIG for child in node.children) or node.text.strip():
-        raise Rejected("malformed", f"A signature's {node.name} does not hold exactly what it should.")
-    return node.children
-
-
-def _check_algorithm(node: Node, *allowed: str) -> None:
-    if node.children or node.text.strip() or node.attributes.keys() != {"Algorithm"}:
-        raise Rejected("malformed", f"A signature's {node.name} has parameters, which are refused.")
-    if node.attributes["Algorithm"] not in allowed:
-        raise Rejected("algorithm_not_allowed", f"A signature's {node.name} is not one that is allowed.")
-
-
-def _check_base64(node: Node) -> None:
-    """XML Schema lets white space stand between the characters; nothing else may differ from the one encoding."""
-    text = "".join(node.text.split())
-    try:
-        canonical = base64.b64encode(base64.b64decode(text, validate=True)).decode() == text
-    except (binascii.Error, ValueError):
-        canonical = False
-    if not canonical or not text or node.children:
-        raise Rejected("malformed", f"A signature's {node.name} is not base64.")
+    return read_signature(signatures[0], _identifier(holder))
 
 
 def verify_places(
@@ -161,21 +116,31 @@ def verify_places(
         try:
             return certificate, {place.part: _verify_place(data, place, certificate, at) for place in places}
         except Rejected as error:
-            failure = error
+            # The certificate that the message means tells most about what is wrong.
+            if failure is None or error.code not in ("algorithm_mismatch", "signer_mismatch"):
+                failure = error
     raise failure or Rejected("signature_invalid", "No trusted certificate was given.")
 
 
 def _verify_place(data: bytes, place: SignedPlace, certificate: x509.Certificate, at: datetime) -> Node:
     """The signed element, from the bytes that were digested. Rejected if the certificate's key did not sign it."""
+    algorithm, key = place.form.algorithm, certified_key(certificate)
+    if key_kind(key) != algorithm.key_kind:
+        raise Rejected("algorithm_mismatch", f"The trusted certificate's key does not make {algorithm.name}.")
+    _check_key_info(place.form.certificates, key)
     configuration = SignatureConfiguration(
         require_x509=True,
         location=place.location,
         expect_references=1,
-        signature_methods=frozenset({SignatureMethod(place.algorithm.xml_signature)}),
-        digest_algorithms=frozenset(DigestAlgorithm(uri) for uri in _DIGEST_URIS),
+        signature_methods=frozenset({SignatureMethod(algorithm.xml_signature)}),
+        digest_algorithms=frozenset(DigestAlgorithm(uri) for uri in DIGESTS),
         verification_time=at.astimezone(UTC),
     )
     try:
+        signed_info, signed_data = _canonical_forms(data, place)
+        if not signed_data or hashlib.new(place.form.hash_name, signed_data).digest() != place.form.digest:
+            raise InvalidSignature
+        check_message(algorithm, key, _encoded_signature(place.form.value, key), signed_info)
         # A new one each time: signxml's verifier keeps state.
         result = XMLVerifier().verify(
             data, x509_cert=certificate, id_attribute="ID", parser=new_parser(), expect_config=configuration
@@ -183,9 +148,53 @@ def _verify_place(data: bytes, place: SignedPlace, certificate: x509.Certificate
     except Exception as error:
         # signxml, lxml and cryptography raise many kinds of exception on hostile input: every one is a rejection.
         raise Rejected("signature_invalid", "The signature is not that of a trusted certificate's key.") from error
-    if isinstance(result, list):
-        raise Rejected("signature_invalid", "A signature has several references.")
-    node = parse_xml(result.signed_data)
-    if node.name.lower() != place.part or node.attributes.get("ID") != place.identifier:
+    if (
+        isinstance(result, list)
+        or result.signed_data != signed_data
+        or parse_xml(signed_info) != place.form.signed_info
+    ):
+        raise Rejected("signature_invalid", "What was signed can be read in two ways.")
+    node = parse_xml(signed_data)
+    if node != place.without_signature:
         raise Rejected("signature_invalid", "The signed element is not the one that carries the signature.")
     return node
+
+
+def _check_key_info(certificates: Sequence[bytes], key: PublicKey) -> None:
+    """What the message says about its key is not believed, but it must not say something else either.
+
+    Keys are compared, not certificates: one that was renewed for the same key is no contradiction.
+    """
+    wanted = subject_public_key_info(key)
+    try:
+        named = [subject_public_key_info(certified_key(x509.load_der_x509_certificate(each))) for each in certificates]
+    except Exception as error:
+        raise Rejected("malformed", "A certificate in the signature's KeyInfo is broken.") from error
+    if certificates and wanted not in named:
+        raise Rejected("signer_mismatch", "The signature's KeyInfo names another key than the trusted certificate's.")
+
+
+def _canonical_forms(data: bytes, place: SignedPlace) -> tuple[bytes, bytes]:
+    """The bytes that are signed and those that are digested (XML Signature sections 4.3 and 4.4.3.2).
+
+    SignedInfo, and the element without its signature, in exclusive canonical form.
+    """
+    signature = etree.fromstring(data, parser=new_parser()).find(f"{place.location}{{{DSIG}}}Signature")
+    holder, issuer = (None, None) if signature is None else (signature.getparent(), signature.getprevious())
+    if signature is None or holder is None or issuer is None:
+        raise InvalidSignature
+    signed_info: bytes = etree.tostring(signature[0], method="c14n", exclusive=True, with_comments=False)
+    issuer.tail = (issuer.tail or "") + (signature.tail or "") or None
+    holder.remove(signature)
+    signed_data: bytes = etree.tostring(holder, method="c14n", exclusive=True, with_comments=False)
+    return signed_info, signed_data
+
+
+def _encoded_signature(value: bytes, key: PublicKey) -> bytes:
+    """ECDSA is r and s side by side in XML (RFC 4050 section 3.3), DER elsewhere."""
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        return value
+    size = (key.key_size + 7) // 8
+    if len(value) != 2 * size:
+        raise InvalidSignature
+    return encode_dss_signature(int.from_bytes(value[:size], "big"), int.from_bytes(value[size:], "big"))

@@ -1,8 +1,8 @@
 """XML bytes into a small frozen tree: the only reader of SAML messages, for what arrives and for what was signed.
 
 UTF-8 only, and neither document types, comments, processing instructions, entities nor CDATA: nothing that two readers
-could see differently. Sizes are bounded. Identifiers are unique over every attribute that any reader might take for
-one. Uses the parser that signxml uses.
+could see differently. Sizes are bounded. Identifiers are unique, and no attribute but SAML's `ID` may look like one.
+Namespaces are absolute, since canonicalisation yields nothing at all for others. Uses the parser that signxml uses.
 """
 
 from __future__ import annotations
@@ -22,9 +22,16 @@ if TYPE_CHECKING:
 MAXIMUM_XML_BYTES: Final = 1024 * 1024
 MAXIMUM_DEPTH: Final = 32
 MAXIMUM_ELEMENTS: Final = 10_000
+MAXIMUM_ATTRIBUTES: Final = 64  # of one element
+MAXIMUM_NAMESPACES: Final = 500  # declarations in the message
+WHITE_SPACE: Final = " \t\r\n"  # XML 1.0 production 3; Python's own idea of it is wider
 
 _DECLARATION: Final = re.compile(
     rb"""<\?xml\s+version=(['"])1\.0\1(\s+encoding=(['"])[Uu][Tt][Ff]-8\3)?(\s+standalone=(['"])(yes|no)\5)?\s*\?>"""
+)
+_ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s#]+#?", re.ASCII)
+_IDENTIFIED: Final = frozenset(
+    {"{urn:oasis:names:tc:SAML:2.0:assertion}Assertion", "{urn:oasis:names:tc:SAML:2.0:protocol}Response"}
 )
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*", re.ASCII)
 
@@ -80,11 +87,15 @@ def parse_xml(data: bytes) -> Node:
 
 
 def _check_text(data: bytes) -> None:
-    """In well-formed XML these two character pairs begin nothing but what is refused here."""
+    """In well-formed XML `<!` and `<?` begin nothing but what is refused here."""
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Rejected("malformed", "The message is not UTF-8.") from error
+    if data.startswith(b"\xef\xbb\xbf"):
+        raise Rejected("malformed", "The message begins with a byte order mark.")
+    if data.count(b"xmlns") > MAXIMUM_NAMESPACES:
+        raise Rejected("too_large", f"The message declares more than {MAXIMUM_NAMESPACES} namespaces.")
     declaration = _DECLARATION.match(data)
     body = data[declaration.end() :] if declaration else data
     if b"<!" in body or b"<?" in body or b"\x00" in body:
@@ -104,6 +115,10 @@ class _Builder:
             raise Rejected("too_large", "The message is nested too deeply or has too many elements.")
         if not isinstance(element.tag, str):
             raise Rejected("malformed", "The message has a comment, processing instruction or entity.")
+        if len(element.attrib) > MAXIMUM_ATTRIBUTES:
+            raise Rejected("too_large", f"An element of the message has more than {MAXIMUM_ATTRIBUTES} attributes.")
+        if not all(_ABSOLUTE.fullmatch(namespace) for namespace in element.nsmap.values()):
+            raise Rejected("malformed", "The message declares a namespace that is not an absolute URI.")
         name = etree.QName(element)
         children = tuple(self.build(child, depth + 1) for child in element)
         texts = (element.text, *(child.tail for child in element))
@@ -122,6 +137,8 @@ def _check_identifiers(root: Node) -> None:
         for attribute, value in node.attributes.items():
             if attribute.rpartition("}")[2].lower() != "id":
                 continue
+            if attribute != "ID" or f"{{{node.namespace}}}{node.name}" not in _IDENTIFIED:
+                raise Rejected("malformed", "The message has an identifier where SAML has none, or spelled otherwise.")
             if not _NAME.fullmatch(value):
                 raise Rejected("malformed", "An identifier in the message is not a plain name.")
             if value in seen:

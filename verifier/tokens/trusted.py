@@ -5,30 +5,24 @@ A trust file tells no `kid`: the one that counts is the key's thumbprint (RFC 76
 
 from __future__ import annotations
 
-import hashlib
-import json
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from verifier.errors import Indeterminate, Rejected
-from verifier.keys import PublicKey, describe_key, fingerprint
+from verifier.keys import describe_key, fingerprint
 from verifier.results import KeyFacts
-from verifier.tokens import base64url
+from verifier.thumbprint import thumbprint
 from verifier.tokens.jwks import KeySet, TokenKey
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
     from verifier.algorithms import SignatureAlgorithm
     from verifier.trust import Trust, TrustedKey
 
 PURPOSE: Final = "jwt"
-_CURVES: Final[Mapping[str, str]] = MappingProxyType(
-    {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521", "secp256k1": "secp256k1"}
-)
 
 
 def trusted_key_set(trust: Trust, issuer: str, *, at: datetime, latest: datetime) -> KeySet:
@@ -79,22 +73,3 @@ def _only_algorithm(listed: TrustedKey) -> SignatureAlgorithm:
         message = f"The token's key {listed.label} is not listed for exactly one algorithm of tokens."
         raise Indeterminate("unsupported_key", message)
     return fitting[0]
-
-
-def thumbprint(key: PublicKey) -> str:
-    """The key's JWK thumbprint with SHA-256 (RFC 7638 section 3, RFC 8037 section 2), base64url."""
-    if isinstance(key, rsa.RSAPublicKey):
-        numbers = key.public_numbers()
-        members = {"e": _octets(numbers.e), "kty": "RSA", "n": _octets(numbers.n)}
-    elif isinstance(key, ec.EllipticCurvePublicKey):
-        point, size = key.public_numbers(), (key.key_size + 7) // 8
-        x, y = (base64url.encode(each.to_bytes(size, "big")) for each in (point.x, point.y))
-        members = {"crv": _CURVES[key.curve.name], "kty": "EC", "x": x, "y": y}
-    else:
-        members = {"crv": "Ed25519", "kty": "OKP", "x": base64url.encode(key.public_bytes_raw())}
-    canonical = json.dumps(members, separators=(",", ":"), sort_keys=True).encode()
-    return base64url.encode(hashlib.sha256(canonical).digest())
-
-
-def _octets(number: int) -> str:
-    return base64url.encode(number.to_bytes((number.bit_length() + 7) // 8, "big"))

@@ -7,25 +7,19 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from cryptography.x509 import load_der_x509_certificate
 
 from keystore.algorithms import Purpose
 from signer.certificates.authority import issue_leaf, self_signed
-from signer.formats import cms
+from signer.formats import bundle, cms, dsse, jwks, provenance
 from tests.signer.cli.scripted import Answer, Asked, ScriptedService
 from tests.software_key import SoftwareKey, software_key
+from tests.verifier.trust_builder import authority_entry, key_entry
+from tests.verifier.trust_builder import bundle as trust_bundle
 
 NOW = datetime.now(UTC)
-
-
-def pem(label: str, der: bytes) -> bytes:
-    return f"-----BEGIN {label}-----\n".encode() + base64.encodebytes(der) + f"-----END {label}-----\n".encode()
-
-
-def public_pem(key: SoftwareKey) -> bytes:
-    public = load_der_public_key(key.public_key_der)
-    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 Tamper = Callable[[dict[str, object]], dict[str, object]]
@@ -60,36 +54,64 @@ class SigningService:
             "purpose": "artifact",
             "algorithm": self.key.info.algorithm.name,
             "required_digest": self.digest,
-            "formats": ["cms", "raw"],
+            "formats": ["cms", "raw", "bundle", "dsse"],
             "published": True,
         }
         self.service.on("GET", "/v1/keys/release", Answer(body=described | self.description))
-        self.service.on("GET", "/v1/keys/release/public-key", Answer(body=public_pem(self.key)))
-        certificates = b"".join(pem("CERTIFICATE", der) for der in self.chain)
-        self.service.on("GET", "/v1/keys/release/certificate", Answer(body=certificates))
+        self.service.on("GET", "/v1/trust", Answer(body=self.trust(self.key)))
+
+    def trust(self, key: SoftwareKey) -> bytes:
+        """The trust bundle, with `key` as version 3 of the key."""
+        entry = key_entry(key.private_key, key.info.algorithm.name, key_id=self.key.info.key_id, key_version=3)
+        return trust_bundle([entry], [authority_entry(load_der_x509_certificate(self.chain[-1]))])
 
     def sign(self, asked: Asked) -> Answer:
-        artifacts, formats = asked.body["artifacts"], asked.body["formats"]
-        assert isinstance(artifacts, list)
-        assert isinstance(formats, list)
-        return Answer(body={"results": [self.tamper(self._result(artifact, formats)) for artifact in artifacts]})
+        body: dict[str, Any] = asked.body
+        artifacts, formats = body["artifacts"], body["formats"]
+        results: list[dict[str, object]]
+        if body.get("statement") == "one":
+            made = self._attested(artifacts, body)
+            results = [
+                {"names": [each["name"] for each in artifacts], "signatures": {name: made[name] for name in formats}}
+            ]
+        else:
+            results = [self._result(artifact, formats, body) for artifact in artifacts]
+        return Answer(body={"results": [self.tamper(self._common() | result) for result in results]})
 
-    def _result(self, artifact: dict[str, object], formats: list[str]) -> dict[str, object]:
-        digests = artifact["digests"]
-        assert isinstance(digests, dict)
-        digest = bytes.fromhex(digests[self.digest])
-        makers = {
-            "cms": lambda: cms.detached(self.key, digest, self.chain, NOW),
-            "raw": lambda: self.key.sign_digest(digest),
-        }
+    def _common(self) -> dict[str, object]:
         return {
-            "name": artifact["name"],
             "key_id": self.key.info.key_id,
             "key_version": 3,
             "algorithm": self.key.info.algorithm.name,
             "request_id": "r-7",
-            "signatures": {name: base64.b64encode(makers[name]()).decode() for name in formats},
         }
+
+    def _result(self, artifact: dict[str, Any], formats: list[str], body: dict[str, Any]) -> dict[str, object]:
+        digest = bytes.fromhex(artifact["digests"].get(self.digest, ""))
+        makers: dict[str, Callable[[], object]] = {
+            "cms": lambda: base64.b64encode(cms.detached(self.key, digest, self.chain, NOW)).decode(),
+            "raw": lambda: base64.b64encode(self.key.sign_digest(digest)).decode(),
+            "bundle": lambda: bundle.over_digest(self.key, digest, self._material(body)),
+            "dsse": lambda: self._attested([artifact], body)["dsse"],
+            "attestation": lambda: self._attested([artifact], body)["attestation"],
+        }
+        return {"name": artifact["name"], "signatures": {name: makers[name]() for name in formats}}
+
+    def _material(self, body: dict[str, Any]) -> bundle.VerificationMaterial:
+        if body.get("material") == "certificate":
+            return bundle.certificate_material(self.chain[0])
+        return bundle.public_key_material(jwks.thumbprint(self.key.public_key_der))
+
+    def _attested(self, artifacts: list[dict[str, Any]], body: dict[str, Any]) -> dict[str, object]:
+        kind, predicate = body.get("predicate_type"), body.get("predicate")
+        if kind is None:
+            arn = "arn:aws:kms:us-east-1:000000000000:key/1"
+            call = provenance.SigningCall(arn, 3, "role/ci", "r-7", NOW)
+            kind, predicate = provenance.PREDICATE_TYPE, provenance.predicate(call, body.get("context", {}))
+        assert predicate is not None
+        payload = dsse.statement([(each["name"], each["digests"]) for each in artifacts], kind, predicate)
+        envelope = dsse.envelope(self.key, payload, kid=jwks.thumbprint(self.key.public_key_der))
+        return {"dsse": envelope, "attestation": bundle.around(envelope, self._material(body))}
 
 
 def digest_of(content: bytes, name: str = "sha256") -> str:

@@ -12,12 +12,13 @@ import pytest
 
 from keystore.algorithms import Purpose
 from signer.cli import signing
-from signer.cli.verification import check_signature
+from signer.cli.verification import Stated
 from tests.signer.cli.conftest import Run
 from tests.signer.cli.scripted import Answer, Asked, ScriptedService, problem
 from tests.signer.cli.signing_service import SigningService, Tamper, digest_of
 from tests.software_key import new_key
-from verifier import parse_trust, verify_artifact
+from tests.verifier.trust_builder import bundle as trust_bundle
+from verifier import FileDigests, parse_trust, verify_artifact
 
 ARTIFACTS = "/v1/keys/release/artifacts"
 
@@ -118,13 +119,20 @@ def test_batches_keep_to_the_limits(
 
 
 def test_a_body_never_passes_a_mebibyte() -> None:
-    artifact = {"name": "\N{GRINNING FACE}" * 60, "size": 1 << 40, "digests": {"sha512": "0" * 128}}
-    job = signing.Job(Path("x"), {})
-    found = list(signing.batches([signing._Prepared(job, artifact)] * 5000))
-    assert sum(map(len, found)) == 5000
-    largest = max(len(json.dumps([item.artifact for item in batch], ensure_ascii=False).encode()) for batch in found)
-    # A context of 32 members of 128 and 1,024 characters, four octets each, must still fit.
-    assert largest + 32 * (128 + 1024 + 8) * 4 < 1 << 20
+    digests = FileDigests("x", 1 << 40, {"sha512": bytes(64), "sha256": bytes(32)})
+    job = signing.Job(Path("\N{GRINNING FACE}" * 60), {})
+    # A context of 32 members of 128 and 1,024 characters, four octets each, and the largest predicate must still fit.
+    context = {f"{number:0128}": "\N{GRINNING FACE}" * 1024 for number in range(32)}
+    predicate = {"text": "x" * 65_000}
+    for stated in (Stated(context), Stated(context, "https://x.example/v1", predicate)):
+        order = signing.Order("release", ("cms", "dsse"), False, stated)
+        found = list(signing.batches(order, [signing.Prepared(job, digests, order.formats)] * 3000))
+        assert sum(map(len, found)) == 3000
+        largest = max(
+            len(json.dumps(order.body([item.artifact for item in batch], order.formats), ensure_ascii=False).encode())
+            for batch in found
+        )
+        assert largest < 1 << 20
 
 
 def test_the_output_folder(run: Run, start: Start, app: Path) -> None:
@@ -136,7 +144,7 @@ def test_the_output_folder(run: Run, start: Start, app: Path) -> None:
     assert names(app.parent) == ["app.bin", "out"]
 
 
-def test_an_existing_signature_is_refused_before_anything_is_asked(
+def test_something_else_in_the_way_is_refused_before_anything_is_signed(
     run: Run, service: ScriptedService, start: Start, app: Path
 ) -> None:
     start()
@@ -144,8 +152,9 @@ def test_an_existing_signature_is_refused_before_anything_is_asked(
     signature.write_text("precious")
     result = run("sign", app, "--key", "release")
     assert result.exit_code == 1
+    assert result.stderr.startswith("Error: exists: ")
     assert "--force" in result.stderr
-    assert (service.asked, signature.read_text()) == ([], "precious")
+    assert (signing_calls(service), signature.read_text()) == ([], "precious")
     assert run("sign", app, "--key", "release", "--force").exit_code == 0
     assert signature.read_bytes().startswith(b"\x30")
 
@@ -171,7 +180,16 @@ def test_wrong_usage_reaches_no_service(run: Run, service: ScriptedService, app:
         (tmp_path, "--key", "release"),
         (tmp_path / "pipe", "--key", "release"),
         (app, "--key", "re/lease"),
-        (app, "--key", "release", "--format", "bundle"),
+        (app, "--key", "release", "--format", "pgp"),
+        (app, "--key", "release", "--sums", "app.bin"),
+        (app, "--key", "release", "--format", "dsse", "--predicate", app),
+        (app, "--key", "release", "--format", "dsse", "--predicate-type", "https://x.example/v1"),
+        (app, "--key", "release", "--predicate", app, "--predicate-type", "https://x.example/v1"),
+        (app, "--key", "release", "--format", "dsse", "--material", "certificate"),
+        (app, "--key", "release", "--one-statement", "all"),
+        (app, "--key", "release", "--format", "dsse", "--one-statement", "../all"),
+        (app, "--key", "release", "--format", "dsse", "--one-statement", ""),
+        (app, other / "app.bin", "--key", "release", "--format", "dsse", "--one-statement", "all"),
         (app, "--key", "release", "--context", "nothing"),
         (app, "--key", "release", "--context", "a=1", "--context", "a=2", "--force"),
         (app, "--key", "release", "--output-dir", tmp_path / "missing"),
@@ -227,19 +245,14 @@ def test_a_signature_by_another_key_than_the_published_one_is_not_written(
     run: Run, service: ScriptedService, start: Start, app: Path
 ) -> None:
     made = start()
-    # Right chain, right file, but the key that stands at public-key is another.
+    # Right chain, right file, but the key that stands in the trust bundle is another.
     other = new_key("ECC_NIST_P256", Purpose.ARTIFACT)
-    service.on("GET", "/v1/keys/release/public-key", Answer(body=_pem(other.public_key_der)))
-    service._answers["GET", "/v1/keys/release/public-key"].popleft()
+    service.on("GET", "/v1/trust", Answer(body=made.trust(other)))
+    service._answers["GET", "/v1/trust"].popleft()
     result = run("sign", app, "--key", "release")
     assert result.exit_code == 1
     assert "another key" in result.stdout
     assert names(app.parent) == ["app.bin"]
-    assert made.key.public_key_der != other.public_key_der
-
-
-def _pem(der: bytes) -> bytes:
-    return b"-----BEGIN PUBLIC KEY-----\n" + base64.encodebytes(der) + b"-----END PUBLIC KEY-----\n"
 
 
 def test_a_file_that_changes_meanwhile_is_not_signed(
@@ -369,13 +382,23 @@ def test_a_key_that_is_not_there(run: Run, service: ScriptedService, app: Path) 
     assert (result.exit_code, result.stderr) == (1, "Error: not_found: Nothing is here.\n")
 
 
-@pytest.mark.parametrize("path", ["public-key", "certificate"])
-def test_a_published_key_that_is_none(run: Run, service: ScriptedService, start: Start, app: Path, path: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"-----BEGIN NOTHING-----", "invalid_trust"),
+        (b'{"version": 2}', "invalid_trust"),
+        (trust_bundle([], []), "not_published"),
+    ],
+)
+def test_a_trust_bundle_that_is_none(
+    run: Run, service: ScriptedService, start: Start, app: Path, content: bytes, code: str
+) -> None:
     start()
-    service._answers["GET", f"/v1/keys/release/{path}"].clear()
-    service.on("GET", f"/v1/keys/release/{path}", Answer(body=b"-----BEGIN NOTHING-----"))
-    assert run("sign", app, "--key", "release").exit_code == 1
-    assert names(app.parent) == ["app.bin"]
+    service._answers["GET", "/v1/trust"].clear()
+    service.on("GET", "/v1/trust", Answer(body=content))
+    result = run("sign", app, "--key", "release")
+    assert (result.exit_code, result.stderr.split(":")[1].strip()) == (1, code)
+    assert (signing_calls(service), names(app.parent)) == ([], ["app.bin"])
 
 
 def test_an_unreadable_file_fails_alone(run: Run, start: Start, app: Path, tmp_path: Path) -> None:
@@ -385,14 +408,3 @@ def test_an_unreadable_file_fails_alone(run: Run, start: Start, app: Path, tmp_p
     assert result.exit_code == 1
     assert "unreadable_file" in result.stdout
     assert names(tmp_path) == ["app.bin", "app.bin.p7s"]
-
-
-def test_the_check_accepts_what_is_right(start: Start, app: Path) -> None:
-    from signer.cli.client import Client
-    from signer.cli.verification import fetch_published_key
-
-    made = start()
-    with Client(made.service.url, None) as client:
-        key = fetch_published_key(client, "release", 3)
-    signature = made.key.sign_digest(bytes.fromhex(digest_of(app.read_bytes())))
-    check_signature(app, signature, "raw", key=key, root=None, algorithm="ECDSA_SHA_256")

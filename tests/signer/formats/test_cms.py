@@ -36,7 +36,7 @@ ARTIFACT = [
     (spec, algorithm)
     for spec, algorithms in PURPOSES[Purpose.ARTIFACT].items()
     for algorithm in algorithms
-    if spec not in {"RSA_3072", "RSA_4096"}
+    if spec not in {"RSA_3072", "RSA_4096", "ECC_NIST_EDWARDS25519"}
 ]
 
 

@@ -13,11 +13,20 @@ import pytest
 from keystore.algorithms import PURPOSES, Purpose
 from keystore.api import AssertionSettings, TokenSettings
 from signer.certificates import chain
-from signer.formats import cms, jwks, jwt, raw, saml
+from signer.formats import bundle, cms, dsse, jwks, jwt, raw, saml
 from signer.formats.publickey import pem
 from signer.request import AssertionItem
 from tests.signer.formats.support import NOW, certified, flipped, issuing_authority
-from verifier import Rejected, load_certificates, parse_jwks, parse_trust, verify_artifact, verify_jwt, verify_saml
+from verifier import (
+    Rejected,
+    Trust,
+    load_certificates,
+    parse_jwks,
+    parse_trust,
+    verify_artifact,
+    verify_jwt,
+    verify_saml,
+)
 
 CONTENT = b"a release" * 4096
 
@@ -34,14 +43,28 @@ def rows(purpose: Purpose) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("spec", "algorithm"), rows(Purpose.ARTIFACT))
 def test_artifacts(spec: str, algorithm: str) -> None:
     signer = certified(spec, Purpose.ARTIFACT, algorithm)
-    digest = hashlib.new(str(signer.key.info.algorithm.hash_name), CONTENT).digest()
     authority = parse_trust(chain.pem([issuing_authority()[1]]).encode())
     public_key = parse_trust(pem(signer.key.public_key_der).encode())
+    kid = jwks.thumbprint(signer.key.public_key_der)
+    digests = {"sha256": hashlib.sha256(CONTENT).hexdigest()}
+    envelope = dsse.envelope(signer.key, dsse.statement([("app", digests)], "https://x.example/v1", {}), kid=kid)
+    hinted, certified_by = bundle.public_key_material(kid), bundle.certificate_material(signer.leaf)
+    made: list[tuple[bytes, Trust]] = [
+        (json.dumps(envelope).encode(), public_key),
+        (json.dumps(bundle.around(envelope, hinted)).encode(), public_key),
+        (json.dumps(bundle.around(envelope, certified_by)).encode(), authority),
+    ]
+    hash_name = signer.key.info.algorithm.hash_name
+    if hash_name is not None:  # Ed25519 makes statements alone
+        digest = hashlib.new(hash_name, CONTENT).digest()
+        made += [
+            (cms.detached(signer.key, digest, signer.chain, NOW), authority),
+            (raw.sign_digest(signer.key, digest), public_key),
+            (json.dumps(bundle.over_digest(signer.key, digest, hinted)).encode(), public_key),
+            (json.dumps(bundle.over_digest(signer.key, digest, certified_by)).encode(), authority),
+        ]
     at = NOW + timedelta(seconds=1)
-    for signature, trust in (
-        (cms.detached(signer.key, digest, signer.chain, NOW), authority),
-        (raw.sign_digest(signer.key, digest), public_key),
-    ):
+    for signature, trust in made:
         # A bare signature by an RSA key does not say its padding; the caller does.
         facts = verify_artifact(io.BytesIO(CONTENT), signature, trust, at=at, algorithm=algorithm)
         assert facts.key.algorithm == algorithm

@@ -67,14 +67,14 @@ def taken(service: ServiceInProcess) -> None:
         ({**SAML, "max_ttl": 60}, 422, "unprocessable", "max_ttl"),
         ({**SAML, "types": ["JWT"]}, 422, "unprocessable", "types"),
         ({**JWT, "recipients": ["https://sp.example"]}, 422, "unprocessable", "recipients"),
-        # formats of later versions
-        ({**ARTIFACT, "formats": ["dsse"]}, 422, "unprocessable", "formats"),
-        ({**ARTIFACT, "formats": ["bundle"]}, 422, "unprocessable", "formats"),
-        ({**ARTIFACT, "formats": ["cms", "dsse"]}, 422, "unprocessable", "formats"),
+        # formats: Ed25519 makes DSSE alone, and an attestation is no format of its own
+        ({**ARTIFACT, "spec": "ECC_NIST_EDWARDS25519", "formats": ["cms"]}, 422, "unprocessable", "formats"),
+        ({**ARTIFACT, "spec": "ECC_NIST_EDWARDS25519", "formats": ["dsse", "raw"]}, 422, "unprocessable", "formats"),
+        ({**ARTIFACT, "spec": "ECC_NIST_EDWARDS25519", "formats": ["bundle"]}, 422, "unprocessable", "formats"),
+        ({**ARTIFACT, "formats": ["attestation"]}, 422, "malformed_request", "formats[0]"),
         ({**ARTIFACT, "formats": ["pgp"]}, 422, "malformed_request", "formats[0]"),
         ({**ARTIFACT, "formats": []}, 422, "malformed_request", "formats"),
         # spec by purpose by algorithm
-        ({**ARTIFACT, "spec": "ECC_NIST_EDWARDS25519"}, 422, "unprocessable", "spec"),
         ({**ARTIFACT, "spec": "ECC_SECG_P256K1"}, 422, "unprocessable", "spec"),
         ({**JWT, "spec": "ECC_SECG_P256K1"}, 422, "unprocessable", "spec"),
         ({**SAML, "spec": "ECC_SECG_P256K1"}, 422, "unprocessable", "spec"),
@@ -173,7 +173,7 @@ def test_the_description_is_whole_and_the_same_for_all_who_may_see_it(service: S
         "algorithm": "ECDSA_SHA_256",
         "algorithms": ["ECDSA_SHA_256"],
         "required_digest": "sha256",
-        "formats": ["cms"] if purpose == "artifact" else [],
+        "formats": ["cms", "dsse"] if purpose == "artifact" else [],
         "domain": "default",
         "protection": "hsm",
         "storage": "wrapped",
