@@ -28,11 +28,31 @@ class KeyState(StrEnum):
 
 
 class VersionState(StrEnum):
-    """A version's state at one moment, derived from `activate_at` and the other versions; never stored."""
+    """A version's state at one moment, derived from its times and the other versions; never stored."""
 
     PENDING = "pending"
     ACTIVE = "active"
     RETIRED = "retired"
+    REVOKED = "revoked"  # for good: it neither signs nor counts any more
+
+
+class RevocationReason(StrEnum):
+    """Why a certificate or a version was revoked (RFC 5280 section 5.3.1). Those of CAs and of attribute certificates
+    are left out, and so is `certificateHold`: nothing here is ever taken back."""
+
+    UNSPECIFIED = "unspecified"
+    KEY_COMPROMISE = "key_compromise"
+    AFFILIATION_CHANGED = "affiliation_changed"
+    SUPERSEDED = "superseded"
+    CESSATION_OF_OPERATION = "cessation_of_operation"
+    PRIVILEGE_WITHDRAWN = "privilege_withdrawn"
+
+
+class CertificateOrigin(StrEnum):
+    """Who issued a version's certificate."""
+
+    BUILT_IN = "built-in"  # the service's own authority
+    INSTALLED = "installed"  # an outside CA
 
 
 class Storage(StrEnum):
@@ -116,6 +136,8 @@ class KeyVersion:
     activate_at: datetime
     public_key: bytes
     backing: BackingKey
+    revoked_at: datetime | None = None
+    revocation_reason: RevocationReason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +254,9 @@ class CertificateRecord:
     chain: tuple[bytes, ...]
     not_before: datetime
     not_after: datetime
+    origin: CertificateOrigin = CertificateOrigin.BUILT_IN
+    revoked_at: datetime | None = None
+    revocation_reason: RevocationReason | None = None
 
 
 @dataclass(frozen=True, slots=True)

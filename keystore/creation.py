@@ -18,18 +18,18 @@ from keystore.api import (
     TokenSettings,
     UncertifiedVersion,
 )
+from keystore.certificates import insert_certificate, revoke_version
 from keystore.db.schema import SEALED_TABLES
 from keystore.errors import Conflict, KeystoreError, LimitExceeded, NotFound, Unsupported
 from keystore.keys import ALIAS_FORM, UUID_FORM, domain_label, existing, policy_document
 from keystore.lifecycle import require_enabled
-from keystore.repositories import insert_certificate
 from keystore.values import stored_names, stored_settings, stored_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from keystore.api import CertificateRecord, Certify, HardwareToken, Key, NewKey
+    from keystore.api import CertificateRecord, Certify, HardwareToken, Key, NewKey, RevocationReason
     from keystore.clock import Clock
     from keystore.store import SealedStore
     from keystore.transactions import SealedTransaction
@@ -107,15 +107,31 @@ class KeyMaker:
             if certificate is not None:
                 insert_certificate(transaction, certificate)
 
-    def rotate(self, key: Key, activate_at: datetime, actor: str, certify: Certify | None) -> None:
-        """A further version of an enabled key. Raises: `WrongState`; `Conflict` if somebody else was faster."""
+    def rotate(
+        self,
+        key: Key,
+        activate_at: datetime,
+        actor: str,
+        certify: Certify | None,
+        revoke: RevocationReason | None = None,
+    ) -> None:
+        """A further version of an enabled key, and the end of all older ones if they are to be revoked.
+
+        Raises: `WrongState`; `Conflict` if somebody else was faster.
+        """
         require_enabled(key.state)
         with self._version(key.spec, key.domain, key.id) as version:
             certificate = certify(version.uncertified(key.alias, key.purpose)) if certify else None
-            self._store_version(key, activate_at, actor, version, certificate)
+            self._store_version(key, activate_at, actor, version, certificate, revoke)
 
     def _store_version(
-        self, key: Key, activate_at: datetime, actor: str, version: _NewVersion, certificate: CertificateRecord | None
+        self,
+        key: Key,
+        activate_at: datetime,
+        actor: str,
+        version: _NewVersion,
+        certificate: CertificateRecord | None,
+        revoke: RevocationReason | None,
     ) -> None:
         with self._store.transaction() as transaction:
             version.follow_domain(transaction)
@@ -126,10 +142,14 @@ class KeyMaker:
                 raise Conflict("the key was rotated by somebody else")
             number = len(key.versions) + 1
             transaction.update(row, {"version_count": number})
-            now = stored_time(self._clock())
+            moment = self._clock()
+            now = stored_time(moment)
             version.insert(transaction, number=number, activate_at=stored_time(activate_at), created_by=actor, now=now)
             if certificate is not None:
                 insert_certificate(transaction, certificate)
+            if revoke is not None:
+                for older in key.versions:
+                    revoke_version(transaction, older.id, revoke, moment)
 
     def _require_room(self, version: _NewVersion, transaction: SealedTransaction) -> None:
         """A token has room for few objects: keys that must be kept on it have a limit of their own."""
@@ -238,6 +258,8 @@ class _NewVersion:
                 "domain_version": None if wrapped is None else self._domain_version,
                 "wrapped": wrapped,
                 "token_label": self.generated.token_label,
+                "revoked_at": None,
+                "revocation_reason": None,
             },
         )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import ColumnElement, literal_column
 
 from keystore.algorithms import Purpose
-from keystore.api import BackingKey, Key, KeyPolicy, KeyState, KeyVersion, Storage
+from keystore.api import BackingKey, Key, KeyPolicy, KeyState, KeyVersion, RevocationReason, Storage
 from keystore.db.schema import SEALED_TABLES
 from keystore.errors import Conflict, IntegrityFailure, NotFound
 from keystore.queries import Join, join, parameter
@@ -165,6 +165,7 @@ def version_of(row: SealedRow, key: SealedRow) -> KeyVersion:
     """A version of a key. One that was deleted has a backing key with nothing in it."""
     wrapped = row.optional_octets("wrapped")
     label = None if wrapped is None else domain_label(key.text("domain"), row.number("domain_version"))
+    reason = row.optional_text("revocation_reason")
     return KeyVersion(
         id=row.id,
         key_id=key.id,
@@ -173,4 +174,6 @@ def version_of(row: SealedRow, key: SealedRow) -> KeyVersion:
         activate_at=time_of(row.number("activate_at")),
         public_key=row.octets("public_key"),
         backing=BackingKey(row.id, key.text("spec"), label, wrapped, row.optional_text("token_label")),
+        revoked_at=optional_time_of(row.optional_number("revoked_at")),
+        revocation_reason=None if reason is None else RevocationReason(reason),
     )

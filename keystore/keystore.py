@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from keystore.algorithms import SIGNING_ALGORITHMS, key_algorithms
 from keystore.api import Key, KeyState, SigningKeyInfo, VersionState
+from keystore.certificates import CertificateRepository
 from keystore.clock import system_clock
 from keystore.configuration import DEFAULT_TOKEN_KEYS, load_keystore_configuration
 from keystore.creation import KeyMaker
@@ -17,7 +18,6 @@ from keystore.keys import KeyRepository, existing
 from keystore.lifecycle import DEFAULT_WAIT, check_transition, deletion_time, require_enabled, version_state
 from keystore.people import PeopleRepository
 from keystore.repositories import (
-    CertificateRepository,
     DocumentRepository,
     DomainRepository,
     IdempotencyRepository,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from keystore.api import Certify, HardwareToken, Intent, NewKey, SigningKey, TokenInfo
+    from keystore.api import Certify, HardwareToken, Intent, NewKey, RevocationReason, SigningKey, TokenInfo
     from keystore.clock import Clock
     from keystore.db.engine import Database
 
@@ -87,12 +87,21 @@ class Keystore(
         self._maker.create(new, key_id, certify)
         return self.get_key(key_id)
 
-    def rotate(self, key_id: str, *, activate_at: datetime, actor: str, certify: Certify | None = None) -> Key:
+    def rotate(
+        self,
+        key_id: str,
+        *,
+        activate_at: datetime,
+        actor: str,
+        certify: Certify | None = None,
+        revoke: RevocationReason | None = None,
+    ) -> Key:
         """Make a further version, which signs from `activate_at`; older ones stay verifiable.
 
+        With `revoke`, every older version is revoked with its certificates, in the same transaction.
         Raises: `NotFound`; `WrongState` unless the key is enabled; `Conflict` if it is rotated elsewhere meanwhile.
         """
-        self._maker.rotate(self.get_key(key_id), activate_at, actor, certify)
+        self._maker.rotate(self.get_key(key_id), activate_at, actor, certify, revoke)
         return self.get_key(key_id)
 
     def disable(self, key_id: str) -> Key:

@@ -42,25 +42,44 @@ def require_enabled(state: KeyState) -> None:
 
 
 def current_version(versions: Sequence[KeyVersion], now: datetime) -> KeyVersion:
-    """The version that signs: the highest number whose `activate_at` has come. Raises `WrongState` if there is none."""
-    begun = [version for version in versions if version.activate_at <= now]
-    if not begun:
+    """The version that signs: the highest number whose `activate_at` has come.
+
+    Raises `WrongState` if there is none, or if it is revoked: no earlier version signs in its place, so the key stands
+    still until it is rotated.
+    """
+    newest = _newest(versions, now)
+    if newest is None:
         raise WrongState("the key has no version that is active yet")
-    return max(begun, key=lambda version: version.number)
+    if newest.revoked_at is not None:
+        raise WrongState(f"version {newest.number} of the key, which would sign, is revoked: rotate the key")
+    return newest
 
 
 def version_state(versions: Sequence[KeyVersion], number: int, now: datetime) -> VersionState:
     """The state of version `number` of these. A version that was overtaken before it began is retired."""
-    begun = [version.number for version in versions if version.activate_at <= now]
-    newest = max(begun, default=0)
-    if number == newest:
+    if any(version.number == number and version.revoked_at is not None for version in versions):
+        return VersionState.REVOKED
+    newest = _newest(versions, now)
+    signing = 0 if newest is None else newest.number
+    if number == signing:
         return VersionState.ACTIVE
-    return VersionState.RETIRED if number < newest else VersionState.PENDING
+    return VersionState.RETIRED if number < signing else VersionState.PENDING
 
 
 def retired_at(versions: Sequence[KeyVersion], number: int) -> datetime | None:
     """When version `number` stops signing, past or future: when the first later one begins. None if there is none."""
-    return min((version.activate_at for version in versions if version.number > number), default=None)
+    later = [version for version in versions if version.number > number and not _never_begins(version)]
+    return min((version.activate_at for version in later), default=None)
+
+
+def _newest(versions: Sequence[KeyVersion], now: datetime) -> KeyVersion | None:
+    begun = [version for version in versions if version.activate_at <= now and not _never_begins(version)]
+    return max(begun, key=lambda version: version.number, default=None)
+
+
+def _never_begins(version: KeyVersion) -> bool:
+    """Whether it was revoked while it was pending: the version before it goes on."""
+    return version.revoked_at is not None and version.revoked_at < version.activate_at
 
 
 def deletion_time(now: datetime, days: int) -> datetime:

@@ -1,18 +1,17 @@
-"""The smaller repositories: issuers, documents, certificates, domains and idempotent answers, over the sealed store."""
+"""The smaller repositories: issuers, documents, domains and idempotent answers, over the sealed store."""
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete
 
-from keystore.api import CertificateRecord, DomainRecord, IdempotencyRecord, Issuer, SignedDocument
+from keystore.api import DomainRecord, IdempotencyRecord, Issuer, SignedDocument
 from keystore.db.schema import IDEMPOTENCY, SEALED_TABLES
 from keystore.errors import Conflict, NotFound
 from keystore.keys import existing
 from keystore.queries import Join, parameter
-from keystore.values import names_of, stored_names, stored_time, time_of
+from keystore.values import stored_time, time_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from keystore.queries import Records
     from keystore.sealing import SealedRow
     from keystore.store import SealedStore
-    from keystore.transactions import SealedTransaction
 
 
 class IssuerRepository:
@@ -96,41 +94,6 @@ class DocumentRepository:
                 transaction.insert("signed_documents", document.id, values)
             else:
                 transaction.update(row, values)
-
-
-class CertificateRepository:
-    """The certificate chains of key versions; the newest one of a version counts."""
-
-    def __init__(self, store: SealedStore) -> None:
-        self._store = store
-        rows = SEALED_TABLES["certificates"].table.alias()
-        found = Join(SEALED_TABLES["certificates"], rows, rows.c.id, rows.c.version_id == parameter("version"))
-        self._certificate_by_version = store.query([found], _certificate_of)
-
-    def find_certificate(self, version_id: str) -> CertificateRecord | None:
-        """The chain that was added last for this version."""
-        return self._store.read(self._certificate_by_version, (version_id,))
-
-    def add_certificate(self, certificate: CertificateRecord) -> None:
-        """A new chain for a version. Raises `Conflict` if the id is taken."""
-        with self._store.transaction() as transaction:
-            insert_certificate(transaction, certificate)
-
-
-def insert_certificate(transaction: SealedTransaction, certificate: CertificateRecord) -> None:
-    """A new chain for a version, in a transaction. Raises `Conflict` if the id is taken."""
-    transaction.insert(
-        "certificates",
-        certificate.id,
-        {
-            "key_id": certificate.key_id,
-            "version_id": certificate.version_id,
-            "serial": certificate.serial,
-            "chain": stored_names(tuple(base64.b64encode(der).decode() for der in certificate.chain)),
-            "not_before": stored_time(certificate.not_before),
-            "not_after": stored_time(certificate.not_after),
-        },
-    )
 
 
 class DomainRepository:
@@ -210,22 +173,6 @@ def _issuer(row: SealedRow) -> Issuer:
         authorization_endpoint=row.optional_text("authorization_endpoint"),
         token_endpoint=row.optional_text("token_endpoint"),
         sign_on_url=row.optional_text("sign_on_url"),
-    )
-
-
-def _certificate_of(records: Records) -> CertificateRecord | None:
-    rows = [row for (row,) in records if row is not None]
-    if not rows:
-        return None
-    row = max(rows, key=lambda row: row.seq)
-    return CertificateRecord(
-        row.id,
-        row.text("key_id"),
-        row.text("version_id"),
-        row.text("serial"),
-        tuple(base64.b64decode(der, validate=True) for der in names_of(row.text("chain"))),
-        time_of(row.number("not_before")),
-        time_of(row.number("not_after")),
     )
 
 

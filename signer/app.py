@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from flask import Flask
 
 from keystore import open_keystore
+from signer.administration.certificates import CertificateAdministration
 from signer.administration.identities import IdentityAdministration
 from signer.administration.issuers import IssuerAdministration
 from signer.administration.keys import KeyAdministration
@@ -21,6 +22,7 @@ from signer.idempotency import Idempotency
 from signer.logs import configure_logs
 from signer.pipeline import Pipeline
 from signer.published import Published
+from signer.revocation import RevocationLists
 from signer.saml_metadata import SamlMetadata
 from signer.services import Services
 from signer.upkeep import Upkeep
@@ -55,19 +57,23 @@ def assemble(keystore: Keystore, state: Path, configuration: ServerConfiguration
     """Puts the parts together over an open keystore."""
     audit = AuditTrail(keystore.database, state / "locks")
     published = Published(keystore)
-    certification = Certification(keystore, audit)
+    certification = Certification(keystore, audit, configuration.certificates)
+    revocation_lists = RevocationLists(keystore, certification, configuration.certificates)
+    certificates = CertificateAdministration(keystore, certification, revocation_lists)
     return Services(
         configuration=configuration,
         keystore=keystore,
         audit=audit,
         pipeline=Pipeline(keystore, audit, Idempotency(keystore), published),
-        keys=KeyAdministration(keystore, certification, published),
+        keys=KeyAdministration(keystore, certification, certificates),
+        certificates=certificates,
         identities=IdentityAdministration(keystore),
         issuers=IssuerAdministration(keystore),
         certification=certification,
+        revocation_lists=revocation_lists,
         published=published,
         saml_metadata=SamlMetadata(keystore, audit, published),
-        upkeep=Upkeep(keystore),
+        upkeep=Upkeep(keystore, revocation_lists),
     )
 
 

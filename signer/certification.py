@@ -8,60 +8,73 @@ intent and an outcome of its own in the audit trail.
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 from cryptography import x509
 
 from keystore.algorithms import Purpose
-from keystore.api import CertificateRecord, UncertifiedVersion
+from keystore.api import CertificateOrigin, CertificateRecord, UncertifiedVersion
 from keystore.errors import HsmFault
 from keystore.lifecycle import current_version
-from signer.access.decision import permit_certificate
+from signer.access import Duty
+from signer.access.decision import permit_certificate, permit_revocation_list
 from signer.audit import AuditedKey, Outcome
+from signer.authn.principal import SERVICE, Principal
 from signer.certificates import authority
+from signer.certificates import request as requests
 from signer.errors import AuditUnavailable, ServiceUnavailable
 from signer.formats.observed import ObservedKey
 from signer.problems import SERVER_FAULTS, code_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from keystore.api import Key
+    from keystore.api import Key, KeyVersion
     from keystore.keystore import Keystore
     from signer.access import Permit
     from signer.audit import AuditTrail, RecordedIntent
     from signer.call import Call
+    from signer.config import CertificateConfiguration
 
+_T = TypeVar("_T")
+_PRINCIPAL: Final = Principal(SERVICE, Duty.ROOT, "publication")
 _log = structlog.get_logger("sealmark.certification")
 
 
 class Certification:
     """The service's certificate authority."""
 
-    def __init__(self, keystore: Keystore, audit: AuditTrail) -> None:
+    def __init__(self, keystore: Keystore, audit: AuditTrail, configuration: CertificateConfiguration) -> None:
         self._keystore = keystore
         self._audit = audit
+        self._configuration = configuration
 
-    def found(self, permit: Permit, call: Call, root: Key) -> CertificateRecord:
-        """The authority's own certificate, at `init`."""
+    def found(self, permit: Permit, call: Call, root: Key, *, within: x509.Name | None = None) -> CertificateRecord:
+        """The authority's own certificate, at `init`, constrained to subjects below `within` where that is given."""
         version = root.versions[-1]
         moment = self._keystore.clock()
 
         def build(signing_key: ObservedKey) -> tuple[bytes, ...]:
-            return (authority.self_signed(signing_key, common_name="Sealmark certificate authority", now=moment),)
+            name = "Sealmark certificate authority"
+            return (authority.self_signed(signing_key, common_name=name, now=moment, within=within),)
 
         subject = UncertifiedVersion(root.id, version.id, None, root.purpose, version.public_key)
         record = self._issued(permit, call, root, subject, build)
         self._keystore.add_certificate(record)
         return record
 
-    def certify(self, permit: Permit, call: Call, version: UncertifiedVersion) -> CertificateRecord:
-        """A certificate for one version of a published key, for the keystore to store together with it.
+    def certify(
+        self, permit: Permit, call: Call, version: UncertifiedVersion, *, days: int | None = None
+    ) -> CertificateRecord:
+        """A certificate for one version of a published key, for the keystore to store; `days` None: as configured.
 
         Raises what the HSM, the keystore and the audit trail raise.
         """
-        root, root_certificate = self._root()
+        root, root_certificate = self.authority()
+        options = authority.LeafOptions(
+            days or self._configuration.leaf_days, self._configuration.authority_url, self._configuration.crl_url
+        )
         moment = self._keystore.clock()
 
         def build(signing_key: ObservedKey) -> tuple[bytes, ...]:
@@ -73,6 +86,7 @@ class Certification:
                 common_name=(version.alias or version.key_id)[:64],  # RFC 5280 appendix A: at most 64
                 key_id=version.key_id,
                 now=moment,
+                options=options,
             )
             return (leaf, root_certificate)
 
@@ -87,17 +101,48 @@ class Certification:
         build: Callable[[ObservedKey], tuple[bytes, ...]],
     ) -> CertificateRecord:
         signer = current_version(root.versions, self._keystore.clock())
-        audited = AuditedKey(root.id, signer.id, signer.number, root.algorithm, root.purpose.value)
-        intent = self._audit.open(permit, call, audited, 1, {"certificate_for": version.key_id})
+        context = {"certificate_for": version.key_id}
+        return self._signed(permit, call, root, signer, context, lambda key: _record(version, build(key)))
+
+    def request(
+        self, permit: Permit, call: Call, key: Key, subject: x509.Name, names: Sequence[x509.GeneralName]
+    ) -> bytes:
+        """A PKCS #10 request by the key's own signing version, DER."""
+        signer = current_version(key.versions, self._keystore.clock())
+        context = {"certificate_request": subject.rfc4514_string()[:1024]}
+        return self._signed(
+            permit, call, key, signer, context, lambda signing_key: requests.build(signing_key, subject, names)
+        )
+
+    def revocation_list(self, call: Call, number: int, build: Callable[[ObservedKey, bytes], bytes]) -> bytes:
+        """The authority's signature on a revocation list, in the service's own name."""
+        root, root_certificate = self.authority()
+        signer = current_version(root.versions, self._keystore.clock())
+        permit = permit_revocation_list(_PRINCIPAL, root)
+        context = {"revocation_list": str(number)}
+        return self._signed(permit, call, root, signer, context, lambda key: build(key, root_certificate))
+
+    def _signed(
+        self,
+        permit: Permit,
+        call: Call,
+        key: Key,
+        version: KeyVersion,
+        context: dict[str, str],
+        work: Callable[[ObservedKey], _T],
+    ) -> _T:
+        """What `work` makes with the open key, after its intent and before its outcome."""
+        audited = AuditedKey(key.id, version.id, version.number, key.algorithm, key.purpose.value)
+        intent = self._audit.open(permit, call, audited, 1, context)
         try:
             observed = ObservedKey(self._keystore.signing_key(intent))
-            record = _record(version, build(observed))
+            result = work(observed)
         except Exception as error:
             self._record_failure(intent, error)
             raise
         made = observed.made[-1]
         self._audit.close([(intent, [Outcome(0, "succeeded", None, made.message_digest, made.signature_sha256)])])
-        return record
+        return result
 
     def _record_failure(self, intent: RecordedIntent, error: Exception) -> None:
         code = code_of(error)
@@ -108,7 +153,8 @@ class Certification:
         except AuditUnavailable:  # the error that is being handled is the one to report
             _log.error("failure_recorded_late", alarm=True, key_id=intent.key_id, code=code)
 
-    def _root(self) -> tuple[Key, bytes]:
+    def authority(self) -> tuple[Key, bytes]:
+        """The authority's key and certificate. Raises `ServiceUnavailable` unless there is exactly one."""
         roots = self._keystore.find_keys_by_purpose(Purpose.CA)
         if len(roots) != 1:
             msg = f"there must be exactly one certificate authority, there are {len(roots)}"
@@ -121,13 +167,21 @@ class Certification:
 
 
 def _record(version: UncertifiedVersion, chain: tuple[bytes, ...]) -> CertificateRecord:
+    return certificate_record(version.key_id, version.version_id, chain, CertificateOrigin.BUILT_IN)
+
+
+def certificate_record(
+    key_id: str, version_id: str, chain: tuple[bytes, ...], origin: CertificateOrigin
+) -> CertificateRecord:
+    """A chain of a key version, DER, leaf first, to be stored."""
     leaf = x509.load_der_x509_certificate(chain[0])
     return CertificateRecord(
         id=str(uuid.uuid4()),
-        key_id=version.key_id,
-        version_id=version.version_id,
+        key_id=key_id,
+        version_id=version_id,
         serial=f"{leaf.serial_number:x}",
         chain=chain,
         not_before=leaf.not_valid_before_utc,
         not_after=leaf.not_valid_after_utc,
+        origin=origin,
     )

@@ -1,4 +1,5 @@
-"""The service's own settings: table `[server]` of `sealmark.toml`. Frozen, typed, complete at start.
+"""The service's own settings: tables `[server]` and `[certificates]` of `sealmark.toml`. Frozen, typed, complete at
+start.
 
 An unknown name, a wrong type, a missing file or a key file that others can read refuses to start. The keystore reads
 its own tables (`[hsm]`, `[database]`) of the same file.
@@ -12,6 +13,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from signer.errors import ConfigurationError
 
@@ -20,8 +22,19 @@ if TYPE_CHECKING:
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-KNOWN_TABLES: Final = frozenset({"server", "hsm", "database"})
+KNOWN_TABLES: Final = frozenset({"server", "certificates", "hsm", "database"})
+LONGEST_LEAF_DAYS: Final = 1825
 _OTHERS_MAY: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateConfiguration:
+    """What the built-in authority says in its leaves, and how long its leaves and revocation lists live."""
+
+    authority_url: str | None = None  # where its certificate is fetched (RFC 5280 section 4.2.2.1, caIssuers)
+    crl_url: str | None = None  # where its revocation list is fetched (section 4.2.1.13)
+    leaf_days: int = 365
+    crl_days: int = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +49,7 @@ class ServerConfiguration:
     trusted_proxies: tuple[Network, ...] = ()
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    certificates: CertificateConfiguration = CertificateConfiguration()
 
 
 def load_server_configuration(state: Path) -> ServerConfiguration:
@@ -53,13 +67,22 @@ def load_server_configuration(state: Path) -> ServerConfiguration:
         if name not in KNOWN_TABLES:
             msg = f"{path}: unknown table [{name}]; known are {', '.join(sorted(KNOWN_TABLES))}"
             raise ConfigurationError(msg)
-    return _server(document.get("server", {}), state)
+    certificates = CertificateConfiguration(
+        **_read(
+            "certificates",
+            document.get("certificates", {}),
+            {
+                "authority_url": _url,
+                "crl_url": _url,
+                "leaf_days": lambda name, value: _whole(name, value, 1, LONGEST_LEAF_DAYS),
+                "crl_days": lambda name, value: _whole(name, value, 1, 30),
+            },
+        )
+    )
+    return _server(document.get("server", {}), state, certificates)
 
 
-def _server(table: object, state: Path) -> ServerConfiguration:
-    if not isinstance(table, dict):
-        msg = "[server] must be a table"
-        raise ConfigurationError(msg)
+def _server(table: object, state: Path, certificates: CertificateConfiguration) -> ServerConfiguration:
     readers: dict[str, Callable[[str, object], Any]] = {
         "workers": lambda name, value: _whole(name, value, 1, 64),
         "threads": lambda name, value: _whole(name, value, 1, 256),
@@ -70,17 +93,41 @@ def _server(table: object, state: Path) -> ServerConfiguration:
         "tls_certificate": lambda name, value: _file(name, value, state),
         "tls_key": lambda name, value: _private_file(name, value, state),
     }
-    settings: dict[str, Any] = {}
-    for name, value in table.items():
-        if name not in readers:
-            msg = f"server.{name} is not a setting; known are {', '.join(sorted(readers))}"
-            raise ConfigurationError(msg)
-        settings[name] = readers[name](f"server.{name}", value)
-    configuration = ServerConfiguration(**settings)
+    configuration = ServerConfiguration(**_read("server", table, readers), certificates=certificates)
     if (configuration.tls_certificate is None) != (configuration.tls_key is None):
         msg = "server.tls_certificate and server.tls_key go together"
         raise ConfigurationError(msg)
     return configuration
+
+
+def _read(table_name: str, table: object, readers: dict[str, Callable[[str, object], Any]]) -> dict[str, Any]:
+    """The settings of one table, each by its own reader; a name without one is refused."""
+    if not isinstance(table, dict):
+        msg = f"[{table_name}] must be a table"
+        raise ConfigurationError(msg)
+    settings: dict[str, Any] = {}
+    for name, value in table.items():
+        if name not in readers:
+            msg = f"{table_name}.{name} is not a setting; known are {', '.join(sorted(readers))}"
+            raise ConfigurationError(msg)
+        settings[name] = readers[name](f"{table_name}.{name}", value)
+    return settings
+
+
+def _url(name: str, value: object) -> str:
+    """An address that stands in certificates for years. Plain http is right there: what is fetched is signed."""
+    message = f"{name} is an address such as http://sealmark.example/v1/ca/crl, without a user, a query or a fragment"
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
+        raise ConfigurationError(message)
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and parts.hostname and not parts.username
+        _ = parts.port
+    except ValueError as error:
+        raise ConfigurationError(message) from error
+    if not usable or parts.query or parts.fragment or len(value) > 1024:
+        raise ConfigurationError(message)
+    return value
 
 
 def _whole(name: str, value: object, least: int, most: int) -> int:

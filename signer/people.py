@@ -24,11 +24,14 @@ from signer.audit import Outcome
 from signer.authn.principal import SERVICE, Principal
 from signer.authn.tokens import new_token, stored_form
 from signer.call import Call
+from signer.certificates.request import parse_subject
 from signer.config import load_server_configuration
 from signer.published import DEFAULT_ISSUER
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from cryptography.x509 import Name
 
     from keystore.keystore import Keystore
     from signer.services import Services
@@ -42,22 +45,28 @@ _FIRST_PEOPLE: Final = (
 )
 
 
-def initialise_service(state: Path, options: InitOptions, *, issuer_url: str | None = None) -> InitResult:
+def initialise_service(
+    state: Path, options: InitOptions, *, issuer_url: str | None = None, authority_constraint: str | None = None
+) -> InitResult:
     """The whole of `sealmark init`. Leaves nothing behind if it fails. Raises `CeremonyError`, `Unprocessable` and
-    others."""
+    others.
+
+    `authority_constraint` is a name (RFC 4514): the certificate authority then certifies subjects below it alone.
+    """
     url = issuer_url or DEFAULT_ISSUER_URL
     require_issuer_url(url)
+    within = None if authority_constraint is None else parse_subject(authority_constraint, "authority_constraint")
     existed = state.exists()
     result = initialise(state, options)
     try:
-        _settle(state, url)
+        _settle(state, url, within)
     except BaseException:
         _undo(state, keep_directory=existed)
         raise
     return result
 
 
-def _settle(state: Path, issuer_url: str) -> None:
+def _settle(state: Path, issuer_url: str, within: Name | None) -> None:
     services = assemble(open_keystore(state), state, load_server_configuration(state))
     try:
         call = Call(uuid.uuid4().hex, None, "ceremony", None, None, b"")
@@ -68,7 +77,7 @@ def _settle(state: Path, issuer_url: str) -> None:
         issuer = Issuer(str(uuid.uuid4()), DEFAULT_ISSUER, issuer_url, issuer_url, system_clock())
         services.keystore.create_issuer(issuer)
         services.audit.close([(intent, [Outcome(0, "succeeded")])])
-        found_authority(services, principal, call)
+        found_authority(services, principal, call, within)
     finally:
         services.close()
 
@@ -86,8 +95,9 @@ def _make_person(keystore: Keystore, name: str, duty: Duty, condition: str, path
         file.write(token + "\n")
 
 
-def found_authority(services: Services, principal: Principal, call: Call) -> None:
-    """The certificate authority: its key in the HSM, and its own certificate."""
+def found_authority(services: Services, principal: Principal, call: Call, within: Name | None = None) -> None:
+    """The certificate authority: its key in the HSM, its own certificate, and its first revocation list, so that
+    whoever fetches that first does not make the HSM work."""
     root = services.keystore.create_key(
         NewKey(
             spec=AUTHORITY_SPEC,
@@ -98,7 +108,9 @@ def found_authority(services: Services, principal: Principal, call: Call) -> Non
             published=True,
         )
     )
-    services.certification.found(permit_ceremony(principal, Action.ISSUE_CERTIFICATE, root), call, root)
+    permit = permit_ceremony(principal, Action.ISSUE_CERTIFICATE, root)
+    services.certification.found(permit, call, root, within=within)
+    services.revocation_lists.current(call)
 
 
 def _undo(state: Path, *, keep_directory: bool) -> None:

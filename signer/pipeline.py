@@ -149,7 +149,7 @@ class Pipeline:
             moment,
             permit.principal.name,
             call.request_id,
-            lambda: self._published.chain(version),
+            lambda: self._published.signing_chain(version),
             self._published.issuer,
         )
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from keystore.api import CertificateRecord, Issuer, Key, KeyVersion
+    from keystore.api import CertificateRecord, Issuer, Key, KeyVersion, NewKey
     from keystore.keystore import Keystore
 
 KEY_SET_MAX_AGE: Final = 300  # seconds that a client may cache a key set
@@ -71,6 +71,22 @@ class Published:
         """The version's certificates, DER, leaf first."""
         return self.certificate(version).chain
 
+    def signing_chain(self, version: KeyVersion) -> tuple[bytes, ...]:
+        """The same, to go with a signature. Raises `WrongState` if it is revoked or over: no verifier would take it."""
+        record = self.certificate(version)
+        if record.revoked_at is not None:
+            msg = "the certificate of this key's version is revoked: renew it, or install another"
+            raise WrongState(msg)
+        if record.not_after <= self._keystore.clock():
+            msg = "the certificate of this key's version has ended: renew it, or install another"
+            raise WrongState(msg)
+        return record.chain
+
+    def unrevoked_chain(self, version: KeyVersion) -> tuple[bytes, ...]:
+        """The chain to publish beside a key; none where it is revoked and the key is not."""
+        record = self.certificate(version)
+        return record.chain if record.revoked_at is None else ()
+
     def key_set(self, issuer_name: str) -> jwks.JsonWebKeySet:
         """The JWK set (RFC 7517 section 5) of one issuer: what verifies its tokens now, did of late, and will soon."""
         issuer = self.issuer(issuer_name)
@@ -81,7 +97,7 @@ class Published:
             if isinstance(settings, TokenSettings) and settings.issuer == issuer.name:
                 keep = timedelta(seconds=settings.max_ttl + KEY_SET_MARGIN)
                 members += [
-                    jwks.jwk(version.public_key, algorithm=key.algorithm, chain=self.chain(version))
+                    jwks.jwk(version.public_key, algorithm=key.algorithm, chain=self.unrevoked_chain(version))
                     for version in _versions_in_use(key, now, keep)
                 ]
         return jwks.key_set(members)
@@ -114,6 +130,7 @@ class Published:
             for key in self._keys_of(Purpose.SAML)
             if isinstance(key.settings, AssertionSettings) and key.settings.issuer == issuer_name
             for version in _versions_in_use(key, now, keep)
+            if self.unrevoked_chain(version)
         ]
 
     def authority(self) -> CertificateRecord:
@@ -121,8 +138,8 @@ class Published:
         (key,) = self._keystore.find_keys_by_purpose(Purpose.CA)
         return self.certificate(key.versions[-1])
 
-    def trust(self) -> dict[str, object]:
-        """The trust bundle that `sealmark-verify --trust` takes."""
+    def trust(self, crl: bytes) -> dict[str, object]:
+        """The trust bundle that `sealmark-verify --trust` takes, with the authority's revocation list (DER)."""
         entries = [
             entry
             for purpose in (Purpose.ARTIFACT, Purpose.JWT, Purpose.SAML, Purpose.GENERAL)
@@ -132,7 +149,7 @@ class Published:
         authority = base64.b64encode(self.authority().chain[0]).decode()
         return {
             "version": 1,
-            "generated_at": _rfc3339(self._keystore.clock()),
+            "generated_at": rfc3339(self._keystore.clock()),
             "keys": entries,
             "authorities": [
                 {
@@ -142,7 +159,7 @@ class Published:
                     "issuer": None,
                     "not_before": None,
                     "not_after": None,
-                    "crl": None,
+                    "crl": base64.b64encode(crl).decode(),
                 }
             ],
         }
@@ -162,9 +179,9 @@ class Published:
                 "issuer": issuer,
                 "algorithms": list(key_algorithms(key.purpose, key.spec, key.algorithm)),
                 "public_key": base64.b64encode(version.public_key).decode(),
-                "not_before": _rfc3339(version.created_at),
+                "not_before": rfc3339(version.created_at),
                 "not_after": None,
-                "revoked_at": None,
+                "revoked_at": None if version.revoked_at is None else rfc3339(version.revoked_at),
             }
 
     def _keys_of(self, purpose: Purpose) -> list[Key]:
@@ -175,15 +192,24 @@ class Published:
         ]
 
 
+def has_certificate(key: Key | NewKey) -> bool:
+    """Whether its versions are certified: those of published keys, and of keys whose signatures carry a certificate."""
+    return key.published or key.purpose is Purpose.SAML or "cms" in key.formats
+
+
 def _versions_in_use(key: Key, now: datetime, keep: timedelta) -> list[KeyVersion]:
-    """Pending and active versions, and retired ones until the last thing that they signed is past its life."""
+    """Pending and active versions, and retired ones until the last thing that they signed is past its life. A revoked
+    one is gone at once."""
     in_use = []
     for version in key.versions:
+        if version.revoked_at is not None:
+            continue
         retired = retired_at(key.versions, version.number)
         if retired is None or retired + keep > now:
             in_use.append(version)
     return in_use
 
 
-def _rfc3339(moment: datetime) -> str:
+def rfc3339(moment: datetime) -> str:
+    """A time as documents write it: UTC, whole seconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -29,6 +29,14 @@ Context = Annotated[
     dict[Annotated[str, Meta(min_length=1, max_length=128)], Annotated[str, Meta(max_length=1024)]], Meta(max_length=32)
 ]
 Duty = Literal["administrator", "key-administrator", "key-user", "auditor"]
+RevocationReason = Literal[
+    "unspecified",
+    "key_compromise",
+    "affiliation_changed",
+    "superseded",
+    "cessation_of_operation",
+    "privilege_withdrawn",
+]
 ArtifactFormat = Literal["cms", "raw", "bundle", "dsse"]
 MadeFormat = Literal["cms", "raw", "bundle", "dsse", "attestation"]
 TypeUri = Annotated[
@@ -92,9 +100,43 @@ class Empty(Body):
 
 
 class Rotation(Body):
-    """`POST /v1/keys/{key}/rotate`"""
+    """`POST /v1/keys/{key}/rotate`. `revoke` says why all earlier versions end at once; it goes with `now` alone."""
 
     now: bool = False
+    revoke: RevocationReason | None = None
+
+
+class CertificateRequest(Body):
+    """`POST /v1/keys/{key}/csr`: what the request asks an outside CA to certify."""
+
+    subject: (
+        Annotated[str, Meta(min_length=1, max_length=512, description="RFC 4514, such as CN=release,O=Example")] | None
+    ) = None
+    dns_names: Annotated[list[ShortText], Meta(max_length=32)] = []
+    uris: Annotated[list[Url], Meta(max_length=32)] = []
+
+
+class CertificateChain(Body):
+    """`PUT /v1/keys/{key}/certificate`: an outside CA's chain, PEM, leaf first, up to its root or the `anchor`."""
+
+    chain: Annotated[str, Meta(min_length=1, max_length=65536)]
+    anchor: Annotated[str, Meta(min_length=1, max_length=16384)] | None = None
+    version: Annotated[int, Meta(ge=1)] | None = None
+
+
+class Renewal(Body):
+    """`POST /v1/keys/{key}/certificate/renew`: a new certificate of the built-in CA for the same version."""
+
+    days: Annotated[int, Meta(ge=1, le=1825)] | None = None
+    version: Annotated[int, Meta(ge=1)] | None = None
+    replace_installed: bool = False
+
+
+class Revocation(Body):
+    """`POST /v1/keys/{key}/certificate/revoke`: `key_compromise` ends the version itself."""
+
+    reason: RevocationReason
+    version: Annotated[int, Meta(ge=1)] | None = None
 
 
 class Deletion(Body):

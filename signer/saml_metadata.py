@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from keystore.api import KeyState, SignedDocument
+from keystore.api import KeyState, SignedDocument, VersionState
 from keystore.errors import Conflict, HsmFault, KeystoreError
-from keystore.lifecycle import current_version
+from keystore.lifecycle import current_version, version_state
 from signer.access import Duty
 from signer.access.decision import permit_publication
 from signer.audit import AuditedKey, Outcome
@@ -175,17 +175,23 @@ class SamlMetadata:
     def _content(self, issuer_name: str) -> _Content:
         issuer = self._published.issuer(issuer_name)
         versions = self._published.assertion_versions(issuer.name)
+        now = self._keystore.clock()
         key = min(
-            (key for key, _ in versions if key.state is KeyState.ENABLED),
+            (
+                key
+                for key, version in versions
+                if key.state is KeyState.ENABLED
+                and version_state(key.versions, version.number, now) is VersionState.ACTIVE
+            ),
             key=lambda key: (key.created_at, key.id),
             default=None,
         )
         if key is None:
-            msg = f"the issuer {issuer.name} has no SAML metadata: none of its published saml keys is enabled"
+            msg = f"the issuer {issuer.name} has no SAML metadata: none of its published saml keys can sign"
             raise NotFound(msg, field="issuer")
         certificates = tuple(self._published.chain(version)[0] for _, version in versions)
         provider = metadata.IdentityProvider(issuer.entity_id, certificates, issuer.sign_on_url)
-        return _Content(provider, key, current_version(key.versions, self._keystore.clock()))
+        return _Content(provider, key, current_version(key.versions, now))
 
     def _kept(self, content: _Content, issuer_name: str) -> SignedDocument | None:
         """What is kept, if it says just this."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from keystore.keystore import Keystore
+    from signer.administration.certificates import CertificateAdministration
     from signer.administration.identities import IdentityAdministration
     from signer.administration.issuers import IssuerAdministration
     from signer.administration.keys import KeyAdministration
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from signer.config import ServerConfiguration
     from signer.pipeline import Pipeline
     from signer.published import Published
+    from signer.revocation import RevocationLists
     from signer.saml_metadata import SamlMetadata
     from signer.upkeep import Upkeep
 
@@ -28,9 +30,11 @@ class Services:
     audit: AuditTrail
     pipeline: Pipeline
     keys: KeyAdministration
+    certificates: CertificateAdministration
     identities: IdentityAdministration
     issuers: IssuerAdministration
     certification: Certification
+    revocation_lists: RevocationLists
     published: Published
     saml_metadata: SamlMetadata
     upkeep: Upkeep

@@ -1,4 +1,5 @@
-"""What has to be done by itself, every now and then: due deletions, and idempotency keys whose day is over.
+"""What has to be done by itself, every now and then: due deletions, idempotency keys whose day is over, and the
+revocation list before it ends.
 
 Every worker tries; each step is safe when several do it at once, and what fails now is tried again later.
 """
@@ -6,17 +7,22 @@ Every worker tries; each step is safe when several do it at once, and what fails
 from __future__ import annotations
 
 import threading
+import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from keystore.errors import KeystoreError
+from signer.call import Call
+from signer.errors import SealmarkError
+from signer.problems import code_of
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from keystore.keystore import Keystore
+    from signer.revocation import RevocationLists
 
 INTERVAL_SECONDS: Final = 60.0
 IDEMPOTENCY_LIFE: Final = timedelta(hours=24)
@@ -26,8 +32,9 @@ _log = structlog.get_logger("sealmark.upkeep")
 class Upkeep:
     """A thread of its own, for as long as the worker lives."""
 
-    def __init__(self, keystore: Keystore) -> None:
+    def __init__(self, keystore: Keystore, revocation_lists: RevocationLists) -> None:
         self._keystore = keystore
+        self._revocation_lists = revocation_lists
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
         self._thread.start()
@@ -47,5 +54,6 @@ class Upkeep:
             for key_id in self._keystore.delete_due(now):
                 _log.warning("key_deleted", key_id=key_id)
             self._keystore.forget_idempotency(now - IDEMPOTENCY_LIFE)
-        except KeystoreError as fault:
-            _log.error("upkeep_postponed", code=fault.code, reason=str(fault))
+            self._revocation_lists.current(Call(uuid.uuid4().hex, None, "upkeep", None, None, b""))
+        except (KeystoreError, SealmarkError) as fault:
+            _log.error("upkeep_postponed", code=code_of(fault), reason=str(fault))

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from keystore.configuration import load_keystore_configuration
-from signer.config import ServerConfiguration, load_server_configuration
+from signer.config import CertificateConfiguration, ServerConfiguration, load_server_configuration
 from tests.live import ROOT
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def test_the_sample_configuration_is_read_and_states_the_defaults(tmp_path: Path
 
 def test_the_sample_configuration_names_every_setting_of_the_server() -> None:
     text = (SAMPLES / "sealmark.toml").read_text(encoding="utf-8")
-    assert [setting.name for setting in fields(ServerConfiguration) if f"{setting.name} = " not in text] == []
+    names = [field.name for table in (ServerConfiguration, CertificateConfiguration) for field in fields(table)]
+    assert [name for name in names if f"{name} = " not in text and f"[{name}]" not in text] == []
 
 
 def run(*command: object, place: Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -123,7 +124,17 @@ def test_a_ci_job_signs_a_release_as_it_is_written(
 
 
 def assert_the_script_verifies_this_and_nothing_else(place: Path, live: Live) -> None:
-    run("sealmark", "keys", "certificate", "release", "--output", "ca.pem", place=place, variables=live.environment())
+    run(
+        "sealmark",
+        "keys",
+        "certificate",
+        "show",
+        "release",
+        "--output",
+        "ca.pem",
+        place=place,
+        variables=live.environment(),
+    )
     offline = live.environment(SEALMARK_URL="http://127.0.0.1:9", SEALMARK_TOKEN="")
 
     def verdict(folder: str) -> subprocess.CompletedProcess[str]:

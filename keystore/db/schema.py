@@ -117,6 +117,8 @@ KEY_VERSIONS: Final = _sealed(
     _number("domain_version", nullable=True),
     _octets("wrapped", nullable=True),
     _text("token_label", nullable=True),
+    _number("revoked_at", nullable=True),
+    _text("revocation_reason", nullable=True),
     UniqueConstraint("key_id", "number", name="one_version_of_a_number"),
 )
 ALIASES: Final = _sealed(
@@ -172,8 +174,13 @@ CERTIFICATES: Final = _sealed(
     _text("chain"),
     _number("not_before"),
     _number("not_after"),
+    _text("origin"),
+    _text("state"),  # valid, revoked
+    _number("revoked_at", nullable=True),
+    _text("revocation_reason", nullable=True),
     Index("certificates_by_version", "version_id"),
     Index("certificates_by_key", "key_id"),
+    Index("certificates_by_state", "state"),
 )
 IDEMPOTENCY: Final = _sealed(
     "idempotency",

@@ -86,9 +86,9 @@ def decide(admission: Admission, key: Key | None) -> Permit:
 
 def permit_certificate(permit: Permit, authority: Key) -> Permit:
     """The service's own use of its certificate authority, on behalf of whoever was permitted to make or rotate a
-    key."""
-    if permit.action not in (Action.CREATE_KEY, Action.ROTATE_KEY):
-        msg = "certificates are issued only for a key that is being made or rotated"
+    key, or to renew its certificate."""
+    if permit.action not in (Action.CREATE_KEY, Action.ROTATE_KEY, Action.RENEW_CERTIFICATE):
+        msg = "certificates are issued only for a key that is made or rotated, or whose certificate is renewed"
         raise PolicyForbids(msg)
     return Permit(permit.principal, Action.ISSUE_CERTIFICATE, authority.id, authority.policy.revision, _MADE_HERE)
 
@@ -102,6 +102,15 @@ def permit_publication(service: Principal, key: Key) -> Permit:
         msg = "metadata are signed with a published saml key alone"
         raise PolicyForbids(msg)
     return Permit(service, Action.SIGN_METADATA, key.id, key.policy.revision, _MADE_HERE)
+
+
+def permit_revocation_list(service: Principal, authority: Key) -> Permit:
+    """The service's own signature on its authority's revocation list: nobody's call. Raises `PolicyForbids` for a key
+    that is not an authority's."""
+    if authority.purpose is not Purpose.CA:
+        msg = "a revocation list is signed with the certificate authority's key alone"
+        raise PolicyForbids(msg)
+    return Permit(service, Action.SIGN_REVOCATION_LIST, authority.id, authority.policy.revision, _MADE_HERE)
 
 
 def may_see(principal: Principal, key: Key) -> bool:

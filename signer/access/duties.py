@@ -41,6 +41,10 @@ class Action(StrEnum):
     CANCEL_KEY_DELETION = "CancelKeyDeletion"
     GET_KEY_POLICY = "GetKeyPolicy"
     PUT_KEY_POLICY = "PutKeyPolicy"
+    REQUEST_CERTIFICATE = "RequestCertificate"
+    INSTALL_CERTIFICATE = "InstallCertificate"
+    RENEW_CERTIFICATE = "RenewCertificate"
+    REVOKE_CERTIFICATE = "RevokeCertificate"
     GET_PUBLIC_KEY = "GetPublicKey"
     SIGN = "Sign"
     SIGN_ARTIFACT = "SignArtifact"
@@ -48,6 +52,7 @@ class Action(StrEnum):
     ISSUE_ASSERTION = "IssueAssertion"
     ISSUE_CERTIFICATE = "IssueCertificate"
     SIGN_METADATA = "SignMetadata"
+    SIGN_REVOCATION_LIST = "SignRevocationList"
     LIST_ISSUERS = "ListIssuers"
     CREATE_ISSUER = "CreateIssuer"
     LIST_DOMAINS = "ListDomains"
@@ -74,6 +79,10 @@ DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
         Action.CANCEL_KEY_DELETION: _KEYS,
         Action.GET_KEY_POLICY: _KEYS,
         Action.PUT_KEY_POLICY: _KEYS,
+        Action.REQUEST_CERTIFICATE: _KEYS,
+        Action.INSTALL_CERTIFICATE: _KEYS,
+        Action.RENEW_CERTIFICATE: _KEYS,
+        Action.REVOKE_CERTIFICATE: _KEYS,
         Action.GET_PUBLIC_KEY: _SEE,
         Action.SIGN: _USE,
         Action.SIGN_ARTIFACT: _USE,
@@ -83,6 +92,7 @@ DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
         Action.ISSUE_CERTIFICATE: _KEYS,
         # Nobody's call: only the service's own code signs what it publishes.
         Action.SIGN_METADATA: frozenset(),
+        Action.SIGN_REVOCATION_LIST: frozenset(),
         Action.LIST_ISSUERS: _KEYS,
         Action.CREATE_ISSUER: _KEYS,
         Action.LIST_DOMAINS: _KEYS,
@@ -99,6 +109,10 @@ ADMINISTRATORS_ACTIONS: Final = frozenset(
         Action.CANCEL_KEY_DELETION,
         Action.GET_KEY_POLICY,
         Action.PUT_KEY_POLICY,
+        Action.REQUEST_CERTIFICATE,
+        Action.INSTALL_CERTIFICATE,
+        Action.RENEW_CERTIFICATE,
+        Action.REVOKE_CERTIFICATE,
     }
 )
 USERS_ACTIONS: Final = frozenset({Action.SIGN, Action.SIGN_ARTIFACT, Action.ISSUE_TOKEN, Action.ISSUE_ASSERTION})

@@ -7,35 +7,38 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from keystore.algorithms import SIGNING_ALGORITHMS, Purpose, key_algorithms
-from keystore.api import AssertionSettings, KeyPolicy, TokenSettings
+from keystore.api import AssertionSettings, KeyPolicy, RevocationReason, TokenSettings
 from keystore.errors import Conflict as Taken
 from keystore.errors import NotFound as NoSuchRow
 from keystore.lifecycle import version_state
 from signer.access import Duty
+from signer.administration.certificates import summary
 from signer.administration.new_key import new_key
 from signer.errors import Conflict, Unprocessable
 from signer.formats import jwks
-from signer.published import KEY_SET_MARGIN, KEY_SET_MAX_AGE
+from signer.published import KEY_SET_MARGIN, KEY_SET_MAX_AGE, has_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from keystore.api import Key, NewKey
+    from keystore.api import Key, KeyVersion
     from keystore.keystore import Keystore
     from signer.access import Permit
+    from signer.administration.certificates import CertificateAdministration
     from signer.call import Call
     from signer.certification import Certification
-    from signer.published import Published
-    from signer.request import NewKeyBody, PolicyBody
+    from signer.request import NewKeyBody, PolicyBody, Rotation
 
 
 class KeyAdministration:
     """Every change to a key; each is called with the permit for it."""
 
-    def __init__(self, keystore: Keystore, certification: Certification, published: Published) -> None:
+    def __init__(
+        self, keystore: Keystore, certification: Certification, certificates: CertificateAdministration
+    ) -> None:
         self._keystore = keystore
         self._certification = certification
-        self._published = published
+        self._certificates = certificates
 
     def create(self, permit: Permit, call: Call, body: NewKeyBody) -> Key:
         """Makes a key and, where it has one, its certificate: both or nothing. Raises `Unprocessable`, `Conflict`."""
@@ -45,21 +48,33 @@ class KeyAdministration:
         if wanted.domain not in {domain.name for domain in self._keystore.list_domains()}:
             msg = f"there is no domain {wanted.domain!r}; domains are made in a ceremony"
             raise Unprocessable(msg, field="domain")
-        certify = partial(self._certification.certify, permit, call) if _has_certificate(wanted) else None
+        certify = partial(self._certification.certify, permit, call) if has_certificate(wanted) else None
         try:
             return self._keystore.create_key(wanted, certify=certify)
         except Taken as taken:
             msg = f"there is a key with the alias {wanted.alias} already"
             raise Conflict(msg, field="alias") from taken
 
-    def rotate(self, permit: Permit, call: Call, key: Key, *, at_once: bool) -> Key:
+    def rotate(self, permit: Permit, call: Call, key: Key, body: Rotation) -> Key:
         """A new version: published at once; signing at once too, or, where clients cache key sets, after they have
-        renewed."""
+        renewed. With `revoke` all earlier versions end in the same moment. Raises `Unprocessable`."""
+        if body.revoke is not None and not body.now:
+            msg = "revoke goes with now: what is revoked signs no more, so its successor cannot wait"
+            raise Unprocessable(msg, field="revoke")
         moment = self._keystore.clock()
-        waits = key.purpose in (Purpose.JWT, Purpose.SAML) and not at_once
+        waits = key.purpose in (Purpose.JWT, Purpose.SAML) and not body.now
         activate_at = moment + timedelta(seconds=KEY_SET_MAX_AGE + KEY_SET_MARGIN) if waits else moment
-        certify = partial(self._certification.certify, permit, call) if _has_certificate(key) else None
-        return self._keystore.rotate(key.id, activate_at=activate_at, actor=permit.principal.name, certify=certify)
+        certify = partial(self._certification.certify, permit, call) if has_certificate(key) else None
+        rotated = self._keystore.rotate(
+            key.id,
+            activate_at=activate_at,
+            actor=permit.principal.name,
+            certify=certify,
+            revoke=None if body.revoke is None else RevocationReason(body.revoke),
+        )
+        if body.revoke is not None:
+            self._certificates.publish_revocations(call)
+        return rotated
 
     def set_policy(self, key: Key, body: PolicyBody) -> KeyPolicy:
         """Replaces the policy. Raises `Unprocessable` for names that are not fit for their part."""
@@ -108,11 +123,6 @@ class KeyAdministration:
             raise Unprocessable(msg, field="issuer") from absent
 
 
-def _has_certificate(key: Key | NewKey) -> bool:
-    """Whether its versions are certified: those of published keys, and of keys whose signatures carry a certificate."""
-    return key.published or key.purpose is Purpose.SAML or "cms" in key.formats
-
-
 def describe(key: Key, keystore: Keystore) -> dict[str, object]:
     """All that its administrators and users may know of a key."""
     now = keystore.clock()
@@ -146,10 +156,18 @@ def describe(key: Key, keystore: Keystore) -> dict[str, object]:
                 "created_at": version.created_at,
                 "activate_at": version.activate_at,
                 "kid": jwks.thumbprint(version.public_key),
+                "revoked_at": version.revoked_at,
+                "revocation_reason": version.revocation_reason and version.revocation_reason.value,
+                "certificate": _certificate(version, keystore),
             }
             for version in key.versions
         ],
     }
+
+
+def _certificate(version: KeyVersion, keystore: Keystore) -> dict[str, object] | None:
+    record = keystore.find_certificate(version.id)
+    return None if record is None else summary(record)
 
 
 def _settings(key: Key) -> dict[str, object]:

@@ -17,11 +17,12 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
 from keystore.algorithms import Purpose
 from keystore.errors import HsmFault
 from signer.certificates import chain as chains
+from signer.certificates import constraints
 from signer.errors import ServiceUnavailable, Unprocessable
 from signer.formats.hsmkey import own_hash, own_padding, private_key_for
 
@@ -34,6 +35,9 @@ CertifiablePublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed
 
 _LONGEST_COMMON_NAME: Final = 64  # RFC 5280 appendix A.1, ub-common-name
 _SERIAL_BITS: Final = 128
+# RFC 9336 section 3 and RFC 9509 section 3; `cryptography` has no names for them.
+DOCUMENT_SIGNING: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.36")
+TOKEN_SIGNING: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.37")
 # Clocks of verifiers run a little late: a certificate begins a little before it is made.
 _CLOCK_ALLOWANCE: Final = timedelta(minutes=5)
 
@@ -48,15 +52,27 @@ class LeafProfile:
 PROFILES: Final[Mapping[Purpose, LeafProfile]] = MappingProxyType(
     {
         Purpose.ARTIFACT: LeafProfile((ExtendedKeyUsageOID.CODE_SIGNING,)),
-        Purpose.JWT: LeafProfile(()),
-        Purpose.SAML: LeafProfile(()),
-        Purpose.GENERAL: LeafProfile(()),
+        Purpose.JWT: LeafProfile((TOKEN_SIGNING,)),
+        Purpose.SAML: LeafProfile(()),  # no usage is registered for assertions, and service providers expect none
+        Purpose.GENERAL: LeafProfile((DOCUMENT_SIGNING,)),
     }
 )
 
 
-def self_signed(key: SigningKey, *, common_name: str, now: datetime, days: int = 3650) -> bytes:
-    """The certificate of a CA that signs itself, DER. It issues leaves only (pathLenConstraint 0).
+@dataclass(frozen=True, slots=True)
+class LeafOptions:
+    """What the operator chose for all leaves: their life, and where verifiers find the CA and its revocation list."""
+
+    days: int = 365
+    authority_url: str | None = None
+    crl_url: str | None = None
+
+
+def self_signed(
+    key: SigningKey, *, common_name: str, now: datetime, days: int = 3650, within: x509.Name | None = None
+) -> bytes:
+    """The certificate of a CA that signs itself, DER. It issues leaves only (pathLenConstraint 0), and with `within`
+    only for subjects below that name (RFC 5280 section 4.2.1.10).
 
     Raises: `Unprocessable` for a key that is not a CA's; `HsmFault` if what came out does not verify.
     """
@@ -64,7 +80,7 @@ def self_signed(key: SigningKey, *, common_name: str, now: datetime, days: int =
         message = "only a key of purpose ca gets a CA certificate"
         raise Unprocessable(message, field="purpose")
     public_key = private_key_for(key).public_key()
-    name = _name(common_name, key.info.key_id)
+    name = _name(common_name, key.info.key_id, within)
     builder = (
         _builder(public_key, name, now - _CLOCK_ALLOWANCE, now + timedelta(days=days))
         .issuer_name(name)
@@ -72,6 +88,10 @@ def self_signed(key: SigningKey, *, common_name: str, now: datetime, days: int =
         .add_extension(_key_usage(certificate_authority=True), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public_key), critical=False)
     )
+    if within is not None:
+        builder = builder.add_extension(
+            x509.NameConstraints(permitted_subtrees=[x509.DirectoryName(within)], excluded_subtrees=None), critical=True
+        )
     return _signed(key, builder, public_key, issuer=None)
 
 
@@ -84,12 +104,13 @@ def issue_leaf(
     common_name: str,
     key_id: str,
     now: datetime,
-    days: int = 365,
+    options: LeafOptions = LeafOptions(),
 ) -> bytes:
     """The certificate of one key version, DER; it ends with the CA's own at the latest.
 
     `public_key` is DER SubjectPublicKeyInfo; `key_id` a UUID, which stands as `urn:uuid:` in the alternative names, and
-    as common name where `common_name` is too long for one.
+    as common name where `common_name` is too long for one. The subject lies below the name that the CA is constrained
+    to, if it is.
     Raises: `Unprocessable` for a purpose or a kind of key without certificates; `ServiceUnavailable` if the CA's
     certificate is not its key's, is no CA's or is out of its time; `HsmFault` if what came out does not verify.
     """
@@ -100,19 +121,21 @@ def issue_leaf(
     issuer = _usable_authority(authority_key, authority_certificate, now)
     subject_key = _certifiable(public_key)
     not_before = max(now - _CLOCK_ALLOWANCE, issuer.not_valid_before_utc)
-    not_after = min(now + timedelta(days=days), issuer.not_valid_after_utc)
+    not_after = min(now + timedelta(days=options.days), issuer.not_valid_after_utc)
+    subject = _name(common_name, key_id, constraints.permitted_name(issuer))
+    alternative_names = [x509.UniformResourceIdentifier(f"urn:uuid:{key_id}")]
+    constraints.require_within(issuer, subject, alternative_names)
     builder = (
-        _builder(subject_key, _name(common_name, key_id), not_before, not_after)
+        _builder(subject_key, subject, not_before, not_after)
         .issuer_name(issuer.subject)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(certificate_authority=False), critical=True)
         .add_extension(_authority_key_identifier(issuer), critical=False)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"urn:uuid:{key_id}")]), critical=False
-        )
+        .add_extension(x509.SubjectAlternativeName(alternative_names), critical=False)
     )
     if profile.extended_key_usages:
         builder = builder.add_extension(x509.ExtendedKeyUsage(profile.extended_key_usages), critical=False)
+    builder = _with_addresses(builder, options)
     return _signed(authority_key, builder, subject_key, issuer=issuer)
 
 
@@ -128,6 +151,18 @@ def _certifiable(public_key: bytes) -> CertifiablePublicKey:
     return loaded
 
 
+def _with_addresses(builder: x509.CertificateBuilder, options: LeafOptions) -> x509.CertificateBuilder:
+    """Where verifiers fetch the CA's certificate and its revocation list, as far as the operator says it."""
+    if options.authority_url is not None:
+        where = x509.UniformResourceIdentifier(options.authority_url)
+        access = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, where)
+        builder = builder.add_extension(x509.AuthorityInformationAccess([access]), critical=False)
+    if options.crl_url is not None:
+        point = x509.DistributionPoint([x509.UniformResourceIdentifier(options.crl_url)], None, None, None)
+        builder = builder.add_extension(x509.CRLDistributionPoints([point]), critical=False)
+    return builder
+
+
 def _usable_authority(key: SigningKey, certificate: bytes, now: datetime) -> x509.Certificate:
     issuer = chains.load(certificate)
     if issuer.public_key() != key.public_key or not chains.is_authority(issuer):
@@ -139,9 +174,10 @@ def _usable_authority(key: SigningKey, certificate: bytes, now: datetime) -> x50
     return issuer
 
 
-def _name(common_name: str, key_id: str) -> x509.Name:
+def _name(common_name: str, key_id: str, within: x509.Name | None) -> x509.Name:
     text = common_name if 1 <= len(common_name) <= _LONGEST_COMMON_NAME else key_id
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+    own = x509.RelativeDistinguishedName([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+    return x509.Name([*(within.rdns if within else ()), own])
 
 
 def _authority_key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:

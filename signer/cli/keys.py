@@ -7,16 +7,20 @@ from typing import TypedDict, Unpack
 
 import click
 
+from signer.cli.certificates import REASONS, certificate, csr
 from signer.cli.client import Json, open_client
 from signer.cli.options import KEY, PRINCIPAL, SLUG, connection_options, current_settings, yes_option
 from signer.cli.output import cell, print_json, print_record, print_table
 from signer.cli.policies import policy
-from signer.cli.publication import certificate, public_key
+from signer.cli.publication import public_key
 
 PURPOSES = ("artifact", "jwt", "saml", "general")
 FORMATS = ("cms", "raw", "bundle", "dsse")
 _LIST_COLUMNS = ("alias", "id", "purpose", "spec", "algorithm", "state", "version")
-_VERSION_COLUMNS = ("version", "state", "created_at", "activate_at", "kid")
+_VERSION_COLUMNS = (
+    *("version", "state", "created_at", "activate_at", "kid"),
+    *("revoked_at", "revocation_reason", "certificate_serial", "certificate_origin", "certificate_until"),
+)
 
 
 class NewKeyOptions(TypedDict):
@@ -53,6 +57,7 @@ def keys() -> None:
 
 keys.add_command(policy)
 keys.add_command(public_key)
+keys.add_command(csr)
 keys.add_command(certificate)
 
 
@@ -128,17 +133,30 @@ def show(key: str) -> None:
 @click.option(
     "--now", is_flag=True, help="Emergency: sign with the new version at once, though verifiers may not know it."
 )
+@click.option(
+    "--revoke", type=click.Choice(REASONS), help="With --now: revoke all earlier versions and their certificates."
+)
+@yes_option
 @connection_options
-def rotate(key: str, now: bool) -> None:
+def rotate(key: str, now: bool, revoke: str | None, yes: bool) -> None:
     """Make a new version of a key; old versions stay verifiable.
 
     A new version of a jwt or saml key is published at once and signs later, when verifiers have fetched it.
+    With --now --revoke REASON nothing that earlier versions signed counts any more.
 
     \b
-    Example:
+    Examples:
       sealmark keys rotate release
+      sealmark keys rotate release --now --revoke key_compromise
     """
-    _act(key, "rotate", {"now": True} if now else {})
+    body: dict[str, object] = {"now": True} if now else {}
+    if revoke is not None:
+        if not now:
+            raise click.UsageError("--revoke goes with --now: what is revoked signs no more")
+        if not yes:
+            click.confirm(f"Revoke every earlier version of {key}, for good?", abort=True, err=True)
+        body["revoke"] = revoke
+    _act(key, "rotate", body)
 
 
 @keys.command("disable")
@@ -213,13 +231,24 @@ def _active_version(key: Json) -> object:
     return next((version.get("version") for version in _versions(key) if version.get("state") == "active"), None)
 
 
+def _with_certificate(version: Mapping[str, object]) -> Mapping[str, object]:
+    """What a person wants to know of its certificate, in columns: which, whose, until when."""
+    found = version.get("certificate")
+    if not isinstance(found, dict):
+        return version
+    shown = {"serial": found.get("serial"), "origin": found.get("origin"), "until": found.get("not_after")}
+    if found.get("revoked_at") is not None:
+        shown["until"] = "revoked"
+    return {**version, **{f"certificate_{name}": value for name, value in shown.items()}}
+
+
 def print_key(key: Json) -> None:
     """A key's description, its versions as a table."""
     if current_settings().as_json:
         print_json(key)
         return
     print_record({name: value for name, value in key.items() if name != "versions"})
-    versions = _versions(key)
+    versions = [_with_certificate(version) for version in _versions(key)]
     # A column that no version has (kid, of a key that has none) is left out.
     columns = [name for name in _VERSION_COLUMNS if any(cell(version.get(name)) != "-" for version in versions)]
     if columns:

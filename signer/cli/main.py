@@ -14,7 +14,7 @@ from signer.cli.keys import keys
 from signer.cli.operator import init, serve
 from signer.cli.options import connection_options
 from signer.cli.principals import principals
-from signer.cli.publication import trust
+from signer.cli.publication import crl, trust
 from signer.cli.sign import sign
 from signer.cli.tokens import assertion, jwt
 
@@ -22,7 +22,7 @@ from signer.cli.tokens import assertion, jwt
 @click.group(
     cls=SealmarkGroup,
     commands=[
-        init, serve, ceremony, principals, enrol, whoami, keys, issuers, domains, trust, sign, jwt, assertion,
+        init, serve, ceremony, principals, enrol, whoami, keys, issuers, domains, trust, crl, sign, jwt, assertion,
         completion,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},

@@ -117,6 +117,11 @@ class BindType(click.ParamType[str]):
     "--threshold", type=click.IntRange(2, 16), default=3, show_default=True, help="How many shares bring the key back."
 )
 @click.option("--issuer-url", help="The iss of the default issuer's tokens.  [default: the service's own]")
+@click.option(
+    "--ca-constraint",
+    metavar="NAME",
+    help="The built-in CA certifies subjects below this name alone, such as O=Example.",
+)
 @hsm_options
 @json_option
 def init(
@@ -126,6 +131,7 @@ def init(
     custodians: int,
     threshold: int,
     issuer_url: str | None,
+    ca_constraint: str | None,
     hsm_uri: str | None,
     officer_pin_source: str | None,
 ) -> None:
@@ -146,7 +152,7 @@ def init(
         from keystore.ceremony import InitOptions
         from signer.people import initialise_service
     options = InitOptions(account, region, custodians, threshold, hsm_uri, pin_file(officer_pin_source))
-    initialise_service(state, options, issuer_url=issuer_url)
+    initialise_service(state, options, issuer_url=issuer_url, authority_constraint=ca_constraint)
     _report(state, threshold)
 
 

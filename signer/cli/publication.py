@@ -1,4 +1,4 @@
-"""What anyone may have: public keys, certificates and the trust bundle for `sealmark-verify`."""
+"""What anyone may have: public keys, the revocation list and the trust bundle for `sealmark-verify`."""
 
 from __future__ import annotations
 
@@ -36,28 +36,9 @@ def public_key(key: str, encoding: str, version: int | None, output: Path | None
       sealmark keys public-key release > release.pub
       sealmark keys public-key tokens --format jwk --version 2
     """
-    query = {"format": encoding} | _of_version(version)
-    content = _fetch(f"/v1/keys/{key}/public-key", query, output, force=force)
-    _deliver(content, "public_key", output, force=force, binary=encoding == "der")
-
-
-@click.command()
-@click.argument("key", type=KEY)
-@version_option
-@click.option("--output", type=PATH, help="Write it to a file.")
-@click.option("--force", is_flag=True, help="Write over the file if it exists.")
-@connection_options
-def certificate(key: str, version: int | None, output: Path | None, force: bool) -> None:
-    """Print a key's certificate chain as PEM.
-
-    The key's own comes first, the root last.
-
-    \b
-    Example:
-      sealmark keys certificate release --output release.pem
-    """
-    content = _fetch(f"/v1/keys/{key}/certificate", _of_version(version), output, force=force)
-    _deliver(content, "certificate", output, force=force, binary=False)
+    query = {"format": encoding} | of_version(version)
+    content = fetch(f"/v1/keys/{key}/public-key", query, output, force=force)
+    deliver(content, "public_key", output, force=force, binary=encoding == "der")
 
 
 @click.command()
@@ -73,22 +54,41 @@ def trust(output: Path | None, force: bool) -> None:
     Example:
       sealmark trust --output trust.json
     """
-    content = _fetch("/v1/trust", {}, output, force=force)
-    _deliver(content, None, output, force=force, binary=False)
+    content = fetch("/v1/trust", {}, output, force=force)
+    deliver(content, None, output, force=force, binary=False)
 
 
-def _of_version(version: int | None) -> dict[str, str]:
+@click.command()
+@click.option("--format", "encoding", type=click.Choice(("pem", "der")), default="pem", show_default=True)
+@click.option("--output", type=PATH, help="Write it to a file.")
+@click.option("--force", is_flag=True, help="Write over the file if it exists.")
+@connection_options
+def crl(encoding: str, output: Path | None, force: bool) -> None:
+    """Print the certificate authority's revocation list.
+
+    \b
+    Examples:
+      sealmark crl > sealmark.crl
+      sealmark crl --format der --output sealmark.der
+    """
+    content = fetch("/v1/ca/crl", {"format": encoding}, output, force=force)
+    deliver(content, "crl", output, force=force, binary=encoding == "der")
+
+
+def of_version(version: int | None) -> dict[str, str]:
+    """The query that asks for a version; nothing for the one that signs."""
     return {} if version is None else {"version": str(version)}
 
 
-def _fetch(path: str, query: dict[str, str], output: Path | None, *, force: bool) -> bytes:
+def fetch(path: str, query: dict[str, str], output: Path | None, *, force: bool) -> bytes:
+    """A published document; refused before it is fetched if it could not be written."""
     if output is not None and not force:
         refuse_existing(output, "--force writes over it")
     with open_public_client() as client:
         return client.get_bytes(path, query or None)
 
 
-def _deliver(content: bytes, member: str | None, output: Path | None, *, force: bool, binary: bool) -> None:
+def deliver(content: bytes, member: str | None, output: Path | None, *, force: bool, binary: bool) -> None:
     """Write to the file, or print; with --json as a member, or, where the content is JSON already, as it is."""
     as_json = current_settings().as_json
     if output is not None:

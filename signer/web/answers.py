@@ -77,6 +77,48 @@ class HsmToken(msgspec.Struct):
     serial: str
 
 
+class CertificateSummary(msgspec.Struct):
+    """What there is to say of a certificate beside its bytes. `serial` is hex; `origin` is whose CA issued it."""
+
+    serial: str
+    origin: Literal["built-in", "installed"]
+    not_before: datetime
+    not_after: datetime
+    revoked_at: datetime | None
+    revocation_reason: str | None
+
+
+class VersionCertificate(CertificateSummary):
+    """The certificate that a key version has now."""
+
+    key_id: KeyId
+    key_version: int
+
+
+class CertificateRequested(msgspec.Struct):
+    """A certificate request (PKCS #10), PEM."""
+
+    csr: str
+
+
+class RevokedCertificate(msgspec.Struct):
+    """One of the certificates that were revoked."""
+
+    serial: str
+    origin: Literal["built-in", "installed"]
+
+
+class Revoked(msgspec.Struct):
+    """What was revoked. An installed certificate is for its own CA to list."""
+
+    key_id: KeyId
+    key_version: int
+    reason: str
+    revoked_at: datetime
+    version_revoked: bool
+    certificates: list[RevokedCertificate]
+
+
 class Version(msgspec.Struct):
     """One version of a key: old ones stay verifiable, a pending one is published and signs from `activate_at`."""
 
@@ -85,6 +127,9 @@ class Version(msgspec.Struct):
     created_at: datetime
     activate_at: datetime
     kid: Annotated[str, Meta(description="RFC 7638 thumbprint")]
+    revoked_at: datetime | None
+    revocation_reason: str | None
+    certificate: CertificateSummary | None
 
 
 class KeyDescription(msgspec.Struct):

@@ -63,6 +63,15 @@ _ISSUER: Final = {
     "sign_on_url": None,
     "created_at": _MOMENT,
 }
+_CERTIFICATE: Final = {
+    "serial": "1b9d3c0e5f7a48269c1d2e3f405162738",
+    "origin": "built-in",
+    "not_before": _MOMENT,
+    "not_after": "2027-03-01T09:30:00Z",
+    "revoked_at": None,
+    "revocation_reason": None,
+}
+_CERTIFIED: Final = {"key_id": _KEY_ID, "key_version": 1, **_CERTIFICATE}
 _POLICY: Final = {"administrators": ["user/key-admin"], "users": ["role/ci"]}
 _KEY: Final[dict[str, object]] = {
     "id": _KEY_ID,
@@ -85,7 +94,18 @@ _KEY: Final[dict[str, object]] = {
     "created_by": "user/key-admin",
     "deletion_at": None,
     "policy_revision": 1,
-    "versions": [{"version": 1, "state": "active", "created_at": _MOMENT, "activate_at": _MOMENT, "kid": _KID}],
+    "versions": [
+        {
+            "version": 1,
+            "state": "active",
+            "created_at": _MOMENT,
+            "activate_at": _MOMENT,
+            "kid": _KID,
+            "revoked_at": None,
+            "revocation_reason": None,
+            "certificate": _CERTIFICATE,
+        }
+    ],
 }
 _DIGEST: Final = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
 _PEM: Final = "-----BEGIN CERTIFICATE-----\nMIIB…\n-----END CERTIFICATE-----\n"
@@ -105,6 +125,7 @@ _DISCOVERY: Final = Contract(
     },
 )
 
+INSTALLATION: Final = "PUT /v1/keys/<key>/certificate"
 CONTRACTS: Final[Mapping[str, Contract]] = MappingProxyType(
     {
         "GET /healthz": Contract(answers.Status, {"status": "alive"}),
@@ -190,6 +211,25 @@ CONTRACTS: Final[Mapping[str, Contract]] = MappingProxyType(
             example="-----BEGIN PUBLIC KEY-----\nMFkw…\n-----END PUBLIC KEY-----\n"
         ),
         "GET /v1/keys/<key>/certificate": Contract(example=_PEM),
+        "POST /v1/keys/<key>/csr": Contract(
+            answers.CertificateRequested,
+            {"csr": "-----BEGIN CERTIFICATE REQUEST-----\nMIIB…\n-----END CERTIFICATE REQUEST-----\n"},
+            {"subject": "CN=release,O=Example"},
+        ),
+        INSTALLATION: Contract(answers.VersionCertificate, {**_CERTIFIED, "origin": "installed"}, {"chain": _PEM}),
+        "POST /v1/keys/<key>/certificate/renew": Contract(answers.VersionCertificate, _CERTIFIED, {"days": 90}),
+        "POST /v1/keys/<key>/certificate/revoke": Contract(
+            answers.Revoked,
+            {
+                "key_id": _KEY_ID,
+                "key_version": 1,
+                "reason": "superseded",
+                "revoked_at": _MOMENT,
+                "version_revoked": False,
+                "certificates": [{"serial": str(_CERTIFICATE["serial"]), "origin": "built-in"}],
+            },
+            {"reason": "superseded"},
+        ),
         "GET /v1/ca": Contract(example=_PEM),
     }
 )  # fmt: skip

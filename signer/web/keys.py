@@ -51,56 +51,56 @@ def _visible_keys(services: Services, permit: Permit, after: str | None, limit: 
 
 def describe(services: Services, call: Call, key: str) -> Answer:
     def work(_permit: Permit, found: Key | None) -> Answer:
-        return Answer(services.keys.describe(_present(found)))
+        return Answer(services.keys.describe(present(found)))
 
     return services.pipeline.read(call, Action.DESCRIBE_KEY, work, key)
 
 
 def rotate(services: Services, call: Call, key: str) -> Answer:
     def work(permit: Permit, found: Key | None, body: Rotation) -> Answer:
-        return Answer(services.keys.describe(services.keys.rotate(permit, call, _present(found), at_once=body.now)))
+        return Answer(services.keys.describe(services.keys.rotate(permit, call, present(found), body)))
 
     return services.pipeline.change(call, Action.ROTATE_KEY, Rotation, work, key)
 
 
 def disable(services: Services, call: Call, key: str) -> Answer:
     def work(_permit: Permit, found: Key | None, _body: Empty) -> Answer:
-        return Answer(services.keys.describe(services.keystore.disable(_present(found).id)))
+        return Answer(services.keys.describe(services.keystore.disable(present(found).id)))
 
     return services.pipeline.change(call, Action.DISABLE_KEY, Empty, work, key)
 
 
 def enable(services: Services, call: Call, key: str) -> Answer:
     def work(_permit: Permit, found: Key | None, _body: Empty) -> Answer:
-        return Answer(services.keys.describe(services.keystore.enable(_present(found).id)))
+        return Answer(services.keys.describe(services.keystore.enable(present(found).id)))
 
     return services.pipeline.change(call, Action.ENABLE_KEY, Empty, work, key)
 
 
 def schedule_deletion(services: Services, call: Call, key: str) -> Answer:
     def work(_permit: Permit, found: Key | None, body: Deletion) -> Answer:
-        return Answer(services.keys.describe(services.keystore.schedule_deletion(_present(found).id, days=body.days)))
+        return Answer(services.keys.describe(services.keystore.schedule_deletion(present(found).id, days=body.days)))
 
     return services.pipeline.change(call, Action.SCHEDULE_KEY_DELETION, Deletion, work, key)
 
 
 def cancel_deletion(services: Services, call: Call, key: str) -> Answer:
     def work(_permit: Permit, found: Key | None, _body: Empty) -> Answer:
-        return Answer(services.keys.describe(services.keystore.cancel_deletion(_present(found).id)))
+        return Answer(services.keys.describe(services.keystore.cancel_deletion(present(found).id)))
 
     return services.pipeline.change(call, Action.CANCEL_KEY_DELETION, Empty, work, key)
 
 
 def get_policy(services: Services, call: Call, key: str) -> Answer:
     def work(_permit: Permit, found: Key | None) -> Answer:
-        return Answer(_policy(_present(found).policy))
+        return Answer(_policy(present(found).policy))
 
     return services.pipeline.read(call, Action.GET_KEY_POLICY, work, key)
 
 
 def put_policy(services: Services, call: Call, key: str) -> Answer:
     def work(_permit: Permit, found: Key | None, body: PolicyBody) -> Answer:
-        return Answer(_policy(services.keys.set_policy(_present(found), body)))
+        return Answer(_policy(services.keys.set_policy(present(found), body)))
 
     return services.pipeline.change(call, Action.PUT_KEY_POLICY, PolicyBody, work, key)
 
@@ -113,7 +113,7 @@ def _policy(policy: KeyPolicy) -> dict[str, object]:
     }
 
 
-def _present(key: Key | None) -> Key:
+def present(key: Key | None) -> Key:
     if key is None:
         msg = "a call about a key reached its view without one"
         raise TypeError(msg)

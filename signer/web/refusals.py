@@ -38,6 +38,8 @@ def _codes(endpoint: Endpoint) -> Iterator[str]:
         yield from _WITH_A_BODY
     if "<" in endpoint.path or endpoint.tag == "published":
         yield "not_found"
+    if endpoint.path.startswith("/v1/keys/<key>/") and endpoint.tag == "published":
+        yield "wrong_state"  # no certificate, or the version that would sign is revoked
     if endpoint.path == "/readyz":
         yield "service_unavailable"
     if endpoint.path not in _READS_NOTHING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -83,3 +84,32 @@ def test_other_waiting_periods_are_refused(days: int) -> None:
     with pytest.raises(Unsupported) as refusal:
         lifecycle.deletion_time(NOW, days)
     assert refusal.value.field == "days"
+
+
+def revoked(made: list[KeyVersion], number: int, at: float) -> list[KeyVersion]:
+    return [replace(one, revoked_at=NOW + at * HOUR) if one.number == number else one for one in made]
+
+
+def test_no_older_version_signs_in_place_of_a_revoked_one() -> None:
+    made = revoked(versions(-3, -2), 2, -1)
+    with pytest.raises(WrongState, match="version 2 of the key, which would sign, is revoked: rotate the key"):
+        lifecycle.current_version(made, NOW)
+    assert [lifecycle.version_state(made, number, NOW) for number in (1, 2)] == [
+        VersionState.RETIRED,
+        VersionState.REVOKED,
+    ]
+    assert lifecycle.current_version([*made, versions(0, 0, 0)[2]], NOW).number == 3
+
+
+def test_a_version_revoked_before_it_began_never_begins() -> None:
+    made = revoked(versions(-3, 1), 2, 0)
+    for moment in (NOW, NOW + 2 * HOUR):
+        assert lifecycle.current_version(made, moment).number == 1
+        assert lifecycle.version_state(made, 2, moment) is VersionState.REVOKED
+    assert lifecycle.retired_at(made, 1) is None
+
+
+def test_a_retired_version_is_revoked_beside_the_one_that_signs() -> None:
+    made = revoked(versions(-3, -2), 1, -1)
+    assert lifecycle.current_version(made, NOW).number == 2
+    assert lifecycle.version_state(made, 1, NOW) is VersionState.REVOKED

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keystore.api import CertificateRecord, CredentialRecord, EnrolmentRecord, Issuer, PrincipalRecord
+from keystore.api import CertificateRecord, CredentialRecord, EnrolmentRecord, Issuer, PrincipalRecord, RevocationReason
 from keystore.errors import Conflict, NotFound, WrongState
 from tests.keystore.support import new_key
 
@@ -131,8 +131,23 @@ def test_the_newest_certificate_of_a_version_counts(keystore: Keystore) -> None:
     assert keystore.find_certificate(version) == second
     with pytest.raises(Conflict):
         keystore.add_certificate(first)
-    with pytest.raises(Conflict):
+    with pytest.raises(NotFound):
         keystore.add_certificate(replace(first, id="b", version_id=str(uuid.uuid4())))
+
+
+def test_a_revoked_version_gets_no_certificate_however_late_it_comes(keystore: Keystore) -> None:
+    """A renewal that was under way while the version was revoked."""
+    key = keystore.create_key(new_key())
+    version = key.versions[0].id
+    keystore.add_certificate(CertificateRecord("one", key.id, version, "0a", (b"leaf",), NOW, LATER))
+    (revoked,) = keystore.revoke_version(version, RevocationReason.KEY_COMPROMISE, NOW)
+    assert (revoked.id, revoked.revoked_at, revoked.revocation_reason) == ("one", NOW, RevocationReason.KEY_COMPROMISE)
+    assert keystore.list_revoked_certificates() == [revoked]
+    with pytest.raises(WrongState, match="revoked"):
+        keystore.add_certificate(CertificateRecord("two", key.id, version, "0b", (b"leaf",), NOW, LATER))
+    with pytest.raises(WrongState, match="revoked already"):
+        keystore.revoke_version(version, RevocationReason.SUPERSEDED, LATER)
+    assert keystore.find_certificate(version) == revoked
 
 
 def test_domains(keystore: Keystore) -> None:

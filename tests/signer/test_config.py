@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from signer.config import ServerConfiguration, load_server_configuration
+from signer.config import CertificateConfiguration, ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
 
 
@@ -135,4 +135,41 @@ def test_what_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sealmark.toml").mkdir()
     with pytest.raises(ConfigurationError, match="cannot be read"):
+        load_server_configuration(tmp_path)
+
+
+def test_what_certificates_say_is_configured(tmp_path: Path) -> None:
+    text = """
+[certificates]
+authority_url = "http://ca.example/v1/ca"
+crl_url = "https://ca.example:8443/v1/ca/crl"
+leaf_days = 90
+crl_days = 2
+"""
+    (tmp_path / "sealmark.toml").write_text(text, encoding="utf-8")
+    assert load_server_configuration(tmp_path).certificates == CertificateConfiguration(
+        "http://ca.example/v1/ca", "https://ca.example:8443/v1/ca/crl", 90, 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("leaf_dayz = 1", "certificates.leaf_dayz is not a setting"),
+        ("leaf_days = 0", "certificates.leaf_days"),
+        ("leaf_days = 1826", "certificates.leaf_days"),
+        ("leaf_days = true", "certificates.leaf_days"),
+        ("crl_days = 31", "certificates.crl_days"),
+        ('crl_url = "ftp://ca.example/crl"', "certificates.crl_url"),
+        ('crl_url = "/v1/ca/crl"', "certificates.crl_url"),
+        ('crl_url = "http://ca.example/a b"', "certificates.crl_url"),
+        ('crl_url = "http://user:secret@ca.example/crl"', "certificates.crl_url"),
+        ('crl_url = "http://ca.example:99999/crl"', "certificates.crl_url"),
+        ('authority_url = "http://ca.example/#x"', "certificates.authority_url"),
+        ("authority_url = 1", "certificates.authority_url"),
+    ],
+)
+def test_a_wrong_setting_of_certificates_is_refused_by_name(tmp_path: Path, line: str, named: str) -> None:
+    (tmp_path / "sealmark.toml").write_text(f"[certificates]\n{line}\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=named):
         load_server_configuration(tmp_path)

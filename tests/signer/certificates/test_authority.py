@@ -113,8 +113,13 @@ def test_a_leaf_says_what_its_purpose_needs(spec: str, purpose: Purpose) -> None
     assert certificate.issuer == issuer.subject
     assert certificate.not_valid_after_utc == NOW + timedelta(days=365)
     usage = [extension.value for extension in extensions if isinstance(extension.value, x509.ExtendedKeyUsage)]
-    expected = [x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING])] if purpose is Purpose.ARTIFACT else []
-    assert usage == expected
+    expected = {
+        Purpose.ARTIFACT: [x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING])],
+        Purpose.JWT: [x509.ExtendedKeyUsage([x509.ObjectIdentifier("1.3.6.1.5.5.7.3.37")])],
+        Purpose.GENERAL: [x509.ExtendedKeyUsage([x509.ObjectIdentifier("1.3.6.1.5.5.7.3.36")])],
+        Purpose.SAML: [],
+    }
+    assert usage == expected[purpose]
 
 
 def test_serial_numbers_are_long_and_all_different() -> None:

@@ -92,7 +92,13 @@ def test_create_names_every_member_as_the_api_does(run: Run, service: ScriptedSe
         ("policy", "set", "release", "--user", "nobody"),
         ("public-key", "release", "--format", "xml"),
         ("public-key", "release", "--version", "0"),
-        ("certificate", "release", "--version", "x"),
+        ("certificate", "show", "release", "--version", "x"),
+        ("certificate", "release"),
+        ("certificate", "renew", "release", "--days", "0"),
+        ("certificate", "revoke", "release", "--yes"),
+        ("certificate", "revoke", "release", "--reason", "ca_compromise", "--yes"),
+        ("certificate", "install", "release", "no-such-file.pem"),
+        ("rotate", "release", "--revoke", "superseded"),
         ("explode", "release"),
     ],
 )
@@ -216,12 +222,12 @@ def test_a_jwk_is_json_already(run: Run, service: ScriptedService) -> None:
 
 def test_a_certificate_goes_to_a_file_that_is_not_there_yet(run: Run, service: ScriptedService, tmp_path: Path) -> None:
     service.on("GET", "/v1/keys/release/certificate", Answer(body=PEM))
-    assert run("keys", "certificate", "release", "--output", "chain.pem").exit_code == 0
+    assert run("keys", "certificate", "show", "release", "--output", "chain.pem").exit_code == 0
     assert (tmp_path / "chain.pem").read_bytes() == PEM
-    refused = run("keys", "certificate", "release", "--output", "chain.pem")
+    refused = run("keys", "certificate", "show", "release", "--output", "chain.pem")
     assert (refused.exit_code, len(service.asked)) == (1, 1)
-    assert run("keys", "certificate", "release", "--output", "chain.pem", "--force").exit_code == 0
-    assert json.loads(run("keys", "certificate", "release", "--json").stdout) == {"certificate": PEM.decode()}
+    assert run("keys", "certificate", "show", "release", "--output", "chain.pem", "--force").exit_code == 0
+    assert json.loads(run("keys", "certificate", "show", "release", "--json").stdout) == {"certificate": PEM.decode()}
 
 
 def test_a_public_key_that_is_not_published_is_not_found(run: Run, service: ScriptedService) -> None:

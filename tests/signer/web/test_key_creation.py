@@ -185,7 +185,14 @@ def test_the_description_is_whole_and_the_same_for_all_who_may_see_it(service: S
     assert made["published"] is (purpose != "general")
     assert (made["created_by"], made["deletion_at"]) == ("user/key-admin", None)
     (version,) = made["versions"]
-    assert set(version) == {"version", "state", "created_at", "activate_at", "kid"}
+    members = {"version", "state", "created_at", "activate_at", "kid"}
+    assert set(version) == members | {"revoked_at", "revocation_reason", "certificate"}
+    assert (version["revoked_at"], version["revocation_reason"]) == (None, None)
+    if purpose == "general":
+        assert version["certificate"] is None
+    else:
+        assert version["certificate"]["origin"] == "built-in"
+        assert version["certificate"]["revoked_at"] is None
     assert (version["version"], version["state"]) == (1, "active")
     assert before - timedelta(seconds=1) <= datetime.fromisoformat(made["created_at"]) <= datetime.now(UTC)
     if purpose in ("jwt", "saml"):

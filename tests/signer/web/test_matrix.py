@@ -21,6 +21,7 @@ from keystore.db.schema import METADATA
 from signer.access import Duty
 from signer.authn.tokens import new_token, stored_form
 from signer.web.routes import ENDPOINTS
+from tests.signer.certificates.outside import outside_chain
 from tests.signer.service import PEOPLE, ServiceInProcess, running_service
 
 if TYPE_CHECKING:
@@ -91,6 +92,10 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
     "POST /v1/keys/<key>/cancel-deletion": _ADMINISTERED,
     "GET /v1/keys/<key>/policy": _ADMINISTERED,
     "PUT /v1/keys/<key>/policy": _ADMINISTERED,
+    "POST /v1/keys/<key>/csr": _ADMINISTERED,
+    "PUT /v1/keys/<key>/certificate": _ADMINISTERED,
+    "POST /v1/keys/<key>/certificate/renew": _ADMINISTERED,
+    "POST /v1/keys/<key>/certificate/revoke": _ADMINISTERED,
     "POST /v1/keys/<key>/signatures": _USED,
     "POST /v1/keys/<key>/artifacts": _USED,
     "POST /v1/keys/<key>/jwts": _USED,
@@ -111,6 +116,7 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
     },
     "GET /v1/keys/<key>/certificate": {"present": ANYBODY, "absent": NO_SUCH, "unpublished": NO_SUCH},
     "GET /v1/ca": {"present": ANYBODY},
+    "GET /v1/ca/crl": {"present": ANYBODY},
     "GET /v1/trust": {"present": ANYBODY},
 }
 CASES: Final = [
@@ -189,6 +195,12 @@ def _new_name() -> str:
     return f"x{uuid.uuid4().hex[:16]}"
 
 
+def _outside_chain(world: World) -> str:
+    """A chain that may be installed for the artifact key."""
+    (version,) = world.service.services.keystore.get_key(world.keys["artifact"]).versions
+    return outside_chain(version.public_key)
+
+
 def _open_code(service: ServiceInProcess) -> str:
     made = service.made("user/admin", "POST", "/v1/principals", {"name": f"role/{_new_name()}", "duty": "auditor"})
     return str(made["enrolment_code"])
@@ -209,6 +221,8 @@ def _key_path(world: World, route: str, target: str) -> str:
         return world.keys["general"]
     if last in SIGNS_WITH:
         return world.keys[SIGNS_WITH[last]]
+    if last == "revoke":
+        return str(service.make_key(_new_name())["id"])
     preparations: dict[str, Callable[[str], object]] = {
         "rotate": lambda _key: None,
         "disable": lambda _key: None,
@@ -241,6 +255,9 @@ def _body(world: World, route: str, target: str) -> object:
         "POST /v1/keys/<key>/rotate": lambda: {"now": True},
         "POST /v1/keys/<key>/schedule-deletion": lambda: {"days": 7},
         "PUT /v1/keys/<key>/policy": lambda: {"administrators": ["user/key-admin"], "users": ["role/ci"]},
+        "PUT /v1/keys/<key>/certificate": lambda: {"chain": _outside_chain(world)},
+        "POST /v1/keys/<key>/certificate/renew": lambda: {"replace_installed": True},
+        "POST /v1/keys/<key>/certificate/revoke": lambda: {"reason": "superseded"},
         "POST /v1/keys/<key>/signatures": lambda: {"message": "AAAA"},
         "POST /v1/keys/<key>/artifacts": lambda: {
             "artifacts": [{"name": "a.bin", "size": 3, "digests": {"sha256": "ab" * 32}}],

@@ -15,8 +15,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from signer.access.duties import DUTIES_OF, Duty
 from signer.problems import PROBLEMS, SERVER_FAULTS
-from signer.web.contract import CONTRACTS, PARAMETERS
+from signer.web.contract import CONTRACTS, INSTALLATION, PARAMETERS
 from signer.web.routes import ENDPOINTS
+from tests.signer.certificates.outside import outside_chain
 
 if TYPE_CHECKING:
     from tests.signer.service import ServiceInProcess
@@ -166,14 +167,20 @@ MEMBERS: Final[dict[str, dict[str, object]]] = {
 }
 # There only where the default issuer's url has no path; else the same document as the issuer's own.
 AT_THE_ROOT: Final = "GET /.well-known/openid-configuration"
-LAST: Final = ("POST /v1/keys/<key>/schedule-deletion", "POST /v1/keys/<key>/cancel-deletion")
+LAST: Final = (
+    "POST /v1/keys/<key>/certificate/revoke",  # of a certificate without which nothing more is signed
+    "POST /v1/keys/<key>/schedule-deletion",
+    "POST /v1/keys/<key>/cancel-deletion",
+)
 
 
 def in_order() -> list[str]:
     first = [route for route in CONTRACTS if route.startswith("POST /v1/keys") and route not in LAST]
     disabled = "POST /v1/keys/<key>/disable"
     between = [
-        route for route in CONTRACTS if route not in (*first, *LAST, "DELETE /v1/principals/<kind>/<name>", AT_THE_ROOT)
+        route
+        for route in CONTRACTS
+        if route not in (*first, *LAST, "DELETE /v1/principals/<kind>/<name>", AT_THE_ROOT, INSTALLATION)
     ]
     return [
         "POST /v1/keys",
@@ -242,7 +249,16 @@ def test_examples_are_answered_as_they_say(document: dict[str, Any], own_service
         elif isinstance(CONTRACTS[route].example, str):
             assert answer.get_data(as_text=True).splitlines()[0] == str(CONTRACTS[route].example).splitlines()[0]
         tried.add(route)
-    assert set(CONTRACTS) - tried == {"POST /v1/enrolments", "DELETE /v1/principals/<kind>/<name>", AT_THE_ROOT}
+    elsewhere = {"POST /v1/enrolments", "DELETE /v1/principals/<kind>/<name>", INSTALLATION, AT_THE_ROOT}
+    assert set(CONTRACTS) - tried == elsewhere
+
+
+def test_an_installed_chain_is_answered_as_it_says(document: dict[str, Any], own_service: ServiceInProcess) -> None:
+    key = own_service.make_key("theirs")["id"]
+    (version,) = own_service.services.keystore.get_key(key).versions
+    path, sent = f"/v1/keys/{key}/certificate", {"chain": outside_chain(version.public_key)}
+    installed = own_service.made("user/key-admin", "PUT", path, sent)
+    assert_shaped(document, installed, operation_of(document, INSTALLATION), 200)
 
 
 def test_enrolment_and_deletion_are_answered_as_they_say(

@@ -131,6 +131,8 @@ def _keys() -> None:
         sa.Column("domain_version", sa.BigInteger(), nullable=True),
         sa.Column("wrapped", sa.LargeBinary(), nullable=True),
         sa.Column("token_label", sa.Text(), nullable=True),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.Column("revocation_reason", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["key_id"],
             ["keys.id"],
@@ -207,6 +209,10 @@ def _certificates_and_issuers() -> None:
         sa.Column("chain", sa.Text(), nullable=False),
         sa.Column("not_before", sa.BigInteger(), nullable=False),
         sa.Column("not_after", sa.BigInteger(), nullable=False),
+        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.Column("revocation_reason", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["key_id"],
             ["keys.id"],
@@ -218,6 +224,7 @@ def _certificates_and_issuers() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("certificates_by_key", "certificates", ["key_id"], unique=False)
+    op.create_index("certificates_by_state", "certificates", ["state"], unique=False)
     op.create_index("certificates_by_version", "certificates", ["version_id"], unique=False)
 
 
