@@ -22,6 +22,7 @@ from signer.errors import ServiceUnavailable
 from signer.problems import code_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from keystore.api import CertificateRecord
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from signer.formats.observed import ObservedKey
 
 _DOCUMENT: Final = "certificate-revocation-list"
+RETRIED_AFTER: Final = timedelta(seconds=10)  # if it could not be signed
 _CONTENT_FORM: Final = "sealmark revocation list v1"
 _log = structlog.get_logger("sealmark.revocation")
 
@@ -46,6 +48,7 @@ class RevocationLists:
         self._certification = certification
         self._life = timedelta(days=configuration.crl_days)
         self._making = threading.Lock()
+        self._failed_at: datetime | None = None  # looked at by who holds the lock
 
     def current(self, call: Call) -> bytes:
         """The list, DER. Raises faults of the HSM, the keystore and the audit trail, unless what is kept names every
@@ -81,7 +84,9 @@ class RevocationLists:
         made = SignedDocument(
             id=_DOCUMENT,
             content_hash=_content_hash(revoked),
-            document=self._certification.revocation_list(call, number, build),
+            document=self._signed_unless_it_failed_just_now(
+                lambda: self._certification.revocation_list(call, number, build)
+            ),
             made_at=moment,
             valid_until=moment + self._life,
         )
@@ -93,6 +98,20 @@ class RevocationLists:
                 raise
             return faster.document
         return made.document
+
+    def _signed_unless_it_failed_just_now(self, sign: Callable[[], bytes]) -> bytes:
+        """Strangers who ask on and on while the HSM is away fill neither its queue nor the audit trail."""
+        now = self._keystore.clock()
+        if self._failed_at is not None and timedelta(0) <= now - self._failed_at < RETRIED_AFTER:
+            msg = "the revocation list could not be signed just now; try again in a moment"
+            raise ServiceUnavailable(msg)
+        try:
+            signed = sign()
+        except Exception:
+            self._failed_at = now
+            raise
+        self._failed_at = None
+        return signed
 
     def _kept(self) -> SignedDocument | None:
         """What is kept, if it was made of just the revocations that there are."""

@@ -23,6 +23,8 @@ _READS: Final = ("integrity_failure", "store_unavailable", "hsm_unavailable", "h
 _CHANGES: Final = ("conflict", "wrong_state", "unprocessable", "unsupported")
 _SIGNS: Final = ("conflict", "request_in_progress", "wrong_purpose", "wrong_state", "unprocessable", "unsupported")
 _MAKES_KEYS: Final = frozenset({Action.CREATE_KEY, Action.ROTATE_KEY})
+# What is signed anew now and then, by whoever asks for it first.
+_SIGNED_WHEN_DUE: Final = frozenset({"/v1/ca/crl", "/v1/trust", "/issuers/<issuer>/saml/metadata", "/saml/metadata"})
 # Calls that read no row; of these, `/readyz` alone can say that a part is not usable.
 _READS_NOTHING: Final = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
 
@@ -42,6 +44,8 @@ def _codes(endpoint: Endpoint) -> Iterator[str]:
         yield "wrong_state"  # no certificate, or the version that would sign is revoked
     if endpoint.path == "/readyz":
         yield "service_unavailable"
+    if endpoint.path in _SIGNED_WHEN_DUE:
+        yield from ("service_unavailable", "audit_unavailable")
     if endpoint.path not in _READS_NOTHING:
         yield from _READS
     if endpoint.credential_helps:
