@@ -130,7 +130,7 @@ def test_settings_and_formats_come_back_as_they_were(place: Place) -> None:
 REFUSED: dict[str, tuple[NewKey, str]] = {
     "no such spec": (new_key(spec="ECC_NIST_P224"), "spec"),
     "spec not for the purpose": (new_key(spec="ECC_SECG_P256K1", purpose=Purpose.ARTIFACT), "spec"),
-    "Ed25519 artifact": (new_key(spec="ECC_NIST_EDWARDS25519", purpose=Purpose.ARTIFACT), "spec"),
+    "secp256k1 artifact": (new_key(spec="ECC_SECG_P256K1", purpose=Purpose.ARTIFACT), "spec"),
     "algorithm of another spec": (replace(new_key(), algorithm="RSASSA_PSS_SHA_256"), "algorithm"),
     "algorithm not for the purpose": (
         replace(new_key(spec="RSA_2048", purpose=Purpose.ARTIFACT), algorithm="RSASSA_PSS_SHA_512"),

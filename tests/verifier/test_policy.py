@@ -6,6 +6,7 @@ import io
 import re
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
@@ -250,7 +251,8 @@ def test_the_readmes_example_runs(tmp_path: Path) -> None:
     (tmp_path / "jwks.json").write_bytes(jwt_builder.jwks())
 
     def run(**changes: object) -> tuple[int, str]:
-        token = jwt_builder.token(payload=jwt_builder.claims(**changes))
+        fresh = {"iat": int(time.time())}  # the builder's own is as old as the run of the tests
+        token = jwt_builder.token(payload=jwt_builder.claims(**(fresh | changes)))
         done = subprocess.run(
             [sys.executable, "-c", example, token, "jwks.json", jwt_builder.ISSUER, jwt_builder.AUDIENCE],
             cwd=tmp_path,
