@@ -8,36 +8,32 @@ intent and an outcome of its own in the audit trail.
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from cryptography import x509
 
 from keystore.algorithms import Purpose
 from keystore.api import CertificateOrigin, CertificateRecord, UncertifiedVersion
-from keystore.errors import HsmFault
-from keystore.lifecycle import current_version
 from signer.access import Duty
 from signer.access.decision import permit_certificate, permit_revocation_list
-from signer.audit import AuditedKey, Outcome
 from signer.authn.principal import SERVICE, Principal
 from signer.certificates import authority
 from signer.certificates import request as requests
-from signer.errors import AuditUnavailable, ServiceUnavailable
-from signer.formats.observed import ObservedKey
-from signer.problems import SERVER_FAULTS, code_of
+from signer.errors import ServiceUnavailable
+from signer.own_signature import OwnSignatures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from keystore.api import Key, KeyVersion
+    from keystore.api import Key
     from keystore.keystore import Keystore
     from signer.access import Permit
-    from signer.audit import AuditTrail, RecordedIntent
+    from signer.audit import AuditTrail
     from signer.call import Call
     from signer.config import CertificateConfiguration
+    from signer.formats.observed import ObservedKey
 
-_T = TypeVar("_T")
 _PRINCIPAL: Final = Principal(SERVICE, Duty.ROOT, "publication")
 _log = structlog.get_logger("sealmark.certification")
 
@@ -47,7 +43,7 @@ class Certification:
 
     def __init__(self, keystore: Keystore, audit: AuditTrail, configuration: CertificateConfiguration) -> None:
         self._keystore = keystore
-        self._audit = audit
+        self._own = OwnSignatures(keystore, audit)
         self._configuration = configuration
 
     def found(self, permit: Permit, call: Call, root: Key, *, within: x509.Name | None = None) -> CertificateRecord:
@@ -100,58 +96,22 @@ class Certification:
         version: UncertifiedVersion,
         build: Callable[[ObservedKey], tuple[bytes, ...]],
     ) -> CertificateRecord:
-        signer = current_version(root.versions, self._keystore.clock())
         context = {"certificate_for": version.key_id}
-        return self._signed(permit, call, root, signer, context, lambda key: _record(version, build(key)))
+        return self._own.make(permit, call, root, context, lambda key: _record(version, build(key)))
 
     def request(
         self, permit: Permit, call: Call, key: Key, subject: x509.Name, names: Sequence[x509.GeneralName]
     ) -> bytes:
         """A PKCS #10 request by the key's own signing version, DER."""
-        signer = current_version(key.versions, self._keystore.clock())
         context = {"certificate_request": subject.rfc4514_string()[:1024]}
-        return self._signed(
-            permit, call, key, signer, context, lambda signing_key: requests.build(signing_key, subject, names)
-        )
+        return self._own.make(permit, call, key, context, lambda signing: requests.build(signing, subject, names))
 
     def revocation_list(self, call: Call, number: int, build: Callable[[ObservedKey, bytes], bytes]) -> bytes:
         """The authority's signature on a revocation list, in the service's own name."""
         root, root_certificate = self.authority()
-        signer = current_version(root.versions, self._keystore.clock())
         permit = permit_revocation_list(_PRINCIPAL, root)
         context = {"revocation_list": str(number)}
-        return self._signed(permit, call, root, signer, context, lambda key: build(key, root_certificate))
-
-    def _signed(
-        self,
-        permit: Permit,
-        call: Call,
-        key: Key,
-        version: KeyVersion,
-        context: dict[str, str],
-        work: Callable[[ObservedKey], _T],
-    ) -> _T:
-        """What `work` makes with the open key, after its intent and before its outcome."""
-        audited = AuditedKey(key.id, version.id, version.number, key.algorithm, key.purpose.value)
-        intent = self._audit.open(permit, call, audited, 1, context)
-        try:
-            observed = ObservedKey(self._keystore.signing_key(intent))
-            result = work(observed)
-        except Exception as error:
-            self._record_failure(intent, error)
-            raise
-        made = observed.made[-1]
-        self._audit.close([(intent, [Outcome(0, "succeeded", None, made.message_digest, made.signature_sha256)])])
-        return result
-
-    def _record_failure(self, intent: RecordedIntent, error: Exception) -> None:
-        code = code_of(error)
-        if isinstance(error, HsmFault):
-            _log.critical("hsm_fault", alarm=True, key_id=intent.key_id, reason=str(error))
-        try:
-            self._audit.close([(intent, [Outcome(0, "failed" if code in SERVER_FAULTS else "denied", code)])])
-        except AuditUnavailable:  # the error that is being handled is the one to report
-            _log.error("failure_recorded_late", alarm=True, key_id=intent.key_id, code=code)
+        return self._own.make(permit, call, root, context, lambda key: build(key, root_certificate))
 
     def authority(self) -> tuple[Key, bytes]:
         """The authority's key and certificate. Raises `ServiceUnavailable` unless there is exactly one."""

@@ -17,16 +17,15 @@ import msgspec
 import structlog
 
 from keystore.api import KeyState, SignedDocument, VersionState
-from keystore.errors import Conflict, HsmFault, KeystoreError
+from keystore.errors import Conflict, KeystoreError
 from keystore.lifecycle import current_version, version_state
 from signer.access import Duty
 from signer.access.decision import permit_publication
-from signer.audit import AuditedKey, Outcome
 from signer.authn.principal import SERVICE, Principal
-from signer.errors import AuditUnavailable, NotFound, ServiceUnavailable
+from signer.errors import NotFound, ServiceUnavailable
 from signer.formats import metadata, saml
-from signer.formats.observed import ObservedKey
-from signer.problems import SERVER_FAULTS, code_of
+from signer.own_signature import OwnSignatures
+from signer.problems import code_of
 from signer.published import KEY_SET_MAX_AGE
 
 if TYPE_CHECKING:
@@ -34,8 +33,9 @@ if TYPE_CHECKING:
 
     from keystore.api import Key, KeyVersion
     from keystore.keystore import Keystore
-    from signer.audit import AuditTrail, RecordedIntent
+    from signer.audit import AuditTrail
     from signer.call import Call
+    from signer.formats.observed import ObservedKey
     from signer.published import Published
 
 LIFE: Final = timedelta(days=7)  # from the making to `validUntil`
@@ -71,7 +71,7 @@ class SamlMetadata:
 
     def __init__(self, keystore: Keystore, audit: AuditTrail, published: Published) -> None:
         self._keystore = keystore
-        self._audit = audit
+        self._own = OwnSignatures(keystore, audit)
         self._published = published
         self._making = threading.Lock()
         self._failed_at: dict[str, datetime] = {}  # by issuer; looked at by who holds the lock
@@ -142,35 +142,21 @@ class SamlMetadata:
         return document
 
     def _signed(self, call: Call, content: _Content, valid_until: datetime) -> bytes:
-        key, version = content.key, content.version
-        permit = permit_publication(_PRINCIPAL, key)
-        audited = AuditedKey(key.id, version.id, version.number, key.algorithm, key.purpose.value)
-        intent = self._audit.open(permit, call, audited, 1, {"metadata_of": content.provider.entity_id})
-        try:
-            observed = ObservedKey(self._keystore.signing_key(intent))
-            document = metadata.signed(
-                observed,
-                self._published.chain(version)[0],
+        chain = self._published.chain(content.version)
+
+        def build(key: ObservedKey) -> bytes:
+            return metadata.signed(
+                key,
+                chain[0],
                 content.provider,
                 identifier=saml.new_identifier(),
                 valid_until=valid_until,
                 cache_seconds=KEY_SET_MAX_AGE,
             )
-        except Exception as error:
-            self._record_failure(intent, error)
-            raise
-        made = observed.made[-1]
-        self._audit.close([(intent, [Outcome(0, "succeeded", None, made.message_digest, made.signature_sha256)])])
-        return document
 
-    def _record_failure(self, intent: RecordedIntent, error: Exception) -> None:
-        code = code_of(error)
-        if isinstance(error, HsmFault):
-            _log.critical("hsm_fault", alarm=True, key_id=intent.key_id, reason=str(error))
-        try:
-            self._audit.close([(intent, [Outcome(0, "failed" if code in SERVER_FAULTS else "denied", code)])])
-        except AuditUnavailable:  # the error that is being handled is the one to report
-            _log.error("failure_recorded_late", alarm=True, key_id=intent.key_id, code=code)
+        permit = permit_publication(_PRINCIPAL, content.key)
+        context = {"metadata_of": content.provider.entity_id}
+        return self._own.make(permit, call, content.key, context, build, version=content.version)
 
     def _content(self, issuer_name: str) -> _Content:
         issuer = self._published.issuer(issuer_name)

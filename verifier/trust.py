@@ -23,13 +23,14 @@ from verifier.keys import (
     PublicKey,
     algorithms_of,
     check_public_key,
+    describe_key,
     fingerprint,
     key_kind,
     load_pem_public_key,
     load_public_key,
     subject_public_key_info,
 )
-from verifier.results import TrustEntryFacts
+from verifier.results import KeyFacts, TrustEntryFacts
 from verifier.revocation import RevocationList, parse_revocation_list
 from verifier.strict_json import JsonValue, check_members, parse_object
 from verifier.times import format_time, parse_time
@@ -101,6 +102,19 @@ class TrustedKey:
         if self.not_after is not None and at > self.not_after:
             raise Rejected("key_expired", f"The key {self.label} is trusted until {format_time(self.not_after)} only.")
 
+    def key_facts(self, algorithm: str) -> KeyFacts:
+        """The key, for the facts of a message that it signed with the algorithm."""
+        return KeyFacts(
+            algorithm=algorithm,
+            kind=describe_key(self.public_key),
+            sha256=fingerprint(self.public_key),
+            trusted_by="key",
+            key_id=self.key_id,
+            key_version=self.key_version,
+            name=self.name,
+            entries=(self.describe(),),
+        )
+
     def describe(self) -> TrustEntryFacts:
         """The entry, for the facts."""
         return TrustEntryFacts(
@@ -162,6 +176,11 @@ class Trust:
     def keys_for(self, purpose: str) -> tuple[TrustedKey, ...]:
         """The keys that may sign for the purpose."""
         return tuple(key for key in self.keys if key.speaks_for(purpose))
+
+    def keys_of(self, purpose: str, issuer: str) -> tuple[TrustedKey, ...]:
+        """The keys that sign for the purpose in this issuer's name. A bare public key names no issuer, so it is not
+        among them: the caller would have to say whose it is."""
+        return tuple(key for key in self.keys if key.purpose == purpose and key.issuer == issuer)
 
     def authorities_for(self, purpose: str) -> tuple[Authority, ...]:
         """The authorities that may end a chain for the purpose."""

@@ -15,10 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from verifier.errors import Indeterminate, Rejected
-from verifier.keys import describe_key, fingerprint
-from verifier.results import KeyFacts
 
 if TYPE_CHECKING:
+    from verifier.results import KeyFacts
     from verifier.trust import Trust, TrustedKey
 
 PURPOSE: Final = "saml"
@@ -31,7 +30,7 @@ def trusted_carriers(trust: Trust, issuer: str, *, at: datetime, latest: datetim
     `latest` is the last moment whose revocations count (`TrustedKey.check_usable`). `Indeterminate` (no_trust) if the
     trust lists none of the issuer; Rejected with the first reason if none of them may sign.
     """
-    listed = _keys_of(trust, issuer)
+    listed = trust.keys_of(PURPOSE, issuer)
     if not listed:
         raise Indeterminate("no_trust", f"The trust file names no key for assertions of {issuer!r}.")
     usable: list[TrustedKey] = []
@@ -50,25 +49,11 @@ def trusted_carriers(trust: Trust, issuer: str, *, at: datetime, latest: datetim
 def describe_trusted_key(trust: Trust, issuer: str, carrier: x509.Certificate, algorithm: str) -> KeyFacts:
     """The key that a carrier held, with the entry that lists it. Rejected if it is not listed for the algorithm."""
     listed = trust.find_key(carrier.public_key())
-    if listed is None or listed not in _keys_of(trust, issuer):
+    if listed is None or listed not in trust.keys_of(PURPOSE, issuer):
         raise Rejected("untrusted_signer", "The signature's key is not listed for this issuer.")
     if algorithm not in {each.name for each in listed.algorithms}:
         raise Rejected("algorithm_mismatch", f"The key {listed.label} is not trusted for {algorithm}.")
-    return KeyFacts(
-        algorithm=algorithm,
-        kind=describe_key(listed.public_key),
-        sha256=fingerprint(listed.public_key),
-        trusted_by="key",
-        key_id=listed.key_id,
-        key_version=listed.key_version,
-        name=listed.name,
-        entries=(listed.describe(),),
-    )
-
-
-def _keys_of(trust: Trust, issuer: str) -> tuple[TrustedKey, ...]:
-    """A bare public key names no issuer, so it is not among them: the caller would have to say whose it is."""
-    return tuple(key for key in trust.keys if key.purpose == PURPOSE and key.issuer == issuer)
+    return listed.key_facts(algorithm)
 
 
 def _carrier(key: TrustedKey, at: datetime) -> x509.Certificate:

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Final
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from verifier.errors import Indeterminate, Rejected
-from verifier.keys import describe_key, fingerprint
-from verifier.results import KeyFacts
 from verifier.thumbprint import thumbprint
 from verifier.tokens.jwks import KeySet, TokenKey
 
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from verifier.algorithms import SignatureAlgorithm
+    from verifier.results import KeyFacts
     from verifier.trust import Trust, TrustedKey
 
 PURPOSE: Final = "jwt"
@@ -33,7 +32,7 @@ def trusted_key_set(trust: Trust, issuer: str, *, at: datetime, latest: datetime
     """
     keys: dict[str, TokenKey] = {}
     unusable: dict[str, Rejected | Indeterminate] = {}
-    for listed in _keys_of(trust, issuer):
+    for listed in trust.keys_of(PURPOSE, issuer):
         key_id = thumbprint(listed.public_key)
         try:
             listed.check_usable(at=at, latest=latest)
@@ -47,22 +46,8 @@ def trusted_key_set(trust: Trust, issuer: str, *, at: datetime, latest: datetime
 
 def describe_trusted_key(trust: Trust, issuer: str, key: TokenKey) -> KeyFacts:
     """The key of a token that was verified with `trusted_key_set`, with the entry that lists it."""
-    (listed,) = (each for each in _keys_of(trust, issuer) if thumbprint(each.public_key) == key.key_id)
-    return KeyFacts(
-        algorithm=key.algorithm.name,
-        kind=describe_key(key.public_key),
-        sha256=fingerprint(key.public_key),
-        trusted_by="key",
-        key_id=listed.key_id,
-        key_version=listed.key_version,
-        name=listed.name,
-        entries=(listed.describe(),),
-    )
-
-
-def _keys_of(trust: Trust, issuer: str) -> tuple[TrustedKey, ...]:
-    """A bare public key names no issuer, so it is not among them: the caller would have to say whose it is."""
-    return tuple(key for key in trust.keys if key.purpose == PURPOSE and key.issuer == issuer)
+    (listed,) = (each for each in trust.keys_of(PURPOSE, issuer) if thumbprint(each.public_key) == key.key_id)
+    return listed.key_facts(key.algorithm.name)
 
 
 def _only_algorithm(listed: TrustedKey) -> SignatureAlgorithm:
