@@ -6,7 +6,6 @@ key's list and adds its own claims. Names that a lenient reader would take for o
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from signer.errors import Unprocessable
+from signer.formats.json_values import require_text, require_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 MAXIMUM_CLAIMS_BYTES: Final = 16 * 1024  # of the encoded payload
 MAXIMUM_DEPTH: Final = 16  # of objects and arrays inside each other, the claims themselves being the first
-MAXIMUM_INTEGER: Final = 2**53 - 1  # RFC 7493 section 2.2; sealmark-verifier refuses tokens with larger ones
 DEFAULT_TTL: Final = 300  # seconds, or the key's longest lifetime where that is shorter
 MAXIMUM_SUBJECT: Final = 1024  # characters
 
@@ -85,7 +84,7 @@ def encode(
         if name == "sub":
             _check_subject(value)
         elif name != "aud":
-            _check_value(value, f"claims.{name}", depth=2)
+            require_value(value, f"claims.{name}", depth=2, deepest=MAXIMUM_DEPTH)
         payload.setdefault(name, value)
     try:
         encoded = msgspec.json.encode(payload)
@@ -103,7 +102,7 @@ def _check_names(claims: Mapping[str, object]) -> None:
         if not name:
             message = "claims have names that are not empty"
             raise Unprocessable(message, field="claims")
-        _check_text(name, "claims")
+        require_text(name, "claims")
         if name in _SET_BY_THE_SERVICE:
             message = f"the service sets `{name}`: {_SET_BY_THE_SERVICE[name]}"
             raise Unprocessable(message, field=f"claims.{name}")
@@ -134,46 +133,4 @@ def _check_subject(value: object) -> None:
     if not isinstance(value, str) or not 1 <= len(value) <= MAXIMUM_SUBJECT:
         message = f"`sub` is a string of 1 to {MAXIMUM_SUBJECT} characters"
         raise Unprocessable(message, field="claims.sub")
-    _check_text(value, "claims.sub")
-
-
-def _check_text(value: str, field: str) -> None:
-    """Refuse half a surrogate pair: UTF-8 has no such thing, and readers disagree about what it becomes."""
-    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-        message = "the text holds half a surrogate pair"
-        raise Unprocessable(message, field=field)
-
-
-def _check_value(value: object, field: str, depth: int) -> None:
-    """Pass for a JSON value (RFC 8259) within the depth allowed; NaN and infinity are none."""
-    if value is None or isinstance(value, bool):
-        return
-    if isinstance(value, int):
-        if abs(value) > MAXIMUM_INTEGER:
-            message = f"integers go up to {MAXIMUM_INTEGER}: many readers round what is larger; send it as a string"
-            raise Unprocessable(message, field=field)
-    elif isinstance(value, str):
-        _check_text(value, field)
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            message = "NaN and infinity are not JSON"
-            raise Unprocessable(message, field=field)
-    elif isinstance(value, (dict, list)):
-        if depth > MAXIMUM_DEPTH:
-            message = f"objects and arrays may stand {MAXIMUM_DEPTH} deep inside each other"
-            raise Unprocessable(message, field=field)
-        _check_members(value, field, depth)
-    else:
-        message = "the value is not JSON"
-        raise Unprocessable(message, field=field)
-
-
-def _check_members(value: dict[object, object] | list[object], field: str, depth: int) -> None:
-    if isinstance(value, dict):
-        for name in value:
-            if not isinstance(name, str):
-                message = "members of objects have names that are strings"
-                raise Unprocessable(message, field=field)
-            _check_text(name, field)
-    for member in value.values() if isinstance(value, dict) else value:
-        _check_value(member, field, depth + 1)
+    require_text(value, "claims.sub")

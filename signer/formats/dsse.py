@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 import msgspec
 
 from signer.errors import Unprocessable
+from signer.formats.json_values import require_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,25 +61,12 @@ def statement(
 
 
 def require_bounded(predicate: Mapping[str, Any], *, field: str = "predicate") -> None:
-    """Pass if the predicate is within its bounds of depth and size. Raises: `Unprocessable` naming `field`."""
-    if _deeper_than(predicate, MAXIMUM_PREDICATE_DEPTH):
-        message = f"the predicate is nested deeper than {MAXIMUM_PREDICATE_DEPTH} levels"
-        raise Unprocessable(message, field=field)
+    """Pass if every reader reads the predicate alike, and it is within its bounds. Raises: `Unprocessable`."""
+    require_value(predicate, field, depth=1, deepest=MAXIMUM_PREDICATE_DEPTH)
     size = len(msgspec.json.encode(predicate))
     if size > MAXIMUM_PREDICATE_BYTES:
         message = f"the predicate takes {size} bytes of JSON; {MAXIMUM_PREDICATE_BYTES} are allowed"
         raise Unprocessable(message, field=field)
-
-
-def _deeper_than(value: object, levels: int) -> bool:
-    members: Sequence[object] = ()
-    if isinstance(value, dict):
-        members = list(value.values())
-    elif isinstance(value, list):
-        members = value
-    else:
-        return False
-    return levels == 0 or any(_deeper_than(member, levels - 1) for member in members)
 
 
 def envelope(key: SigningKey, payload: bytes, *, kid: str) -> Envelope:

@@ -71,8 +71,17 @@ def test_a_predicate_has_its_bounds() -> None:
     with pytest.raises(Unprocessable, match="65536 are allowed"):
         dsse.require_bounded({"x": "y" * (dsse.MAXIMUM_PREDICATE_BYTES - 7)})
     dsse.require_bounded(nested(15) | {"y": 1})
-    with pytest.raises(Unprocessable, match="deeper than 32") as refusal:
+    with pytest.raises(Unprocessable, match="32 deep") as refusal:
         dsse.require_bounded(nested(16))
+    assert refusal.value.field == "predicate"
+
+
+@pytest.mark.parametrize("value", [2**53, -(2**53), 2**70, float("nan"), float("inf"), "\ud800", {"\udfff": 1}])
+def test_a_predicate_that_readers_would_read_differently_is_refused(value: object) -> None:
+    """The verifier refuses it too: what nobody could verify is not signed."""
+    dsse.require_bounded({"x": [2**53 - 1, -(2**53 - 1), 0.5, None, True, "\U0001f511"]})
+    with pytest.raises(Unprocessable) as refusal:
+        dsse.require_bounded({"x": [value]})
     assert refusal.value.field == "predicate"
 
 

@@ -102,7 +102,7 @@ def test_provenance_from_the_context(service: ServiceInProcess) -> None:
 
 
 def test_a_predicate_of_the_caller_s(service: ServiceInProcess) -> None:
-    predicate = {"packages": [{"name": "é", "n": 1.5}], "big": 2**70, "none": None}
+    predicate = {"packages": [{"name": "é", "n": 1.5}], "big": 2**53 - 1, "none": None}
     kind = "https://spdx.dev/Document/v2.3"
     (result,) = sign(service, formats=["dsse"], predicate=predicate, predicate_type=kind)
     found = statement(result["signatures"]["dsse"])
@@ -116,6 +116,7 @@ def test_a_predicate_that_is_refused(service: ServiceInProcess) -> None:
     refuse(service, "all-formats", "predicate_type", formats=["cms"], predicate={}, predicate_type=kind)
     large = {"x": "y" * 65_536}
     refuse(service, "all-formats", "predicate", formats=["dsse"], predicate=large, predicate_type=kind)
+    refuse(service, "all-formats", "predicate", formats=["dsse"], predicate={"big": 2**53}, predicate_type=kind)
     deep: dict[str, Any] = {}
     for _ in range(40):
         deep = {"x": deep}
