@@ -107,6 +107,25 @@ def test_a_predicate_of_the_caller_s(service: ServiceInProcess) -> None:
     (result,) = sign(service, formats=["dsse"], predicate=predicate, predicate_type=kind)
     found = statement(result["signatures"]["dsse"])
     assert (found["predicateType"], found["predicate"]) == (kind, predicate)
+    assert verified(service, result["signatures"]["dsse"]).statement.predicate_type == kind
+
+
+@pytest.mark.parametrize(
+    "text", ["../../etc/passwd\n", "\u0000\u001f\u007f", "\u202eexe.app", "\U0001f511" * 64, '"}\\', " "]
+)
+def test_what_the_service_signs_the_verifier_reads(service: ServiceInProcess, text: str) -> None:
+    """Names, contexts and predicates of every kind: a signature that nobody could verify would be worth nothing."""
+    deepest: Any = text
+    for _ in range(31):
+        deepest = [deepest]
+    kind = "https://x.example/v1"
+    named = [{**artifact(), "name": text}]
+    body = {"formats": ["dsse", "attestation"], "context": {text[:128]: text}}
+    for more in ({}, {"predicate": {text: deepest}, "predicate_type": kind}):
+        answer = service.made("role/ci", "POST", "/v1/keys/all-formats/artifacts", {"artifacts": named, **body, **more})
+        (result,) = answer["results"]
+        for name in body["formats"]:
+            assert verified(service, result["signatures"][name]).statement.matched[0].name == text
 
 
 def test_a_predicate_that_is_refused(service: ServiceInProcess) -> None:
