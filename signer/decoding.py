@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from signer.errors import MalformedRequest
+from signer.request import FORMS
 
 if TYPE_CHECKING:
     from msgspec.json import Decoder
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 _Body = TypeVar("_Body", bound=msgspec.Struct)
 _AT_PATH = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`$")
 _MEMBER = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<name>.*)`$", re.DOTALL)
+
+_PATTERN = re.compile(r"Expected `str` matching regex (?P<pattern>.*)", re.DOTALL)
+_WORDS = {repr(pattern): words for pattern, words in FORMS.items()}
 
 
 @cache
@@ -29,11 +33,17 @@ def decode(body: bytes, body_type: type[_Body]) -> _Body:
         decoded: _Body = _decoder(body_type).decode(body or b"{}")
     except msgspec.ValidationError as error:
         message = _AT_PATH.sub("", str(error))
-        raise MalformedRequest(message, field=_member_at_fault(str(error), message)) from error
+        raise MalformedRequest(_in_words(message), field=_member_at_fault(str(error), message)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         msg = "the body is not JSON (RFC 8259) in UTF-8"
         raise MalformedRequest(msg) from error
     return decoded
+
+
+def _in_words(message: str) -> str:
+    """A pattern tells a person little."""
+    found = _PATTERN.fullmatch(message)
+    return message if found is None else f"this must be {_WORDS.get(found['pattern'], 'of another form')}"
 
 
 def _member_at_fault(described: str, message: str) -> str | None:

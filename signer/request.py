@@ -5,7 +5,9 @@ One struct per call of the API; they are also the source of `/openapi.json`. Mea
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -13,7 +15,6 @@ from msgspec import Meta
 MAXIMUM_BATCH = 1000
 LONGEST_ASSERTION = 3600  # seconds
 
-KeyReference = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,250}$(?!\\n)")]
 Alias = Annotated[
     str, Meta(pattern="^[A-Za-z0-9_-]{1,250}$(?!\\n)", description="a name of the key, not of a UUID's form")
 ]
@@ -24,7 +25,6 @@ Slug = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$(?!\\n)")]
 Url = Annotated[str, Meta(min_length=1, max_length=1024)]
 Text = Annotated[str, Meta(max_length=1024)]
 ShortText = Annotated[str, Meta(min_length=1, max_length=256)]
-Hex = Annotated[str, Meta(pattern="^[0-9a-f]{64,128}$(?!\\n)", description="a digest, lower-case hex")]
 Context = Annotated[
     dict[Annotated[str, Meta(min_length=1, max_length=128)], Annotated[str, Meta(max_length=1024)]], Meta(max_length=32)
 ]
@@ -47,6 +47,19 @@ TypeUri = Annotated[
         description="an absolute URI (RFC 3986)",
     ),
 ]
+
+# What a text of each pattern is, for who sent another one.
+FORMS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "^[A-Za-z0-9_-]{1,250}$(?!\\n)": "1 to 250 letters, digits, _ or -",
+        "^(user|role)/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$(?!\\n)": "user/NAME or role/NAME, such as role/ci",
+        "^[a-z0-9][a-z0-9-]{0,62}$(?!\\n)": "1 to 63 lower-case letters, digits or -, not beginning with -",
+        "^[A-Za-z][A-Za-z0-9+.-]*:[\\x21-\\x7e]+$(?!\\n)": "an absolute URI, such as https://slsa.dev/provenance/v1",
+        "^[0-9a-f]{64}$(?!\\n)": "64 lower-case hex digits",
+        "^[0-9a-f]{96}$(?!\\n)": "96 lower-case hex digits",
+        "^[0-9a-f]{128}$(?!\\n)": "128 lower-case hex digits",
+    }
+)
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
