@@ -221,7 +221,11 @@ class PrincipalRecord:
 
 @dataclass(frozen=True, slots=True)
 class CredentialRecord:
-    """A bearer token's stored form. `id` finds it, `token_hash` (SHA-256, 32 bytes) is compared in constant time."""
+    """A bearer token's stored form. `id` finds it, `token_hash` (SHA-256, 32 bytes) is compared in constant time.
+
+    `kind` is token (an API token) or session (what a workload's identity was exchanged for); `facts` (canonical JSON)
+    says what was proved of a session's holder.
+    """
 
     id: str
     principal: str
@@ -229,6 +233,10 @@ class CredentialRecord:
     state: str
     created_at: datetime
     expires_at: datetime | None
+    kind: str = "token"
+    label: str = ""
+    created_by: str = ""
+    facts: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,9 +140,13 @@ def _insert_credential(transaction: SealedTransaction, credential: CredentialRec
         credential.id,
         {
             "principal": credential.principal,
+            "kind": credential.kind,
+            "label": credential.label,
             "token_hash": credential.token_hash,
             "state": credential.state,
             "created_at": stored_time(credential.created_at),
+            "created_by": credential.created_by,
+            "facts": credential.facts,
             "expires_at": optional_stored_time(credential.expires_at),
         },
     )
@@ -176,6 +180,10 @@ def _credential(row: SealedRow) -> CredentialRecord:
         row.text("state"),
         time_of(row.number("created_at")),
         optional_time_of(row.optional_number("expires_at")),
+        row.text("kind"),
+        row.text("label"),
+        row.text("created_by"),
+        row.optional_text("facts"),
     )
 
 

@@ -15,6 +15,7 @@ from signer.administration.identities import IdentityAdministration
 from signer.administration.issuers import IssuerAdministration
 from signer.administration.keys import KeyAdministration
 from signer.audit import AuditTrail
+from signer.authn.authenticator import Authenticator
 from signer.certification import Certification
 from signer.config import ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
@@ -64,7 +65,7 @@ def assemble(keystore: Keystore, state: Path, configuration: ServerConfiguration
         configuration=configuration,
         keystore=keystore,
         audit=audit,
-        pipeline=Pipeline(keystore, audit, Idempotency(keystore), published),
+        pipeline=Pipeline(keystore, Authenticator(keystore), audit, Idempotency(keystore), published),
         keys=KeyAdministration(keystore, certification, certificates),
         certificates=certificates,
         identities=IdentityAdministration(keystore),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What came in. `source` is the caller's address; `body` is raw; `authorization` never reaches a log."""
+    """What came in. `source` is the caller's address; `body` is raw; `authorization` never reaches a log.
+
+    `method`, `target` (path and query, as sent) and `headers` (lower-case names) are what a signed request covers;
+    they are empty for the service's own calls.
+    """
 
     request_id: str
     caller_request_id: str | None
@@ -15,6 +20,11 @@ class Call:
     authorization: str | None = field(repr=False)
     idempotency_key: str | None
     body: bytes = field(repr=False)
+    method: str = ""
+    target: str = ""
+    secure: bool = False  # over TLS, here or at a proxy that the configuration names
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    client_certificate: bytes | None = None  # DER, verified by TLS here or by a proxy that the configuration names
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ from keystore.lifecycle import current_version
 from signer.access import Action, Permit, admit, decide
 from signer.access.decision import KEY_NOT_FOUND
 from signer.audit import AuditedKey, Outcome
-from signer.authn.bearer import authenticate
 from signer.call import Answer, Call
 from signer.decoding import decode
 from signer.errors import NotFound, SealmarkError, Unauthenticated, WrongPurpose, WrongState
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from keystore.api import Key
     from keystore.keystore import Keystore
     from signer.audit import AuditTrail
+    from signer.authn.authenticator import Authenticator
     from signer.authn.principal import Principal
     from signer.idempotency import Idempotency
     from signer.operations.base import Operation
@@ -47,8 +47,16 @@ _log = structlog.get_logger("sealmark.pipeline")
 class Pipeline:
     """Everything that needs a credential goes through one of `sign`, `change` and `read`."""
 
-    def __init__(self, keystore: Keystore, audit: AuditTrail, idempotency: Idempotency, published: Published) -> None:
+    def __init__(
+        self,
+        keystore: Keystore,
+        authenticator: Authenticator,
+        audit: AuditTrail,
+        idempotency: Idempotency,
+        published: Published,
+    ) -> None:
         self._keystore = keystore
+        self._authenticator = authenticator
         self._audit = audit
         self._idempotency = idempotency
         self._published = published
@@ -120,7 +128,7 @@ class Pipeline:
     def authenticate(self, call: Call) -> Principal:
         """The caller. Raises `Unauthenticated`, which is counted, not recorded one by one."""
         try:
-            return authenticate(call.authorization, self._keystore, self._keystore.clock())
+            return self._authenticator.authenticate(call)
         except Unauthenticated as refusal:
             self._audit.count_unauthenticated(refusal.code)
             raise
@@ -160,7 +168,7 @@ class Pipeline:
         try:
             yield
         except Exception as error:
-            self._audit.refuse(principal.name, action.value, call, reference, code_of(error))
+            self._audit.refuse(principal, action.value, call, reference, code_of(error))
             raise
 
 

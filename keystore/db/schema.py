@@ -151,9 +151,13 @@ PRINCIPALS: Final = _sealed("principals", _text("duty"), _text("state"), _number
 CREDENTIALS: Final = _sealed(
     "credentials",
     _text("principal", ForeignKey("principals.id")),
+    _text("kind"),  # token, session
+    _text("label"),
     _octets("token_hash"),
     _text("state"),
     _number("created_at"),
+    _text("created_by"),
+    _text("facts", nullable=True),  # canonical JSON: what was proved of the holder when a session began
     _number("expires_at", nullable=True),
     Index("credentials_by_principal", "principal"),
 )
@@ -228,6 +232,7 @@ AUDIT_INTENTS: Final = Table(
     _text("caller_request_id", nullable=True),
     _text("principal"),
     _text("credential", nullable=True),
+    _text("proof", nullable=True),  # how the principal proved itself, where the credential's name does not say all
     _text("source", nullable=True),
     _text("action"),
     _text("key_id", nullable=True),
@@ -238,6 +243,8 @@ AUDIT_INTENTS: Final = Table(
     _number("items"),
     _text("context", nullable=True),
     _number("policy_revision", nullable=True),
+    _text("decided_by", nullable=True),
+    _text("approval", nullable=True),
     Index("audit_intents_by_epoch", "epoch"),
 )
 AUDIT_OUTCOMES: Final = Table(
@@ -252,6 +259,8 @@ AUDIT_OUTCOMES: Final = Table(
     _text("request_id"),
     _text("caller_request_id", nullable=True),
     _text("principal", nullable=True),
+    _text("credential", nullable=True),
+    _text("proof", nullable=True),
     _text("source", nullable=True),
     _text("action"),
     _text("key_id", nullable=True),

@@ -43,6 +43,8 @@ class Permit:
     key_id: str | None
     policy_revision: int | None
     proof: object = field(repr=False, compare=False)
+    decided_by: str | None = None  # the statement or the grant that allowed it
+    approval: str | None = None  # the id of the approval request that released it
 
     def __post_init__(self) -> None:
         _require_made_here(self.proof)

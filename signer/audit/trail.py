@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from keystore.db.engine import Database
     from signer.access import Permit
+    from signer.authn.principal import Principal
     from signer.call import Call
 
 SWEEP_SECONDS = 2.0
@@ -77,6 +78,7 @@ class AuditTrail:
             "caller_request_id": call.caller_request_id,
             "principal": permit.principal.name,
             "credential": permit.principal.credential,
+            "proof": permit.principal.proof,
             "source": call.source,
             "action": permit.action.value,
             "key_id": key.key_id if key else permit.key_id,
@@ -87,6 +89,8 @@ class AuditTrail:
             "items": items,
             "context": _json(context),
             "policy_revision": permit.policy_revision,
+            "decided_by": permit.decided_by,
+            "approval": permit.approval,
         }
         self._commit([(AUDIT_INTENTS, [row])])
         return recorded(intent_id, key, permit, call.request_id, call.caller_request_id, call.source)
@@ -107,10 +111,11 @@ class AuditTrail:
         else:
             self._commit([(AUDIT_OUTCOMES, rows)])
 
-    def refuse(self, principal: str, action: str, call: Call, key: str | None, code: str) -> None:
+    def refuse(self, principal: Principal, action: str, call: Call, key: str | None, code: str) -> None:
         """Records that an authenticated call was denied or malformed, or failed before any intent."""
         kind: OutcomeKind = "failed" if code in SERVER_FAULTS else "denied"
-        self._commit([(AUDIT_OUTCOMES, [self._without_intent(principal, action, call, key, kind, code)])])
+        row = self._without_intent(principal.name, action, call, key, kind, code)
+        self._commit([(AUDIT_OUTCOMES, [row | _proved(principal)])])
 
     def note(self, principal: str, action: str, call: Call) -> None:
         """Records what somebody is about to do who has no credential yet: an enrolment."""
@@ -127,9 +132,9 @@ class AuditTrail:
 
     def _refused_rows(self, refused: ItemsRefused) -> list[dict[str, Any]]:
         permit, call = refused.permit, refused.call
-        name, action = permit.principal.name, permit.action.value
+        name, action, proved = permit.principal.name, permit.action.value, _proved(permit.principal)
         return [
-            {**self._without_intent(name, action, call, permit.key_id, "denied", code), "item": position}
+            {**self._without_intent(name, action, call, permit.key_id, "denied", code), **proved, "item": position}
             for position, code in refused.items
         ]
 
@@ -291,6 +296,8 @@ _EMPTY_OUTCOME: dict[str, Any] = {
     "request_id": "",
     "caller_request_id": None,
     "principal": None,
+    "credential": None,
+    "proof": None,
     "source": None,
     "action": "",
     "key_id": None,
@@ -311,6 +318,7 @@ def _outcome_row(epoch: str, intent: RecordedIntent, outcome: Outcome) -> dict[s
         "request_id": intent.request_id,
         "caller_request_id": intent.caller_request_id,
         "principal": intent.permit.principal.name,
+        **_proved(intent.permit.principal),
         "source": intent.source,
         "action": intent.permit.action.value,
         "key_id": intent.key_id or intent.permit.key_id,
@@ -318,6 +326,10 @@ def _outcome_row(epoch: str, intent: RecordedIntent, outcome: Outcome) -> dict[s
         "signature_sha256": outcome.signature_sha256,
         "detail": outcome.detail,
     }
+
+
+def _proved(principal: Principal) -> dict[str, Any]:
+    return {"credential": principal.credential, "proof": principal.proof}
 
 
 def _overdue(row: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import hmac
 from typing import TYPE_CHECKING, Final, Protocol
 
 from signer.access.duties import Duty
-from signer.authn.principal import Principal
+from signer.authn.principal import CredentialKind, Principal
 from signer.authn.tokens import stored_form
 from signer.errors import Unauthenticated
 
@@ -42,7 +42,8 @@ def authenticate(header: str | None, identities: Identities, now: datetime) -> P
     expired = record.expires_at is not None and record.expires_at <= now
     if record.state != "enabled" or owner.state != "enabled" or expired:
         raise Unauthenticated(REFUSAL)
-    return Principal(owner.name, Duty(owner.duty), f"bearer:{record.id[:12]}")
+    kind = CredentialKind(record.kind)
+    return Principal(owner.name, Duty(owner.duty), f"bearer:{record.id[:12]}", kind, record.facts)
 
 
 def _token(header: str | None) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -12,10 +13,26 @@ if TYPE_CHECKING:
 SERVICE: Final = "service/sealmark"  # nobody can call as this: it has no credential and is no principal
 
 
+class CredentialKind(StrEnum):
+    """How a caller proves itself; a condition key of policies (`sealmark:CredentialKind`)."""
+
+    TOKEN = "token"  # an API token, as bearer
+    SESSION = "session"  # a short-lived token that a workload's own identity was exchanged for
+    CERTIFICATE = "certificate"  # a client certificate
+    SIGNED_REQUEST = "signed-request"  # an HTTP message signature (RFC 9421)
+    SERVICE = "service"  # the service itself, and its ceremonies
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated identity. `credential` names (not: holds) what proved it, such as `bearer:1f3a…`."""
+    """An authenticated identity. `credential` names (not: holds) what proved it, such as `bearer:1f3a…`.
+
+    `proof` (canonical JSON) is what an auditor needs besides: a session's facts, a signed request's signature and what
+    it covers. It goes into the record of everything that the caller does, and holds no secret.
+    """
 
     name: str
     duty: Duty
     credential: str
+    kind: CredentialKind = CredentialKind.TOKEN
+    proof: str | None = field(default=None, repr=False)

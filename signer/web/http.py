@@ -52,6 +52,10 @@ def current_call(configuration: ServerConfiguration) -> Call:
         authorization=request.headers.get("Authorization"),
         idempotency_key=request.headers.get("Idempotency-Key"),
         body=body,
+        method=request.method,
+        target=str(request.environ.get("RAW_URI") or request.full_path.rstrip("?")),
+        secure=request.is_secure,
+        headers={name.lower(): value for name, value in request.headers.items()},
     )
 
 

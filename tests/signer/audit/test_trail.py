@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from keystore.db import Database
     from signer.access import Permit
 
+CALLER = Principal("role/ci", Duty.KEY_USER, "bearer:5c0a")
 CALL = Call("0" * 32, "theirs", "192.0.2.1", "Bearer smk_secret", None, b"{}")
 
 
@@ -213,7 +214,7 @@ def test_refusals_of_an_unwritable_time_do_not_pile_up(audit: AuditTrail, databa
     with unwritable(database):
         for _ in range(10):
             with pytest.raises(AuditUnavailable):
-                audit.refuse("role/ci", "Sign", CALL, "key", "not_found")
+                audit.refuse(CALLER, "Sign", CALL, "key", "not_found")
     audit._sweep()
     assert outcomes(database) == []
 
@@ -222,7 +223,7 @@ def test_refusals_of_an_unwritable_time_do_not_pile_up(audit: AuditTrail, databa
     ("code", "kind"), [("not_found", "denied"), ("integrity_failure", "failed"), ("store_unavailable", "failed")]
 )
 def test_a_fault_before_any_intent_is_no_denial(audit: AuditTrail, database: Database, code: str, kind: str) -> None:
-    audit.refuse("role/ci", "Sign", CALL, "key", code)
+    audit.refuse(CALLER, "Sign", CALL, "key", code)
     assert [(row["outcome"], row["code"]) for row in outcomes(database)] == [(kind, code)]
 
 
