@@ -1,0 +1,67 @@
+"""Every action that a policy may name, and the part that it has in the separation of duties.
+
+Names and meaning are those of AWS KMS where it has the action (Service Authorization Reference, "Actions, resources,
+and condition keys for AWS Key Management Service"); the service's own stand beside them under the same prefix `kms:`,
+so that `kms:*`, allowed or denied, means all that can be done with a key. What is about no key is `sealmark:`.
+
+Part: `administer` decides what a key is or who may do what with it, `use` needs its private or secret half, `neutral`
+does neither (it reads, or asks what anybody can work out from a public key). Nobody administers and uses one key.
+`CreateGrant` administers: who may hand on the use of a key decides who uses it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Part(StrEnum):
+    """An action's part in the separation of duties."""
+
+    ADMINISTER = "administer"
+    USE = "use"
+    NEUTRAL = "neutral"
+
+
+KEY_PREFIX: Final = "kms:"
+SERVICE_PREFIX: Final = "sealmark:"
+
+_ADMINISTER: Final = """
+    CancelKeyDeletion CreateAlias CreateGrant DeleteAlias DeleteImportedKeyMaterial DisableKey DisableKeyRotation
+    EnableKey EnableKeyRotation GetParametersForImport ImportKeyMaterial InstallCertificate PutApprovalRule PutKeyPolicy
+    RenewCertificate ReplicateKey RequestCertificate RevokeCertificate RevokeGrant RotateKey RotateKeyOnDemand
+    ScheduleKeyDeletion TagResource UntagResource UpdateAlias UpdateKeyDescription UpdatePrimaryRegion
+"""
+_USE: Final = """
+    Decapsulate Decrypt DeriveSharedSecret Encapsulate Encrypt GenerateDataKey GenerateDataKeyPair
+    GenerateDataKeyPairWithoutPlaintext GenerateDataKeyWithoutPlaintext GenerateMac IssueAssertion IssueToken
+    ReEncryptFrom ReEncryptTo Sign SignArtifact VerifyMac
+"""
+_NEUTRAL: Final = """
+    CreateKey DescribeKey ExplainAccess GenerateRandom GetApprovalRule GetKeyLastUsage GetKeyPolicy GetKeyRotationStatus
+    GetPublicKey ListAliases ListGrants ListKeyPolicies ListKeyRotations ListKeys ListResourceTags ListRetirableGrants
+    RetireGrant Verify
+"""
+# About no key: identities, issuers, domains, and how callers prove themselves.
+_SERVICE: Final = """
+    CreateCredential CreateIssuer CreatePrincipal CreateTrustedIssuer DeletePrincipal DeleteTrustedIssuer
+    GetPrincipalPolicy ListCredentials ListDomains ListIssuers ListPrincipals ListTrustedIssuers PutPrincipalPolicy
+    RevokeCredential UpdatePrincipal WhoAmI
+"""
+
+POLICY_ACTIONS: Final[Mapping[str, Part]] = MappingProxyType(
+    {
+        f"{prefix}{name}": part
+        for prefix, names, part in (
+            (KEY_PREFIX, _ADMINISTER, Part.ADMINISTER),
+            (KEY_PREFIX, _USE, Part.USE),
+            (KEY_PREFIX, _NEUTRAL, Part.NEUTRAL),
+            (SERVICE_PREFIX, _SERVICE, Part.NEUTRAL),
+        )
+        for name in names.split()
+    }
+)
