@@ -150,6 +150,7 @@ def test_an_intent_is_written_with_all_that_is_known(audit: AuditTrail, database
         "caller_request_id": "theirs",
         "principal": "user/key-admin",
         "credential": "bearer:1f3a",
+        "proof": None,
         "source": "192.0.2.1",
         "action": "CreateKey",
         "key_id": None,
@@ -160,6 +161,8 @@ def test_an_intent_is_written_with_all_that_is_known(audit: AuditTrail, database
         "items": 3,
         "context": '{"a":"1","b":"2"}',
         "policy_revision": None,
+        "decided_by": None,
+        "approval": None,
     }
 
 
