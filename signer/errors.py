@@ -25,6 +25,16 @@ class Unauthenticated(SealmarkError):
     code = "unauthenticated"
 
 
+class TooManyRequests(SealmarkError):
+    """Too many failed attempts from here: nothing was looked up. `retry_after` is in whole seconds."""
+
+    code = "too_many_requests"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"too many attempts failed: wait {retry_after} s, and send a valid credential then")
+        self.retry_after = retry_after
+
+
 class DutyForbids(SealmarkError):
     """The caller's duty does not allow this call; decided before any key is looked up."""
 

@@ -46,6 +46,7 @@ PROBLEMS: Final[Mapping[str, ProblemKind]] = MappingProxyType(
         "malformed_request": ProblemKind(422, "The request is malformed"),
         "unprocessable": ProblemKind(422, "The request asks for what cannot be done"),
         "unsupported": ProblemKind(422, "Not supported"),
+        "too_many_requests": ProblemKind(429, "Too many failed attempts"),
         "hsm_unavailable": ProblemKind(503, "HSM not usable", "the HSM cannot be used just now; nothing was signed"),
         "hsm_fault": ProblemKind(503, "HSM fault", "the HSM's answer did not pass the check; nothing was released"),
         "integrity_failure": ProblemKind(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 TOKEN_PREFIX = "smk_"  # lets scanners of leaked secrets recognise one
 CODE_PREFIX = "sme_"
+SHORT = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,11 @@ class StoredSecret:
 
     id: str
     digest: bytes = field(repr=False)
+
+
+def short_id(credential_id: str) -> str:
+    """How a credential is named in lists and records: 12 hex digits of its id, which tell nothing of the secret."""
+    return credential_id[:SHORT]
 
 
 def new_token() -> str:

@@ -25,7 +25,7 @@ _PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
 _DESCRIPTION: Final = f"""\
 Bodies are JSON of at most 1 MiB, in and out; unknown members are refused. File digests are hex, all other bytes
 standard base64, times RFC 3339 in UTC. Refusals are RFC 9457 problems: decide by `code`. After a 503 wait for
-`Retry-After` ({RETRY_AFTER_SECONDS} s) and try again; signing calls take an `Idempotency-Key`, so that a repeated call
+`Retry-After` ({RETRY_AFTER_SECONDS} s) and try again, after a 429 for what its `Retry-After` says; signing calls take an `Idempotency-Key`, so that a repeated call
 signs nothing twice."""
 TAGS: Final = {
     "identities": "Who may call: people and machines with one duty each.",
@@ -149,7 +149,7 @@ def _refusal(status: int, codes: list[str]) -> dict[str, object]:
         "description": "; ".join(PROBLEMS[code].title for code in codes),
         "content": {_PROBLEM_TYPE: {"schema": schema, "examples": examples}},
     }
-    headers = {401: "WWW-Authenticate", 503: "Retry-After"}
+    headers = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
     if status in headers:
         answer["headers"] = {headers[status]: {"schema": {"type": "string"}}}
     return answer

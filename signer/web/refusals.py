@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _ANY_CALL: Final = ("insecure_transport", "malformed_request", "internal_error")
 _WITH_A_BODY: Final = ("request_too_large", "unsupported_media_type")
-_WITH_A_CREDENTIAL: Final = ("unauthenticated", "audit_unavailable")
+_WITH_A_CREDENTIAL: Final = ("unauthenticated", "too_many_requests", "audit_unavailable")
 # Whatever reads a sealed row: the seal is checked in the HSM.
 _READS: Final = ("integrity_failure", "store_unavailable", "hsm_unavailable", "hsm_fault")
 _CHANGES: Final = ("conflict", "wrong_state", "unprocessable", "unsupported")
