@@ -107,7 +107,9 @@ class PeopleRepository:
             self._void_enrolments(transaction, name)
 
     def _revoke_all(self, transaction: SealedTransaction, name: str) -> int:
-        found = [row for row in self._store.select("credentials", {"principal": name}) if row.text("state") != "revoked"]
+        found = [
+            row for row in self._store.select("credentials", {"principal": name}) if row.text("state") != "revoked"
+        ]
         for credential in found:
             transaction.update(credential, {"state": "revoked"})
         return len(found)

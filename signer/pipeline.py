@@ -16,12 +16,13 @@ from keystore.api import KeyState
 from keystore.errors import KeystoreError
 from keystore.errors import NotFound as NoSuchRow
 from keystore.lifecycle import current_version
-from signer.access import Action, Permit, admit, decide
+from signer.access import Action, Duty, Permit, admit, decide
 from signer.access.decision import KEY_NOT_FOUND
 from signer.audit import AuditedKey, Outcome
+from signer.audit.records import canonical
 from signer.call import Answer, Call
 from signer.decoding import decode
-from signer.errors import NotFound, SealmarkError, Unauthenticated, WrongPurpose, WrongState
+from signer.errors import NotFound, SealmarkError, TooManyRequests, Unauthenticated, WrongPurpose, WrongState
 from signer.making import Making
 from signer.operations.base import Subject
 from signer.problems import SERVER_FAULTS, code_of
@@ -93,15 +94,19 @@ class Pipeline:
         body_type: type[_Body],
         work: Callable[[Permit, Key | None, _Body], Answer],
         reference: str | None = None,
+        subject: str | None = None,
     ) -> Answer:
-        """An administrative change: an intent before it, its outcome after it, whatever happens."""
+        """An administrative change: an intent before it, its outcome after it, whatever happens.
+
+        `reference` names the key that it is about, `subject` the principal, where it is about one.
+        """
         principal = self.authenticate(call)
-        with self._refusals_recorded(principal, action, call, reference):
+        with self._refusals_recorded(principal, action, call, reference, subject):
             admission = admit(principal, action)
             body = decode(call.body, body_type)
             key = self._find_key(reference) if reference is not None else None
             permit = decide(admission, key)
-        intent = self._audit.open(permit, call, _audited(key), 1)
+        intent = self._audit.open(permit, call, _audited(key), 1, subject=subject)
         try:
             answer = work(permit, key, body)
         except (SealmarkError, KeystoreError) as error:
@@ -111,25 +116,34 @@ class Pipeline:
         except Exception:
             self._audit.close([(intent, [Outcome(0, "failed", "internal_error")])])
             raise
-        self._audit.close([(intent, [Outcome(0, "succeeded")])])
+        detail = None if answer.recorded is None else canonical(answer.recorded)
+        self._audit.close([(intent, [Outcome(0, "succeeded", detail=detail)])])
         return answer
 
     def read(
-        self, call: Call, action: Action, work: Callable[[Permit, Key | None], Answer], reference: str | None = None
+        self,
+        call: Call,
+        action: Action,
+        work: Callable[[Permit, Key | None], Answer],
+        reference: str | None = None,
+        subject: str | None = None,
     ) -> Answer:
-        """A look at something; only refusals are recorded."""
+        """A look at something; only refusals are recorded, and whatever break glass looks at."""
         principal = self.authenticate(call)
-        with self._refusals_recorded(principal, action, call, reference):
+        with self._refusals_recorded(principal, action, call, reference, subject):
             admission = admit(principal, action)
             key = self._find_key(reference) if reference is not None else None
             permit = decide(admission, key)
-            return work(permit, key)
+            answer = work(permit, key)
+        if principal.duty is Duty.ROOT:
+            self._audit.note(principal, action.value, call, key=permit.key_id, subject=subject)
+        return answer
 
     def authenticate(self, call: Call) -> Principal:
-        """The caller. Raises `Unauthenticated`, which is counted, not recorded one by one."""
+        """The caller. Raises `Unauthenticated`, `TooManyRequests`: counted, not recorded one by one."""
         try:
             return self._authenticator.authenticate(call)
-        except Unauthenticated as refusal:
+        except (Unauthenticated, TooManyRequests) as refusal:
             self._audit.count_unauthenticated(refusal.code)
             raise
 
@@ -163,12 +177,12 @@ class Pipeline:
 
     @contextmanager
     def _refusals_recorded(
-        self, principal: Principal, action: Action, call: Call, reference: str | None
+        self, principal: Principal, action: Action, call: Call, reference: str | None, subject: str | None = None
     ) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            self._audit.refuse(principal, action.value, call, reference, code_of(error))
+            self._audit.refuse(principal, action.value, call, reference, code_of(error), subject)
             raise
 
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from keystore.keystore import Keystore
     from signer.administration.certificates import CertificateAdministration
+    from signer.administration.credentials import CredentialAdministration
     from signer.administration.identities import IdentityAdministration
     from signer.administration.issuers import IssuerAdministration
     from signer.administration.keys import KeyAdministration
     from signer.audit import AuditTrail
+    from signer.authn.throttle import Throttle
     from signer.certification import Certification
     from signer.config import ServerConfiguration
     from signer.pipeline import Pipeline
@@ -38,6 +40,8 @@ class Services:
     published: Published
     saml_metadata: SamlMetadata
     upkeep: Upkeep
+    credentials: CredentialAdministration
+    throttle: Throttle
 
     def close(self) -> None:
         """Ends this worker's use of everything, the audit trail first."""

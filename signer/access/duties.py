@@ -56,6 +56,11 @@ class Action(StrEnum):
     LIST_ISSUERS = "ListIssuers"
     CREATE_ISSUER = "CreateIssuer"
     LIST_DOMAINS = "ListDomains"
+    UPDATE_PRINCIPAL = "UpdatePrincipal"
+    CREATE_ENROLMENT = "CreateEnrolment"
+    CREATE_CREDENTIAL = "CreateCredential"
+    LIST_CREDENTIALS = "ListCredentials"
+    REVOKE_CREDENTIAL = "RevokeCredential"
 
 
 _IDENTITIES = frozenset({Duty.ADMINISTRATOR, Duty.ROOT})
@@ -96,6 +101,13 @@ DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
         Action.LIST_ISSUERS: _KEYS,
         Action.CREATE_ISSUER: _KEYS,
         Action.LIST_DOMAINS: _KEYS,
+        Action.UPDATE_PRINCIPAL: _IDENTITIES,
+        Action.CREATE_ENROLMENT: _IDENTITIES,
+        # Everybody's own; another's, where that is possible at all, is for administrators. Break glass has the one
+        # token that its ceremony made.
+        Action.CREATE_CREDENTIAL: frozenset(Duty) - {Duty.ROOT},
+        Action.LIST_CREDENTIALS: frozenset(Duty),
+        Action.REVOKE_CREDENTIAL: frozenset(Duty),
     }
 )
 
@@ -117,3 +129,5 @@ ADMINISTRATORS_ACTIONS: Final = frozenset(
 )
 USERS_ACTIONS: Final = frozenset({Action.SIGN, Action.SIGN_ARTIFACT, Action.ISSUE_TOKEN, Action.ISSUE_ASSERTION})
 COMMON_ACTIONS: Final = frozenset({Action.DESCRIBE_KEY, Action.GET_PUBLIC_KEY})
+# What everybody does to credentials of their own.
+OWN_ACTIONS: Final = frozenset({Action.CREATE_CREDENTIAL, Action.LIST_CREDENTIALS, Action.REVOKE_CREDENTIAL})

@@ -58,7 +58,10 @@ class Throttle:
         self._guard = threading.Lock()
 
     def admit(self, source: str, claimed: str | None) -> None:
-        """Lets an attempt through to its look-ups. `claimed` is the credential as it came, None where there is none.
+        """Lets an attempt through to its look-ups.
+
+        `claimed` is what came that only the credential's holder can send (a token, a signature), None where nothing
+        came: never a public name, or one could claim another's and be let through, or shut the other out.
 
         Raises: `TooManyRequests`.
         """
@@ -75,6 +78,8 @@ class Throttle:
 
     def succeeded(self, claimed: str | None) -> None:
         """The attempt was right."""
+        if claimed is None:
+            return
         claim = hash(claimed)
         if claim in self._right:
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from signer.access import Action
-from signer.access.duties import COMMON_ACTIONS, DUTIES_OF, USERS_ACTIONS, Duty
+from signer.access.duties import COMMON_ACTIONS, DUTIES_OF, OWN_ACTIONS, USERS_ACTIONS, Duty
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ _WITH_A_CREDENTIAL: Final = ("unauthenticated", "too_many_requests", "audit_unav
 _READS: Final = ("integrity_failure", "store_unavailable", "hsm_unavailable", "hsm_fault")
 _CHANGES: Final = ("conflict", "wrong_state", "unprocessable", "unsupported")
 _SIGNS: Final = ("conflict", "request_in_progress", "wrong_purpose", "wrong_state", "unprocessable", "unsupported")
-_MAKES_KEYS: Final = frozenset({Action.CREATE_KEY, Action.ROTATE_KEY})
+_LIMITED: Final = frozenset({Action.CREATE_KEY, Action.ROTATE_KEY, Action.CREATE_CREDENTIAL})
 # What is signed anew now and then, by whoever asks for it first.
 _SIGNED_WHEN_DUE: Final = frozenset({"/v1/ca/crl", "/v1/trust", "/issuers/<issuer>/saml/metadata", "/saml/metadata"})
 # Calls that read no row; of these, `/readyz` alone can say that a part is not usable.
@@ -58,7 +58,7 @@ def _codes(endpoint: Endpoint) -> Iterator[str]:
 
 def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
     yield from _WITH_A_CREDENTIAL
-    if DUTIES_OF[action] != frozenset(Duty):
+    if DUTIES_OF[action] != frozenset(Duty) or action in OWN_ACTIONS:
         yield "duty_forbids"
     if "<key>" in endpoint.path and action not in COMMON_ACTIONS:
         yield "policy_forbids"
@@ -66,5 +66,5 @@ def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
         yield from _SIGNS
     elif endpoint.method != "GET":
         yield from _CHANGES
-    if action in _MAKES_KEYS:
+    if action in _LIMITED:
         yield "limit_exceeded"
