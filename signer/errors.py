@@ -30,8 +30,8 @@ class TooManyRequests(SealmarkError):
 
     code = "too_many_requests"
 
-    def __init__(self, retry_after: int) -> None:
-        super().__init__(f"too many attempts failed: wait {retry_after} s, and send a valid credential then")
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message)
         self.retry_after = retry_after
 
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from keystore.errors import KeystoreError
+from signer.authn.tokens import blanked
 from signer.errors import SealmarkError
 
 if TYPE_CHECKING:
@@ -75,10 +76,10 @@ def problem(code: str, message: str, *, field: str | None = None, request_id: st
         "title": kind.title,
         "status": kind.status,
         "code": code if code in PROBLEMS else "internal_error",
-        "detail": kind.detail or message,
+        "detail": kind.detail or blanked(message),
     }
     if field is not None:
-        body["field"] = field
+        body["field"] = blanked(field)
     if request_id is not None:
         body["request_id"] = request_id
     return body

@@ -24,6 +24,7 @@ from signer.audit.committer import GroupCommitter, Rows
 from signer.audit.epochs import Epoch, forget, is_dead
 from signer.audit.identifiers import time_ordered_id
 from signer.audit.records import AuditedKey, ItemsRefused, Outcome, OutcomeKind, RecordedIntent, canonical, recorded
+from signer.authn.tokens import blanked
 from signer.errors import AuditUnavailable, SealmarkError
 from signer.problems import SERVER_FAULTS
 
@@ -82,7 +83,7 @@ class AuditTrail:
             "proof": permit.principal.proof,
             "source": call.source,
             "action": permit.action.value,
-            "subject": subject,
+            "subject": _named(subject),
             "key_id": key.key_id if key else permit.key_id,
             "version_id": key.version_id if key else None,
             "version": key.version if key else None,
@@ -95,7 +96,7 @@ class AuditTrail:
             "approval": permit.approval,
         }
         self._commit([(AUDIT_INTENTS, [row])])
-        return recorded(intent_id, key, permit, call, subject)
+        return recorded(intent_id, key, permit, call, _named(subject))
 
     def close(
         self, closings: Sequence[tuple[RecordedIntent, Sequence[Outcome]]], refused: ItemsRefused | None = None
@@ -119,7 +120,7 @@ class AuditTrail:
         """Records that an authenticated call was denied or malformed, or failed before any intent."""
         kind: OutcomeKind = "failed" if code in SERVER_FAULTS else "denied"
         row = self._without_intent(principal.name, action, call, key, kind, code)
-        self._commit([(AUDIT_OUTCOMES, [row | _proved(principal) | {"subject": subject}])])
+        self._commit([(AUDIT_OUTCOMES, [row | _proved(principal) | {"subject": _named(subject)}])])
 
     def note(
         self,
@@ -136,7 +137,7 @@ class AuditTrail:
         name = principal if isinstance(principal, str) else principal.name
         row = self._without_intent(name, action, call, key, "succeeded", None)
         proved = {} if isinstance(principal, str) else _proved(principal)
-        more = {"subject": subject, "detail": None if detail is None else canonical(detail)}
+        more = {"subject": _named(subject), "detail": None if detail is None else canonical(detail)}
         self._commit([(AUDIT_OUTCOMES, [row | proved | more])])
 
     def _commit_or_keep(self, rows: list[dict[str, Any]]) -> None:
@@ -170,7 +171,7 @@ class AuditTrail:
             "principal": principal,
             "source": call.source,
             "action": action,
-            "key_id": key,
+            "key_id": _named(key),
         }
 
     def count_unauthenticated(self, code: str) -> None:
@@ -366,6 +367,11 @@ def _overdue(row: dict[str, Any]) -> dict[str, Any]:
 
 def _json(value: dict[str, Any] | None) -> str | None:
     return None if value is None else canonical(value)
+
+
+def _named(name: str | None) -> str | None:
+    """A name as a caller wrote it, who may have pasted a token into the path."""
+    return None if name is None else blanked(name)
 
 
 def _now() -> int:

@@ -74,7 +74,9 @@ class Throttle:
         waits = [self._failures.get(_network(source)), None if claimed is None else self._failures.get(claim)]
         until = max((failures.until for failures in waits if failures is not None), default=0.0)
         if until > moment:
-            raise TooManyRequests(ceil(until - moment))
+            wait = ceil(until - moment)
+            msg = f"too many attempts failed: wait {wait} s, and send a valid credential then"
+            raise TooManyRequests(msg, retry_after=wait)
 
     def succeeded(self, claimed: str | None) -> None:
         """The attempt was right."""

@@ -87,7 +87,7 @@ def create(label: str, lifetime: int | None, token_out: Path | None, show_token:
 @principal_option
 @connection_options
 def list_all(principal: str | None) -> None:
-    """List your tokens, or those of another (for an administrator).
+    """List your tokens, or (as administrator) another's.
 
     The secret of none is shown. Records name a token by its id: bearer:ID.
 

@@ -29,7 +29,7 @@ officer_pin_option = click.option(
 
 @click.group()
 def ceremony() -> None:
-    """Restore to another HSM; make and rotate domains; break glass.
+    """Restore; make and rotate domains; break glass.
 
     Needs the security officer's PIN or the custodians' shares.
 
@@ -95,9 +95,10 @@ def rotate(name: str, state: Path, officer_pin_source: str | None) -> None:
 
 @ceremony.group()
 def root() -> None:
-    """The break-glass user/root: administers identities and keys, never signs.
+    """Break glass: let user/root call for some hours.
 
-    It is disabled, and enabled here alone, for some hours. Every use of it is recorded and stands out in the log.
+    It administers identities and keys, and never signs. It is disabled, and enabled here alone. Every use of it is
+    recorded and stands out in the log.
 
     \b
     Examples:

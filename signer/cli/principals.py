@@ -115,7 +115,9 @@ def disable(name: str) -> None:
 @click.argument("name", type=PRINCIPAL)
 @connection_options
 def enable(name: str) -> None:
-    """Let a disabled identity work again, with the tokens that it had.
+    """Let a disabled identity work again.
+
+    Its tokens work as before, those that have not ended meanwhile.
 
     \b
     Example:
