@@ -114,6 +114,10 @@ def no_path(endpoint: Endpoint) -> tuple[int, ...]:
     return (403, 404, 405) if endpoint.action in OWN_ACTIONS else (404, 405)
 
 
+def own_name_as(spell: Callable[[str], str]) -> Callable[[str, str], str]:
+    return lambda mine, _theirs: spell(mine)
+
+
 def path_of(scene: Scene, endpoint: Endpoint, spell: Callable[[str, str], str]) -> str:
     """The route's path with one's own and another's name spelled so."""
     path = endpoint.path.replace("<credential>", scene.token_id)
@@ -140,7 +144,7 @@ def test_no_way_leads_through_ones_own_to_anothers(scene: Scene, endpoint: Endpo
 def test_each_name_has_one_spelling(scene: Scene, endpoint: Endpoint) -> None:
     before = scene.rows()
     for name, spell in OTHER_SPELLINGS.items():
-        status = scene.ask(endpoint, path_of(scene, endpoint, lambda mine, _theirs, spell=spell: spell(mine)))
+        status = scene.ask(endpoint, path_of(scene, endpoint, own_name_as(spell)))
         assert status in no_path(endpoint), name
     assert scene.rows() == before
 

@@ -62,7 +62,7 @@ def scene(token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sc
         keystore.revoke_credential(stored_form(tokens["revoked"]).id)
         service.made("user/admin", "POST", "/v1/principals/user/of-who-is-disabled/disable")
         service.made("user/admin", "DELETE", "/v1/principals/user/of-who-is-deleted")
-        nobody = {"none": None, "unknown": new_token(), "a code": new_enrolment_code()}
+        nobody: dict[str, str | None] = {"none": None, "unknown": new_token(), "a code": new_enrolment_code()}
         yield Scene(service, nobody | tokens, stored_form(service.tokens["role/ci"]).id[:12])
 
 
