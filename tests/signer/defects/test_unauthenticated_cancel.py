@@ -63,7 +63,7 @@ def scene(token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sc
         service.made("user/admin", "POST", "/v1/principals/user/of-who-is-disabled/disable")
         service.made("user/admin", "DELETE", "/v1/principals/user/of-who-is-deleted")
         nobody: dict[str, str | None] = {"none": None, "unknown": new_token(), "a code": new_enrolment_code()}
-        yield Scene(service, nobody | tokens, stored_form(service.tokens["role/ci"]).id[:12])
+        yield Scene(service, {**nobody, **tokens}, stored_form(service.tokens["role/ci"]).id[:12])
 
 
 def test_only_a_secret_in_the_body_stands_for_a_credential() -> None:
