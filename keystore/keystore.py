@@ -70,6 +70,11 @@ class Keystore(
         IdempotencyRepository.__init__(self, self.store, clock)
         self._token = token
         self._maker = KeyMaker(token, self.store, token_keys, clock)
+        deployment = self.store.get("deployment", "deployment")
+        if deployment is None:
+            raise NotFound("deployment: the database was never initialised")
+        self.account = deployment.text("account")  # 12 digits, for ARNs; never changes
+        self.region = deployment.text("region")
 
     @property
     def token_info(self) -> TokenInfo:
