@@ -79,7 +79,10 @@ _POLICY_DOCUMENT: Final[dict[str, object]] = {
             "Sid": "Administration",
             "Effect": "Allow",
             "Principal": {"AWS": "arn:aws:iam::000000000000:user/key-admin"},
-            "Action": ["kms:DescribeKey", "kms:GetKeyPolicy", "kms:PutKeyPolicy", "kms:RotateKey", "kms:DisableKey"],
+            "Action": [
+                *("kms:Describe*", "kms:Explain*", "kms:Get*", "kms:List*", "kms:Put*"),
+                *("kms:Enable*", "kms:Disable*", "kms:Rotate*", "kms:*Deletion", "kms:*Certificate", "kms:*Grant"),
+            ],
             "Resource": "*",
         },
         {
