@@ -49,7 +49,9 @@ def authenticate(header: str | None, identities: Identities, now: datetime) -> P
         raise Unauthenticated(REFUSAL)
     prefix = BREAK_GLASS if duty is Duty.ROOT else BEARER
     kind = CredentialKind(record.kind)
-    return Principal(owner.name, duty, f"{prefix}:{short_id(record.id)}", kind, record.facts, record.expires_at)
+    return Principal(
+        owner.name, duty, f"{prefix}:{short_id(record.id)}", kind, record.facts, credential_expires_at=record.expires_at
+    )
 
 
 def _token(header: str | None) -> str:
