@@ -61,7 +61,7 @@ def assert_none_told(service: ServiceInProcess, log: list[str], answers: list[An
             assert bare not in text
 
 
-@pytest.mark.parametrize("who", [UNKNOWN, UNKNOWN_CODE, UNKNOWN + "x" * 300, "Bearer " + UNKNOWN, ""])
+@pytest.mark.parametrize("who", [UNKNOWN, UNKNOWN_CODE, UNKNOWN + "x" * 300, "Bearer " + UNKNOWN, ""], ids=range(5))
 def test_a_refused_credential(service: ServiceInProcess, log: list[str], who: str) -> None:
     answers = [
         service.call(who, method, path, body)
@@ -77,7 +77,7 @@ def test_a_refused_credential(service: ServiceInProcess, log: list[str], who: st
     assert_none_told(service, log, answers)
 
 
-@pytest.mark.parametrize("secret", [UNKNOWN, UNKNOWN_CODE])
+@pytest.mark.parametrize("secret", [UNKNOWN, UNKNOWN_CODE], ids=["token", "code"])
 @pytest.mark.parametrize("who", ["user/admin", "user/key-admin", "role/ci"])
 def test_a_secret_pasted_where_it_does_not_belong(
     service: ServiceInProcess, log: list[str], who: str, secret: str
