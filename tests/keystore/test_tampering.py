@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import LargeBinary, Text
 
+from keystore.access import Change, GrantRecord
 from keystore.api import CertificateRecord, CredentialRecord, EnrolmentRecord, Issuer, PrincipalRecord, SignedDocument
 from keystore.db.schema import ROW_JOURNAL, SEALED_TABLES
 from keystore.errors import IntegrityFailure
@@ -52,6 +53,9 @@ def populate(place: Place) -> Populated:
     keystore.add_certificate(CertificateRecord("certificate-1", key.id, version, "0a", (b"leaf", b"root"), NOW, LATER))
     keystore.reserve_idempotency("answer-1", "role/ci", b"r" * 32)
     keystore.complete_idempotency("answer-1", b"{}")
+    change = Change("user/admin", NOW, "why")
+    keystore.create_grant(GrantRecord("grant-1", key.id, "role/ci", ("Sign",), NOW, "user/key-admin"))
+    keystore.put_identity_policy("role/ci", "no-nights", '{"Statement":[]}', change)
     root: dict[str, Value] = {"kind": "integrity", "domain": None, "version": None, "token_label": "integrity"}
     with keystore.store.transaction() as transaction:
         transaction.insert("wrapped_roots", "integrity", {**root, "wrapped": b"w", "state": "current"})
@@ -78,6 +82,9 @@ def populate(place: Place) -> Populated:
             "enrolments": "enrolment-1",
             "certificates": "certificate-1",
             "idempotency": "answer-1",
+            "grants": "grant-1",
+            "principal_policies": "role/ci",
+            "policy_versions": "principal/role/ci/1",
         },
         {
             "deployment": sign,
@@ -94,6 +101,9 @@ def populate(place: Place) -> Populated:
             "enrolments": lambda worker: worker.find_enrolment("enrolment-1"),
             "certificates": lambda worker: worker.store.select("certificates"),
             "idempotency": lambda worker: worker.find_idempotency("answer-1"),
+            "grants": lambda worker: worker.find_grant("grant-1"),
+            "principal_policies": lambda worker: worker.find_principal("role/ci"),
+            "policy_versions": lambda worker: worker.list_identity_policy_versions("role/ci", 0, 10),
         },
     )
 
@@ -154,6 +164,12 @@ def test_a_row_taken_away_is_refused(populated: Populated, table: str) -> None:
         if table in ("keys", "key_versions", "policies", "aliases"):
             with pytest.raises(IntegrityFailure):
                 place.warm.get_key("release")
+        if table == "principal_policies":  # it may deny something
+            with pytest.raises(IntegrityFailure):
+                place.warm.find_principal("role/ci")
+        if table == "policy_versions":
+            with pytest.raises(IntegrityFailure, match="not every version"):
+                place.warm.list_identity_policy_versions("role/ci", 0, 10)
     finally:
         place.attacker.insert(table, before)
     assert place.warm.store.verify_everything()
