@@ -83,6 +83,11 @@ class Keystore(
         HistoryRepository.__init__(self, self.store)
         self._token = token
         self._maker = KeyMaker(token, self.store, token_keys, clock)
+        deployment = self.store.get("deployment", "deployment")
+        if deployment is None:
+            raise NotFound("deployment: the database was never initialised")
+        self.account = deployment.text("account")  # 12 digits, for ARNs; never changes
+        self.region = deployment.text("region")
 
     def checked_change(self, attempt: Callable[[Head], T]) -> T:
         """Check who may do what and write what depends on it, as one step: `SealedStore.checked_change`."""
