@@ -31,17 +31,17 @@ class HistoryRepository:
 
         Raises: `IntegrityFailure` if one is missing.
         """
-        return self._history(f"key/{key_id}", self._store.get("policies", key_id), after, limit)
+        return self._history(key_subject(key_id), self._store.get("policies", key_id), after, limit)
 
     def find_policy_version(self, key_id: str, number: int) -> PolicyVersion | None:
         """One version of a key's policy."""
-        row = self._store.get("policy_versions", _version_id(f"key/{key_id}", number))
+        row = self._store.get("policy_versions", _version_id(key_subject(key_id), number))
         return None if row is None else _version(row)
 
     def list_identity_policy_versions(self, principal: str, after: int, limit: int) -> list[PolicyVersion]:
         """The same for a principal: every change to any of its policies, in the order in which they were made."""
         row = self._store.get("principal_policies", principal)
-        return self._history(f"principal/{principal}", row, after, limit)
+        return self._history(principal_subject(principal), row, after, limit)
 
     def _history(self, subject: str, newest: SealedRow | None, after: int, limit: int) -> list[PolicyVersion]:
         rows = self._store.select("policy_versions", {"subject": subject}, order="number", after=after, limit=limit)
@@ -51,6 +51,16 @@ class HistoryRepository:
         if numbers != list(range(after + 1, after + 1 + len(rows))) or after + len(rows) < wanted:
             raise IntegrityFailure(f"policy_versions: not every version of {subject} is there")
         return [_version(row) for row in rows]
+
+
+def key_subject(key_id: str) -> str:
+    """Whose history a key's policies make."""
+    return f"key/{key_id}"
+
+
+def principal_subject(name: str) -> str:
+    """Whose history a principal's policies make."""
+    return f"principal/{name}"
 
 
 def record_version(

@@ -98,15 +98,23 @@ class Keystore(
         """What the HSM says of itself."""
         return self._token.info
 
-    def create_key(self, new: NewKey, *, key_id: str | None = None, certify: Certify | None = None) -> Key:
+    def create_key(
+        self,
+        new: NewKey,
+        *,
+        key_id: str | None = None,
+        certify: Certify | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> Key:
         """Make a key pair in the HSM, and a key of it that is enabled and signs at once.
 
         RSA takes seconds; signing goes on meanwhile. `key_id` is a UUID of the caller's choice. Raises: `Unsupported`
         with the field at fault (not in the closed table, no such domain or issuer); `Conflict` if the alias or id is
-        taken. `certify` issues the certificate, which is stored together with the key.
+        taken. `certify` issues the certificate, which is stored together with the key. `check` raises if nobody should
+        have such a key; it is asked when the key pair is there, and holds for what is stored.
         """
         key_id = key_id or str(uuid.uuid4())
-        self._maker.create(new, key_id, certify)
+        self._maker.create(new, key_id, certify, check)
         return self.get_key(key_id)
 
     def rotate(

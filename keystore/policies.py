@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from keystore.access import IdentityPolicy
 from keystore.errors import LimitExceeded, NotFound, WrongState
-from keystore.history import record_version
+from keystore.history import principal_subject, record_version
 from keystore.keys import existing
 from keystore.values import stored_time, time_of
 
@@ -52,7 +52,7 @@ class IdentityPolicyRepository:
                 raise LimitExceeded(f"{MAXIMUM_POLICIES} policies are attached to {principal}: take one away first")
             made = IdentityPolicy(name, document, revision, change.at, change.by, change.reason)
             _write(transaction, principal, row, [*kept, made])
-            record_version(transaction, f"principal/{principal}", revision, document, change, policy=name)
+            record_version(transaction, principal_subject(principal), revision, document, change, policy=name)
         return made
 
     def delete_identity_policy(self, principal: str, name: str, change: Change, *, seen: Head | None = None) -> None:
@@ -65,7 +65,7 @@ class IdentityPolicyRepository:
             if row is None or len(kept) == len(present):
                 raise NotFound("there is no such policy of this principal")
             _write(transaction, principal, row, kept)
-            record_version(transaction, f"principal/{principal}", row.revision + 1, None, change, policy=name)
+            record_version(transaction, principal_subject(principal), row.revision + 1, None, change, policy=name)
 
 
 def identity_policies(row: SealedRow | None) -> list[IdentityPolicy]:

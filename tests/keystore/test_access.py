@@ -15,7 +15,7 @@ from keystore.errors import Conflict, IntegrityFailure, LimitExceeded, NotFound,
 from keystore.grants import MAXIMUM_GRANTS
 from keystore.policies import MAXIMUM_POLICIES
 from keystore.store import ATTEMPTS
-from tests.keystore.support import new_key
+from tests.keystore.support import new_key, policy_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -347,3 +347,63 @@ def test_an_entry_whose_table_was_renamed_hides_nothing(place: Place, keystore: 
     place.attacker.run("UPDATE row_journal SET table_name = 'issuers' WHERE seq > ?", head.seq)
     with pytest.raises(Overtaken):
         keystore.create_grant(grant_on(key), seen=head)
+
+
+def test_every_version_of_a_keys_policy_is_kept(place: Place, keystore: Keystore, key: Key) -> None:
+    second = Change("user/other-key-admin", LATER, "the nightly build too")
+    keystore.set_policy(key.id, policy_for("role/ci", "role/nightly"), second)
+    history = keystore.list_policy_versions(key.id, 0, 10)
+    assert [(version.revision, version.created_by, version.reason) for version in history] == [
+        (1, "user/key-admin", "the key was made"),
+        (2, "user/other-key-admin", "the nightly build too"),
+    ]
+    assert [version.document for version in history] == [key.policy.document, policy_for("role/ci", "role/nightly")]
+    assert history[1].created_at == LATER
+    assert keystore.find_policy_version(key.id, 2) == history[1]
+    assert keystore.find_policy_version(key.id, 3) is None
+    assert keystore.list_policy_versions(key.id, 1, 1) == history[1:]
+    with place.fresh() as another:
+        assert another.list_policy_versions(key.id, 0, 1) == history[:1]
+
+
+def test_a_policy_that_is_not_stored_leaves_no_version(place: Place, keystore: Keystore, key: Key) -> None:
+    with place.fresh() as another:
+        head = keystore.store.head()
+        change_policy(another)
+        with pytest.raises(Overtaken):
+            keystore.set_policy(key.id, policy_for(), CHANGE, seen=head)
+    with pytest.raises(Conflict):
+        keystore.set_policy(key.id, policy_for(), CHANGE, revision=7)
+    assert keystore.get_key(key.id).policy.revision == 1
+    assert len(keystore.list_policy_versions(key.id, 0, 10)) == 1
+
+
+def test_a_keys_newest_version_missing_from_its_history_is_noticed(place: Place, keystore: Keystore, key: Key) -> None:
+    keystore.set_policy(key.id, policy_for(), CHANGE)
+    place.attacker.delete("policy_versions", f"key/{key.id}/2")
+    with pytest.raises(IntegrityFailure, match="not every version"):
+        keystore.list_policy_versions(key.id, 0, 10)
+    with pytest.raises(IntegrityFailure):
+        keystore.find_policy_version(key.id, 2)
+
+
+def test_a_new_key_is_checked_until_nobody_overtakes(place: Place, keystore: Keystore) -> None:
+    """The key pair is made once; the check is made again."""
+    asked: list[int] = []
+    with place.fresh() as another:
+
+        def check() -> None:
+            asked.append(len(asked))
+            if len(asked) <= 2:
+                change_policy(another)
+
+        key = keystore.create_key(new_key("checked"), check=check)
+        assert (len(asked), keystore.get_key("checked")) == (3, key)
+
+        def refuse() -> None:
+            raise Conflict("no such key for anybody")
+
+        with pytest.raises(Conflict, match="for anybody"):
+            keystore.create_key(new_key("refused"), check=refuse)
+        with pytest.raises(NotFound):
+            another.get_key("refused")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from sqlalchemy import select
 
+from keystore.access import Change
 from keystore.api import CredentialRecord, PrincipalRecord
 from keystore.db.schema import METADATA
 from signer.access import Duty
@@ -353,7 +354,8 @@ def test_a_caller_that_is_both_administrator_and_user_by_name_still_never_signs(
     keystore = world.service.services.keystore
 
     def set_policy(administrators: list[str], users: list[str]) -> None:
-        keystore.set_policy(world.keys["general"], json.dumps(document_of(administrators, users, keystore.account)))
+        document = json.dumps(document_of(administrators, users, keystore.account))
+        keystore.set_policy(world.keys["general"], document, Change("user/key-admin", keystore.clock()))
 
     set_policy(["user/key-admin"], ["role/ci", "user/key-admin"])
     assert world.call("key administrator of the key", "POST", path, body).status_code == 403
