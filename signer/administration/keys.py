@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from keystore.algorithms import SIGNING_ALGORITHMS, Purpose, key_algorithms
 from keystore.api import AssertionSettings, RevocationReason, TokenSettings
 from keystore.errors import Conflict as Taken
 from keystore.errors import NotFound as NoSuchRow
+from keystore.errors import Overtaken
+from keystore.keys import key_arn
 from keystore.lifecycle import version_state
 from signer.administration.certificates import summary
 from signer.administration.new_key import new_key
@@ -45,7 +48,10 @@ class KeyAdministration:
 
     def create(self, permit: Permit, call: Call, body: NewKeyBody) -> Key:
         """Makes a key and, where it has one, its certificate: both or nothing. Raises `Unprocessable`, `Conflict`."""
-        wanted = new_key(body, permit.principal.name, self._policies.first(permit, body))
+        key_id = str(uuid.uuid4())
+        arn = key_arn(self._keystore.region, self._keystore.account, key_id)
+        policy = self._policies.first(permit, body, arn)
+        wanted = new_key(body, permit.principal.name, policy)
         if wanted.settings is not None:
             self._require_issuer(wanted.settings.issuer)
         if wanted.domain not in {domain.name for domain in self._keystore.list_domains()}:
@@ -53,7 +59,11 @@ class KeyAdministration:
             raise Unprocessable(msg, field="domain")
         certify = partial(self._certification.certify, permit, call) if has_certificate(wanted) else None
         try:
-            return self._keystore.create_key(wanted, certify=certify)
+            return self._keystore.create_key(
+                wanted, key_id=key_id, certify=certify, check=lambda: self._policies.require_fit(policy, arn)
+            )
+        except Overtaken:
+            raise
         except Taken as taken:
             msg = f"there is a key with the alias {wanted.alias} already"
             raise Conflict(msg, field="alias") from taken
