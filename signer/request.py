@@ -115,7 +115,7 @@ class Restoration(Body):
 
 
 class IdentityPolicyBody(Body):
-    """`PUT /v1/principals/{kind}/{name}/policies/{policy}`: a document in the form of AWS's identity policies, and why."""
+    """`PUT /v1/principals/{kind}/{name}/policies/{policy}`: a document in the form of AWS's identity policies."""
 
     policy: dict[str, Any]
     reason: Text = ""
@@ -135,8 +135,8 @@ class GrantConstraints(Body):
 
 
 class NewGrant(Body):
-    """`POST /v1/keys/{key}/grants`. `operations` are action names without prefix, such as `SignArtifact`; `retiring` may
-    retire the grant; a grant of the same `name` that says the same is the same grant."""
+    """`POST /v1/keys/{key}/grants`. `operations` are action names without prefix, such as `SignArtifact`; `retiring`
+    may retire the grant; one of the same `name` that says the same is the same grant."""
 
     grantee: PrincipalName
     operations: Annotated[list[ShortText], Meta(min_length=1, max_length=32)]

@@ -1,7 +1,7 @@
 """Identity policies: documents that an administrator attaches to a principal, never to their own.
 
-What a principal can do at all is its duty, which stands like a ready-made policy that nobody changes; an attached policy
-allows within it where a key's policy leaves that to the account, and denies anywhere.
+What a principal can do at all is its duty, which stands like a ready-made policy that nobody changes. An attached
+policy allows within it, where a key's policy leaves that to the account, and denies anywhere.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class PolicyAdministration:
         revision: int | None,
         bypass_lockout_check: bool,
     ) -> Key:
-        """What was permitted by one policy replaces that one alone: who was taken out of it meanwhile writes nothing."""
+        """What one policy permitted replaces that one alone: who was taken out of it meanwhile writes nothing."""
 
         def attempt(seen: Head) -> Key:
             text = self._checked_document(document, key.arn, key=key, bypass_lockout_check=bypass_lockout_check)

@@ -15,11 +15,11 @@ from flask import request
 
 from signer.errors import MalformedRequest
 
-DEFAULT_NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
-_FOREIGN_CURSOR: Final = "cursor is not one that this service gave"
-_LIMIT: Final = 100
+DEFAULT_LIMIT: Final = 100
 LARGEST_LIMIT: Final = 1000
 _LIMIT: Final = re.compile(r"[1-9][0-9]{0,3}")
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
+_FOREIGN_CURSOR: Final = "cursor is not one that this service gave"
 QUERY: Final = {"limit": f"rows a page, 1 to {LARGEST_LIMIT}", "cursor": "`next_cursor` of the page before"}
 
 
