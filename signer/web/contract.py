@@ -270,7 +270,9 @@ CONTRACTS: Final[Mapping[str, Contract]] = MappingProxyType(
         ),
         "POST /v1/keys/<key>/grants": Contract(access_answers.Grant, _GRANT, _NEW_GRANT),
         "GET /v1/keys/<key>/grants": Contract(access_answers.Grants, {"grants": [_GRANT], "next_cursor": None}),
-        "POST /v1/keys/<key>/grants/<grant>/retire": Contract(access_answers.Grant, {**_ENDED_GRANT, "state": "retired"}),
+        "POST /v1/keys/<key>/grants/<grant>/retire": Contract(
+            access_answers.Grant, {**_ENDED_GRANT, "state": "retired"}
+        ),
         "DELETE /v1/keys/<key>/grants/<grant>": Contract(access_answers.Grant, {**_ENDED_GRANT, "state": "revoked"}),
         "GET /v1/keys/<key>/policy/versions": Contract(
             access_answers.PolicyVersions, {"versions": [_VERSION], "next_cursor": None}
