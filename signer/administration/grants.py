@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from keystore.access import Change, GrantRecord, GrantState
@@ -66,12 +67,19 @@ class GrantAdministration:
         except NoSuchRow as absent:
             raise NotFound(NO_SUCH_GRANT, field="grant") from absent
 
-    def retirable(self, key: Key, grant_id: str) -> list[GrantFacts]:
-        """The grant alone, where it is an active one on this key: it says itself who may retire it."""
-        grant = self._keystore.find_grant(grant_id)
-        if grant is None or grant.key_id != key.id or grant.state is not GrantState.ACTIVE:
-            return []
-        return [grant_facts(grant)]
+    def retirable(self, key: Key, grant_id: str, caller: str) -> list[GrantFacts]:
+        """The grant itself, where it is an active one on this key: it says who may retire it.
+
+        The caller's other grants come along without their RetireGrant, which is about themselves: so a caller who may
+        see the key is answered the same whether there is such a grant or not.
+        """
+        found = self._keystore.find_grant(grant_id)
+        is_here = found is not None and found.key_id == key.id and found.state is GrantState.ACTIVE
+        others = [grant for grant in self._keystore.grants_for(key.id, caller) if grant.id != grant_id]
+        return [
+            *([grant_facts(found)] if found is not None and is_here else []),
+            *(replace(facts, operations=facts.operations - {"RetireGrant"}) for facts in map(grant_facts, others)),
+        ]
 
     def circumstances(self, body: NewGrant) -> ConditionValues:
         """What policies may ask of a grant that is to be made (AWS KMS Developer Guide, "AWS KMS condition keys")."""

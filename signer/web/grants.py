@@ -56,8 +56,8 @@ def retire(services: Services, call: Call, key: str, grant: str) -> Answer:
     def work(permit: Permit, found: Key | None, _body: Empty) -> Answer:
         return Answer(described(services.grants.end(permit, present(found), grant, GrantState.RETIRED)))
 
-    def itself(found: Key, _caller: Principal) -> Sequence[GrantFacts]:
-        return services.grants.retirable(found, grant)
+    def itself(found: Key, caller: Principal) -> Sequence[GrantFacts]:
+        return services.grants.retirable(found, grant, caller.name)
 
     return services.pipeline.change(call, Action.RETIRE_GRANT, Empty, work, key, grants=itself)
 
