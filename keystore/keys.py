@@ -80,11 +80,6 @@ class KeyRepository:
         return self.get_key(key_id)
 
 
-def key_arn(region: str, account: str, key_id: str) -> str:
-    """A key's ARN, as AWS writes it."""
-    return f"arn:aws:kms:{region}:{account}:key/{key_id}"
-
-
 def existing(transaction: SealedTransaction, table: str, row_id: str) -> SealedRow:
     """The row, in a transaction. Raises `NotFound`."""
     row = transaction.get(table, row_id)
@@ -141,7 +136,7 @@ def _assemble(
     region, account = deployment.text("region"), deployment.text("account")
     return Key(
         id=key.id,
-        arn=key_arn(region, account, key.id),
+        arn=f"arn:aws:kms:{region}:{account}:key/{key.id}",
         alias=alias,
         spec=key.text("spec"),
         purpose=Purpose(key.text("purpose")),

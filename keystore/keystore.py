@@ -93,6 +93,10 @@ class Keystore(
         """Check who may do what and write what depends on it, as one step: `SealedStore.checked_change`."""
         return self.store.checked_change(attempt)
 
+    def arn_of(self, key_id: str) -> str:
+        """The ARN of a key of this deployment, as AWS forms them."""
+        return f"arn:aws:kms:{self.region}:{self.account}:key/{key_id}"
+
     @property
     def token_info(self) -> TokenInfo:
         """What the HSM says of itself."""

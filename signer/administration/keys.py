@@ -12,7 +12,6 @@ from keystore.api import AssertionSettings, RevocationReason, TokenSettings
 from keystore.errors import Conflict as Taken
 from keystore.errors import NotFound as NoSuchRow
 from keystore.errors import Overtaken
-from keystore.keys import key_arn
 from keystore.lifecycle import version_state
 from signer.administration.certificates import summary
 from signer.administration.new_key import new_key
@@ -49,7 +48,7 @@ class KeyAdministration:
     def create(self, permit: Permit, call: Call, body: NewKeyBody) -> Key:
         """Makes a key and, where it has one, its certificate: both or nothing. Raises `Unprocessable`, `Conflict`."""
         key_id = str(uuid.uuid4())
-        arn = key_arn(self._keystore.region, self._keystore.account, key_id)
+        arn = self._keystore.arn_of(key_id)
         policy = self._policies.first(permit, body, arn)
         wanted = new_key(body, permit.principal.name, policy)
         if wanted.settings is not None:

@@ -42,25 +42,26 @@ class PolicyAdministration:
         self._keystore = keystore
         self._separation = separation
 
-    def first(self, permit: Permit, body: NewKeyBody, arn: str) -> KeyPolicy:
-        """The policy of a key that is about to be made; its maker is an administrator of it unless a whole document
+    def first(self, permit: Permit, body: NewKeyBody, key_arn: str) -> KeyPolicy:
+        """The policy of the key that is about to be made; its maker is an administrator of it unless a whole document
         says otherwise. Raises `Unprocessable`, `SeparationOfDuties`."""
         if body.policy is not None and (body.users is not None or body.administrators is not None):
             msg = "give either `policy`, or `users` and `administrators`"
             raise Unprocessable(msg, field="policy")
-        if body.policy is not None and not set(body.policy) <= {"administrators", "users"}:
-            return KeyPolicy(self._checked_document(body.policy, arn))
+        if body.policy is not None and {"Version", "Statement"} & set(body.policy):
+            return KeyPolicy(self._checked_document(body.policy, key_arn))
         short = None if body.policy is None else _short(body.policy)
         maker = permit.principal.name
         asked = short.administrators if short else body.administrators or []
         users = short.users if short else body.users or []
         administrators = list(dict.fromkeys([maker, *asked]))
         self._require_short_form(administrators, users, maker)
-        return KeyPolicy(self._checked_document(document_of(administrators, users, self._keystore.account), arn))
+        document = document_of(administrators, users, self._keystore.account)
+        return KeyPolicy(self._checked_document(document, key_arn))
 
-    def require_fit(self, policy: KeyPolicy, arn: str) -> None:
+    def require_fit(self, policy: KeyPolicy, key_arn: str) -> None:
         """Whether the policy of a key that is about to be stored may still be so. Raises as `first` does."""
-        self._require_fit(compiled_key_policy(policy.document, self._keystore.account), arn)
+        self._require_fit(compiled_key_policy(policy.document, self._keystore.account), key_arn)
 
     def replaced(self, permit: Permit, key: Key, body: PolicyBody) -> Key:
         """Replaces a key's policy. Raises `Unprocessable`, `SeparationOfDuties`, `Conflict`."""
@@ -90,12 +91,12 @@ class PolicyAdministration:
         document: dict[str, Any],
         change: Change,
         revision: int | None,
-        bypass_lockout_check: bool,
+        bypass: bool,
     ) -> Key:
         """What one policy permitted replaces that one alone: who was taken out of it meanwhile writes nothing."""
 
         def attempt(seen: Head) -> Key:
-            text = self._checked_document(document, key.arn, key=key, bypass_lockout_check=bypass_lockout_check)
+            text = self._checked_document(document, key.arn, key=key, bypass=bypass)
             expected = permit.policy_revision if revision is None else revision
             return self._keystore.set_policy(key.id, text, change, revision=expected, seen=seen)
 
@@ -117,21 +118,19 @@ class PolicyAdministration:
         return document_of(body.administrators, body.users, self._keystore.account)
 
     def _checked_document(
-        self, document: dict[str, Any], arn: str, *, key: Key | None = None, bypass_lockout_check: bool = False
+        self, document: dict[str, Any], key_arn: str, *, key: Key | None = None, bypass: bool = False
     ) -> str:
         policy = parse_key_policy(document, account=self._keystore.account)
-        self._require_fit(policy, arn, key=key, bypass_lockout_check=bypass_lockout_check)
+        self._require_fit(policy, key_arn, key=key, bypass=bypass)
         return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
-    def _require_fit(
-        self, policy: Document, arn: str, *, key: Key | None = None, bypass_lockout_check: bool = False
-    ) -> None:
+    def _require_fit(self, policy: Document, key_arn: str, *, key: Key | None = None, bypass: bool = False) -> None:
         people = self._separation.people()
         for at, statement in enumerate(policy.statements):
             _require_people_whom_it_serves(statement, f"policy/Statement/{at}/Principal", people)
-        self._separation.require_for_key_policy(arn, policy, people, key=key, field="policy")
-        if not bypass_lockout_check:
-            self._separation.require_keeper(arn, policy, people, field="policy")
+        self._separation.require_for_key_policy(key_arn, policy, people, key=key, field="policy")
+        if not bypass:
+            self._separation.require_keeper(key_arn, policy, people, field="policy")
 
     def _require_short_form(self, administrators: Iterable[str], users: Iterable[str], maker: str | None) -> None:
         if not list(administrators):

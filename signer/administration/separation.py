@@ -56,7 +56,7 @@ class Separation:
         policies = {person.name: compiled(person.policies) for person in keepers}
         found = locked_out(arn, self._keystore.account, policy, policies, (), [keeper.name for keeper in keepers])
         if found is not None:
-            msg = f"{found}; or set bypass_policy_lockout_safety_check"
+            msg = f"{found}, or say bypass_policy_lockout_safety_check"
             raise Unprocessable(msg, field=field)
 
     def require_for_grant(self, key: Key, grant: GrantFacts, field: str) -> None:

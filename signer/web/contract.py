@@ -82,7 +82,10 @@ _POLICY_DOCUMENT: Final[dict[str, object]] = {
             "Sid": "Administration",
             "Effect": "Allow",
             "Principal": {"AWS": "arn:aws:iam::000000000000:user/key-admin"},
-            "Action": ["kms:DescribeKey", "kms:GetKeyPolicy", "kms:PutKeyPolicy", "kms:RotateKey", "kms:DisableKey"],
+            "Action": [
+                *("kms:Describe*", "kms:Explain*", "kms:Get*", "kms:List*", "kms:Put*"),
+                *("kms:Enable*", "kms:Disable*", "kms:Rotate*", "kms:*Deletion", "kms:*Certificate", "kms:*Grant"),
+            ],
             "Resource": "*",
         },
         {
@@ -234,6 +237,7 @@ CONTRACTS: Final[Mapping[str, Contract]] = MappingProxyType(
         "POST /v1/keys/<key>/enable": _DESCRIBED,
         "POST /v1/keys/<key>/schedule-deletion": Contract(answers.KeyDescription, _KEY, {"days": 30}),
         "POST /v1/keys/<key>/cancel-deletion": _DESCRIBED,
+        "GET /v1/keys/<key>/grants": Contract(access_answers.Grants, {"grants": [_GRANT], "next_cursor": None}),
         "GET /v1/keys/<key>/policy": Contract(answers.Policy, _SHOWN_POLICY),
         "PUT /v1/keys/<key>/policy": Contract(answers.Policy, {**_SHOWN_POLICY, "revision": 2}, _POLICY_DOCUMENT),
         "POST /v1/keys/<key>/signatures": Contract(
@@ -269,7 +273,6 @@ CONTRACTS: Final[Mapping[str, Contract]] = MappingProxyType(
             key="sso",
         ),
         "POST /v1/keys/<key>/grants": Contract(access_answers.Grant, _GRANT, _NEW_GRANT),
-        "GET /v1/keys/<key>/grants": Contract(access_answers.Grants, {"grants": [_GRANT], "next_cursor": None}),
         "POST /v1/keys/<key>/grants/<grant>/retire": Contract(
             access_answers.Grant, {**_ENDED_GRANT, "state": "retired"}
         ),
