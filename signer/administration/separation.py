@@ -12,6 +12,7 @@ from keystore.api import KeyState
 from signer.access import Duty
 from signer.access.documents import compiled_identity_policy, compiled_key_policy
 from signer.access.grants import grant_facts
+from signer.access.model import Effect
 from signer.access.separation import locked_out, overlaps
 from signer.errors import SeparationOfDuties, Unprocessable
 
@@ -72,7 +73,9 @@ class Separation:
         for grant in self._keystore.list_grants_of(name):
             grants.setdefault(grant.key_id, []).append(grant_facts(grant))
         for key in self._keys():
-            self._require(key.arn, self._policy_of(key), {name: policies}, grants.get(key.id, []), [name], field)
+            policy, granted = self._policy_of(key), grants.get(key.id, [])
+            if granted or _allows_something(policy, name):
+                self._require(key.arn, policy, {name: policies}, granted, [name], field)
 
     def _require(
         self,
@@ -95,6 +98,21 @@ class Separation:
 
     def _policy_of(self, key: Key) -> Document:
         return compiled_key_policy(key.policy.document, self._keystore.account)
+
+
+def _allows_something(policy: Document, name: str) -> bool:
+    """Whether a key's policy allows this principal anything, itself or by leaving it to the account. Of most keys it does
+    not, and then nothing that is attached to the principal can."""
+    return any(
+        statement.effect is Effect.ALLOW
+        and (
+            statement.principals is None
+            or statement.principals.everybody
+            or bool(statement.principals.accounts)
+            or name in statement.principals.names
+        )
+        for statement in policy.statements
+    )
 
 
 def compiled(policies: Sequence[tuple[str, str]]) -> Policies:
