@@ -135,6 +135,9 @@ def _require_operations(key: Key, body: NewGrant) -> None:
         if operation not in allowed:
             msg = f"a grant on a key for {key.purpose} may carry {', '.join(sorted(allowed))}"
             raise Unprocessable(msg, field=field)
+        if operation == "GetPublicKey" and body.constraints is not None:
+            msg = "GetPublicKey has no context, so a grant with constraints would never allow it"
+            raise Unprocessable(msg, field=field)
 
 
 def described(grant: GrantRecord) -> dict[str, object]:

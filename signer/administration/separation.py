@@ -101,8 +101,8 @@ class Separation:
 
 
 def _allows_something(policy: Document, name: str) -> bool:
-    """Whether a key's policy allows this principal anything, itself or by leaving it to the account. Of most keys it does
-    not, and then nothing that is attached to the principal can."""
+    """Whether a key's policy allows this principal anything, by name or by leaving it to the account. Most do not, and
+    then nothing that is attached to the principal can."""
     return any(
         statement.effect is Effect.ALLOW
         and (

@@ -167,6 +167,11 @@ def test_grants_are_listed_in_pages_and_by_grantee(service: ServiceInProcess, ke
         ({"constraints": {"context_subset": {}}}, "malformed_request", "constraints.context_subset"),
         ({"constraints": {"context_equals": {"a": "1"}, "context_subset": {"a": "1"}}}, "unprocessable", "constraints"),
         ({"constraints": {"EncryptionContextEquals": {"a": "1"}}}, "malformed_request", None),
+        (
+            {"operations": ["Sign", "GetPublicKey"], "constraints": {"context_subset": {"a": "1"}}},
+            "unprocessable",
+            "operations[1]",
+        ),
         ({"name": ""}, "malformed_request", "name"),
         ({"token": "x"}, "malformed_request", "token"),
     ],
