@@ -122,14 +122,16 @@ class SealedStore:
         """Check and write as one step, without keeping other writers waiting while it is checked.
 
         `attempt` is given the head, reads and checks whatever it needs, and writes in a `transaction(seen=head)`; it is
-        called again where it was overtaken, a few times. Raises `Overtaken` if it always was, and what `attempt` does.
+        called again where it was overtaken, a few times. Those who change so wait for one another, or each would be
+        overtaken by all the others. Raises `Overtaken` if it always was, and what `attempt` does.
         """
-        for _ in range(ATTEMPTS - 1):
-            try:
-                return attempt(self.head())
-            except Overtaken:
-                continue
-        return attempt(self.head())
+        with self.database.change():
+            for _ in range(ATTEMPTS - 1):
+                try:
+                    return attempt(self.head())
+                except Overtaken:
+                    continue
+            return attempt(self.head())
 
     def get_inside(self, connection: Connection, table: str, row_id: str) -> SealedRow | None:
         """`get` as a writer's transaction sees it, whose beginning has followed the journal."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -298,7 +299,7 @@ def test_of_two_that_exclude_each_other_one_comes_through(place: Place, keystore
                     worker.create_grant(grant_on(key), seen=head)
                 return "grant" if free else "nothing"
 
-            return worker.checked_change(attempt)
+            return at_the_same_time(worker, attempt)
 
         def as_policy(worker: Keystore) -> str:
             def attempt(head: Head) -> str:
@@ -308,7 +309,7 @@ def test_of_two_that_exclude_each_other_one_comes_through(place: Place, keystore
                     worker.put_identity_policy("role/ci", "p", "{}", CHANGE, seen=head)
                 return "policy" if free else "nothing"
 
-            return worker.checked_change(attempt)
+            return at_the_same_time(worker, attempt)
 
         threads = [
             threading.Thread(target=lambda: done.append(as_grant(keystore))),
@@ -320,6 +321,44 @@ def test_of_two_that_exclude_each_other_one_comes_through(place: Place, keystore
             thread.join()
         assert sorted(done) in (["grant", "nothing"], ["nothing", "policy"])
         assert bool(keystore.grants_for(key.id, "role/ci")) != bool(keystore.list_identity_policies("role/ci"))
+
+
+def test_many_that_change_at_once_all_come_through(place: Place, keystore: Keystore) -> None:
+    """Each checks for a while; were they not to wait for one another, the last would be overtaken by all the others."""
+    failed: list[str] = []
+    begun = threading.Barrier(24, timeout=5)
+
+    def change(worker: Keystore, number: int) -> None:
+        def attempt(head: Head) -> None:
+            time.sleep(0.01)  # a check takes its time
+            worker.put_identity_policy(
+                f"role/{'ci' if number % 2 else 'other'}", f"p{number % 10}", "{}", CHANGE, seen=head
+            )
+
+        begun.wait()
+        try:
+            worker.checked_change(attempt)
+        except Overtaken as error:
+            failed.append(str(error))
+
+    with place.fresh() as another:
+        threads = [
+            threading.Thread(target=change, args=((keystore, another)[number % 3 == 0], number)) for number in range(24)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failed == []
+    assert sum(len(keystore.list_identity_policy_versions(name, 0, 99)) for name in ("role/ci", "role/other")) == 24
+
+
+def at_the_same_time(worker: Keystore, attempt: Callable[[Head], str]) -> str:
+    """As `checked_change`, but without waiting for the other one first."""
+    try:
+        return attempt(worker.store.head())
+    except Overtaken:
+        return worker.checked_change(attempt)
 
 
 def meet(barrier: threading.Barrier) -> None:
