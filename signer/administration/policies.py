@@ -19,7 +19,7 @@ from signer.access.duties import actions_of_duty
 from signer.access.model import Effect
 from signer.access.short_form import actions_of, document_of, named
 from signer.decoding import decode
-from signer.errors import MalformedRequest, NotFound, Unprocessable
+from signer.errors import Conflict, MalformedRequest, NotFound, Unprocessable
 from signer.request import ShortPolicy
 
 if TYPE_CHECKING:
@@ -94,11 +94,13 @@ class PolicyAdministration:
         bypass: bool,
     ) -> Key:
         """What one policy permitted replaces that one alone: who was taken out of it meanwhile writes nothing."""
+        if revision is not None and revision != permit.policy_revision:
+            msg = f"the policy is at revision {permit.policy_revision}, not {revision}"
+            raise Conflict(msg, field="revision")
 
         def attempt(seen: Head) -> Key:
             text = self._checked_document(document, key.arn, key=key, bypass=bypass)
-            expected = permit.policy_revision if revision is None else revision
-            return self._keystore.set_policy(key.id, text, change, revision=expected, seen=seen)
+            return self._keystore.set_policy(key.id, text, change, revision=permit.policy_revision, seen=seen)
 
         return self._keystore.checked_change(attempt)
 
