@@ -120,8 +120,8 @@ def test_a_policy_that_changed_meanwhile_is_not_written_over(service: ServiceInP
 def test_who_was_taken_out_meanwhile_does_not_put_itself_back(
     service: ServiceInProcess, key: str, monkeypatch: pytest.MonkeyPatch, foreseen: dict[str, object]
 ) -> None:
-    """Two administrators at the same time: the one whom the other's change takes out was permitted before it. To foresee
-    the revision that the other one makes helps nothing."""
+    """Two administrators at the same time: the one whom the other's change takes out was permitted before it. It helps
+    nothing to foresee the revision that the other one makes."""
     keystore = service.services.keystore
     document = keystore.get_key(key).policy.document
     separation = type(service.services.policies._separation)
