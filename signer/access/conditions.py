@@ -155,7 +155,7 @@ class Check:
         if not values:
             return self.where_absent
         if self.quantifier is not None and not any(values):  # empty texts are a set of nothing
-            return self.where_absent
+            return self.quantifier is Quantifier.ALL
         met = (self.matches(value) != self.negated for value in values)
         if self.quantifier is None:
             return any(met) if denies else all(met)
