@@ -6,7 +6,7 @@ import pytest
 
 from signer.access.condition_keys import CONDITION_KEYS
 from signer.access.conditions import OPERATORS, compile_condition
-from signer.access.model import Condition
+from signer.access.model import Condition, ConditionValues
 
 _STRING = "kms:SigningAlgorithm"
 _NUMBER = "sealmark:TokenLifetime"
@@ -149,7 +149,7 @@ TABLE: list[tuple[str, str, str | tuple[str, ...], str | None, bool]] = [
 
 
 def holds(
-    operator: str, key: str, values: str | tuple[str, ...], context: dict[str, tuple[str, ...]], *, denies: bool = False
+    operator: str, key: str, values: str | tuple[str, ...], context: ConditionValues, *, denies: bool = False
 ) -> bool:
     condition = Condition(operator, key, (values,) if isinstance(values, str) else values)
     return compile_condition(condition).holds(context, denies=denies)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -252,9 +251,11 @@ def test_what_is_about_no_key_is_decided_by_identity_policies_alone() -> None:
 # --- grants
 
 
-def by_grant(grant: GrantFacts, action: str = "kms:Sign", **context: tuple[str, ...]) -> bool:
-    names = {"kms": "kms:encryptioncontext:App", "ours": "sealmark:signingcontext:App"}
-    asked = request(action=action, context={names.get(name, name): values for name, values in context.items()})
+KMS, OURS = "kms:encryptioncontext:", "sealmark:signingcontext:"
+
+
+def by_grant(grant: GrantFacts, context: Mapping[str, tuple[str, ...]], action: str = "kms:Sign") -> bool:
+    asked = request(action=action, context=context)
     return evaluate(asked, key_policy(statement(Principal={"AWS": ANN})), (), [grant]).allowed
 
 
@@ -271,22 +272,23 @@ def test_a_deny_beats_a_grant() -> None:
     assert evaluate(request(), key_policy(deny(Sid="No")), (), [GRANT]) == Decision(False, Source.KEY_POLICY, "No")
 
 
-@pytest.mark.parametrize("name", ["kms", "ours"])
-def test_a_grants_constraints_bind_the_encryption_context_and_the_signing_context(name: str) -> None:
+@pytest.mark.parametrize("prefix", [KMS, OURS])
+def test_a_grants_constraints_bind_the_encryption_context_and_the_signing_context(prefix: str) -> None:
     equals = replace(GRANT, context_equals={"App": "x"})
     subset = replace(GRANT, context_subset={"App": "x"})
+    right, more = {f"{prefix}App": ("x",)}, {f"{prefix}App": ("x",), f"{prefix}Other": ("y",)}
+    wrong = ({}, {f"{prefix}App": ("X",)}, {f"{prefix}app": ("x",)}, {f"{prefix}App": ("x", "y")}, {"App": ("x",)})
     for grant in (equals, subset):
-        assert by_grant(grant, **{name: ("x",)})
-        assert not by_grant(grant, **{name: ("X",)})
-        assert not by_grant(grant)
-        assert not by_grant(grant, **{name: ("x", "y")})
-    more = {"kms:encryptioncontext:Other": ("y",)}
-    assert not by_grant(equals, **{name: ("x",)}, **more)
-    assert by_grant(subset, **{name: ("x",)}, **more)
-    assert not by_grant(equals, **{"kms:encryptioncontext:app": ("x",)})
-    assert by_grant(replace(GRANT, context_equals={}))
-    assert not by_grant(replace(GRANT, context_equals={}), **{name: ("x",)})
-    assert not by_grant(equals, kms=("x",), ours=("y",))
+        assert by_grant(grant, right)
+        assert by_grant(grant, {**right, "aws:sourceip": ("10.0.0.1",)})
+        for context in wrong:
+            assert not by_grant(grant, context)
+    assert not by_grant(equals, more)
+    assert by_grant(subset, more)
+    assert by_grant(replace(GRANT, context_equals={}), {})
+    assert not by_grant(replace(GRANT, context_equals={}), right)
+    assert not by_grant(equals, {f"{KMS}App": ("x",), f"{OURS}App": ("y",)})
+    assert not by_grant(replace(subset, context_equals={"App": "x", "Other": "z"}), more)
 
 
 def test_what_a_grant_lacked_is_said() -> None:
@@ -297,19 +299,21 @@ def test_what_a_grant_lacked_is_said() -> None:
 
 
 def test_constraints_do_not_bind_describe_key() -> None:
-    assert by_grant(replace(GRANT, context_equals={"App": "x"}), "kms:DescribeKey")
+    assert by_grant(replace(GRANT, context_equals={"App": "x"}), {}, "kms:DescribeKey")
 
 
 def test_a_grant_made_by_a_grant_is_not_laxer() -> None:
     equals = replace(GRANT, context_equals={"App": "x"})
     subset = replace(GRANT, context_subset={"App": "x"})
-    made = {"kms:grantconstrainttype": ("EncryptionContextEquals",)}
+    constraint = {f"{KMS}App": ("x",)}
+    as_strict = {"kms:grantconstrainttype": ("EncryptionContextEquals",)}
     laxer = {"kms:grantconstrainttype": ("EncryptionContextSubset",)}
-    assert by_grant(equals, "kms:CreateGrant", kms=("x",), **made)
-    assert not by_grant(equals, "kms:CreateGrant", kms=("x",), **laxer)
-    assert not by_grant(equals, "kms:CreateGrant", **made)
-    assert by_grant(subset, "kms:CreateGrant", kms=("x",), **laxer)
-    assert not by_grant(subset, "kms:CreateGrant")
+    assert by_grant(equals, {**constraint, **as_strict}, "kms:CreateGrant")
+    assert not by_grant(equals, {**constraint, **laxer}, "kms:CreateGrant")
+    assert not by_grant(equals, constraint, "kms:CreateGrant")
+    assert not by_grant(equals, as_strict, "kms:CreateGrant")
+    assert by_grant(subset, {**constraint, **laxer}, "kms:CreateGrant")
+    assert not by_grant(subset, {}, "kms:CreateGrant")
 
 
 def test_a_grants_retiring_principal_may_retire_it() -> None:
@@ -353,11 +357,10 @@ def test_wildcards_that_come_with_a_request_are_plain_text(injected: str) -> Non
     assert not evaluate(request(), key_policy(deny(Action="kms:Verify")), (), [grant]).allowed
 
 
-def test_a_pattern_of_many_stars_takes_no_time() -> None:
+def test_a_pattern_of_many_stars_comes_to_an_end() -> None:
     matches = glob("*a" * 200 + "*b")
-    started = time.process_time()
-    assert not matches("a" * 2000)
-    assert time.process_time() - started < 60  # without atomic groups it would not end at all
+    assert not matches("a" * 2000)  # where pieces were tried again, this would not end
+    assert matches("a" * 2000 + "b")
 
 
 # --- the whole
@@ -406,7 +409,7 @@ def test_what_is_remembered_is_bounded_and_changes_nothing() -> None:
     policy = key_policy(statement(), deny(Principal={"AWS": ANN}))
     for index in range(3000):
         select(policy, f"role/r{index}", ACCOUNT, "kms:Sign")
-    assert len(policy.memo.selections) <= 1024
+    assert len(policy.memo.selections) <= 512
     assert evaluate(request(), policy, (), ()).allowed
     assert evaluate(request(), policy, (), ()).allowed
     assert policy == key_policy(statement(), deny(Principal={"AWS": ANN}))

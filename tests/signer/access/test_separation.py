@@ -1,4 +1,4 @@
-"""Nobody administers and uses one key, somebody can change its policy, and a key is seen by whoever has to do with it."""
+"""Nobody administers and uses one key, somebody can change its policy, and who has to do with a key sees it."""
 
 from __future__ import annotations
 
@@ -41,9 +41,23 @@ SOMETIMES = {"StringEquals": {"aws:username": "somebody"}}
 NEVER = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
 
 # The statements of AWS's default key policy, made in the console (AWS KMS Developer Guide, "Default key policy").
-AWS_ADMINISTRATION = """kms:Create* kms:Describe* kms:Enable* kms:List* kms:Put* kms:Update* kms:Revoke* kms:Disable*
-    kms:Get* kms:Delete* kms:TagResource kms:UntagResource kms:ScheduleKeyDeletion kms:CancelKeyDeletion
-    kms:RotateKeyOnDemand""".split()
+AWS_ADMINISTRATION = [
+    "kms:Create*",
+    "kms:Describe*",
+    "kms:Enable*",
+    "kms:List*",
+    "kms:Put*",
+    "kms:Update*",
+    "kms:Revoke*",
+    "kms:Disable*",
+    "kms:Get*",
+    "kms:Delete*",
+    "kms:TagResource",
+    "kms:UntagResource",
+    "kms:ScheduleKeyDeletion",
+    "kms:CancelKeyDeletion",
+    "kms:RotateKeyOnDemand",
+]
 AWS_USE = ["kms:DescribeKey", "kms:GetPublicKey", "kms:Sign", "kms:Verify"]
 AWS_SERVICES = ["kms:CreateGrant", "kms:ListGrants", "kms:RevokeGrant"]
 
@@ -130,6 +144,8 @@ def test_a_condition_that_no_request_here_meets_is_not_satisfiable() -> None:
     )
     assert found(*policy) == []
     assert found(*policy[:3], statement(Action=AWS_SERVICES)) != []
+    for met in ({"Bool": {"kms:GrantIsForAWSResource": "false"}}, {"Null": {"kms:GrantIsForAWSResource": "true"}}):
+        assert found(*policy[:3], statement(Action=AWS_SERVICES, Condition=met)) != []
     assert not evaluate(
         request(action="kms:CreateGrant", context={"kms:grantisforawsresource": ("false",)}),
         key_policy(*policy),
@@ -234,12 +250,12 @@ def test_whom_the_evaluator_lets_do_both_the_check_finds(
     policy, identities = key_policy(*of_key), {CI: [("p", identity_policy(*of_identity))]}
     named = {overlap.principal for overlap in overlaps(KEY, ACCOUNT, policy, identities, grants, [CI, ANN])}
     for principal in (CI, ANN, "user/else"):
-        asked = request(principal, context={"aws:username": (username,)})
+        context = {"aws:username": (username,)}
         parts = {
             POLICY_ACTIONS[action]
             for action in KEY_ACTIONS
             if evaluate(
-                request(principal, action, context=asked.context), policy, identities.get(principal, ()), grants
+                request(principal, action, context=context), policy, identities.get(principal, ()), grants
             ).allowed
         }
         if {Part.ADMINISTER, Part.USE} <= parts:
