@@ -219,6 +219,7 @@ class PrincipalRecord:
     state: str
     created_at: datetime
     created_by: str
+    policies: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # (name, document) of its identity policies
     enabled_until: datetime | None = None
 
     def is_enabled(self, now: datetime) -> bool:

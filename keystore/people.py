@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING
 
 from keystore.api import CredentialRecord, EnrolmentRecord, PrincipalRecord
 from keystore.errors import Conflict, LimitExceeded, NotFound, WrongState
+from keystore.grants import end_grants_of
 from keystore.keys import existing
+from keystore.policies import identity_policies
+from keystore.queries import join, parameter
 from keystore.values import optional_stored_time, optional_time_of, stored_time, time_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from keystore.access import Change
+    from keystore.queries import Records
     from keystore.sealing import SealedRow
     from keystore.store import SealedStore
     from keystore.transactions import SealedTransaction
@@ -23,15 +28,18 @@ class PeopleRepository:
 
     def __init__(self, store: SealedStore) -> None:
         self._store = store
+        both = [join(table, parameter("name")) for table in ("principals", "principal_policies")]
+        self._principal_by_name = store.query(both, _principal_of)
 
     def find_principal(self, name: str) -> PrincipalRecord | None:
-        """The principal of this name, deleted or not; None if there never was one."""
-        row = self._store.get("principals", name)
-        return None if row is None else _principal(row)
+        """The principal of this name with its policies, deleted or not; None if there never was one."""
+        query = self._principal_by_name
+        return self._store.read(query, (name,) * len(query.names))
 
     def list_principals(self, after: str | None, limit: int) -> list[PrincipalRecord]:
         """Up to `limit` principals by name, those beyond the name `after`, deleted ones too."""
-        return [_principal(row) for row in self._store.select("principals", after=after, limit=limit)]
+        rows = self._store.select("principals", after=after, limit=limit)
+        return [_principal(row, self._store.get("principal_policies", row.id)) for row in rows]
 
     def create_principal(
         self,
@@ -81,7 +89,7 @@ class PeopleRepository:
         changes = {"state": state, "enabled_until": optional_stored_time(until)}
         with self._store.transaction() as transaction:
             row = _not_deleted(transaction, name, require)
-            return _principal(transaction.update(row, changes))
+            return _found(transaction, transaction.update(row, changes))
 
     def set_duty(
         self, name: str, duty: str, *, require: Callable[[PrincipalRecord], None] | None = None
@@ -89,20 +97,23 @@ class PeopleRepository:
         """Give a principal another duty. `require` and what is raised: as for `set_principal_state`."""
         with self._store.transaction() as transaction:
             row = _not_deleted(transaction, name, require)
-            return _principal(transaction.update(row, {"duty": duty}))
+            return _found(transaction, transaction.update(row, {"duty": duty}))
 
-    def delete_principal(self, name: str, *, require: Callable[[PrincipalRecord], None] | None = None) -> None:
-        """Delete a principal, revoke its credentials and void its enrolments. `require`: as for `set_principal_state`.
+    def delete_principal(
+        self, name: str, change: Change, *, require: Callable[[PrincipalRecord], None] | None = None
+    ) -> None:
+        """Delete a principal, revoke its credentials and grants and void its enrolments.
 
-        Raises: `NotFound`.
+        `require`: as for `set_principal_state`. Raises: `NotFound`.
         """
         with self._store.transaction() as transaction:
             row = existing(transaction, "principals", name)
             if row.text("state") == "deleted":
                 raise NotFound("there is no such principal")
             if require is not None:
-                require(_principal(row))
+                require(_found(transaction, row))
             transaction.update(row, {"state": "deleted"})
+            end_grants_of(transaction, name, change)
             self._revoke_all(transaction, name)
             self._void_enrolments(transaction, name)
 
@@ -182,7 +193,7 @@ class PeopleRepository:
         with self._store.transaction() as transaction:
             row = _require_enabled(transaction, enrolment.principal)
             if require is not None:
-                require(_principal(row))
+                require(_found(transaction, row))
             self._void_enrolments(transaction, enrolment.principal)
             revoked = self._revoke_all(transaction, enrolment.principal) if revoke_credentials else 0
             _insert_enrolment(transaction, enrolment)
@@ -203,7 +214,11 @@ class PeopleRepository:
             principal = _require_enabled(transaction, credential.principal)
             transaction.update(row, {"state": "used"})
             _insert_credential(transaction, credential)
-        return _principal(principal)
+            return _found(transaction, principal)
+
+
+def _found(transaction: SealedTransaction, row: SealedRow) -> PrincipalRecord:
+    return _principal(row, transaction.get("principal_policies", row.id))
 
 
 def _require_enabled(transaction: SealedTransaction, name: str) -> SealedRow:
@@ -220,7 +235,7 @@ def _not_deleted(
     if row.text("state") == "deleted":
         raise WrongState("the principal is deleted")
     if require is not None:
-        require(_principal(row))
+        require(_found(transaction, row))
     return row
 
 
@@ -257,13 +272,19 @@ def _insert_enrolment(transaction: SealedTransaction, enrolment: EnrolmentRecord
     )
 
 
-def _principal(row: SealedRow) -> PrincipalRecord:
+def _principal_of(records: Records) -> PrincipalRecord | None:
+    principal, policies = records[0]
+    return None if principal is None else _principal(principal, policies)
+
+
+def _principal(row: SealedRow, policies: SealedRow | None) -> PrincipalRecord:
     return PrincipalRecord(
         row.id,
         row.text("duty"),
         row.text("state"),
         time_of(row.number("created_at")),
         row.text("created_by"),
+        tuple((policy.name, policy.document) for policy in identity_policies(policies)),
         optional_time_of(row.optional_number("enabled_until")),
     )
 

@@ -13,10 +13,13 @@ from flask import Flask
 from keystore import open_keystore
 from signer.administration.certificates import CertificateAdministration
 from signer.administration.credentials import CredentialAdministration
+from signer.administration.grants import GrantAdministration
 from signer.administration.identities import IdentityAdministration
+from signer.administration.identity_policies import IdentityPolicyAdministration
 from signer.administration.issuers import IssuerAdministration
 from signer.administration.keys import KeyAdministration
 from signer.administration.policies import PolicyAdministration
+from signer.administration.separation import Separation
 from signer.audit import AuditTrail
 from signer.authn.authenticator import Authenticator
 from signer.authn.throttle import Throttle
@@ -71,7 +74,8 @@ def assemble(
     certification = Certification(keystore, audit, configuration.certificates)
     revocation_lists = RevocationLists(keystore, certification, configuration.certificates)
     certificates = CertificateAdministration(keystore, certification, revocation_lists)
-    policies = PolicyAdministration(keystore)
+    separation = Separation(keystore)
+    policies = PolicyAdministration(keystore, separation)
     return Services(
         configuration=configuration,
         keystore=keystore,
@@ -87,6 +91,8 @@ def assemble(
         published=published,
         saml_metadata=SamlMetadata(keystore, audit, published),
         upkeep=Upkeep(keystore, revocation_lists),
+        grants=GrantAdministration(keystore, separation),
+        identity_policies=IdentityPolicyAdministration(keystore, separation),
         credentials=CredentialAdministration(keystore, timedelta(days=configuration.longest_token_days)),
         throttle=throttle,
     )

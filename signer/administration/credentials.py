@@ -17,7 +17,7 @@ from keystore.errors import NotFound as NoSuchRow
 from keystore.errors import WrongState as NotInState
 from signer.access import Duty
 from signer.administration.identities import new_enrolment, require_present
-from signer.administration.separation import require_credentials_may_be_added, require_no_break_glass
+from signer.administration.principal_rules import require_credentials_may_be_added, require_no_break_glass
 from signer.authn.bearer import NOBODY
 from signer.authn.principal import BEARER, BREAK_GLASS, ROOT
 from signer.authn.tokens import SHORT, new_token, short_id, stored_form

@@ -1,6 +1,6 @@
 """Principals: made, disabled and enabled, given another duty, ended. Nobody changes their own.
 
-What keeps a change from being made is asked inside its transaction (`signer.administration.separation`): of two
+What keeps a change from being made is asked inside its transaction (`signer.administration.principal_rules`): of two
 administrators who would end each other at the same time, one does.
 """
 
@@ -9,9 +9,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from keystore.access import Change
 from keystore.api import EnrolmentRecord, PrincipalRecord
 from keystore.errors import Conflict as Taken
-from signer.administration.separation import (
+from signer.administration.principal_rules import (
     require_another_administrator,
     require_duty_change_allowed,
     require_no_break_glass,
@@ -58,7 +59,8 @@ class IdentityAdministration:
         """Ends a principal and all its credentials. Nobody ends their own."""
         self._require_other(permit, name, "deletes")
         require_present(self._keystore, name)
-        self._keystore.delete_principal(name, require=self._somebody_is_left)
+        change = Change(permit.principal.name, self._keystore.clock())
+        self._keystore.delete_principal(name, change, require=self._somebody_is_left)
 
     def disable(self, permit: Permit, name: str) -> PrincipalRecord:
         """Stops every credential of a principal at once, until it is enabled again. Nobody disables their own."""

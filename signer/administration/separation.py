@@ -1,91 +1,120 @@
-"""What an administrator of identities must not do to a principal, since it would put two parts into one hand.
+"""The separation of duties over what is stored: would a change let somebody administer and use one key?
 
-Each question is asked here and nowhere else, by whatever changes a principal or its credentials. They are asked inside
-the transaction that makes the change, so that what they saw still holds when it is written.
+Reads what there is and hands it to the pure check (`signer.access.separation`). A check holds for the moment at which
+it is made: call it within `Keystore.checked_change`, so that what is written is what was checked.
 """
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final
 
 from keystore.api import KeyState
 from signer.access import Duty
-from signer.authn.principal import ROOT
-from signer.errors import WrongState
+from signer.access.documents import compiled_identity_policy, compiled_key_policy
+from signer.access.grants import grant_facts
+from signer.access.model import Effect
+from signer.access.separation import locked_out, overlaps
+from signer.errors import SeparationOfDuties, Unprocessable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from keystore.api import PrincipalRecord
+    from keystore.api import Key, PrincipalRecord
     from keystore.keystore import Keystore
+    from signer.access.model import Document, GrantFacts
 
-_PAGE: Final = 500
-_NAMED: Final = 10  # keys in one message
-
-
-def require_no_break_glass(name: str) -> None:
-    """Break glass is for ceremonies alone: no administrator enables, disables, ends or enrols it. Raises
-    `WrongState`."""
-    if name == ROOT:
-        msg = f"{ROOT} is changed in a ceremony alone: sealmark ceremony root"
-        raise WrongState(msg)
+_PEOPLE_A_READ: Final = 500
+_KEYS_A_READ: Final = 500
+Policies = list[tuple[str, "Document"]]
 
 
-def require_credentials_may_be_added(_keystore: Keystore, principal: PrincipalRecord) -> None:
-    """Whether somebody else may give this principal a way to prove itself: who does could then act in its name.
+class Separation:
+    """Whom a change would let do both. Every method raises `SeparationOfDuties`, which says who and by what."""
 
-    Raises: `WrongState`.
-    """
-    require_no_break_glass(principal.name)
+    def __init__(self, keystore: Keystore) -> None:
+        self._keystore = keystore
+
+    def people(self) -> list[PrincipalRecord]:
+        """Everybody who is not deleted, by name, with their policies."""
+        found: list[PrincipalRecord] = []
+        after: str | None = None
+        while page := self._keystore.list_principals(after=after, limit=_PEOPLE_A_READ):
+            found += [person for person in page if person.state != "deleted"]
+            after = page[-1].name
+        return found
+
+    def require_for_key_policy(
+        self, arn: str, policy: Document, people: Sequence[PrincipalRecord], *, key: Key | None, field: str
+    ) -> None:
+        """A policy for a key, which is None while it is being made: over everybody."""
+        grants = [] if key is None else [grant_facts(grant) for grant in self._keystore.list_grants(key.id)]
+        policies = {person.name: compiled(person.policies) for person in people if person.policies}
+        self._require(arn, policy, policies, grants, [person.name for person in people], field)
+
+    def require_keeper(self, arn: str, policy: Document, people: Sequence[PrincipalRecord], *, field: str) -> None:
+        """That somebody could change a key's policy again. Raises `Unprocessable`."""
+        keepers = [person for person in people if person.duty == Duty.KEY_ADMINISTRATOR.value]
+        policies = {person.name: compiled(person.policies) for person in keepers}
+        found = locked_out(arn, self._keystore.account, policy, policies, (), [keeper.name for keeper in keepers])
+        if found is not None:
+            msg = f"{found}, or say bypass_policy_lockout_safety_check"
+            raise Unprocessable(msg, field=field)
+
+    def require_for_grant(self, key: Key, grant: GrantFacts, field: str) -> None:
+        """A further grant on a key: over its grantee."""
+        grantee = self._keystore.find_principal(grant.grantee)
+        policies = {grant.grantee: compiled(grantee.policies)} if grantee else {}
+        present = [grant_facts(found) for found in self._keystore.grants_for(key.id, grant.grantee)]
+        self._require(key.arn, self._policy_of(key), policies, [*present, grant], [grant.grantee], field)
+
+    def require_for_principal(self, name: str, policies: Policies, field: str) -> None:
+        """The policies that a principal is to have: over every key."""
+        grants: dict[str, list[GrantFacts]] = {}
+        for grant in self._keystore.list_grants_of(name):
+            grants.setdefault(grant.key_id, []).append(grant_facts(grant))
+        for key in self._keys():
+            policy, granted = self._policy_of(key), grants.get(key.id, [])
+            if granted or _allows_something(policy, name):
+                self._require(key.arn, policy, {name: policies}, granted, [name], field)
+
+    def _require(
+        self,
+        arn: str,
+        policy: Document,
+        policies: Mapping[str, Policies],
+        grants: Sequence[GrantFacts],
+        names: Sequence[str],
+        field: str,
+    ) -> None:
+        found = overlaps(arn, self._keystore.account, policy, policies, grants, names)
+        if found:
+            raise SeparationOfDuties(str(found[0]), field=field)
+
+    def _keys(self) -> Iterator[Key]:
+        after: str | None = None
+        while page := self._keystore.list_keys(after=after, limit=_KEYS_A_READ):
+            yield from (key for key in page if key.state is not KeyState.DELETED)
+            after = page[-1].id
+
+    def _policy_of(self, key: Key) -> Document:
+        return compiled_key_policy(key.policy.document, self._keystore.account)
 
 
-def require_duty_change_allowed(keystore: Keystore, principal: PrincipalRecord, duty: str) -> None:
-    """Whether the principal may have this duty from now on: not while a key's policy names it for its present one.
-
-    Raises: `WrongState`, which says which keys.
-    """
-    require_no_break_glass(principal.name)
-    if principal.duty == duty:
-        return
-    keys = sorted(_keys_naming(keystore, principal.name))
-    if keys:
-        more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-        msg = (
-            f"policies of keys name {principal.name} for the duty {principal.duty}: {', '.join(keys[:_NAMED])}{more}; "
-            "their administrators must take it out first"
+def _allows_something(policy: Document, name: str) -> bool:
+    """Whether a key's policy allows this principal anything, by name or by leaving it to the account. Most do not, and
+    then nothing that is attached to the principal can."""
+    return any(
+        statement.effect is Effect.ALLOW
+        and (
+            statement.principals is None
+            or statement.principals.everybody
+            or bool(statement.principals.accounts)
+            or name in statement.principals.names
         )
-        raise WrongState(msg)
+        for statement in policy.statements
+    )
 
 
-def require_another_administrator(keystore: Keystore, principal: PrincipalRecord) -> None:
-    """Whether somebody is left who administers identities when this principal no longer does; break glass does not
-    count. Raises `WrongState`."""
-    if principal.duty != Duty.ADMINISTRATOR or principal.state != "enabled":
-        return
-    if keystore.count_enabled(Duty.ADMINISTRATOR, without=principal.name) == 0:
-        msg = f"{principal.name} is the last enabled administrator: nobody could make or end identities any more"
-        raise WrongState(msg)
-
-
-def _keys_naming(keystore: Keystore, name: str) -> Iterator[str]:
-    """Aliases or ids of keys that are not deleted and whose policy names the principal, as itself or by its ARN."""
-    after: str | None = None
-    while page := keystore.list_policies(after, _PAGE):
-        after = page[-1][0]
-        for key_id, document in page:
-            if any(text == name or text.endswith(f":{name}") for text in _texts(json.loads(document))):
-                key = keystore.get_key(key_id)
-                if key.state is not KeyState.DELETED:
-                    yield key.alias or key.id
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for member in value.values():
-            yield from _texts(member)
-    elif isinstance(value, list):
-        for member in value:
-            yield from _texts(member)
+def compiled(policies: Sequence[tuple[str, str]]) -> Policies:
+    """Stored identity policies, parsed."""
+    return [(name, compiled_identity_policy(text)) for name, text in policies]

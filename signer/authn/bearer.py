@@ -49,9 +49,8 @@ def authenticate(header: str | None, identities: Identities, now: datetime) -> P
         raise Unauthenticated(REFUSAL)
     prefix = BREAK_GLASS if duty is Duty.ROOT else BEARER
     kind = CredentialKind(record.kind)
-    return Principal(
-        owner.name, duty, f"{prefix}:{short_id(record.id)}", kind, record.facts, credential_expires_at=record.expires_at
-    )
+    name = f"{prefix}:{short_id(record.id)}"
+    return Principal(owner.name, duty, name, kind, record.facts, owner.policies, record.expires_at)
 
 
 def _token(header: str | None) -> str:

@@ -22,8 +22,18 @@ _WITH_A_CREDENTIAL: Final = ("unauthenticated", "too_many_requests", "audit_unav
 _READS: Final = ("integrity_failure", "store_unavailable", "hsm_unavailable", "hsm_fault")
 _CHANGES: Final = ("conflict", "wrong_state", "unprocessable", "unsupported")
 _SIGNS: Final = ("conflict", "request_in_progress", "wrong_purpose", "wrong_state", "unprocessable", "unsupported")
-_LIMITED: Final = frozenset({Action.CREATE_KEY, Action.ROTATE_KEY, Action.CREATE_CREDENTIAL})
-_DECIDES_ACCESS: Final = frozenset({Action.CREATE_KEY, Action.PUT_KEY_POLICY})
+_LIMITED: Final = frozenset(
+    {
+        Action.CREATE_KEY,
+        Action.ROTATE_KEY,
+        Action.CREATE_GRANT,
+        Action.PUT_PRINCIPAL_POLICY,
+        Action.CREATE_CREDENTIAL,
+    }
+)
+_DECIDES_ACCESS: Final = frozenset(
+    {Action.CREATE_KEY, Action.PUT_KEY_POLICY, Action.CREATE_GRANT, Action.PUT_PRINCIPAL_POLICY}
+)
 # What is signed anew now and then, by whoever asks for it first.
 _SIGNED_WHEN_DUE: Final = frozenset({"/v1/ca/crl", "/v1/trust", "/issuers/<issuer>/saml/metadata", "/saml/metadata"})
 # Calls that read no row; of these, `/readyz` alone can say that a part is not usable.

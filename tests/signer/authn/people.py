@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from keystore.access import Change
 from keystore.api import CredentialRecord, EnrolmentRecord, PrincipalRecord
 from signer.authn.tokens import new_enrolment_code, new_token, stored_form
 
@@ -61,7 +62,7 @@ def cast_of(service: ServiceInProcess) -> Cast:
             state = "used" if name == "used" else "open"
             keystore.create_enrolment(EnrolmentRecord(stored.id, holder, digest, state, moment, end, "user/admin"))
     keystore.set_principal_state("user/of-who-is-disabled", "disabled")
-    keystore.delete_principal("user/of-who-is-deleted")
+    keystore.delete_principal("user/of-who-is-deleted", Change("user/admin", moment))
     return Cast(service, tokens, codes)
 
 

@@ -111,6 +111,8 @@ def caller_of(endpoint: Endpoint) -> str | None:
 
 def no_path(endpoint: Endpoint) -> tuple[int, ...]:
     """404, or 405. The tokens of whoever is not the caller are not the caller's: so of a strange name too, 403."""
+    if endpoint.path.endswith("/<policy>"):
+        return (404, 405, 422)  # what stands at the end is a policy's name, and is refused as one
     return (403, 404, 405) if endpoint.action in OWN_ACTIONS else (404, 405)
 
 
@@ -121,6 +123,8 @@ def own_name_as(spell: Callable[[str], str]) -> Callable[[str, str], str]:
 def path_of(scene: Scene, endpoint: Endpoint, spell: Callable[[str, str], str]) -> str:
     """The route's path with one's own and another's name spelled so."""
     path = endpoint.path.replace("<credential>", scene.token_id)
+    for other in ("policy", "grant", "revision"):
+        path = path.replace(f"<{other}>", "1")
     if "<key>" not in path:
         return path.replace("<kind>/<name>", f"role/{spell('ci', 'role/other')}")
     own = contract_of(endpoint.method, endpoint.path).key or "release"

@@ -168,7 +168,7 @@ def test_of_two_administrators_who_end_each_other_one_is_left(own_service: Servi
 
 def test_break_glass_does_not_count_as_an_administrator(own_service: ServiceInProcess) -> None:
     """The rule holds for whoever calls, root too; here the caller is another duty's, by the part itself."""
-    from signer.administration.separation import require_another_administrator
+    from signer.administration.principal_rules import require_another_administrator
     from signer.errors import WrongState
 
     keystore = own_service.services.keystore
