@@ -26,8 +26,9 @@ ACTION_PATTERNS: Final = (
     *("kms:Sig?", "sealmark:*", "kms:*Grant", "kms:Describe*", "kms:D*Key", "kms:????????"),
 )
 RESOURCE_PATTERNS: Final = (
-    *("*", "arn:aws:kms:us-east-1:*", f"arn:aws:kms:*:{ACCOUNT}:key/*", "arn:aws:kms:*:*:key/0a*"),
-    *(f"arn:aws:kms:eu-*:{ACCOUNT}:key/*", f"arn:aws:kms:us-east-?:{ACCOUNT}:key/0?000000-*", f"*:{ACCOUNT}:key/0b*"),
+    *("*", "arn:aws:kms:us-east-1:*:key/*", f"arn:aws:kms:*:{ACCOUNT}:key/*", "arn:aws:kms:*:*:key/0a*"),
+    *(f"arn:aws:kms:eu-*:{ACCOUNT}:key/*", f"arn:aws:kms:us-east-?:{ACCOUNT}:key/0?000000-*"),
+    f"arn:aws:kms:*1:{ACCOUNT}:key/0b*-0000-*2",
 )
 GRANTABLE: Final = ("Sign", "SignArtifact", "Verify", "DescribeKey", "GetPublicKey", "Decrypt", "RetireGrant")
 
@@ -87,13 +88,13 @@ KINDS: Final = (
         "aws:CurrentTime",
         _DATE,
         (
-            *("2026-06-01T12:00:00Z", "2026-06-01T12:00Z", "2026-06-01T14:00:00+02:00", "2026-06-01", "2026-06", "2026"),
+            *("2026-06-01T12:00:00Z", "2026-06-01T12:00Z", "2026-06-01T14:00:00+02:00", "2026-06-01", "2026"),
             *("2026-06-01T11:59:59.5Z", "2026-06-02T00:00:00-05:30", "1780315200"),
         ),
-        ("2026-06-01T12:00:00Z", "2026-06-01T00:00:00Z", "2026-05-31T23:59:59Z", "2026-06-02T05:30:00Z"),
+        ("2026-06-01T12:00:00Z", "2026-06-01T00:00:00Z", "2026-05-31T23:59:59Z", "2025-12-31T23:59:59Z", "2026-06-02T05:30:00Z"),
     ),
-    KeyKind("aws:EpochTime", (*_DATE, *_NUMERIC), ("1780315200", "1780271999"), ("1780315200", "1780272000")),
-    KeyKind("sealmark:TokenLifetime", _NUMERIC, ("300", 300, "300.0", "3e2", "60", 3600), ("60", "300", "301")),
+    KeyKind("aws:EpochTime", (*_DATE, *_NUMERIC), ("1780315200", "1780271999", 1780272000), ("1780315200", "1780272000")),
+    KeyKind("sealmark:TokenLifetime", _NUMERIC, ("300", 300, "300.0", "60", 3600, "60.5"), ("60", "300", "301")),
 )
 
 
@@ -149,7 +150,7 @@ def _document(random: Random, question: Question, *, key_policy: bool) -> dict[s
     count = random.choice((1, 1, 2, 2, 3))
     statements = [_statement(random, question, place, key_policy=key_policy) for place in range(count)]
     document: dict[str, Any] = {"Version": "2012-10-17", "Statement": _one_or_list(random, statements)}
-    if random.random() < 0.2:
+    if key_policy and random.random() < 0.2:
         document["Id"] = "an-id"
     return document
 
@@ -160,7 +161,7 @@ def _statement(random: Random, question: Question, place: int, *, key_policy: bo
         statement["Sid"] = f"S{place}"
     if key_policy:
         inverted = statement["Effect"] == "Deny" and random.random() < 0.3
-        statement["NotPrincipal" if inverted else "Principal"] = _principal(random, question)
+        statement["NotPrincipal" if inverted else "Principal"] = _principal(random, question, everybody=not inverted)
     patterns = _some(random, (*ACTION_PATTERNS, *ACTIONS, *NO_KEY_ACTIONS), question.action)
     statement["NotAction" if random.random() < 0.15 else "Action"] = _one_or_list(random, patterns)
     resources = _some(random, (*RESOURCE_PATTERNS, *KEYS), "*")
@@ -180,16 +181,18 @@ def _some(random: Random, alphabet: tuple[str, ...], likely: str) -> list[Any]:
     return list(dict.fromkeys(chosen))
 
 
-def _principal(random: Random, question: Question) -> Any:
+def _principal(random: Random, question: Question, *, everybody: bool) -> Any:
     root, arns = f"arn:aws:iam::{ACCOUNT}:root", [f"arn:aws:iam::{ACCOUNT}:{name}" for name in PRINCIPALS]
     drawn = random.random()
-    if drawn < 0.1:
+    if drawn < 0.1 and everybody:
         return random.choice(("*", {"AWS": "*"}, {"AWS": ["*"]}))
     if drawn < 0.45:
         return {"AWS": random.choice((root, ACCOUNT, [root], [root, random.choice(arns)]))}
     named = random.sample(arns, random.choice((1, 1, 2)))
     if random.random() < 0.6:
         named.append(question.arn)
+    if not everybody and random.random() < 0.6:
+        named.append(random.choice((root, ACCOUNT)))
     return {"AWS": _one_or_list(random, list(dict.fromkeys(named)))}
 
 
@@ -199,17 +202,26 @@ def _add_condition(random: Random, question: Question, conditions: dict[str, dic
     # Keys do not depend on case, so that every spelling is tried.
     name = random.choice((kind.name, kind.name, kind.name.lower(), kind.name.upper()))
     if random.random() < 0.1:
-        conditions.setdefault("Null", {})[name] = random.choice(("true", "false", True, False))
+        _put(conditions, "Null", name, random.choice(("true", "false", True, False)))
         return
     operator = random.choice(kind.operators)
     if random.random() < 0.2:
         operator += "IfExists"
-    if kind.several or random.random() < 0.1:
+    if kind.several:
         operator = f"{random.choice(('ForAnyValue', 'ForAllValues'))}:{operator}"
-    values = random.sample(kind.wanted, min(len(kind.wanted), random.choice((1, 1, 2, 3))))
-    if given and random.random() < 0.4:
+    elif random.random() < 0.1:  # ForAllValues is refused with a key that has one value
+        operator = f"ForAnyValue:{operator}"
+    count = 1 if kind.operators == ("Bool",) else random.choice((1, 1, 2, 3))
+    values = random.sample(kind.wanted, min(len(kind.wanted), count))
+    if given and kind.operators != ("Bool",) and random.random() < 0.4:
         values.append(random.choice(given))
-    conditions.setdefault(operator, {})[name] = _one_or_list(random, values)
+    _put(conditions, operator, name, _one_or_list(random, values))
+
+
+def _put(conditions: dict[str, dict[str, Any]], operator: str, name: str, values: Any) -> None:
+    line = conditions.setdefault(operator, {})
+    if name.lower() not in {written.lower() for written in line}:  # one key twice, in whatever spelling, is refused
+        line[name] = values
 
 
 def _grant(random: Random, question: Question, place: int) -> dict[str, Any]:

@@ -115,16 +115,19 @@ def _who(statement: Json, question: Question) -> str:
     """Whether a statement of a key policy speaks of the caller: "caller", "account" (through the account alone), or
     "nobody"."""
     if "NotPrincipal" in statement:
-        # [elements], NotPrincipal: with a user and the user's account listed, "all principals except the user … are
-        # explicitly denied". So the account in the list excepts the account itself, and none of its users.
+        # [elements], NotPrincipal: "all principals except the user … are explicitly denied" where the user and the
+        # user's account are listed: so the account excepts none of its users. And "you must also specify the account
+        # ARN of the not-denied principal": without it the user is denied with the account.
         listed = _principals(statement["NotPrincipal"])
-        return "nobody" if "*" in listed or question.arn in listed else "caller"
+        return "nobody" if question.arn in listed and _account_in(listed, question) else "caller"
     listed = _principals(statement["Principal"])
     if "*" in listed or question.arn in listed:
         return "caller"
-    if question.account in listed or f"arn:aws:iam::{question.account}:root" in listed:
-        return "account"
-    return "nobody"
+    return "account" if _account_in(listed, question) else "nobody"
+
+
+def _account_in(listed: Sequence[str], question: Question) -> bool:
+    return question.account in listed or f"arn:aws:iam::{question.account}:root" in listed
 
 
 def _principals(element: Any) -> list[str]:
@@ -288,9 +291,9 @@ _OPERATORS: Final[Mapping[str, tuple[bool, Callable[[str, str], bool]]]] = {
 
 # Grants
 
-# [grants], API reference, "GrantConstraints": they are "not applied to … management operations, such as DescribeKey or
-# RetireGrant", which have no context.
-UNCONSTRAINED_OPERATIONS: Final = frozenset({"DescribeKey", "GetPublicKey", "RetireGrant", "CreateGrant"})
+# [grants], API reference, "CreateGrant", Constraints: grants "can include the DescribeKey and RetireGrant operations, but
+# the constraint doesn't apply to these operations".
+UNCONSTRAINED_OPERATIONS: Final = frozenset({"DescribeKey", "RetireGrant"})
 
 
 def _grants(grant: Json, question: Question) -> bool:
