@@ -121,7 +121,7 @@ def main() -> int:
     arguments = parser.parse_args()
     seen = compare(arguments.pairs, arguments.seed)
     lines = [f"{count:8}  {outcome}" for outcome, count in seen.outcomes.most_common()]
-    lines += seen.disagreements[:5]
+    lines += seen.disagreements[:1]
     lines.append(f"{arguments.pairs} pairs, seed {arguments.seed}: {len(seen.disagreements)} disagreements")
     sys.stdout.write("\n".join(lines) + "\n")
     return 1 if seen.disagreements else 0

@@ -58,7 +58,8 @@ def _strings(name: str, given: tuple[str, ...], patterns: tuple[str, ...] = (), 
 
 _ARNS: Final = tuple(f"arn:aws:iam::{ACCOUNT}:{name}" for name in PRINCIPALS)
 CONTEXT_KEYS: Final = ("App", "repository", "Stage")
-CONTEXT_VALUES: Final = ("pay", "Pay", "web/main", "release")
+CONTEXT_VALUES: Final = ("pay", "Pay", "web/main", "p.y", "release[1]")
+ODD_VALUES: Final = ("p\ny", "pay\n", "Ray", "payé", "")  # what a caller may send and no policy says
 KINDS: Final = (
     KeyKind(
         "aws:PrincipalArn",
@@ -71,8 +72,8 @@ KINDS: Final = (
     _strings("kms:SigningAlgorithm", ("ECDSA_SHA_256", "RSASSA_PSS_SHA_256", "RSASSA_PSS_SHA_512"), ("RSASSA_PSS*",)),
     _strings("kms:MessageType", ("RAW", "DIGEST"), ("R?W", "*")),
     _strings("kms:KeySpec", ("ECC_NIST_P256", "RSA_3072"), ("RSA_*", "ECC_*P???")),
-    _strings("kms:EncryptionContext:App", CONTEXT_VALUES, ("p*", "*/*")),
-    _strings("sealmark:SigningContext:repository", CONTEXT_VALUES, ("?ay", "web/*", "*")),
+    _strings("kms:EncryptionContext:App", CONTEXT_VALUES, ("p*", "*/*", "p?y", "*[*")),
+    _strings("sealmark:SigningContext:repository", CONTEXT_VALUES, ("?ay", "web/*", "*", "*.*", "?*?")),
     _strings("kms:EncryptionContextKeys", CONTEXT_KEYS, ("*", "S*"), several=True),
     _strings("kms:GrantOperations", ("Sign", "Verify", "Decrypt"), ("*i*",), several=True),
     _strings("kms:ResourceAliases", ("alias/release", "alias/test-1"), ("alias/test*",), several=True),
@@ -88,7 +89,7 @@ KINDS: Final = (
         "aws:CurrentTime",
         _DATE,
         (
-            *("2026-06-01T12:00:00Z", "2026-06-01T12:00Z", "2026-06-01T14:00:00+02:00", "2026-06-01", "2026"),
+            *("2026-06-01T12:00:00Z", "2026-06-01T12:00Z", "2026-06-01T14:00:00+02:00", "2026-06-01", "2026-06", "2026"),
             *("2026-06-01T11:59:59.5Z", "2026-06-02T00:00:00-05:30", "1780315200"),
         ),
         ("2026-06-01T12:00:00Z", "2026-06-01T00:00:00Z", "2026-05-31T23:59:59Z", "2025-12-31T23:59:59Z", "2026-06-02T05:30:00Z"),
@@ -127,7 +128,7 @@ def _context(random: Random, principal: str) -> dict[str, tuple[str, ...]]:
     for kind in KINDS:
         if random.random() < 0.3:
             continue
-        count = random.choice((1, 1, 2, 3)) if kind.several else 1
+        count = random.choice((0, 1, 1, 2, 3)) if kind.several else 1
         context[kind.name.lower()] = tuple(dict.fromkeys(random.choices(kind.given, k=count)))
     context.pop("kms:encryptioncontext:app", None)
     context.pop("sealmark:signingcontext:repository", None)
@@ -135,8 +136,8 @@ def _context(random: Random, principal: str) -> dict[str, tuple[str, ...]]:
     prefix = random.choice(("kms:encryptioncontext:", "sealmark:signingcontext:", None))
     if prefix:
         for name in random.sample(CONTEXT_KEYS, random.choice((1, 1, 2))):
-            written = random.choice((name, name, name.lower()))
-            context[prefix + written] = (random.choice(CONTEXT_VALUES),)
+            for written in random.choice(((name,), (name,), (name.lower(),), (name, name.swapcase()))):
+                context[prefix + written] = (random.choice((*CONTEXT_VALUES, *CONTEXT_VALUES, *ODD_VALUES)),)
     if random.random() < 0.8:
         context["aws:principalarn"] = (f"arn:aws:iam::{ACCOUNT}:{principal}",)
     return context

@@ -107,7 +107,7 @@ def _applies(statement: Json, question: Question) -> bool:
     return (
         _action(statement, question.action)
         and _resource(statement, question.resource)
-        and _conditions(statement.get("Condition", {}), question.context)
+        and _conditions(statement.get("Condition", {}), question.context, denies=statement["Effect"] == "Deny")
     )
 
 
@@ -176,10 +176,10 @@ def _past_asterisks(pattern: str, reached: set[int]) -> set[int]:
 # Conditions
 
 
-def _conditions(block: Json, context: Mapping[str, Sequence[str]]) -> bool:
+def _conditions(block: Json, context: Mapping[str, Sequence[str]], *, denies: bool) -> bool:
     # [multiple]: several operators, and several keys of one operator, are joined by AND.
     return all(
-        _condition(operator, key, [_text(value) for value in _listed(values)], context)
+        _condition(operator, key, [_text(value) for value in _listed(values)], context, denies=denies)
         for operator, line in block.items()
         for key, values in line.items()
     )
@@ -191,7 +191,9 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _condition(operator: str, key: str, wanted: Sequence[str], context: Mapping[str, Sequence[str]]) -> bool:
+def _condition(
+    operator: str, key: str, wanted: Sequence[str], context: Mapping[str, Sequence[str]], *, denies: bool
+) -> bool:
     # Condition key names, the context key of kms:EncryptionContext among them, are not case-sensitive [elements].
     present = [value for name, values in context.items() if name.lower() == key.lower() for value in values]
     quantifier, _, name = operator.rpartition(":")
@@ -200,6 +202,8 @@ def _condition(operator: str, key: str, wanted: Sequence[str], context: Mapping[
     if name == "Null":
         return any((value.lower() == "true") == (not present) for value in wanted)
     negated, compare = _OPERATORS[name]
+    if quantifier and not any(present):  # [sets]: "a null data set, such as an empty string" is no value
+        present = []
     if not present:
         if optional:  # [operators]: "if the key is not present, evaluate the condition element as true"
             return True
@@ -208,11 +212,11 @@ def _condition(operator: str, key: str, wanted: Sequence[str], context: Mapping[
         return negated  # [operators]: not present is "not matched"
     # [multiple]: the values of the policy are joined by OR, for a negated operator by NOR.
     judged = [negated != any(compare(value, given) for value in wanted) for given in present]
-    if quantifier == "ForAnyValue":
-        return any(judged)
-    if quantifier == "ForAllValues":
-        return all(judged)
-    return all(judged) if negated else any(judged)  # one value, unless the key was not to have a set operator
+    if quantifier:
+        return all(judged) if quantifier == "ForAllValues" else any(judged)
+    # More than one value without a set operator: only a context with two keys that differ in case alone can do that.
+    # AWS leaves it open ("unexpected condition failures" [elements]); the service's rule is to fail closed.
+    return any(judged) if denies else all(judged)
 
 
 def _arn(pattern: str, given: str) -> bool:
