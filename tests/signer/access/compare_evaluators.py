@@ -55,6 +55,8 @@ def decide(
     key_policy: Json | None,
     identity_policies: Sequence[tuple[str, Json]] = (),
     grants: Sequence[Json] = (),
+    *,
+    account: str = ACCOUNT,
 ) -> Decision:
     """The service's own evaluator, asked about raw documents."""
     request = AccessRequest(
@@ -62,7 +64,7 @@ def decide(
     )
     return evaluate(
         request,
-        None if key_policy is None else parse_key_policy(key_policy, account=ACCOUNT),
+        None if key_policy is None else parse_key_policy(key_policy, account=account),
         [(name, parse_identity_policy(document)) for name, document in identity_policies],
         [grant_facts(grant) for grant in grants],
     )

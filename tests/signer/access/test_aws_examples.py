@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from signer.access.documents import parse_identity_policy, parse_key_policy
+from signer.access.model import Source
+from signer.access.policy_refusal import PolicyRefused
 from tests.signer.access.aws_examples import Example, Row, examples
-from tests.signer.access.reference_evaluator import Question, Verdict, judge
+from tests.signer.access.compare_evaluators import decide, difference
+from tests.signer.access.reference_evaluator import Verdict, judge
 
 if TYPE_CHECKING:
     from _pytest.mark.structures import ParameterSet
@@ -35,3 +39,44 @@ def outcome(verdict: Verdict) -> str:
 def test_the_reference_evaluator_decides_as_documented(example: Example, row: Row) -> None:
     verdict = judge(row.question, example.key_policy, example.identity_policies, example.grants)
     assert outcome(verdict) == row.outcome
+
+
+@pytest.mark.parametrize(("example", "row"), rows(stored_only=True))
+def test_the_service_decides_as_documented(example: Example, row: Row) -> None:
+    decision = decide(
+        row.question, example.key_policy, example.identity_policies, example.grants, account=example.account
+    )
+    assert (decision.allowed, decision.source is Source.NOTHING) == (row.outcome == "allowed", row.outcome == "denied")
+    verdict = judge(row.question, example.key_policy, example.identity_policies, example.grants)
+    assert difference(decision, verdict) is None
+
+
+@pytest.mark.parametrize(
+    "example", [pytest.param(example, id=str(example.source)) for example in examples() if example.refused]
+)
+def test_what_cannot_be_meant_here_is_refused_when_stored_by_the_place_that_says_it(example: Example) -> None:
+    refusal = example.refused
+    assert refusal is not None
+    assert refusal.why
+    with pytest.raises(PolicyRefused) as refused:
+        if refusal.document == "key policy":
+            assert example.key_policy is not None
+            parse_key_policy(example.key_policy, account=example.account)
+        for _, document in example.identity_policies:
+            parse_identity_policy(document)
+    assert refused.value.pointer == refusal.pointer
+
+
+def test_the_table_is_large_and_every_case_names_its_source() -> None:
+    stored = [row for example in examples() if not example.refused for row in example.rows]
+    assert len(stored) >= LEAST_CASES
+    outcomes = Counter(row.outcome for row in stored)
+    assert set(outcomes) == {"allowed", "denied", "explicitly denied"}
+    assert min(outcomes.values()) > LEAST_CASES / 2, outcomes
+    for example in examples():
+        assert example.source.url.startswith("https://docs.aws.amazon.com/"), example.source
+        assert example.source.guide and example.source.page and example.source.section
+        assert example.rows or example.refused, example.source
+    assert len({(str(example.source), row.what, str(row.question)) for example in examples() for row in example.rows}) == sum(
+        len(example.rows) for example in examples()
+    )
