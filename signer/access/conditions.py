@@ -172,7 +172,7 @@ class Check:
     def _values(self, context: ConditionValues) -> Sequence[str]:
         if not self.in_family:
             return context.get(self.key, ())
-        return [value for name, values in context.items() if ascii_lower(name) == self.key for value in values]
+        return [value for name in context if ascii_lower(name) == self.key for value in context[name]]
 
 
 def compile_condition(condition: Condition) -> Check:

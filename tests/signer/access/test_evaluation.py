@@ -277,7 +277,13 @@ def test_a_grants_constraints_bind_the_encryption_context_and_the_signing_contex
     equals = replace(GRANT, context_equals={"App": "x"})
     subset = replace(GRANT, context_subset={"App": "x"})
     right, more = {f"{prefix}App": ("x",)}, {f"{prefix}App": ("x",), f"{prefix}Other": ("y",)}
-    wrong = ({}, {f"{prefix}App": ("X",)}, {f"{prefix}app": ("x",)}, {f"{prefix}App": ("x", "y")}, {"App": ("x",)})
+    wrong: tuple[Mapping[str, tuple[str, ...]], ...] = (
+        {},
+        {f"{prefix}App": ("X",)},
+        {f"{prefix}app": ("x",)},
+        {f"{prefix}App": ("x", "y")},
+        {"App": ("x",)},
+    )
     for grant in (equals, subset):
         assert by_grant(grant, right)
         assert by_grant(grant, {**right, "aws:sourceip": ("10.0.0.1",)})

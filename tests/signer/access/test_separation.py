@@ -200,6 +200,12 @@ def test_a_key_is_not_seen_by_anybody_else() -> None:
     assert not sees(delegation(), own=[statement(Action=["kms:ListKeys", "kms:CreateKey", "sealmark:*"])])
 
 
+def test_a_key_may_be_shown_for_some_actions_alone() -> None:
+    policy = key_policy(USES)
+    assert may_see(CI, ACCOUNT, KEY, policy, actions=["kms:PutKeyPolicy", "kms:Sign"])
+    assert not may_see(CI, ACCOUNT, KEY, policy, actions=["kms:PutKeyPolicy", "kms:RotateKey"])
+
+
 def test_no_list_goes_past_a_deny() -> None:
     for everything in (
         deny(Action="kms:*"),
