@@ -7,6 +7,7 @@ Every change goes through the same pure functions that the service calls (`parse
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -30,8 +31,8 @@ _ADMINISTERING: Final = tuple(action for action in KEY_ACTIONS if POLICY_ACTIONS
 _USING: Final = tuple(action for action in KEY_ACTIONS if POLICY_ACTIONS[action] is Part.USE)
 ADMINISTERS_KEYS: Final = frozenset({Duty.KEY_ADMINISTRATOR, Duty.ROOT})
 ADMINISTERS_PEOPLE: Final = frozenset({Duty.ADMINISTRATOR, Duty.ROOT})
-# Conditions on what no request here has: nothing can satisfy them.
-_NEVER_MET: Final = frozenset({"kms:viaservice", "kms:grantisforawsresource"})
+# No AWS service calls here: a condition that asks for one is never met. All others are taken as satisfiable.
+_NEVER_MET: Final = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
 
 
 class Refused(Exception):
@@ -176,9 +177,11 @@ class State:
     ) -> list[str]:
         """Everybody who could, with any conditions satisfied, administer and use the key: by the reference evaluator,
         trying every action, whatever anybody's duty."""
+        named = re.findall(r":((?:user|role)/[\w-]+)", json.dumps(policy))
+        grantees = [grant["GranteePrincipal"] for grant in grants.values()]
         return [
             name
-            for name in (*self.duties, STRANGER)
+            for name in dict.fromkeys((*self.duties, *identity_policies, *named, *grantees, STRANGER))
             if does_both(
                 name,
                 arn,
@@ -215,12 +218,11 @@ def does_both(principal: str, arn: str, policy: str, identities: str, grants: st
 
 
 def satisfiable(document: dict[str, Any]) -> dict[str, Any]:
-    """The document in the circumstances that allow the most: conditions of an Allow are met, those of a Deny are not.
-    What depends on something that no request here has is never met."""
+    """The document in the circumstances that allow the most: conditions of an Allow are met, those of a Deny are not."""
     statements = []
     for statement in document["Statement"]:
-        keys = {key.lower() for line in statement.get("Condition", {}).values() for key in line}
-        if keys and (statement["Effect"] == "Deny" or keys & _NEVER_MET):
+        condition = statement.get("Condition")
+        if condition and (statement["Effect"] == "Deny" or condition == _NEVER_MET):
             continue
         statements.append({name: value for name, value in statement.items() if name != "Condition"})
     return {**document, "Statement": statements}
