@@ -1,4 +1,4 @@
-"""The table of AWS's documented examples, read from `aws_examples/*.json`: document, request, documented outcome, source.
+"""The table of AWS's documented examples, read from `aws_examples/*.json`: document, request, outcome, source.
 
 The policies are those of AWS's guides (their samples are MIT-0), with the account 111122223333 of AWS's examples as the
 deployment's own. "Principals who can assume the role" are the role itself. `adapted` says what else was changed.

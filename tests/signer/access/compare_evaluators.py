@@ -13,13 +13,12 @@ import re
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
-from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from signer.access.documents import parse_identity_policy, parse_key_policy
 from signer.access.evaluation import evaluate
 from signer.access.model import AccessRequest, Decision, GrantFacts
-from tests.signer.access.random_policies import ACCOUNT, Case, random_case
+from tests.signer.access.random_policies import ACCOUNT, Case, random_case, seeded
 from tests.signer.access.reference_evaluator import Json, Question, Verdict, judge
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class Comparison:
 
 def compare(pairs: int, seed: int) -> Comparison:
     """Judges so many random pairs twice."""
-    random = Random(seed)
+    random = seeded(seed)
     seen = Comparison()
     for number in range(pairs):
         case = random_case(random)
@@ -89,7 +88,9 @@ def difference(decision: Decision, verdict: Verdict) -> str | None:
         return f"the service: {decision}; the reference: {verdict}"
     reasons = verdict.denies or verdict.allows
     if not reasons:
-        return None if decision.source.value == "nothing" else f"the service: {decision}; the reference: nothing applies"
+        return (
+            None if decision.source.value == "nothing" else f"the service: {decision}; the reference: nothing applies"
+        )
     if (decision.source.value, decision.statement) not in reasons:
         return f"the service: {decision}; the reference has no such reason: {reasons}"
     return None

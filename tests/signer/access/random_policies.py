@@ -82,19 +82,42 @@ KINDS: Final = (
     KeyKind(
         "aws:SourceIp",
         ("IpAddress", "NotIpAddress"),
-        ("192.0.2.0/24", "192.0.2.128/25", "203.0.113.7", "203.0.113.0/29", "2001:db8:1234:5678::/64", "::1", "0.0.0.0/0"),
+        (
+            "192.0.2.0/24",
+            "192.0.2.128/25",
+            "203.0.113.7",
+            "203.0.113.0/29",
+            "2001:db8:1234:5678::/64",
+            "::1",
+            "0.0.0.0/0",
+        ),
         ("192.0.2.5", "192.0.2.200", "203.0.113.7", "203.0.113.8", "2001:db8:1234:5678::9", "2001:db8::1", "::1"),
     ),
     KeyKind(
         "aws:CurrentTime",
         _DATE,
         (
-            *("2026-06-01T12:00:00Z", "2026-06-01T12:00Z", "2026-06-01T14:00:00+02:00", "2026-06-01", "2026-06", "2026"),
+            *(
+                "2026-06-01T12:00:00Z",
+                "2026-06-01T12:00Z",
+                "2026-06-01T14:00:00+02:00",
+                "2026-06-01",
+                "2026-06",
+                "2026",
+            ),
             *("2026-06-01T11:59:59.5Z", "2026-06-02T00:00:00-05:30", "1780315200"),
         ),
-        ("2026-06-01T12:00:00Z", "2026-06-01T00:00:00Z", "2026-05-31T23:59:59Z", "2025-12-31T23:59:59Z", "2026-06-02T05:30:00Z"),
+        (
+            "2026-06-01T12:00:00Z",
+            "2026-06-01T00:00:00Z",
+            "2026-05-31T23:59:59Z",
+            "2025-12-31T23:59:59Z",
+            "2026-06-02T05:30:00Z",
+        ),
     ),
-    KeyKind("aws:EpochTime", (*_DATE, *_NUMERIC), ("1780315200", "1780271999", 1780272000), ("1780315200", "1780272000")),
+    KeyKind(
+        "aws:EpochTime", (*_DATE, *_NUMERIC), ("1780315200", "1780271999", 1780272000), ("1780315200", "1780272000")
+    ),
     KeyKind("sealmark:TokenLifetime", _NUMERIC, ("300", 300, "300.0", "60", 3600, "60.5"), ("60", "300", "301")),
 )
 
@@ -109,6 +132,11 @@ class Case:
     grants: tuple[dict[str, Any], ...]
 
 
+def seeded(seed: int | str) -> Random:
+    """A source of chance that is the same in every run."""
+    return Random(seed)  # noqa: S311 (repeatable on purpose)
+
+
 def random_case(random: Random) -> Case:
     """The next case of this generator."""
     about_key = random.random() < 0.92
@@ -117,9 +145,12 @@ def random_case(random: Random) -> Case:
     principal = random.choice(PRINCIPALS)
     question = Question(principal, ACCOUNT, action, resource, _context(random, principal))
     identities = tuple(
-        (f"policy-{place}", _document(random, question, key_policy=False)) for place in range(random.choice((0, 1, 1, 2)))
+        (f"policy-{place}", _document(random, question, key_policy=False))
+        for place in range(random.choice((0, 1, 1, 2)))
     )
-    grants = tuple(_grant(random, question, place) for place in range(random.choice((0, 0, 0, 1, 2)) if about_key else 0))
+    grants = tuple(
+        _grant(random, question, place) for place in range(random.choice((0, 0, 0, 1, 2)) if about_key else 0)
+    )
     return Case(question, _document(random, question, key_policy=True) if about_key else None, identities, grants)
 
 

@@ -4,7 +4,7 @@ Written from AWS's documentation alone, over raw JSON documents: it shares no co
 
 Sources, by the names they have below:
 - [logic]      IAM User Guide, "Policy evaluation logic"
-- [elements]   IAM User Guide, "IAM JSON policy elements": Principal, NotPrincipal, Action, NotAction, Resource, NotResource
+- [elements]   IAM User Guide, "IAM JSON policy elements": (Not)Principal, (Not)Action, (Not)Resource, Condition
 - [operators]  IAM User Guide, "IAM JSON policy elements: Condition operators"
 - [multiple]   IAM User Guide, "Conditions with multiple context keys or values"
 - [sets]       IAM User Guide, "Single-valued vs. multivalued context keys"
@@ -53,7 +53,8 @@ class Verdict:
 
     @property
     def allowed(self) -> bool:
-        # [logic]: "an explicit deny in any policy overrides any allows"; "by default, all requests are implicitly denied".
+        # [logic]: "an explicit deny in any policy overrides any allows"; "by default, all requests are implicitly
+        # denied".
         return not self.denies and bool(self.allows)
 
 
@@ -167,9 +168,10 @@ def _past_asterisks(pattern: str, reached: set[int]) -> set[int]:
     """The same places and, since an asterisk may stand for nothing, those behind one."""
     found = set(reached)
     for place in reached:
-        while pattern[place : place + 1] == "*":
-            place += 1
-            found.add(place)
+        behind = place
+        while pattern[behind : behind + 1] == "*":
+            behind += 1
+            found.add(behind)
     return found
 
 
@@ -295,8 +297,8 @@ _OPERATORS: Final[Mapping[str, tuple[bool, Callable[[str, str], bool]]]] = {
 
 # Grants
 
-# [grants], API reference, "CreateGrant", Constraints: grants "can include the DescribeKey and RetireGrant operations, but
-# the constraint doesn't apply to these operations".
+# [grants], API reference, "CreateGrant", Constraints: grants "can include the DescribeKey and RetireGrant operations,
+# but the constraint doesn't apply to these operations".
 UNCONSTRAINED_OPERATIONS: Final = frozenset({"DescribeKey", "RetireGrant"})
 
 

@@ -218,7 +218,7 @@ def does_both(principal: str, arn: str, policy: str, identities: str, grants: st
 
 
 def satisfiable(document: dict[str, Any]) -> dict[str, Any]:
-    """The document in the circumstances that allow the most: conditions of an Allow are met, those of a Deny are not."""
+    """The document where it allows the most: the conditions of an Allow are met, those of a Deny are not."""
     statements = []
     for statement in document["Statement"]:
         condition = statement.get("Condition")

@@ -1,9 +1,10 @@
-"""Random sequences of changes of key policies, identity policies, grants and duties, over the pure model of the service.
+"""Random sequences of changes of key policies, identity policies, grants and duties, over the model of the service.
 
     python -m tests.signer.access.separation_sequences --sequences 10000 [--seed 20261125]
 
-Half of the sequences are everybody's; in the other half one person alone makes every change, to reach both parts of one
-key. Prints what was asked, refused and made; exits 1 at the first moment at which somebody administers and uses one key.
+Half of the sequences are everybody's; in the other half one person alone makes every change, to reach both parts of
+one key. Prints what was asked, refused and made; exits 1 at the first moment at which somebody administers and uses one
+key.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ import argparse
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
-from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from signer.access import Duty
-from tests.signer.access.random_policies import ACCOUNT, KEYS
+from tests.signer.access.random_policies import ACCOUNT, KEYS, seeded
 from tests.signer.access.separation_model import (
     ADMINISTERS_KEYS,
     ADMINISTERS_PEOPLE,
@@ -27,6 +27,7 @@ from tests.signer.access.separation_model import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from random import Random
 
 SEED: Final = 20261125
 STEPS: Final = 10
@@ -78,7 +79,7 @@ def run(sequences: int, seed: int) -> Seen:
     """Raises `AssertionError` with the history if somebody administers and uses one key."""
     seen = Seen()
     for number in range(sequences):
-        random = Random(f"{seed}/{number}")
+        random = seeded(f"{seed}/{number}")
         state = beginning(random)
         alone = random.choice((*PEOPLE, "user/root")) if number % 2 else None
         _run_one(random, state, alone, seen)
@@ -182,8 +183,7 @@ def random_key_policy(random: Random, actor: str) -> dict[str, Any]:
         administrators = [actor] if random.random() < 0.5 else []
         administrators.append(random.choice(("user/key-admin", "user/other-key-admin")))
         statements.append(_statement("Allow", _named(administrators), random.choice(ADMINISTER)))
-    for _ in range(random.choice((1, 1, 2))):
-        statements.append(_random_allow(random))
+    statements += [_random_allow(random) for _ in range(random.choice((1, 1, 2)))]
     if random.random() < 0.3:
         statements.append(_random_deny(random))
     return {"Version": "2012-10-17", "Statement": statements}
@@ -207,7 +207,9 @@ def _random_deny(random: Random) -> dict[str, Any]:
         statement = _statement("Deny", excepted, actions, _condition(random, 0.2))
         statement["NotPrincipal"] = statement.pop("Principal")
         return statement
-    return _statement("Deny", _named(random.sample(list(PEOPLE), random.choice((1, 2)))), actions, _condition(random, 0.4))
+    return _statement(
+        "Deny", _named(random.sample(list(PEOPLE), random.choice((1, 2)))), actions, _condition(random, 0.4)
+    )
 
 
 def _random_identity_policy(random: Random) -> dict[str, Any]:

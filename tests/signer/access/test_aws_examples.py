@@ -51,6 +51,17 @@ def test_the_service_decides_as_documented(example: Example, row: Row) -> None:
     assert difference(decision, verdict) is None
 
 
+def store(example: Example) -> None:
+    """The document that is refused, as the service reads it."""
+    assert example.refused is not None
+    if example.refused.document == "key policy":
+        assert example.key_policy is not None
+        parse_key_policy(example.key_policy, account=example.account)
+    else:
+        for _, document in example.identity_policies:
+            parse_identity_policy(document)
+
+
 @pytest.mark.parametrize(
     "example", [pytest.param(example, id=str(example.source)) for example in examples() if example.refused]
 )
@@ -59,11 +70,7 @@ def test_what_cannot_be_meant_here_is_refused_when_stored_by_the_place_that_says
     assert refusal is not None
     assert refusal.why
     with pytest.raises(PolicyRefused) as refused:
-        if refusal.document == "key policy":
-            assert example.key_policy is not None
-            parse_key_policy(example.key_policy, account=example.account)
-        for _, document in example.identity_policies:
-            parse_identity_policy(document)
+        store(example)
     assert refused.value.pointer == refusal.pointer
 
 
@@ -75,8 +82,8 @@ def test_the_table_is_large_and_every_case_names_its_source() -> None:
     assert min(outcomes.values()) > LEAST_CASES / 2, outcomes
     for example in examples():
         assert example.source.url.startswith("https://docs.aws.amazon.com/"), example.source
-        assert example.source.guide and example.source.page and example.source.section
+        assert all((example.source.guide, example.source.page, example.source.section))
         assert example.rows or example.refused, example.source
-    assert len({(str(example.source), row.what, str(row.question)) for example in examples() for row in example.rows}) == sum(
-        len(example.rows) for example in examples()
-    )
+    assert len(
+        {(str(example.source), row.what, str(row.question)) for example in examples() for row in example.rows}
+    ) == sum(len(example.rows) for example in examples())
