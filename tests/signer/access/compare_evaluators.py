@@ -78,6 +78,7 @@ def grant_facts(grant: Json) -> GrantFacts:
         operations=frozenset(grant["Operations"]),
         context_equals=constraints.get("EncryptionContextEquals"),
         context_subset=constraints.get("EncryptionContextSubset"),
+        retiring=grant.get("RetiringPrincipal"),
     )
 
 

@@ -30,7 +30,9 @@ RESOURCE_PATTERNS: Final = (
     *(f"arn:aws:kms:eu-*:{ACCOUNT}:key/*", f"arn:aws:kms:us-east-?:{ACCOUNT}:key/0?000000-*"),
     f"arn:aws:kms:*1:{ACCOUNT}:key/0b*-0000-*2",
 )
-GRANTABLE: Final = ("Sign", "SignArtifact", "Verify", "DescribeKey", "GetPublicKey", "Decrypt", "RetireGrant")
+GRANTABLE: Final = (
+    *("Sign", "SignArtifact", "Verify", "DescribeKey", "GetPublicKey", "Decrypt", "RetireGrant", "CreateGrant"),
+)
 
 _STRING: Final = ("StringEquals", "StringNotEquals", "StringEqualsIgnoreCase", "StringNotEqualsIgnoreCase")
 _LIKE: Final = ("StringLike", "StringNotLike")
@@ -75,6 +77,7 @@ KINDS: Final = (
     _strings("kms:EncryptionContext:App", CONTEXT_VALUES, ("p*", "*/*", "p?y", "*[*")),
     _strings("sealmark:SigningContext:repository", CONTEXT_VALUES, ("?ay", "web/*", "*", "*.*", "?*?")),
     _strings("kms:EncryptionContextKeys", CONTEXT_KEYS, ("*", "S*"), several=True),
+    _strings("kms:GrantConstraintType", ("EncryptionContextEquals", "EncryptionContextSubset"), ("*Equals",)),
     _strings("kms:GrantOperations", ("Sign", "Verify", "Decrypt"), ("*i*",), several=True),
     _strings("kms:ResourceAliases", ("alias/release", "alias/test-1"), ("alias/test*",), several=True),
     KeyKind("aws:SecureTransport", ("Bool",), ("true", "false", True, False), ("true", "false")),
@@ -91,7 +94,15 @@ KINDS: Final = (
             "::1",
             "0.0.0.0/0",
         ),
-        ("192.0.2.5", "192.0.2.200", "203.0.113.7", "203.0.113.8", "2001:db8:1234:5678::9", "2001:db8::1", "::1"),
+        (
+            "192.0.2.5",
+            "::ffff:192.0.2.200",
+            "203.0.113.7",
+            "203.0.113.8",
+            "2001:db8:1234:5678::9",
+            "2001:db8::1",
+            "::1",
+        ),
     ),
     KeyKind(
         "aws:CurrentTime",
@@ -266,6 +277,8 @@ def _grant(random: Random, question: Question, place: int) -> dict[str, Any]:
         "GranteePrincipal": question.principal if random.random() < 0.6 else random.choice(PRINCIPALS),
         "Operations": operations,
     }
+    if random.random() < 0.3:
+        grant["RetiringPrincipal"] = random.choice((question.principal, *PRINCIPALS))
     if random.random() < 0.6:
         kind = random.choice(("EncryptionContextEquals", "EncryptionContextSubset"))
         grant["Constraints"] = {kind: _constraint(random, question)}

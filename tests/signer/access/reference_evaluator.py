@@ -119,6 +119,7 @@ def _who(statement: Json, question: Question) -> str:
         # [elements], NotPrincipal: "all principals except the user … are explicitly denied" where the user and the
         # user's account are listed: so the account excepts none of its users. And "you must also specify the account
         # ARN of the not-denied principal": without it the user is denied with the account.
+        # (With Allow, "not recommended", the service stores none.)
         listed = _principals(statement["NotPrincipal"])
         return "nobody" if question.arn in listed and _account_in(listed, question) else "caller"
     listed = _principals(statement["Principal"])
@@ -204,14 +205,16 @@ def _condition(
     if name == "Null":
         return any((value.lower() == "true") == (not present) for value in wanted)
     negated, compare = _OPERATORS[name]
-    if quantifier and not any(present):  # [sets]: "a null data set, such as an empty string" is no value
-        present = []
     if not present:
         if optional:  # [operators]: "if the key is not present, evaluate the condition element as true"
             return True
         if quantifier:  # [sets]: without a value ForAllValues is true, ForAnyValue is false
             return quantifier == "ForAllValues"
         return negated  # [operators]: not present is "not matched"
+    if quantifier and not any(
+        present
+    ):  # [sets]: "or if the key value resolves to a null dataset, such as an empty string"
+        return quantifier == "ForAllValues"
     # [multiple]: the values of the policy are joined by OR, for a negated operator by NOR.
     judged = [negated != any(compare(value, given) for value in wanted) for given in present]
     if quantifier:
@@ -230,8 +233,13 @@ def _arn(pattern: str, given: str) -> bool:
 @cache
 def _address(network: str, given: str) -> bool:
     # [operators]: CIDR; without a prefix it is the one address
-    block, address = ipaddress.ip_network(network, strict=False), ipaddress.ip_address(given)
+    block, address = ipaddress.ip_network(_unmapped(network), strict=False), ipaddress.ip_address(_unmapped(given))
     return block.version == address.version and address in block
+
+
+def _unmapped(text: str) -> str:
+    """An IPv4 address written as IPv6 is that IPv4 address. AWS says nothing of it: the service's rule."""
+    return text.removeprefix("::ffff:") if "." in text else text
 
 
 _W3C: Final = re.compile(
@@ -304,6 +312,8 @@ UNCONSTRAINED_OPERATIONS: Final = frozenset({"DescribeKey", "RetireGrant"})
 
 def _grants(grant: Json, question: Question) -> bool:
     operation = question.action.removeprefix("kms:")
+    if operation == "RetireGrant" and grant.get("RetiringPrincipal") == question.principal:
+        return True  # [grants]: "a grant can be retired by an optional retiring principal specified in the grant"
     if grant["GranteePrincipal"] != question.principal or operation not in grant["Operations"]:
         return False
     constraints = grant.get("Constraints", {})
@@ -313,6 +323,11 @@ def _grants(grant: Json, question: Question) -> bool:
     # "an exact, case-sensitive match": of all pairs, or of the constraint's
     equals = constraints.get("EncryptionContextEquals")
     subset = constraints.get("EncryptionContextSubset")
+    if operation == "CreateGrant" and equals is not None:
+        # [grants]: a grant made by a grant is "as restrictive or more restrictive": a child "can change an
+        # EncryptionContextSubset constraint to an EncryptionContextEquals constraint, but not the reverse".
+        kinds = question.context.get("kms:grantconstrainttype", ())
+        return list(kinds) == ["EncryptionContextEquals"] and pairs == dict(equals)
     return (equals is None or pairs == dict(equals)) and (subset is None or dict(subset).items() <= pairs.items())
 
 
