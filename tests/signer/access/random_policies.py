@@ -65,9 +65,9 @@ ODD_VALUES: Final = ("p\ny", "pay\n", "Ray", "payé", "")  # what a caller may s
 KINDS: Final = (
     KeyKind(
         "aws:PrincipalArn",
-        (*_ARN, *_STRING, *_LIKE),
-        (*_ARNS, f"arn:aws:iam::{ACCOUNT}:user/*", f"arn:aws:iam::{ACCOUNT}:role/?i", "arn:aws:iam::*:*/alice"),
-        _ARNS,
+        (*_ARN, *_ARN, *_STRING, *_LIKE),
+        (*_ARNS, f"arn:aws:iam::{ACCOUNT}:user/*", f"arn:aws:iam::{ACCOUNT}:role/?i", f"arn:*:iam::{ACCOUNT}:*/alice"),
+        (*_ARNS, *[f"arn:aws:sts:iam::{ACCOUNT}:user/alice"] * 3),  # a wildcard of an ARN stays between its colons
     ),
     _strings("aws:PrincipalAccount", (ACCOUNT, "111122223333"), ("0*",)),
     _strings("kms:CallerAccount", (ACCOUNT, "111122223333"), ("*3333",)),
@@ -180,7 +180,7 @@ def _context(random: Random, principal: str) -> dict[str, tuple[str, ...]]:
         for name in random.sample(CONTEXT_KEYS, random.choice((1, 1, 2))):
             for written in random.choice(((name,), (name,), (name.lower(),), (name, name.swapcase()))):
                 context[prefix + written] = (random.choice((*CONTEXT_VALUES, *CONTEXT_VALUES, *ODD_VALUES)),)
-    if random.random() < 0.8:
+    if random.random() < 0.5:
         context["aws:principalarn"] = (f"arn:aws:iam::{ACCOUNT}:{principal}",)
     return context
 

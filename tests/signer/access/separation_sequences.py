@@ -184,7 +184,7 @@ def random_key_policy(random: Random, actor: str) -> dict[str, Any]:
         administrators.append(random.choice(("user/key-admin", "user/other-key-admin")))
         statements.append(_statement("Allow", _named(administrators), random.choice(ADMINISTER)))
     statements += [_random_allow(random) for _ in range(random.choice((1, 1, 2)))]
-    if random.random() < 0.3:
+    if random.random() < 0.4:
         statements.append(_random_deny(random))
     return {"Version": "2012-10-17", "Statement": statements}
 
@@ -194,14 +194,14 @@ def _random_allow(random: Random) -> dict[str, Any]:
     if drawn < 0.25:
         return _statement("Allow", ROOT, random.choice((["kms:*"], *USE, *ADMINISTER)), _condition(random, 0.1))
     if drawn < 0.35:
-        return _statement("Allow", "*", random.choice((*NEUTRAL, *USE, *WIDE)), _condition(random, 0.3))
+        return _statement("Allow", "*", random.choice((*NEUTRAL, *USE, *ADMINISTER, *WIDE)), _condition(random, 0.3))
     names = random.sample([*PEOPLE, "role/who-comes-later"], random.choice((1, 1, 2)))
     actions = random.choice((*USE, *USE, *NEUTRAL, *ADMINISTER, *WIDE))
     return _statement("Allow", _named(names), actions, _condition(random, 0.3), inverted=random.random() < 0.1)
 
 
 def _random_deny(random: Random) -> dict[str, Any]:
-    actions = random.choice((*USE, *ADMINISTER, *WIDE))
+    actions = random.choice((*USE, *ADMINISTER, *WIDE, *[["kms:*"]] * 6))
     if random.random() < 0.3:
         excepted = {"AWS": [ROOT["AWS"], *_named(random.sample(list(PEOPLE), 2))["AWS"]]}
         statement = _statement("Deny", excepted, actions, _condition(random, 0.2))
