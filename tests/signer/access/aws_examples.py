@@ -2,18 +2,25 @@
 
 The policies are those of AWS's guides (their samples are MIT-0), with the account 111122223333 of AWS's examples as the
 deployment's own. "Principals who can assume the role" are the role itself. `adapted` says what else was changed.
+
+    python -m tests.signer.access.aws_examples
+
+writes `docs/policy-examples.md` anew from the table.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
 from tests.signer.access.reference_evaluator import ENCRYPTION_CONTEXT, SIGNING_CONTEXT, Question
 
+PAGE: Final = Path(__file__).resolve().parents[3] / "docs" / "policy-examples.md"
 FOLDER: Final = Path(__file__).with_name("aws_examples")
 KEY: Final = "arn:aws:kms:us-west-2:{account}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
@@ -103,3 +110,54 @@ def _as_in_a_request(key: str) -> str:
         if key.lower().startswith(prefix):
             return prefix + key[len(prefix) :]
     return key.lower()
+
+
+_INTRODUCTION: Final = """# AWS's examples, as they are decided here
+
+Key policies, identity policies and grants mean here what AWS documents. Each line below is one of AWS's own documented
+examples, put to the service's evaluator and to a second one, written from AWS's documentation alone
+(`tests/signer/access/reference_evaluator.py`); both decide as documented. The documents themselves, and what was adapted
+in each, are in `tests/signer/access/aws_examples/`; `tests/signer/access/test_aws_examples.py` tries them in every run,
+and holds this page against the table. `python -m tests.signer.access.aws_examples` writes it anew.
+
+*Denied* means that nothing allows it, *explicitly denied* that a Deny applies. Some requests have what only AWS's own
+surroundings have (a calling service, MFA): policies may ask for it, but no request here ever has it. The boundary of
+duties and the separation of duties stand before and beside all this: they can only refuse more.
+"""
+_HEAD: Final = "| example | who asks for what | outcome |\n|---|---|---|\n"
+_REFUSED: Final = """
+## What is not stored here
+
+A document that asks for what does not exist here is refused when it is stored, by the place that says it.
+
+| example | place | why |
+|---|---|---|
+"""
+
+
+def page() -> str:
+    """`docs/policy-examples.md`, from the table."""
+    lines = [_INTRODUCTION]
+    stored = [example for example in examples() if not example.refused]
+    for source, group in groupby(stored, key=lambda example: replace(example.source, section="")):
+        lines.append(f"\n## {source.guide}: [{source.page}]({source.url})\n\n{_HEAD}")
+        for example in group:
+            for row in example.rows:
+                asked = f"{_cell(row.what)}: `{row.question.principal}`, `{row.question.action}`"
+                lines.append(f"| {_cell(example.source.section)} | {asked} | {row.outcome} |\n")
+    lines.append(_REFUSED)
+    for example in examples():
+        if example.refused:
+            lines.append(
+                f"| [{_cell(str(example.source))}]({example.source.url}) | `{example.refused.pointer}` of the "
+                f"{example.refused.document} | {_cell(example.refused.why)} |\n"
+            )
+    return "".join(lines)
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"([|*])", r"\\\1", text)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

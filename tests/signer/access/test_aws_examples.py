@@ -10,7 +10,7 @@ import pytest
 from signer.access.documents import parse_identity_policy, parse_key_policy
 from signer.access.model import Source
 from signer.access.policy_refusal import PolicyRefused
-from tests.signer.access.aws_examples import Example, Row, examples
+from tests.signer.access.aws_examples import PAGE, Example, Row, examples, page
 from tests.signer.access.compare_evaluators import decide, difference
 from tests.signer.access.reference_evaluator import Verdict, judge
 
@@ -87,3 +87,7 @@ def test_the_table_is_large_and_every_case_names_its_source() -> None:
     assert len(
         {(str(example.source), row.what, str(row.question)) for example in examples() for row in example.rows}
     ) == sum(len(example.rows) for example in examples())
+
+
+def test_the_page_says_what_the_table_says() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "python -m tests.signer.access.aws_examples"
