@@ -116,8 +116,8 @@ _INTRODUCTION: Final = """# AWS's examples, as they are decided here
 
 Key policies, identity policies and grants mean here what AWS documents. Each line below is one of AWS's own documented
 examples, put to the service's evaluator and to a second one, written from AWS's documentation alone
-(`tests/signer/access/reference_evaluator.py`); both decide as documented. The documents themselves, and what was adapted
-in each, are in `tests/signer/access/aws_examples/`; `tests/signer/access/test_aws_examples.py` tries them in every run,
+(`tests/signer/access/reference_evaluator.py`); both decide as documented. The documents, and what was adapted in each,
+are in `tests/signer/access/aws_examples/`; `tests/signer/access/test_aws_examples.py` tries them in every run,
 and holds this page against the table. `python -m tests.signer.access.aws_examples` writes it anew.
 
 *Denied* means that nothing allows it, *explicitly denied* that a Deny applies. Some requests have what only AWS's own
@@ -141,10 +141,7 @@ def page() -> str:
     stored = [example for example in examples() if not example.refused]
     for source, group in groupby(stored, key=lambda example: replace(example.source, section="")):
         lines.append(f"\n## {source.guide}: [{source.page}]({source.url})\n\n{_HEAD}")
-        for example in group:
-            for row in example.rows:
-                asked = f"{_cell(row.what)}: `{row.question.principal}`, `{row.question.action}`"
-                lines.append(f"| {_cell(example.source.section)} | {asked} | {row.outcome} |\n")
+        lines += [_line(example, row) for example in group for row in example.rows]
     lines.append(_REFUSED)
     for example in examples():
         if example.refused:
@@ -153,6 +150,11 @@ def page() -> str:
                 f"{example.refused.document} | {_cell(example.refused.why)} |\n"
             )
     return "".join(lines)
+
+
+def _line(example: Example, row: Row) -> str:
+    asked = f"{_cell(row.what)}: `{row.question.principal}`, `{row.question.action}`"
+    return f"| {_cell(example.source.section)} | {asked} | {row.outcome} |\n"
 
 
 def _cell(text: str) -> str:
