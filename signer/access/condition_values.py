@@ -159,7 +159,7 @@ def _comparing(comparison: str, parse: Callable[[str], Decimal]) -> Callable[[tu
 
 
 def _parse_address(text: str) -> Address:
-    address = ipaddress.ip_address(text.partition("%")[0])  # a zone (RFC 4007) is no part of the address
+    address = ipaddress.ip_address(text)
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
