@@ -177,19 +177,9 @@ class State:
     ) -> list[str]:
         """Everybody who could, with any conditions satisfied, administer and use the key: by the reference evaluator,
         trying every action, whatever anybody's duty."""
-        named = re.findall(r":((?:user|role)/[\w-]+)", json.dumps(policy))
-        grantees = [grant["GranteePrincipal"] for grant in grants.values()]
-        return [
-            name
-            for name in dict.fromkeys((*self.duties, *identity_policies, *named, *grantees, STRANGER))
-            if does_both(
-                name,
-                arn,
-                json.dumps(policy),
-                json.dumps(identity_policies.get(name, {})),
-                json.dumps([grant for grant in grants.values() if grant["GranteePrincipal"] == name]),
-            )
-        ]
+        return everybody_who_does_both(
+            arn, policy, identity_policies, list(grants.values()), [*self.duties, *identity_policies]
+        )
 
     def overlapping(self) -> list[tuple[str, str]]:
         """Everybody who could do both with some key, in the state as it is."""
@@ -198,6 +188,28 @@ class State:
             for arn, key in self.keys.items()
             for name in self.who_could_do_both(arn, key.policy, key.grants, self.identity_policies)
         ]
+
+
+def everybody_who_does_both(
+    arn: str,
+    policy: dict[str, Any],
+    identity_policies: dict[str, dict[str, dict[str, Any]]],
+    grants: list[dict[str, Any]],
+    names: Iterable[str],
+) -> list[str]:
+    """Those of the names, of whoever the policy or a grant names, and of all others (one stands for them)."""
+    named = re.findall(r":((?:user|role)/[\w-]+)", json.dumps(policy))
+    return [
+        name
+        for name in dict.fromkeys((*names, *named, *(grant["GranteePrincipal"] for grant in grants), STRANGER))
+        if does_both(
+            name,
+            arn,
+            json.dumps(policy),
+            json.dumps(identity_policies.get(name, {})),
+            json.dumps([grant for grant in grants if grant["GranteePrincipal"] == name]),
+        )
+    ]
 
 
 @cache

@@ -100,8 +100,8 @@ def beginning(random: Random) -> State:
             {
                 "Version": "2012-10-17",
                 "Statement": [
-                    _statement("Allow", _named(administrators), ADMINISTER[1]),
-                    _statement("Allow", _named(["role/ci"]), USE[0]),
+                    _statement("Allow", arns_of(administrators), ADMINISTER[1]),
+                    _statement("Allow", arns_of(["role/ci"]), USE[0]),
                 ],
             },
         )
@@ -164,12 +164,12 @@ def _random_change(random: Random, state: State, actor: str) -> tuple[str, Calla
     if kind == "key policy":
         return kind, lambda: state.put_key_policy(actor, arn, random_key_policy(random, actor))
     if kind == "grant":
-        return kind, lambda: state.create_grant(actor, arn, _random_grant(random))
+        return kind, lambda: state.create_grant(actor, arn, random_grant(random))
     if kind == "revocation":
         return kind, lambda: state.revoke_grant(actor, arn, f"grant-{random.randrange(4)}")
     if kind == "identity policy":
         name = f"policy-{random.randrange(2)}"
-        return kind, lambda: state.put_identity_policy(actor, other, name, _random_identity_policy(random))
+        return kind, lambda: state.put_identity_policy(actor, other, name, random_identity_policy(random))
     if kind == "removal":
         return kind, lambda: state.remove_identity_policy(actor, other, f"policy-{random.randrange(2)}")
     duty = random.choice((Duty.ADMINISTRATOR, Duty.KEY_ADMINISTRATOR, Duty.KEY_USER, Duty.AUDITOR))
@@ -182,7 +182,7 @@ def random_key_policy(random: Random, actor: str) -> dict[str, Any]:
     if random.random() < 0.8:
         administrators = [actor] if random.random() < 0.5 else []
         administrators.append(random.choice(("user/key-admin", "user/other-key-admin")))
-        statements.append(_statement("Allow", _named(administrators), random.choice(ADMINISTER)))
+        statements.append(_statement("Allow", arns_of(administrators), random.choice(ADMINISTER)))
     statements += [_random_allow(random) for _ in range(random.choice((1, 1, 2)))]
     if random.random() < 0.4:
         statements.append(_random_deny(random))
@@ -197,33 +197,33 @@ def _random_allow(random: Random) -> dict[str, Any]:
         return _statement("Allow", "*", random.choice((*NEUTRAL, *USE, *ADMINISTER, *WIDE)), _condition(random, 0.3))
     names = random.sample([*PEOPLE, "role/who-comes-later"], random.choice((1, 1, 2)))
     actions = random.choice((*USE, *USE, *NEUTRAL, *ADMINISTER, *WIDE))
-    return _statement("Allow", _named(names), actions, _condition(random, 0.3), inverted=random.random() < 0.1)
+    return _statement("Allow", arns_of(names), actions, _condition(random, 0.3), inverted=random.random() < 0.1)
 
 
 def _random_deny(random: Random) -> dict[str, Any]:
     actions = random.choice((*USE, *ADMINISTER, *WIDE, *[["kms:*"]] * 6))
     if random.random() < 0.3:
-        excepted = {"AWS": [ROOT["AWS"], *_named(random.sample(list(PEOPLE), 2))["AWS"]]}
+        excepted = {"AWS": [ROOT["AWS"], *arns_of(random.sample(list(PEOPLE), 2))["AWS"]]}
         statement = _statement("Deny", excepted, actions, _condition(random, 0.2))
         statement["NotPrincipal"] = statement.pop("Principal")
         return statement
     return _statement(
-        "Deny", _named(random.sample(list(PEOPLE), random.choice((1, 2)))), actions, _condition(random, 0.4)
+        "Deny", arns_of(random.sample(list(PEOPLE), random.choice((1, 2)))), actions, _condition(random, 0.4)
     )
 
 
-def _random_identity_policy(random: Random) -> dict[str, Any]:
+def random_identity_policy(random: Random, keys: tuple[str, ...] = KEYS) -> dict[str, Any]:
     statements = []
     for _ in range(random.choice((1, 1, 2))):
         effect = "Allow" if random.random() < 0.8 else "Deny"
         actions = random.choice((*USE, *ADMINISTER, *NEUTRAL, *WIDE))
         statement = _statement(effect, None, actions, _condition(random, 0.3), inverted=random.random() < 0.1)
-        statement["Resource"] = random.choice(("*", f"arn:aws:kms:*:{ACCOUNT}:key/*", *KEYS))
+        statement["Resource"] = random.choice(("*", f"arn:aws:kms:*:{ACCOUNT}:key/*", *keys))
         statements.append(statement)
     return {"Version": "2012-10-17", "Statement": statements}
 
 
-def _random_grant(random: Random) -> dict[str, Any]:
+def random_grant(random: Random) -> dict[str, Any]:
     grant: dict[str, Any] = {
         "GrantId": f"grant-{random.randrange(4)}",
         "GranteePrincipal": random.choice([*PEOPLE, "role/who-comes-later"]),
@@ -238,7 +238,7 @@ def _condition(random: Random, share: float) -> dict[str, Any] | None:
     return random.choice(CONDITIONS) if random.random() < share else None
 
 
-def _named(names: list[str]) -> dict[str, list[str]]:
+def arns_of(names: list[str]) -> dict[str, list[str]]:
     return {"AWS": list(dict.fromkeys(f"arn:aws:iam::{ACCOUNT}:{name}" for name in names))}
 
 
