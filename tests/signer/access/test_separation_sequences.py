@@ -19,7 +19,7 @@ from tests.signer.access.separation_sequences import PEOPLE, SEED, beginning, ra
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SEQUENCES: Final = 400
+SEQUENCES: Final = 300
 
 
 def test_nobody_ever_administers_and_uses_one_key_and_no_one_reaches_both_alone() -> None:
