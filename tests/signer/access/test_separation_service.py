@@ -50,7 +50,7 @@ def service(token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @dataclass
 class Walk:
-    """One sequence: a key of its own, and people whose duties and policies it changes."""
+    """One sequence: a key of its own, and people whose policies it changes."""
 
     service: ServiceInProcess
     random: Random
@@ -70,11 +70,9 @@ class Walk:
         """Leaves nothing behind that a later sequence would be held against."""
         keystore = self.service.services.keystore
         change = Change("user/admin", datetime.now(UTC))
-        for name, duty in PEOPLE.items():
+        for name in PEOPLE:
             for policy in keystore.list_identity_policies(name):
                 keystore.delete_identity_policy(name, policy.name, change)
-            if name != "user/admin":
-                self.service.call("user/admin", "PUT", f"/v1/principals/{name}/duty", {"duty": duty.value})
         nobody = {
             "Version": "2012-10-17",
             "Statement": {"Effect": "Deny", "Principal": "*", "Action": "*", "Resource": "*"},
@@ -84,7 +82,7 @@ class Walk:
     def step(self) -> tuple[str, int]:
         """One change, asked for over HTTP: its kind, and the answer's status."""
         actor = self.alone or self.random.choice(list(PEOPLE))
-        other = self.random.choice([name for name in PEOPLE if name != "user/admin"])  # who puts all right at the end
+        other = self.random.choice(list(PEOPLE))
         kind = self.random.choice(self._kinds(actor))
         policies = f"/v1/principals/{other}/policies"
         if kind == "key policy":
@@ -98,12 +96,9 @@ class Walk:
         elif kind == "identity policy":
             body = {"policy": random_identity_policy(self.random, (self.arn,))}
             answer = self._ask(actor, "PUT", f"{policies}/policy-{self.random.randrange(2)}", body)
-        elif kind == "removal":
+        else:
             attached = self.service.services.keystore.list_identity_policies(other)
             answer = self._ask(actor, "DELETE", f"{policies}/{attached[0].name if attached else 'none'}")
-        else:
-            duty = self.random.choice(("administrator", "key-administrator", "key-user", "auditor"))
-            answer = self._ask(actor, "PUT", f"/v1/principals/{other}/duty", {"duty": duty})
         return kind, answer
 
     def _ask(self, actor: str, method: str, path: str, body: object = None) -> int:
@@ -111,12 +106,11 @@ class Walk:
 
     def _kinds(self, actor: str) -> list[str]:
         keys = ["key policy", "key policy", "key policy", "grant", "grant", "revocation"]
-        people = ["identity policy", "identity policy", "removal", "duty"]
-        record = self.service.services.keystore.find_principal(actor)
-        duty = None if record is None else record.duty
-        if duty == Duty.KEY_ADMINISTRATOR and self.random.random() < 0.9:
+        people = ["identity policy", "identity policy", "removal"]
+        duty = PEOPLE[actor]
+        if duty is Duty.KEY_ADMINISTRATOR and self.random.random() < 0.9:
             return keys
-        return people if duty == Duty.ADMINISTRATOR and self.random.random() < 0.9 else keys + people
+        return people if duty is Duty.ADMINISTRATOR and self.random.random() < 0.9 else keys + people
 
     def _new_policy(self, actor: str) -> dict[str, Any]:
         """Any, or one of the short form."""
@@ -183,7 +177,7 @@ def test_nobody_administers_and_uses_one_key_whatever_is_changed(service: Servic
             assert not walk.administered & walk.used, walk  # now, and of one who acts alone at any time
         did += Counter({"administered": len(walk.administered), "used": len(walk.used)})
         walk.end()
-    assert set(made) == {"key policy", "grant", "revocation", "identity policy", "removal", "duty"}, made
+    assert set(made) == {"key policy", "grant", "revocation", "identity policy", "removal"}, made
     assert refused[403] > SEQUENCES / 2, refused
     assert refused[409] + refused[422] > SEQUENCES / 4, refused
     assert min(did["administered"], did["used"]) > SEQUENCES / 4, did
