@@ -17,6 +17,7 @@ from keystore.hsm import open_token
 from keystore.keys import KeyRepository, existing
 from keystore.lifecycle import DEFAULT_WAIT, check_transition, deletion_time, require_enabled, version_state
 from keystore.people import PeopleRepository
+from keystore.public_credentials import PublicCredentialRepository
 from keystore.repositories import (
     DocumentRepository,
     DomainRepository,
@@ -44,6 +45,7 @@ class Keystore(
     CertificateRepository,
     DomainRepository,
     IdempotencyRepository,
+    PublicCredentialRepository,
 ):
     """One process's keystore, safe to use from many threads. Close it to give the token and the database back.
 
@@ -68,6 +70,7 @@ class Keystore(
         CertificateRepository.__init__(self, self.store)
         DomainRepository.__init__(self, self.store)
         IdempotencyRepository.__init__(self, self.store, clock)
+        PublicCredentialRepository.__init__(self, self.store)
         self._token = token
         self._maker = KeyMaker(token, self.store, token_keys, clock)
 

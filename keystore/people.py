@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from keystore.api import CredentialRecord, EnrolmentRecord, PrincipalRecord
 from keystore.errors import Conflict, NotFound, WrongState
 from keystore.keys import existing
+from keystore.public_credentials import revoke_all
 from keystore.values import optional_stored_time, optional_time_of, stored_time, time_of
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class PeopleRepository:
             transaction.update(row, {"state": state})
 
     def delete_principal(self, name: str) -> None:
-        """Delete a principal, revoke its credentials and void its enrolments. Raises `NotFound`."""
+        """Delete a principal, revoke its credentials of every kind and void its enrolments. Raises `NotFound`."""
         credentials = self._store.select("credentials", {"principal": name})
         enrolments = self._store.select("enrolments", {"principal": name})
         with self._store.transaction() as transaction:
@@ -81,6 +82,7 @@ class PeopleRepository:
             for enrolment in enrolments:
                 if enrolment.text("state") == "open":
                     transaction.update(enrolment, {"state": "used"})
+            revoke_all(transaction, name)
 
     def find_credential(self, credential_id: str) -> CredentialRecord | None:
         """The credential of this id, whatever its state."""
