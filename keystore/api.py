@@ -372,7 +372,9 @@ class CredentialMatch(StrEnum):
     CERTIFICATE = "certificate"  # one client certificate by the SHA-256 of its DER
     URI = "uri"  # a client certificate by one URI of its subjectAltName
     DNS = "dns"  # a client certificate by one DNS name of its subjectAltName
-    REQUEST_KEY = "request-key"  # a signed request by the key's id; the value is the SHA-256 of its SubjectPublicKeyInfo
+    REQUEST_KEY = (
+        "request-key"  # a signed request by the key's id; the value is the SHA-256 of its SubjectPublicKeyInfo
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,9 +48,12 @@ class PublicCredentialRepository:
         found = self._store.read(self._public_credentials_by_value, (value,))
         return tuple(record for record in found if record.match is match)
 
-    def list_public_credentials(self, principal: str) -> list[PublicCredentialRecord]:
-        """All of a principal's, by id, revoked ones too."""
-        return [_record(row) for row in self._store.select("public_credentials", {"principal": principal})]
+    def list_public_credentials(
+        self, principal: str, *, after: str | None = None, limit: int | None = None
+    ) -> list[PublicCredentialRecord]:
+        """A principal's, by id, revoked ones too: all, or up to `limit` of those beyond the id `after`."""
+        rows = self._store.select("public_credentials", {"principal": principal}, after=after, limit=limit)
+        return [_record(row) for row in rows]
 
     def add_public_credential(self, record: PublicCredentialRecord) -> None:
         """Bind a certificate or a key to a principal.

@@ -11,6 +11,7 @@ from flask import Flask
 
 from keystore import open_keystore
 from signer.administration.certificates import CertificateAdministration
+from signer.administration.credentials import CredentialAdministration
 from signer.administration.identities import IdentityAdministration
 from signer.administration.issuers import IssuerAdministration
 from signer.administration.keys import KeyAdministration
@@ -75,6 +76,7 @@ def assemble(keystore: Keystore, state: Path, configuration: ServerConfiguration
         published=published,
         saml_metadata=SamlMetadata(keystore, audit, published),
         upkeep=Upkeep(keystore, revocation_lists),
+        credentials=CredentialAdministration(keystore),
     )
 
 

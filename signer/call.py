@@ -29,7 +29,9 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes out as JSON: `content` is anything msgspec can encode."""
+    """What goes out as JSON: `content` is anything msgspec can encode. `recorded` is what the audit trail says besides
+    of a change that succeeded."""
 
     content: object
     status: int = 200
+    recorded: Mapping[str, str] | None = None

@@ -16,6 +16,7 @@ from keystore.api import KeyState
 from keystore.errors import KeystoreError
 from keystore.errors import NotFound as NoSuchRow
 from keystore.lifecycle import current_version
+from keystore.values import stored_json
 from signer.access import Action, Permit, admit, decide
 from signer.access.decision import KEY_NOT_FOUND
 from signer.audit import AuditedKey, Outcome
@@ -111,7 +112,8 @@ class Pipeline:
         except Exception:
             self._audit.close([(intent, [Outcome(0, "failed", "internal_error")])])
             raise
-        self._audit.close([(intent, [Outcome(0, "succeeded")])])
+        detail = None if answer.recorded is None else stored_json(dict(answer.recorded))
+        self._audit.close([(intent, [Outcome(0, "succeeded", detail=detail)])])
         return answer
 
     def read(

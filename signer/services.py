@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from keystore.keystore import Keystore
     from signer.administration.certificates import CertificateAdministration
+    from signer.administration.credentials import CredentialAdministration
     from signer.administration.identities import IdentityAdministration
     from signer.administration.issuers import IssuerAdministration
     from signer.administration.keys import KeyAdministration
@@ -38,6 +39,7 @@ class Services:
     published: Published
     saml_metadata: SamlMetadata
     upkeep: Upkeep
+    credentials: CredentialAdministration
 
     def close(self) -> None:
         """Ends this worker's use of everything, the audit trail first."""

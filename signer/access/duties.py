@@ -56,6 +56,9 @@ class Action(StrEnum):
     LIST_ISSUERS = "ListIssuers"
     CREATE_ISSUER = "CreateIssuer"
     LIST_DOMAINS = "ListDomains"
+    CREATE_CREDENTIAL = "CreateCredential"
+    LIST_CREDENTIALS = "ListCredentials"
+    REVOKE_CREDENTIAL = "RevokeCredential"
 
 
 _IDENTITIES = frozenset({Duty.ADMINISTRATOR, Duty.ROOT})
@@ -96,6 +99,10 @@ DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
         Action.LIST_ISSUERS: _KEYS,
         Action.CREATE_ISSUER: _KEYS,
         Action.LIST_DOMAINS: _KEYS,
+        # Everybody's own; another's only with an administrator's duty (signer.administration.credentials).
+        Action.CREATE_CREDENTIAL: frozenset(Duty),
+        Action.LIST_CREDENTIALS: frozenset(Duty),
+        Action.REVOKE_CREDENTIAL: frozenset(Duty),
     }
 )
 

@@ -23,6 +23,8 @@ _READS: Final = ("integrity_failure", "store_unavailable", "hsm_unavailable", "h
 _CHANGES: Final = ("conflict", "wrong_state", "unprocessable", "unsupported")
 _SIGNS: Final = ("conflict", "request_in_progress", "wrong_purpose", "wrong_state", "unprocessable", "unsupported")
 _MAKES_KEYS: Final = frozenset({Action.CREATE_KEY, Action.ROTATE_KEY})
+# Everybody's own, and nobody else's but for an administrator.
+_OWN_CREDENTIALS: Final = frozenset({Action.CREATE_CREDENTIAL, Action.LIST_CREDENTIALS, Action.REVOKE_CREDENTIAL})
 # What is signed anew now and then, by whoever asks for it first.
 _SIGNED_WHEN_DUE: Final = frozenset({"/v1/ca/crl", "/v1/trust", "/issuers/<issuer>/saml/metadata", "/saml/metadata"})
 # Calls that read no row; of these, `/readyz` alone can say that a part is not usable.
@@ -58,7 +60,7 @@ def _codes(endpoint: Endpoint) -> Iterator[str]:
 
 def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
     yield from _WITH_A_CREDENTIAL
-    if DUTIES_OF[action] != frozenset(Duty):
+    if DUTIES_OF[action] != frozenset(Duty) or action in _OWN_CREDENTIALS:
         yield "duty_forbids"
     if "<key>" in endpoint.path and action not in COMMON_ACTIONS:
         yield "policy_forbids"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from flask import Flask, Response
 
-from signer.web import certificates, health, identities, issuers, keys, public, signing
+from signer.web import certificates, credentials, health, identities, issuers, keys, public, signing
 from signer.web.http import (
     MAXIMUM_BODY,
     RESPONSE_HEADERS,
@@ -15,9 +15,9 @@ from signer.web.http import (
     json_response,
     refuse_strange_paths,
     request_id,
-    require_safe_transport,
 )
 from signer.web.lane import SigningLane
+from signer.web.peer import refuse_forged_certificate, require_safe_transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +33,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *signing.ENDPOINTS,
     *issuers.ENDPOINTS,
     *public.ENDPOINTS,
+    *credentials.ENDPOINTS,
 )
 
 
@@ -48,6 +49,7 @@ def register(app: Flask, services: Services) -> None:
     def check_before_routing() -> None:
         refuse_strange_paths()
         require_safe_transport(services.configuration)
+        refuse_forged_certificate(services.configuration)
 
     @app.after_request
     def name_the_request(response: Response) -> Response:
