@@ -52,7 +52,7 @@ def current_call(configuration: ServerConfiguration) -> Call:
         authorization=request.headers.get("Authorization"),
         idempotency_key=request.headers.get("Idempotency-Key"),
         body=body,
-        method=request.method,
+        method=str(request.environ["REQUEST_METHOD"]),  # as it was sent: Werkzeug's own is in capitals
         target=str(request.environ.get("RAW_URI") or request.full_path.rstrip("?")),
         secure=is_secure(configuration),
         headers={name.lower(): value for name, value in request.headers.items()},
