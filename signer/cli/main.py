@@ -15,6 +15,7 @@ from signer.cli.operator import init, serve
 from signer.cli.options import connection_options
 from signer.cli.principals import principals
 from signer.cli.publication import crl, trust
+from signer.cli.registration import credentials
 from signer.cli.sign import sign
 from signer.cli.tokens import assertion, jwt
 
@@ -23,7 +24,7 @@ from signer.cli.tokens import assertion, jwt
     cls=SealmarkGroup,
     commands=[
         init, serve, ceremony, principals, enrol, whoami, keys, issuers, domains, trust, crl, sign, jwt, assertion,
-        completion,
+        completion, credentials,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )  # fmt: skip
@@ -33,6 +34,7 @@ def cli() -> None:
     """Sealmark: signatures with keys that live in an HSM.
 
     Reads SEALMARK_URL and SEALMARK_TOKEN, or --url and --token-file. A token is never given on the command line.
+    In place of a token: a client certificate (--client-cert), or a signature on each request (--signing-key).
 
     \b
     Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
