@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import LargeBinary, Text
 
-from keystore.api import CertificateRecord, CredentialRecord, EnrolmentRecord, Issuer, PrincipalRecord, SignedDocument
+from keystore.api import (
+    CertificateRecord,
+    CredentialMatch,
+    CredentialRecord,
+    EnrolmentRecord,
+    Issuer,
+    PrincipalRecord,
+    PublicCredentialRecord,
+    SignedDocument,
+)
 from keystore.db.schema import ROW_JOURNAL, SEALED_TABLES
 from keystore.errors import IntegrityFailure
 from keystore.journal import chain
@@ -52,6 +61,21 @@ def populate(place: Place) -> Populated:
     keystore.add_certificate(CertificateRecord("certificate-1", key.id, version, "0a", (b"leaf", b"root"), NOW, LATER))
     keystore.reserve_idempotency("answer-1", "role/ci", b"r" * 32)
     keystore.complete_idempotency("answer-1", b"{}")
+    keystore.add_public_credential(
+        PublicCredentialRecord(
+            "public-credential-1",
+            "role/ci",
+            CredentialMatch.REQUEST_KEY,
+            "ab" * 32,
+            b"p" * 32,
+            "ed25519",
+            "label",
+            "enabled",
+            NOW,
+            "user/admin",
+            LATER,
+        )
+    )
     root: dict[str, Value] = {"kind": "integrity", "domain": None, "version": None, "token_label": "integrity"}
     with keystore.store.transaction() as transaction:
         transaction.insert("wrapped_roots", "integrity", {**root, "wrapped": b"w", "state": "current"})
@@ -78,6 +102,7 @@ def populate(place: Place) -> Populated:
             "enrolments": "enrolment-1",
             "certificates": "certificate-1",
             "idempotency": "answer-1",
+            "public_credentials": "public-credential-1",
         },
         {
             "deployment": sign,
@@ -94,6 +119,7 @@ def populate(place: Place) -> Populated:
             "enrolments": lambda worker: worker.find_enrolment("enrolment-1"),
             "certificates": lambda worker: worker.store.select("certificates"),
             "idempotency": lambda worker: worker.find_idempotency("answer-1"),
+            "public_credentials": lambda worker: worker.find_public_credential("public-credential-1"),
         },
     )
 

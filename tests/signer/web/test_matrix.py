@@ -118,6 +118,19 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
     "GET /v1/ca": {"present": ANYBODY},
     "GET /v1/ca/crl": {"present": ANYBODY},
     "GET /v1/trust": {"present": ANYBODY},
+    # Of others; that everybody may do the same with their own: test_public_credentials.py.
+    "POST /v1/principals/<kind>/<name>/public-credentials": {
+        "present": "201 403 403 403 403 403 401 401 401 401",
+        "absent": "404 403 403 403 403 403 401 401 401 401",
+    },
+    "GET /v1/principals/<kind>/<name>/public-credentials": {
+        "present": ONLY_IDENTITIES,
+        "absent": "404 403 403 403 403 403 401 401 401 401",
+    },
+    "DELETE /v1/principals/<kind>/<name>/public-credentials/<credential>": {
+        "present": ONLY_IDENTITIES,
+        "absent": "404 403 403 403 403 403 401 401 401 401",
+    },
 }
 CASES: Final = [
     (route, target, caller, int(status))
@@ -212,6 +225,13 @@ def _doomed_principal(service: ServiceInProcess) -> str:
     return name
 
 
+def _credential(world: World, name: str, target: str) -> str:
+    if target == "absent":
+        return str(uuid.uuid4())
+    body = {"match": "dns", "name": f"{_new_name()}.example"}
+    return str(world.service.made("user/admin", "POST", f"/v1/principals/{name}/public-credentials", body)["id"])
+
+
 def _key_path(world: World, route: str, target: str) -> str:
     """The path about a key in the state that the call needs; made anew where the call uses it up."""
     service, (_, _, last) = world.service, route.rpartition("/")
@@ -241,7 +261,8 @@ def _path(world: World, route: str, target: str) -> str:
     path = route.partition(" ")[2]
     if "<kind>" in path:
         name = "role/nobody" if target == "absent" else _doomed_principal(world.service)
-        return f"/v1/principals/{name}"
+        path = path.replace("<kind>/<name>", name)
+        return path.replace("<credential>", _credential(world, name, target)) if "<credential>" in path else path
     path = path.replace("<issuer>", "nobody" if target == "absent" else "default")
     return path.replace("<key>", _key_path(world, route, target)) if "<key>" in path else path
 
@@ -268,6 +289,10 @@ def _body(world: World, route: str, target: str) -> object:
             "subject": "someone",
             "audience": "https://sp.example",
             "recipient": "https://sp.example/acs",
+        },
+        "POST /v1/principals/<kind>/<name>/public-credentials": lambda: {
+            "match": "dns",
+            "name": f"{_new_name()}.example",
         },
         "POST /v1/issuers": lambda: {"name": _new_name(), "url": "https://issuer.example"},
     }

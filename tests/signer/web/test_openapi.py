@@ -167,6 +167,8 @@ MEMBERS: Final[dict[str, dict[str, object]]] = {
 }
 # There only where the default issuer's url has no path; else the same document as the issuer's own.
 AT_THE_ROOT: Final = "GET /.well-known/openid-configuration"
+# Of an id that the service gives: tried in an order of their own.
+CREDENTIALS: Final = tuple(route for route in CONTRACTS if "/public-credentials" in route)
 LAST: Final = (
     "POST /v1/keys/<key>/certificate/revoke",  # of a certificate without which nothing more is signed
     "POST /v1/keys/<key>/schedule-deletion",
@@ -180,7 +182,7 @@ def in_order() -> list[str]:
     between = [
         route
         for route in CONTRACTS
-        if route not in (*first, *LAST, "DELETE /v1/principals/<kind>/<name>", AT_THE_ROOT, INSTALLATION)
+        if route not in (*first, *LAST, *CREDENTIALS, "DELETE /v1/principals/<kind>/<name>", AT_THE_ROOT, INSTALLATION)
     ]
     return [
         "POST /v1/keys",
@@ -249,7 +251,7 @@ def test_examples_are_answered_as_they_say(document: dict[str, Any], own_service
         elif isinstance(CONTRACTS[route].example, str):
             assert answer.get_data(as_text=True).splitlines()[0] == str(CONTRACTS[route].example).splitlines()[0]
         tried.add(route)
-    elsewhere = {"POST /v1/enrolments", "DELETE /v1/principals/<kind>/<name>", INSTALLATION, AT_THE_ROOT}
+    elsewhere = {*CREDENTIALS, "POST /v1/enrolments", "DELETE /v1/principals/<kind>/<name>", INSTALLATION, AT_THE_ROOT}
     assert set(CONTRACTS) - tried == elsewhere
 
 
@@ -269,3 +271,13 @@ def test_enrolment_and_deletion_are_answered_as_they_say(
     assert_shaped(document, enrolled, operation_of(document, "POST /v1/enrolments"), 201)
     gone = own_service.made("user/admin", "DELETE", "/v1/principals/role/passing")
     assert_shaped(document, gone, operation_of(document, "DELETE /v1/principals/<kind>/<name>"), 200)
+
+
+def test_public_credentials_are_answered_as_they_say(document: dict[str, Any], own_service: ServiceInProcess) -> None:
+    added, listed, revoked = CREDENTIALS
+    path = template(routes()[added].path).format(kind="role", name="ci")
+    made = own_service.made("user/admin", "POST", path, dict(CONTRACTS[added].request or {}))
+    assert_shaped(document, made, operation_of(document, added), 201)
+    assert_shaped(document, own_service.made("role/ci", "GET", path), operation_of(document, listed), 200)
+    gone = own_service.made("role/ci", "DELETE", f"{path}/{made['id']}")
+    assert_shaped(document, gone, operation_of(document, revoked), 200)
