@@ -18,7 +18,7 @@ from tests.interop.conftest import ROOT
 from tests.interop.loopback import NPM, node
 from tests.interop.tls_proxy import ADDRESS, HEADER, escaped, structured, tls_proxy
 from tests.live import blocks
-from tools.service import PROGRAMS, Service, run, running_service
+from tools.service import PROGRAMS, Service, running_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +46,12 @@ class Place:
         )
         content, _, status = done.stdout.rpartition("\n")
         return int(status), json.loads(content) if content else done.stderr
+
+    def bind(self, **body: object) -> str:
+        """What an administrator binds to `role/ci`; its id."""
+        with self.service.caller(self.service.token_of("admin")) as administrator:
+            path = "/v1/principals/role/ci/public-credentials"
+            return str(administrator.json("POST", path, body)["id"])
 
     def sealmark(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         known = {"SEALMARK_URL": self.service.url, "SSL_CERT_FILE": str(self.pki / "ca.crt")}
@@ -91,16 +97,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             body = {"alias": "device", "spec": "ECC_NIST_P256", "purpose": "general", "users": ["role/ci"]}
             keeper.json("POST", "/v1/keys", body)
         made = Place(service, pki, token, {})
-        ci, admin = {"SEALMARK_TOKEN": token}, {"SEALMARK_TOKEN": service.token_of("admin")}
-        for name, variables, arguments in (
-            ("ci", ci, ("add-certificate", "role/ci", "--certificate", "ci.crt", "--key", "ci.key")),
-            ("named", admin, ("add-certificate", "role/ci", "--uri", "spiffe://shop.example/named")),
-            *((one, admin, ("add-certificate", "role/ci", "--dns", f"{one}.shop.example")) for one in ("revoked",)),
-            ("expired", admin, ("add-certificate", "role/ci", "--dns", "expired.shop.example")),
-            ("for-servers", admin, ("add-certificate", "role/ci", "--dns", "servers.shop.example")),
-            ("request", ci, ("add-key", "role/ci", "--key", "request.pem", "--label", "docs")),
+        for name in ("revoked", "expired", "servers"):
+            made.bind(match="dns", name=f"{name}.shop.example")
+        made.ids["named"] = made.bind(match="uri", name="spiffe://shop.example/named")
+        for name, arguments in (
+            ("ci", ("add-certificate", "role/ci", "--certificate", "ci.crt", "--key", "ci.key")),
+            ("request", ("add-key", "role/ci", "--key", "request.pem", "--label", "docs")),
         ):
-            done = made.sealmark("credentials", *arguments, "--json", **variables)
+            done = made.sealmark("credentials", *arguments, "--json", SEALMARK_TOKEN=token)
             assert done.returncode == 0, done.stderr
             made.ids[name] = json.loads(done.stdout)["id"]
         yield made
@@ -203,7 +207,7 @@ def test_a_named_proxy_speaks_for_callers_certificates(place: Place, write: Any)
             assert place.curl("/v1/whoami", "-H", f"{HEADER}: {value}", url=careless)[0] == 401
 
 
-def npm_request(place: Place, name: str, algorithm: str, asked: dict[str, object]) -> tuple[int, Any]:
+def npm_requests(place: Place, name: str, algorithm: str, asked: list[dict[str, object]]) -> list[dict[str, Any]]:
     done = subprocess.run(
         [str(node()), str(NPM / "sign_request.mjs"), str(place.pki / f"{name}.pem"), algorithm, place.ids[name]],
         input=json.dumps(asked),
@@ -213,8 +217,8 @@ def npm_request(place: Place, name: str, algorithm: str, asked: dict[str, object
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
-    return answer["status"], answer["answer"]
+    answers: list[dict[str, Any]] = json.loads(done.stdout)
+    return answers
 
 
 KEYS: Final = {
@@ -230,18 +234,14 @@ def test_npms_http_message_signatures_signs_requests_that_are_taken(place: Place
     name = f"npm-{algorithm}"
     openssl(place.pki, "genpkey", *KEYS[algorithm], "-out", f"{name}.pem")
     (place.pki / f"{name}.pem").chmod(0o600)
-    arguments = ("credentials", "add-key", "role/ci", "--key", f"{name}.pem", "--json")
-    place.ids[name] = json.loads(place.sealmark(*arguments, SEALMARK_TOKEN=place.token).stdout)["id"]
+    public = openssl(place.pki, "pkey", "-in", f"{name}.pem", "-pubout").decode()
+    place.ids[name] = place.bind(match="request-key", public_key=public)
     asked: dict[str, object] = {
         "method": "POST",
         "url": f"{place.service.url}{SIGNING_PATH}",
         "body": BODY,
         "headers": {"Idempotency-Key": f"once-{algorithm}"},
     }
-    status, answer = npm_request(place, name, algorithm, asked)
-    assert status == 200, answer
-    intent, outcome = place.records(answer["results"][0]["request_id"])
-    assert intent["credential"] == outcome["credential"] == f"signed-request:{place.ids[name]}"
     otherwise: list[dict[str, object]] = [
         {"body": BODY + " "},
         {"url": f"{place.service.url}/v1/keys/Device/signatures"},
@@ -252,8 +252,11 @@ def test_npms_http_message_signatures_signs_requests_that_are_taken(place: Place
         {"headers": {"Authorization": f"Bearer {place.token}"}},
         {"headers": {"Signature-Input": ""}},
     ]
-    for sent in otherwise:
-        assert npm_request(place, name, algorithm, {**asked, "sent": sent})[0] == 401, sent
+    first, *others = npm_requests(place, name, algorithm, [asked, *({**asked, "sent": sent} for sent in otherwise)])
+    assert first["status"] == 200, first
+    intent, outcome = place.records(first["answer"]["results"][0]["request_id"])
+    assert intent["credential"] == outcome["credential"] == f"signed-request:{place.ids[name]}"
+    assert [other["status"] for other in others] == [401] * len(otherwise)
 
 
 def test_openssl_and_curl_by_hand_as_the_page_says_and_the_record_checked_as_it_says(place: Place) -> None:
@@ -305,19 +308,15 @@ def test_every_command_can_be_sent_with_a_certificate_or_signed(place: Place) ->
     ):
         assert json.loads(done.stdout) == {"name": "role/ci", "duty": "key-user"}, done.stderr
     listed = place.sealmark("credentials", "list", "role/ci", "--json", **signed)
-    ids = {one["id"]: one for one in json.loads(listed.stdout)["public_credentials"]}
-    assert set(place.ids.values()) <= set(ids)
+    assert set(place.ids.values()) <= {one["id"] for one in json.loads(listed.stdout)["public_credentials"]}
     make_key(place.pki, "own")
     added = place.sealmark("credentials", "add-key", "role/ci", "--key", "own.key", "--days", "2", "--json", **signed)
     made = json.loads(added.stdout)
     assert made["created_by"] == "role/ci"
     own = {"SEALMARK_SIGNING_KEY": "own.key", "SEALMARK_SIGNING_KEY_ID": made["id"]}
-    assert place.sealmark("whoami", **own).returncode == 0
     assert place.sealmark("credentials", "revoke", "role/ci", made["id"], "--yes", **own).returncode == 0
     refused = place.sealmark("whoami", **own)
     assert (refused.returncode, "unauthenticated" in refused.stderr) == (1, True)
-    wrong = place.sealmark("whoami", **{**signed, "SEALMARK_SIGNING_KEY": "own.key"})
-    assert (wrong.returncode, "unauthenticated" in wrong.stderr) == (1, True)
 
 
 def test_a_signed_request_passes_a_proxy_that_keeps_host_and_scheme(place: Place) -> None:
@@ -333,4 +332,3 @@ def test_no_secret_stands_in_the_log(place: Place) -> None:
     for secret in (*place.service.secrets(), place.token, *("".join(key.splitlines()[1:-1]) for key in keys)):
         assert secret not in logged
         assert base64.b64encode(secret.encode()).decode() not in logged
-    assert run("openssl", "version").stdout.startswith("OpenSSL 3")
