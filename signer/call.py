@@ -29,9 +29,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes out as JSON: `content` is anything msgspec can encode. `recorded` is what the audit trail says besides
-    of a change that succeeded."""
+    """What goes out as JSON: `content` is anything msgspec can encode.
+
+    `recorded` goes nowhere but into the record of a change, beside its outcome: what was made or ended, by its name.
+    """
 
     content: object
     status: int = 200
-    recorded: Mapping[str, str] | None = None
+    recorded: Mapping[str, object] | None = field(default=None, repr=False)

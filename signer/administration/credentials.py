@@ -19,7 +19,7 @@ from keystore.api import CredentialMatch, PublicCredentialRecord
 from keystore.errors import Conflict as Taken
 from keystore.errors import NotFound as NoSuchRow
 from keystore.errors import WrongState as NotEnabled
-from signer.access import DUTIES_OF, Action
+from signer.access import DUTIES_OF, Action, Duty
 from signer.authn.certificate import is_usable, public_key_of, require_client_certificate
 from signer.authn.possession import is_proved
 from signer.authn.refused import Refused
@@ -94,12 +94,18 @@ class CredentialAdministration:
         return record
 
     def require_credentials_may_be_added(self, principal: str) -> None:
-        """Whether this principal may be given a further credential at all: it must be there, and enabled. The one place
-        where that is asked. Raises `NotFound`, `WrongState`."""
+        """Whether this principal may be given a further credential at all: it must be there and enabled, and not break
+        glass, which has the one token of its ceremony. The one place where that is asked.
+
+        Raises: `NotFound`, `WrongState`.
+        """
         found = self._keystore.find_principal(principal)
         if found is None or found.state == "deleted":
             msg = f"there is no principal {principal}"
             raise NotFound(msg, field="name")
+        if Duty(found.duty) is Duty.ROOT:
+            msg = f"{principal} has the one token that its ceremony made, and no other credential"
+            raise WrongState(msg)
         if found.state != "enabled":
             msg = f"{principal} is {found.state}"
             raise WrongState(msg)

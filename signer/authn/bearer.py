@@ -8,8 +8,9 @@ from __future__ import annotations
 import hmac
 from typing import TYPE_CHECKING, Final, Protocol
 
-from signer.access.duties import Duty
-from signer.authn.principal import CredentialKind, Principal
+from signer.authn.owners import principal_of
+from signer.authn.principal import CredentialKind
+from signer.authn.refused import Refused
 from signer.authn.tokens import stored_form
 from signer.errors import Unauthenticated
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from keystore.api import CredentialRecord, PrincipalRecord
+    from signer.authn.principal import Principal
 
 _NO_DIGEST: Final = bytes(32)
 _LONGEST: Final = 256
@@ -40,10 +42,12 @@ def authenticate(header: str | None, identities: Identities, now: datetime) -> P
     if record is None or owner is None or not digest_matches:
         raise Unauthenticated(REFUSAL)
     expired = record.expires_at is not None and record.expires_at <= now
-    if record.state != "enabled" or owner.state != "enabled" or expired:
+    if record.state != "enabled" or expired:
         raise Unauthenticated(REFUSAL)
-    kind = CredentialKind(record.kind)
-    return Principal(owner.name, Duty(owner.duty), f"bearer:{record.id[:12]}", kind, record.facts)
+    try:
+        return principal_of(owner, f"bearer:{record.id[:12]}", CredentialKind(record.kind), record.facts)
+    except Refused as reason:
+        raise Unauthenticated(REFUSAL) from reason
 
 
 def _token(header: str | None) -> str:

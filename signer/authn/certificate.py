@@ -16,8 +16,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from keystore.api import CredentialMatch
 from keystore.values import stored_json
-from signer.access.duties import Duty
-from signer.authn.principal import CredentialKind, Principal
+from signer.authn.owners import principal_of
+from signer.authn.principal import CredentialKind
 from signer.authn.refused import Refused
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from keystore.api import PrincipalRecord, PublicCredentialRecord
+    from signer.authn.principal import Principal
 
 _MOST_NAMES: Final = 32  # of one certificate; each is a look-up
 
@@ -55,24 +56,17 @@ def authenticate(der: bytes, bindings: Bindings, now: datetime) -> Principal:
     if len(found) != 1:
         raise Refused(f"{len(found)} usable bindings match the certificate; exactly one must")
     (record,) = found.values()
-    owner = bindings.find_principal(record.principal)
-    if owner is None or owner.state != "enabled":
-        raise Refused(f"{record.principal} is not enabled")
-    return Principal(
-        owner.name,
-        Duty(owner.duty),
-        f"certificate:{record.id}",
-        CredentialKind.CERTIFICATE,
-        stored_json(
-            {
-                "certificate_sha256": hashlib.sha256(der).hexdigest(),
-                "credential": record.id,
-                "issuer": certificate.issuer.rfc4514_string(),
-                "matched": f"{record.match.value}:{record.value}",
-                "serial": f"{certificate.serial_number:x}",
-            }
-        ),
+    proof = stored_json(
+        {
+            "certificate_sha256": hashlib.sha256(der).hexdigest(),
+            "credential": record.id,
+            "issuer": certificate.issuer.rfc4514_string(),
+            "matched": f"{record.match.value}:{record.value}",
+            "serial": f"{certificate.serial_number:x}",
+        }
     )
+    owner = bindings.find_principal(record.principal)
+    return principal_of(owner, f"certificate:{record.id}", CredentialKind.CERTIFICATE, proof)
 
 
 def is_usable(record: PublicCredentialRecord, now: datetime) -> bool:

@@ -26,9 +26,9 @@ from http_message_signatures import (
 from keystore.api import CredentialMatch
 from keystore.errors import Conflict
 from keystore.values import stored_json
-from signer.access.duties import Duty
 from signer.authn.certificate import is_usable
-from signer.authn.principal import CredentialKind, Principal
+from signer.authn.owners import principal_of
+from signer.authn.principal import CredentialKind
 from signer.authn.refused import Refused
 from signer.authn.request_keys import ALGORITHMS, UnusableKey, algorithm_of, fingerprint, load_public_key
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from keystore.api import PrincipalRecord, PublicCredentialRecord
+    from signer.authn.principal import Principal
     from signer.authn.request_keys import RequestKey
     from signer.call import Call
 
@@ -110,20 +111,19 @@ def authenticate(call: Call, keys: RequestKeys, now: datetime) -> Principal:
     owner = keys.find_principal(record.principal if record else "user/nobody")
     key, algorithm = _key_of(record)
     verified = _verify(call, claim, key, algorithm)  # also for a key that is not there
-    if record is None or owner is None:
+    if record is None:
         raise Refused(f"there is no request key {claim.keyid}")
     if not is_usable(record, now):
         raise Refused(f"the request key {record.id} is revoked or over")
     if verified is None:
         raise Refused(f"the signature is not that of the request key {record.id} over this call")
-    if owner.state != "enabled":
-        raise Refused(f"{owner.name} is not enabled")
+    proof = _proof(call, verified, record)
+    principal = principal_of(owner, f"signed-request:{record.id}", CredentialKind.SIGNED_REQUEST, proof)
     try:
         keys.use_nonce(_nonce_id(record.id, claim.nonce), claim.created + NONCE_LIFE)
     except Conflict as used:
         raise Refused(f"the nonce was used before with the request key {record.id}") from used
-    proof = _proof(call, verified, record)
-    return Principal(owner.name, Duty(owner.duty), f"signed-request:{record.id}", CredentialKind.SIGNED_REQUEST, proof)
+    return principal
 
 
 def signature_base(verified: VerifyResult) -> str:

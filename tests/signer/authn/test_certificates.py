@@ -111,7 +111,7 @@ def test_one_that_is_over_does_not_stand_in_the_way_of_another() -> None:
 
 @pytest.mark.parametrize("state", ["disabled", "deleted", ""])
 def test_a_principal_that_is_not_enabled_is_refused(state: str) -> None:
-    with pytest.raises(Refused, match="role/ci is not enabled"):
+    with pytest.raises(Refused, match="is not enabled"):
         authenticate(der(USUAL), Known(BINDING, state=state), NOW)
 
 

@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from keystore.api import PrincipalRecord
 from keystore.errors import WrongState
 from signer.administration.credentials import MOST_USABLE
 from signer.authn.possession import prove, statement
@@ -240,6 +241,14 @@ def test_who_is_not_there_or_not_enabled_gets_no_credential(own_service: Service
     own_service.made("user/admin", "POST", "/v1/principals", {"name": "role/paused", "duty": "key-user"})
     own_service.services.keystore.set_principal_state("role/paused", "disabled")
     answer = own_service.call("user/admin", "POST", PATH.format("role/paused"), body)
+    assert_refused(answer, 409, "wrong_state")
+
+
+def test_break_glass_gets_no_further_credential(own_service: ServiceInProcess) -> None:
+    """Else an administrator could make its own key root's, and reach keys by it."""
+    root = PrincipalRecord("user/root", "root", "enabled", PRESENT, "user/admin")
+    own_service.services.keystore.create_principal(root)
+    answer = own_service.call("user/admin", "POST", PATH.format("user/root"), request_key(new_key()))
     assert_refused(answer, 409, "wrong_state")
 
 
