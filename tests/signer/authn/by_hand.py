@@ -132,9 +132,16 @@ class Signed:
             for name, value in parameters.items()
             if value is not None
         )
-        signature_input = f"({' '.join(_quoted(name) for name in covered)}){written}"
-        lines = [f"{_quoted(name)}: {derived[name] if name in derived else lower.get(name, '')}" for name in covered]
+        signature_input = f"({' '.join(_component(name) for name in covered)}){written}"
+        values = [derived.get(name) or lower.get(name, "") for name in (name.partition(";")[0] for name in covered)]
+        lines = [f"{_component(name)}: {value}" for name, value in zip(covered, values, strict=True)]
         return "\n".join([*lines, f'"@signature-params": {signature_input}']), signature_input
+
+
+def _component(name: str) -> str:
+    """Its identifier; parameters are written behind a semicolon."""
+    bare, mark, parameters = name.partition(";")
+    return _quoted(bare) + mark + parameters
 
 
 def _quoted(text: str) -> str:

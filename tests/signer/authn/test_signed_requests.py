@@ -301,12 +301,21 @@ def test_the_same_header_twice_is_refused(caller: Caller) -> None:
             refused(send(caller.service, signed, pairs=[*headers.items(), (name, second)]))
 
 
-def test_a_component_with_parameters_is_refused(caller: Caller) -> None:
-    signed = caller.signed()
-    for parameters in (";sf", ";bs", ";req", ';key="sha-256"', ";tr"):
-        headers = signed.all_headers()
-        field = headers["Signature-Input"].replace('"content-digest"', f'"content-digest"{parameters}')
-        refused(send(caller.service, signed, {**headers, "Signature-Input": field}))
+@pytest.mark.parametrize("parameters", [";sf", ";bs", ";req", ';key="sha-256"', ";tr"])
+def test_a_component_with_parameters_is_refused_though_it_is_signed(caller: Caller, parameters: str) -> None:
+    with capture_logs() as logged:
+        refused(send(caller.service, caller.signed(covered=(*USUAL, f"content-digest{parameters}"))))
+    assert [one["reason"] for one in logged] == ["a covered component is repeated, has parameters or is no text"]
+
+
+def test_what_is_not_covered_is_refused_before_anything_is_verified(caller: Caller) -> None:
+    """The service's own checks, also where the library would notice."""
+    for covered, said in ((USUAL, "content-digest"), (USUAL[1:], "@method, content-digest"), (USUAL[:2], "digest")):
+        with capture_logs() as logged:
+            refused(send(caller.service, caller.signed(covered=covered)))
+        (reason,) = [one["reason"] for one in logged]
+        assert reason.startswith("the signature does not cover")
+        assert reason.endswith(said)
 
 
 def test_a_nonce_is_used_once_for_each_key(service: ServiceInProcess, caller: Caller) -> None:
