@@ -61,6 +61,12 @@ class Action(StrEnum):
     CREATE_CREDENTIAL = "CreateCredential"
     LIST_CREDENTIALS = "ListCredentials"
     REVOKE_CREDENTIAL = "RevokeCredential"
+    CREATE_GRANT = "CreateGrant"
+    LIST_GRANTS = "ListGrants"
+    RETIRE_GRANT = "RetireGrant"
+    REVOKE_GRANT = "RevokeGrant"
+    GET_PRINCIPAL_POLICY = "GetPrincipalPolicy"
+    PUT_PRINCIPAL_POLICY = "PutPrincipalPolicy"
 
     @property
     def policy_name(self) -> str:
@@ -112,6 +118,13 @@ DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
         Action.CREATE_CREDENTIAL: frozenset(Duty),
         Action.LIST_CREDENTIALS: frozenset(Duty),
         Action.REVOKE_CREDENTIAL: frozenset(Duty),
+        Action.CREATE_GRANT: _KEYS,
+        Action.LIST_GRANTS: _KEYS,
+        # A grantee gives its grant back, too.
+        Action.RETIRE_GRANT: _SEE,
+        Action.REVOKE_GRANT: _KEYS,
+        Action.GET_PRINCIPAL_POLICY: _IDENTITIES,
+        Action.PUT_PRINCIPAL_POLICY: _IDENTITIES,
     }
 )
 
@@ -129,6 +142,9 @@ ADMINISTRATORS_ACTIONS: Final = frozenset(
         Action.INSTALL_CERTIFICATE,
         Action.RENEW_CERTIFICATE,
         Action.REVOKE_CERTIFICATE,
+        Action.CREATE_GRANT,
+        Action.LIST_GRANTS,
+        Action.REVOKE_GRANT,
     }
 )
 USERS_ACTIONS: Final = frozenset({Action.SIGN, Action.SIGN_ARTIFACT, Action.ISSUE_TOKEN, Action.ISSUE_ASSERTION})

@@ -22,4 +22,4 @@ def principal_of(
     """The principal that a credential speaks for. Raises `Refused` for one that is not there or not enabled."""
     if owner is None or owner.state != "enabled":
         raise Refused(f"{'nobody' if owner is None else owner.name} is not enabled")
-    return Principal(owner.name, Duty(owner.duty), credential, kind, proof)
+    return Principal(owner.name, Duty(owner.duty), credential, kind, proof, owner.policies)

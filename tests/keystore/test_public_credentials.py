@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from keystore.access import Change
 from keystore.api import CredentialMatch, PrincipalRecord, PublicCredentialRecord
 from keystore.errors import Conflict, NotFound, WrongState
 
@@ -110,7 +111,7 @@ def test_all_of_a_principals_end_with_it(keystore: Keystore) -> None:
     others = replace(PIN, principal="role/other")
     keystore.add_public_credential(others)
     keystore.revoke_public_credential("role/ci", "a")
-    keystore.delete_principal("role/ci")
+    keystore.delete_principal("role/ci", Change("user/admin", NOW))
     assert {one.state for one in keystore.list_public_credentials("role/ci")} == {"revoked"}
     assert keystore.list_public_credentials("role/other") == [others]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import LargeBinary, Text
 
+from keystore.access import Change, GrantRecord
 from keystore.api import (
     CertificateRecord,
     CredentialMatch,
@@ -22,7 +23,7 @@ from keystore.api import (
 from keystore.db.schema import ROW_JOURNAL, SEALED_TABLES
 from keystore.errors import IntegrityFailure
 from keystore.journal import chain
-from tests.keystore.support import Place, intent_for, make_place, new_key, policy_for
+from tests.keystore.support import CHANGE, Place, intent_for, make_place, new_key, policy_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,6 +77,9 @@ def populate(place: Place) -> Populated:
             LATER,
         )
     )
+    change = Change("user/admin", NOW, "why")
+    keystore.create_grant(GrantRecord("grant-1", key.id, "role/ci", ("Sign",), NOW, "user/key-admin"))
+    keystore.put_identity_policy("role/ci", "no-nights", '{"Statement":[]}', change)
     root: dict[str, Value] = {"kind": "integrity", "domain": None, "version": None, "token_label": "integrity"}
     with keystore.store.transaction() as transaction:
         transaction.insert("wrapped_roots", "integrity", {**root, "wrapped": b"w", "state": "current"})
@@ -103,6 +107,9 @@ def populate(place: Place) -> Populated:
             "certificates": "certificate-1",
             "idempotency": "answer-1",
             "public_credentials": "public-credential-1",
+            "grants": "grant-1",
+            "principal_policies": "role/ci",
+            "policy_versions": "principal/role/ci/1",
         },
         {
             "deployment": sign,
@@ -120,6 +127,9 @@ def populate(place: Place) -> Populated:
             "certificates": lambda worker: worker.store.select("certificates"),
             "idempotency": lambda worker: worker.find_idempotency("answer-1"),
             "public_credentials": lambda worker: worker.find_public_credential("public-credential-1"),
+            "grants": lambda worker: worker.find_grant("grant-1"),
+            "principal_policies": lambda worker: worker.find_principal("role/ci"),
+            "policy_versions": lambda worker: worker.list_identity_policy_versions("role/ci", 0, 10),
         },
     )
 
@@ -180,6 +190,12 @@ def test_a_row_taken_away_is_refused(populated: Populated, table: str) -> None:
         if table in ("keys", "key_versions", "policies", "aliases"):
             with pytest.raises(IntegrityFailure):
                 place.warm.get_key("release")
+        if table == "principal_policies":  # it may deny something
+            with pytest.raises(IntegrityFailure):
+                place.warm.find_principal("role/ci")
+        if table == "policy_versions":
+            with pytest.raises(IntegrityFailure, match="not every version"):
+                place.warm.list_identity_policy_versions("role/ci", 0, 10)
     finally:
         place.attacker.insert(table, before)
     assert place.warm.store.verify_everything()
@@ -235,7 +251,7 @@ def test_values_exchanged_between_two_keys_are_refused_for_all_pairs_of_50(
         # Values that differ from key to key, so that each exchange changes something.
         keys = [place.warm.create_key(replace(new_key(f"key-{i}"), description=str(i))) for i in range(50)]
         for i, key in enumerate(keys):
-            place.warm.set_policy(key.id, policy_for(f"role/{i}"))
+            place.warm.set_policy(key.id, policy_for(f"role/{i}"), CHANGE)
             assert place.warm.signing_key(intent_for(key)).sign(b"message")
         ids = [{"key_versions": key.versions[0].id, "aliases": key.alias}.get(table, key.id) for key in keys]
         before = [place.attacker.row(table, row_id) for row_id in ids]
@@ -271,7 +287,7 @@ class History:
         self.key = place.warm.create_key(new_key("release"))
         self.older = place.attacker.row("policies", self.key.id)
         place.warm.create_key(new_key("other"))
-        place.warm.set_policy(self.key.id, policy_for())
+        place.warm.set_policy(self.key.id, policy_for(), CHANGE)
         self.newer = place.attacker.row("policies", self.key.id)
         place.warm.create_key(new_key("third"))
 
@@ -317,7 +333,7 @@ def test_an_older_copy_with_the_journals_tail_cut_is_refused_by_a_warm_worker(pl
     key = place.warm.create_key(new_key("release"))
     older = place.attacker.row("policies", key.id)
     ((seq, link),) = place.attacker.rows("SELECT seq, link FROM row_journal_head")
-    place.warm.set_policy(key.id, policy_for())
+    place.warm.set_policy(key.id, policy_for(), CHANGE)
     with place.fresh() as warm:
         if used_before:
             warm.get_key(key.id)

@@ -169,6 +169,15 @@ MEMBERS: Final[dict[str, dict[str, object]]] = {
 AT_THE_ROOT: Final = "GET /.well-known/openid-configuration"
 # Of an id that the service gives: tried in an order of their own.
 CREDENTIALS: Final = tuple(route for route in CONTRACTS if "/public-credentials" in route)
+# About one grant, whose id is not known before it is made.
+ENDS_GRANTS: Final = ("POST /v1/keys/<key>/grants/<grant>/retire", "DELETE /v1/keys/<key>/grants/<grant>")
+ELSEWHERE: Final = (
+    *CREDENTIALS,
+    *ENDS_GRANTS,
+    "DELETE /v1/principals/<kind>/<name>",
+    AT_THE_ROOT,
+    INSTALLATION,
+)
 LAST: Final = (
     "POST /v1/keys/<key>/certificate/revoke",  # of a certificate without which nothing more is signed
     "POST /v1/keys/<key>/schedule-deletion",
@@ -177,13 +186,9 @@ LAST: Final = (
 
 
 def in_order() -> list[str]:
-    first = [route for route in CONTRACTS if route.startswith("POST /v1/keys") and route not in LAST]
+    first = [route for route in CONTRACTS if route.startswith("POST /v1/keys") and route not in (*LAST, *ENDS_GRANTS)]
     disabled = "POST /v1/keys/<key>/disable"
-    between = [
-        route
-        for route in CONTRACTS
-        if route not in (*first, *LAST, *CREDENTIALS, "DELETE /v1/principals/<kind>/<name>", AT_THE_ROOT, INSTALLATION)
-    ]
+    between = [route for route in CONTRACTS if route not in (*first, *LAST, *ELSEWHERE)]
     return [
         "POST /v1/keys",
         *(route for route in first if route not in ("POST /v1/keys", disabled, disabled.replace("dis", "en"))),
@@ -216,8 +221,9 @@ def members_of(value: object) -> set[str]:
     if isinstance(value, list):
         return set().union(*(members_of(each) for each in value[:1]))
     if isinstance(value, dict):
-        # A policy document's elements are AWS's, and not of a fixed shape.
-        return set(value).union(*(members_of(each) for name, each in value.items() if name != "policy"))
+        # A policy document's elements are AWS's, a context's names the caller's: neither is of a fixed shape.
+        loose = ("policy", "constraints")
+        return set(value).union(*(members_of(each) for name, each in value.items() if name not in loose))
     return set()
 
 
@@ -252,8 +258,7 @@ def test_examples_are_answered_as_they_say(document: dict[str, Any], own_service
         elif isinstance(CONTRACTS[route].example, str):
             assert answer.get_data(as_text=True).splitlines()[0] == str(CONTRACTS[route].example).splitlines()[0]
         tried.add(route)
-    elsewhere = {*CREDENTIALS, "POST /v1/enrolments", "DELETE /v1/principals/<kind>/<name>", INSTALLATION, AT_THE_ROOT}
-    assert set(CONTRACTS) - tried == elsewhere
+    assert set(CONTRACTS) - tried == {*ELSEWHERE, "POST /v1/enrolments"}
 
 
 def test_an_installed_chain_is_answered_as_it_says(document: dict[str, Any], own_service: ServiceInProcess) -> None:
@@ -282,3 +287,15 @@ def test_public_credentials_are_answered_as_they_say(document: dict[str, Any], o
     assert_shaped(document, own_service.made("role/ci", "GET", path), operation_of(document, listed), 200)
     gone = own_service.made("role/ci", "DELETE", f"{path}/{made['id']}")
     assert_shaped(document, gone, operation_of(document, revoked), 200)
+
+
+@pytest.mark.parametrize("route", ENDS_GRANTS)
+def test_a_grants_end_is_answered_as_it_says(
+    document: dict[str, Any], own_service: ServiceInProcess, route: str
+) -> None:
+    key = own_service.make_key(f"g{uuid.uuid4().hex}")["id"]
+    body = CONTRACTS["POST /v1/keys/<key>/grants"].request
+    made = own_service.made("user/key-admin", "POST", f"/v1/keys/{key}/grants", body)
+    method, _, path = route.partition(" ")
+    path = path.replace("<key>", key).replace("<grant>", made["id"])
+    assert_shaped(document, own_service.made("user/key-admin", method, path), operation_of(document, route), 200)

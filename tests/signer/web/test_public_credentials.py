@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from keystore.access import Change
 from keystore.api import PrincipalRecord
 from keystore.errors import WrongState
 from signer.administration.credentials import MOST_USABLE
@@ -326,7 +327,7 @@ def test_a_principal_deleted_meanwhile_gets_nothing(
     monkeypatch.setattr(
         administration,
         "require_credentials_may_be_added",
-        own_service.services.keystore.delete_principal,
+        lambda principal: own_service.services.keystore.delete_principal(principal, Change("user/admin", PRESENT)),
     )
     body = {"match": "dns", "name": "leaving.example"}
     assert_refused(own_service.call("user/admin", "POST", PATH.format("role/leaving"), body), 409, "wrong_state")
