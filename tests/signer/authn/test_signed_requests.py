@@ -385,6 +385,17 @@ def test_a_revoked_key_a_key_that_is_over_and_a_principal_that_is_gone(service: 
     assert {one.state for one in service.services.keystore.list_public_credentials("role/short-lived")} == {"revoked"}
 
 
+def test_a_policy_that_is_attached_to_a_principal_holds_for_signed_requests_too(service: ServiceInProcess) -> None:
+    service.made("user/admin", "POST", "/v1/principals", {"name": "role/denied", "duty": "key-user"})
+    key = ec.generate_private_key(ec.SECP256R1())
+    signed = Signed(key, add_key(service, "role/denied", key))
+    assert send(service, signed).status_code == 200
+    denied = {"Effect": "Deny", "Action": "sealmark:WhoAmI", "Resource": "*"}
+    document = {"Version": "2012-10-17", "Statement": [denied]}
+    service.made("user/admin", "PUT", "/v1/principals/role/denied/policies/silent", {"policy": document})
+    assert_refused(send(service, signed), 403, "policy_forbids")
+
+
 def test_several_signatures_are_taken_if_one_is_meant_for_this_service(caller: Caller) -> None:
     signed = caller.signed().with_parameters(tag="sealmark")
     headers = signed.all_headers()
