@@ -372,3 +372,36 @@ class HardwareToken(Protocol):
     def random(self, size: int) -> bytes: ...
     def probe(self) -> None: ...
     def close(self) -> None: ...
+
+
+class CredentialMatch(StrEnum):
+    """How a public credential is recognised in what a caller sends."""
+
+    PUBLIC_KEY = "public-key"  # a client certificate by the SHA-256 of its SubjectPublicKeyInfo
+    CERTIFICATE = "certificate"  # one client certificate by the SHA-256 of its DER
+    URI = "uri"  # a client certificate by one URI of its subjectAltName
+    DNS = "dns"  # a client certificate by one DNS name of its subjectAltName
+    REQUEST_KEY = (
+        "request-key"  # a signed request by the key's id; the value is the SHA-256 of its SubjectPublicKeyInfo
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PublicCredentialRecord:
+    """What proves a principal with a private key that is the caller's own. Nothing in it is secret.
+
+    `value` is lower-case hex of a SHA-256, or the name; `public_key` (DER SubjectPublicKeyInfo) is None where a name is
+    matched; `algorithm` is a request key's only one (RFC 9421 section 6.2.2). `state` is enabled or revoked.
+    """
+
+    id: str
+    principal: str
+    match: CredentialMatch
+    value: str
+    public_key: bytes | None
+    algorithm: str | None
+    label: str
+    state: str
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None

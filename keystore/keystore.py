@@ -20,6 +20,7 @@ from keystore.keys import KeyRepository, existing
 from keystore.lifecycle import DEFAULT_WAIT, check_transition, deletion_time, require_enabled, version_state
 from keystore.people import PeopleRepository
 from keystore.policies import IdentityPolicyRepository
+from keystore.public_credentials import PublicCredentialRepository
 from keystore.repositories import (
     DocumentRepository,
     DomainRepository,
@@ -51,6 +52,7 @@ class Keystore(
     CertificateRepository,
     DomainRepository,
     IdempotencyRepository,
+    PublicCredentialRepository,
     GrantRepository,
     IdentityPolicyRepository,
     HistoryRepository,
@@ -78,6 +80,7 @@ class Keystore(
         CertificateRepository.__init__(self, self.store)
         DomainRepository.__init__(self, self.store)
         IdempotencyRepository.__init__(self, self.store, clock)
+        PublicCredentialRepository.__init__(self, self.store)
         GrantRepository.__init__(self, self.store)
         IdentityPolicyRepository.__init__(self, self.store)
         HistoryRepository.__init__(self, self.store)

@@ -9,6 +9,7 @@ from keystore.errors import Conflict, LimitExceeded, NotFound, WrongState
 from keystore.grants import end_grants_of
 from keystore.keys import existing
 from keystore.policies import identity_policies
+from keystore.public_credentials import revoke_all
 from keystore.queries import join, parameter
 from keystore.values import optional_stored_time, optional_time_of, stored_time, time_of
 
@@ -102,7 +103,7 @@ class PeopleRepository:
     def delete_principal(
         self, name: str, change: Change, *, require: Callable[[PrincipalRecord], None] | None = None
     ) -> None:
-        """Delete a principal, revoke its credentials and grants and void its enrolments.
+        """Delete a principal, revoke its credentials of every kind and its grants and void its enrolments.
 
         `require`: as for `set_principal_state`. Raises: `NotFound`.
         """
@@ -115,6 +116,7 @@ class PeopleRepository:
             transaction.update(row, {"state": "deleted"})
             end_grants_of(transaction, name, change)
             self._revoke_all(transaction, name)
+            revoke_all(transaction, name)
             self._void_enrolments(transaction, name)
 
     def _revoke_all(self, transaction: SealedTransaction, name: str) -> int:

@@ -19,6 +19,7 @@ from signer.administration.identity_policies import IdentityPolicyAdministration
 from signer.administration.issuers import IssuerAdministration
 from signer.administration.keys import KeyAdministration
 from signer.administration.policies import PolicyAdministration
+from signer.administration.public_credentials import PublicCredentialAdministration
 from signer.administration.separation import Separation
 from signer.audit import AuditTrail
 from signer.authn.authenticator import Authenticator
@@ -91,6 +92,7 @@ def assemble(
         published=published,
         saml_metadata=SamlMetadata(keystore, audit, published),
         upkeep=Upkeep(keystore, revocation_lists),
+        public_credentials=PublicCredentialAdministration(keystore),
         grants=GrantAdministration(keystore, separation),
         identity_policies=IdentityPolicyAdministration(keystore, separation),
         credentials=CredentialAdministration(keystore, timedelta(days=configuration.longest_token_days)),

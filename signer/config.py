@@ -8,12 +8,15 @@ its own tables (`[hsm]`, `[database]`) of the same file.
 from __future__ import annotations
 
 import ipaddress
+import re
 import stat
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
+
+from cryptography import x509
 
 from signer.errors import ConfigurationError
 
@@ -25,6 +28,12 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 KNOWN_TABLES: Final = frozenset({"server", "certificates", "hsm", "database"})
 LONGEST_LEAF_DAYS: Final = 1825
 LONGEST_TOKEN_DAYS: Final = 3650
+# A name that WSGI servers neither drop nor confuse with another one.
+_HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(-[A-Za-z0-9]+)*")
+_NO_CERTIFICATES_HEADER: Final = re.compile(
+    r"(?i)(authorization|cookie|host|connection|idempotency-key|signature(-input)?|content-.*|x-forwarded-.*|"
+    r"x-request-id|transfer-encoding)"
+)
 _OTHERS_MAY: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -40,7 +49,11 @@ class CertificateConfiguration:
 
 @dataclass(frozen=True, slots=True)
 class ServerConfiguration:
-    """How the service listens. `trusted_proxies` may speak plain HTTP from another machine; TLS needs both files."""
+    """How the service listens. `trusted_proxies` may speak plain HTTP from another machine; TLS needs both files.
+
+    `client_ca` (PEM) issues client certificates, which TLS here then asks for and `client_crl` (PEM) revokes;
+    `client_certificate_header` is where a trusted proxy states the certificate that it verified.
+    """
 
     workers: int = 2
     threads: int = 8
@@ -51,6 +64,9 @@ class ServerConfiguration:
     trusted_proxies: tuple[Network, ...] = ()
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    client_ca: Path | None = None
+    client_crl: Path | None = None
+    client_certificate_header: str | None = None
     certificates: CertificateConfiguration = CertificateConfiguration()
 
 
@@ -84,6 +100,19 @@ def load_server_configuration(state: Path) -> ServerConfiguration:
     return _server(document.get("server", {}), state, certificates)
 
 
+# What a setting is useless without, and why.
+_NEEDED: Final = {
+    "client_ca": "tls_certificate",
+    "client_crl": "client_ca",
+    "client_certificate_header": "trusted_proxies",
+}
+_WITHOUT: Final = {
+    "tls_certificate": "certificates of clients come by TLS",
+    "client_ca": "it says whose certificates are revoked",
+    "trusted_proxies": "the header is taken from a named proxy alone",
+}
+
+
 def _server(table: object, state: Path, certificates: CertificateConfiguration) -> ServerConfiguration:
     readers: dict[str, Callable[[str, object], Any]] = {
         "workers": lambda name, value: _whole(name, value, 1, 64),
@@ -95,11 +124,18 @@ def _server(table: object, state: Path, certificates: CertificateConfiguration) 
         "trusted_proxies": _networks,
         "tls_certificate": lambda name, value: _file(name, value, state),
         "tls_key": lambda name, value: _private_file(name, value, state),
+        "client_ca": lambda name, value: _pem(name, _file(name, value, state), x509.load_pem_x509_certificates),
+        "client_crl": lambda name, value: _pem(name, _file(name, value, state), x509.load_pem_x509_crl),
+        "client_certificate_header": _header,
     }
     configuration = ServerConfiguration(**_read("server", table, readers), certificates=certificates)
     if (configuration.tls_certificate is None) != (configuration.tls_key is None):
         msg = "server.tls_certificate and server.tls_key go together"
         raise ConfigurationError(msg)
+    for name, needed in _NEEDED.items():
+        if getattr(configuration, name) and not getattr(configuration, needed):
+            msg = f"server.{name} needs server.{needed}: {_WITHOUT[needed]}"
+            raise ConfigurationError(msg)
     return configuration
 
 
@@ -156,6 +192,22 @@ def _networks(name: str, value: object) -> tuple[Network, ...]:
     except ValueError as error:
         msg = f"{name}: {error}"
         raise ConfigurationError(msg) from error
+
+
+def _header(name: str, value: object) -> str:
+    if not isinstance(value, str) or not _HEADER.fullmatch(value) or _NO_CERTIFICATES_HEADER.fullmatch(value):
+        msg = f"{name} is a header of letters, digits and -, for certificates alone, such as Client-Cert"
+        raise ConfigurationError(msg)
+    return value
+
+
+def _pem(name: str, path: Path, load: Callable[[bytes], object]) -> Path:
+    try:
+        load(path.read_bytes())
+    except (OSError, ValueError) as error:
+        msg = f"{name}: {path} does not hold PEM of the right kind"
+        raise ConfigurationError(msg) from error
+    return path
 
 
 def _file(name: str, value: object, state: Path) -> Path:

@@ -6,6 +6,7 @@ One struct per call of the API; they are also the source of `/openapi.json`. Mea
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
@@ -329,3 +330,16 @@ class NewIssuer(Body):
     authorization_endpoint: Url | None = None
     token_endpoint: Url | None = None
     sign_on_url: Url | None = None
+
+
+class NewPublicCredential(Body):
+    """`POST /v1/principals/{kind}/{name}/public-credentials`. `certificate` (PEM) goes with match public-key and
+    certificate, `name` with uri and dns, `public_key` (PEM) with request-key. Who adds its own sends `proof`."""
+
+    match: Literal["public-key", "certificate", "uri", "dns", "request-key"]
+    certificate: Annotated[str, Meta(min_length=1, max_length=16384)] | None = None
+    name: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
+    public_key: Annotated[str, Meta(min_length=1, max_length=8192)] | None = None
+    label: Text = ""
+    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+    proof: Annotated[bytes, Meta(max_length=1024, description="the private key's signature, base64")] | None = None

@@ -210,7 +210,33 @@ def gunicorn_options(
     }
     if configuration.tls_certificate and configuration.tls_key:
         options |= {"certfile": str(configuration.tls_certificate), "keyfile": str(configuration.tls_key)}
+        options["ssl_context"] = tls_context(configuration)
+    if configuration.client_ca:
+        # Optional: callers with tokens have none. One that does not verify ends the handshake.
+        options |= {"ca_certs": str(configuration.client_ca), "cert_reqs": ssl.CERT_OPTIONAL}
     return options
+
+
+def tls_context(configuration: ServerConfiguration) -> Callable[[object, Callable[[], ssl.SSLContext]], ssl.SSLContext]:
+    """gunicorn's hook, which it calls for every connection: so a new revocation list counts from the next one on.
+
+    No session is resumed, since the context is new each time: every connection's certificate is verified.
+    """
+
+    def make(_config: object, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+        context = default()
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if configuration.client_crl:
+            try:
+                context.load_verify_locations(cafile=configuration.client_crl)
+                context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
+            except (OSError, ssl.SSLError) as error:
+                # Callers with tokens go on; no certificate is asked for, so none is believed.
+                _log.error("client_crl_unusable", alarm=True, file=str(configuration.client_crl), reason=str(error))
+                context.verify_mode = ssl.CERT_NONE
+        return context
+
+    return make
 
 
 def require_safe_bind(bind: str, configuration: ServerConfiguration) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from signer.administration.issuers import IssuerAdministration
     from signer.administration.keys import KeyAdministration
     from signer.administration.policies import PolicyAdministration
+    from signer.administration.public_credentials import PublicCredentialAdministration
     from signer.audit import AuditTrail
     from signer.authn.throttle import Throttle
     from signer.certification import Certification
@@ -44,6 +45,7 @@ class Services:
     published: Published
     saml_metadata: SamlMetadata
     upkeep: Upkeep
+    public_credentials: PublicCredentialAdministration
     grants: GrantAdministration
     identity_policies: IdentityPolicyAdministration
     credentials: CredentialAdministration

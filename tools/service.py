@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 START_SECONDS = 60
 STOP_SECONDS = 30
@@ -32,11 +33,13 @@ class ServiceError(Exception):
 
 
 class Caller:
-    """Calls the service as one principal. `token` None: without credentials."""
+    """Calls the service as one principal. `token` None: without credentials. `authority` issued its TLS certificate."""
 
-    def __init__(self, url: str, token: str | None) -> None:
+    def __init__(self, url: str, token: str | None, authority: Path | None = None) -> None:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        self._client = httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False)
+        self._client = httpx.Client(
+            base_url=url, headers=headers, timeout=60, trust_env=False, verify=_tls_context(authority)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -70,15 +73,18 @@ class Caller:
 class Service:
     """A running service: its address and the state directory that `init` made."""
 
-    def __init__(self, url: str, state: Path, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(
+        self, url: str, state: Path, process: subprocess.Popen[bytes], log: Path, authority: Path | None = None
+    ) -> None:
         self.url = url
+        self.authority = authority
         self.state = state
         self.process = process
         self.log = log
 
     def caller(self, token: str | None = None) -> Caller:
         """Somebody with this token, or nobody."""
-        return Caller(self.url, token)
+        return Caller(self.url, token, self.authority)
 
     def token_of(self, name: str) -> str:
         """The token that `init` wrote for `admin` or `key-admin`."""
@@ -95,6 +101,10 @@ class Service:
         with self.caller(self.token_of("admin")) as administrator, self.caller() as newcomer:
             made = administrator.json("POST", "/v1/principals", {"name": name, "duty": duty})
             return str(newcomer.json("POST", "/v1/enrolments", {"code": made["enrolment_code"]})["token"])
+
+
+def _tls_context(authority: Path | None) -> ssl.SSLContext | bool:
+    return True if authority is None else ssl.create_default_context(cafile=authority)
 
 
 def free_port() -> int:
@@ -125,10 +135,16 @@ def run(*command: str | Path, environment: dict[str, str] | None = None) -> subp
 
 
 @contextlib.contextmanager
-def running_service(folder: Path) -> Iterator[Service]:
-    """`sealmark init` and `sealmark serve` in `folder`, until the end of the block; then nothing of it runs."""
+def running_service(folder: Path, settings: Sequence[str] = (), *, authority: Path | None = None) -> Iterator[Service]:
+    """`sealmark init` and `sealmark serve` in `folder`, until the end of the block; then nothing of it runs.
+
+    `settings` are lines of `[server]`; with `authority` (PEM) they say that it speaks TLS, by whose certificate.
+    """
     state, log = folder / "state", folder / "serve.log"
     run(PROGRAMS / "sealmark", "init", "--state", state)
+    if settings:
+        with (state / "sealmark.toml").open("a", encoding="utf-8") as file:
+            file.write("\n".join(["", "[server]", *settings, ""]))
     address = f"127.0.0.1:{free_port()}"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -139,7 +155,8 @@ def running_service(folder: Path) -> Iterator[Service]:
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
             start_new_session=True,
         )
-    service = Service(f"http://{address}", state, process, log)
+    scheme = "http" if authority is None else "https"
+    service = Service(f"{scheme}://{address}", state, process, log, authority)
     try:
         _wait_until_ready(service)
         yield service
@@ -153,7 +170,8 @@ def _wait_until_ready(service: Service) -> None:
         if service.process.poll() is not None:
             break
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{service.url}/readyz", timeout=5, trust_env=False).is_success:
+            context = _tls_context(service.authority)
+            if httpx.get(f"{service.url}/readyz", timeout=5, trust_env=False, verify=context).is_success:
                 return
         time.sleep(0.1)
     raise ServiceError(f"the service did not become ready:\n{service.log.read_text(errors='replace')[-3000:]}")

@@ -203,6 +203,22 @@ IDEMPOTENCY: Final = _sealed(
     Index("idempotency_by_time", "created_at"),
     journaled=False,  # an older copy of an answer is the same answer
 )
+# What proves a principal without a secret of ours: a client certificate's binding, or a key that signs requests.
+PUBLIC_CREDENTIALS: Final = _sealed(
+    "public_credentials",
+    _text("principal", ForeignKey("principals.id")),
+    _text("match"),  # public-key, certificate, uri, dns; request-key
+    _text("value"),  # lower-case hex SHA-256, or the name
+    _octets("public_key", nullable=True),  # DER SubjectPublicKeyInfo; null where a name is matched
+    _text("algorithm", nullable=True),  # of a request key: the only one that it signs with
+    _text("label"),
+    _text("state"),
+    _number("created_at"),
+    _text("created_by"),
+    _number("expires_at", nullable=True),
+    Index("public_credentials_by_principal", "principal"),
+    Index("public_credentials_by_value", "value"),
+)
 
 GRANTS: Final = _sealed(
     "grants",
@@ -252,6 +268,15 @@ ROW_JOURNAL: Final = Table(
 )
 ROW_JOURNAL_HEAD: Final = Table(
     "row_journal_head", METADATA, Column("id", Integer, primary_key=True), _number("seq"), _octets("link")
+)
+
+# Only that a nonce is here says anything, so there is nothing that a seal could protect.
+REQUEST_NONCES: Final = Table(
+    "request_nonces",
+    METADATA,
+    Column("id", Text, primary_key=True),  # hex SHA-256 over the key's id and the nonce
+    _number("kept_until"),
+    Index("request_nonces_by_time", "kept_until"),
 )
 
 AUDIT_EPOCHS: Final = Table(

@@ -6,12 +6,13 @@ other one's holder would be surprised; so that is refused.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from signer.access.duties import Duty
-from signer.authn.bearer import authenticate
+from signer.authn import bearer, certificate, signed_request
+from signer.authn.refused import Refused
 from signer.errors import Unauthenticated
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from signer.authn.throttle import Throttle
     from signer.call import Call
 
+REFUSAL: Final = "the call does not carry exactly one credential that is valid: a token, a certificate or a signature"
 _log = structlog.get_logger("sealmark.authn")
 
 
@@ -36,19 +38,40 @@ class Authenticator:
         Raises: `Unauthenticated`, with the same message for everything that is wrong; `TooManyRequests` before
         anything is looked up.
         """
-        self._throttle.admit(call.source, call.authorization)
+        claimed = _claimed(call)
+        self._throttle.admit(call.source, claimed)
         try:
             principal = self._proved(call)
         except Unauthenticated:
-            self._throttle.failed(call.source, call.authorization)
+            self._throttle.failed(call.source, claimed)
             raise
-        self._throttle.succeeded(call.authorization)
+        self._throttle.succeeded(claimed)
         if principal.duty is Duty.ROOT:
             _report_root(principal, call)
         return principal
 
     def _proved(self, call: Call) -> Principal:
-        return authenticate(call.authorization, self._keystore, self._keystore.clock())
+        signed, certified = signed_request.is_signed(call), call.client_certificate is not None
+        if not signed and not certified:
+            return bearer.authenticate(call.authorization, self._keystore, self._keystore.clock())
+        try:
+            if signed + certified + (call.authorization is not None) > 1:
+                raise Refused("two kinds of credentials in one call")
+            if call.client_certificate is not None:
+                return certificate.authenticate(call.client_certificate, self._keystore, self._keystore.clock())
+            return signed_request.authenticate(call, self._keystore, self._keystore.clock())
+        except Refused as reason:
+            _log.warning("credential_refused", reason=str(reason), source=call.source, request_id=call.request_id)
+            raise Unauthenticated(REFUSAL) from reason
+
+
+def _claimed(call: Call) -> str | None:
+    """What came that only a credential's holder can send; None where nothing came."""
+    if call.authorization is not None:
+        return call.authorization
+    if call.client_certificate is not None:
+        return call.client_certificate.hex()
+    return call.headers.get("signature")
 
 
 def _report_root(principal: Principal, call: Call) -> None:

@@ -10,7 +10,9 @@ import hmac
 from typing import TYPE_CHECKING, Final, Protocol
 
 from signer.access.duties import Duty
-from signer.authn.principal import BEARER, BREAK_GLASS, ROOT, CredentialKind, Principal
+from signer.authn.owners import principal_of
+from signer.authn.principal import BEARER, BREAK_GLASS, ROOT, CredentialKind
+from signer.authn.refused import Refused
 from signer.authn.tokens import short_id, stored_form
 from signer.errors import Unauthenticated
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from keystore.api import CredentialRecord, PrincipalRecord
+    from signer.authn.principal import Principal
 
 _NO_DIGEST: Final = bytes(32)
 NOBODY: Final = ROOT  # looked up where there is no credential: a row that is always there, so that it costs the same
@@ -42,15 +45,14 @@ def authenticate(header: str | None, identities: Identities, now: datetime) -> P
     if record is None or owner is None or not digest_matches:
         raise Unauthenticated(REFUSAL)
     expired = record.expires_at is not None and record.expires_at <= now
-    duty = Duty(owner.duty)
-    # Break glass is never enabled without an end.
-    enabled = owner.is_enabled(now) and (duty is not Duty.ROOT or owner.enabled_until is not None)
-    if record.state != "enabled" or not enabled or expired:
+    if record.state != "enabled" or expired:
         raise Unauthenticated(REFUSAL)
-    prefix = BREAK_GLASS if duty is Duty.ROOT else BEARER
-    kind = CredentialKind(record.kind)
+    prefix = BREAK_GLASS if owner.duty == Duty.ROOT else BEARER
     name = f"{prefix}:{short_id(record.id)}"
-    return Principal(owner.name, duty, name, kind, record.facts, owner.policies, record.expires_at)
+    try:
+        return principal_of(owner, now, name, CredentialKind(record.kind), record.facts, record.expires_at)
+    except Refused as reason:
+        raise Unauthenticated(REFUSAL) from reason
 
 
 def _token(header: str | None) -> str:

@@ -20,6 +20,7 @@ import httpx
 
 from signer.cli.errors import CommandFailed, Unreachable
 from signer.cli.options import Settings, current_settings
+from signer.cli.proving import Proof
 from signer.cli.retry import RetryLimits, TryAgain, parse_retry_after, retrying
 
 # A batch of 1,000 signatures takes an HSM its time; a connection does not.
@@ -65,7 +66,7 @@ class Client:
     def __init__(
         self,
         url: str,
-        token: str | None,
+        proof: Proof | None = None,
         *,
         limits: RetryLimits | None = None,
         sleep: Callable[[float], None] = time.sleep,
@@ -75,8 +76,12 @@ class Client:
             "User-Agent": f"sealmark/{package_version()}",
             "Accept": "application/json, application/problem+json, */*",
         }
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
+        proof = proof if proof is not None else Proof()
+        if proof.token is not None:
+            headers["Authorization"] = f"Bearer {proof.token}"
+        if proof.certificate is not None and address.scheme != "https":
+            raise click.UsageError("a client certificate is shown by TLS: the service's URL must be https")
+        self._signer = proof.signer
         self._limits = limits if limits is not None else RetryLimits()
         self._sleep = sleep
         self._shown_url = text_of_address(address)
@@ -85,6 +90,7 @@ class Client:
             headers=headers,
             timeout=_TIMEOUT,
             follow_redirects=False,
+            verify=True if proof.certificate is None else proof.certificate.context(),
             # A proxy of the environment would see the token of a plain call to this very machine.
             trust_env=address.scheme == "https",
         )
@@ -159,6 +165,8 @@ class Client:
         return retrying(self._limits, self._sleep)(attempt)
 
     def _send(self, request: httpx.Request, repeatable: bool) -> httpx.Response:
+        if self._signer is not None:
+            self._signer.sign(request)  # each attempt: a signature is taken once
         try:
             return self._http.send(request)
         except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
@@ -192,16 +200,16 @@ def text_of_address(url: httpx.URL) -> str:
 def open_client(settings: Settings | None = None) -> Client:
     """A client of the current command; a call that needs a token is refused before it is made where there is none."""
     found = settings if settings is not None else current_settings()
-    token = found.token()
-    if token is None:
-        raise click.UsageError("no token: set SEALMARK_TOKEN or give --token-file FILE")
-    return Client(found.url, token)
+    proof = found.proof()
+    if not proof:
+        raise click.UsageError("no token: set SEALMARK_TOKEN or give --token-file FILE (or another credential)")
+    return Client(found.url, proof)
 
 
 def open_public_client() -> Client:
-    """A client for what anyone may read; the token is sent where there is one, for keys that are not published."""
+    """A client for what anyone may read; a credential is shown where there is one, for keys that are not published."""
     found = current_settings()
-    return Client(found.url, found.token())
+    return Client(found.url, found.proof())
 
 
 def problem(response: httpx.Response) -> CommandFailed:

@@ -17,6 +17,7 @@ from signer.cli.operator import init, serve
 from signer.cli.options import connection_options
 from signer.cli.principals import principals
 from signer.cli.publication import crl, trust
+from signer.cli.registration import credentials
 from signer.cli.sign import sign
 from signer.cli.tokens import assertion, jwt
 
@@ -24,8 +25,8 @@ from signer.cli.tokens import assertion, jwt
 @click.group(
     cls=SealmarkGroup,
     commands=[
-        init, serve, ceremony, principals, enrol, whoami, tokens, keys, issuers, domains, trust, crl, sign, jwt,
-        assertion, completion, grants,
+        init, serve, ceremony, principals, enrol, whoami, tokens, credentials, keys, grants, issuers, domains, trust,
+        crl, sign, jwt, assertion, completion,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )  # fmt: skip
@@ -35,6 +36,7 @@ def cli() -> None:
     """Sealmark: signatures with keys that live in an HSM.
 
     Reads SEALMARK_URL and SEALMARK_TOKEN, or --url and --token-file. A token is never given on the command line.
+    In place of a token: a client certificate (--client-cert), or a signature on each request (--signing-key).
 
     \b
     Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.

@@ -1,7 +1,7 @@
 """Options that many commands share, and the settings that they and the environment make.
 
-`--url`, `--token-file` and `--json` may stand before or after a command's name; the later one counts. There is no
-option for a token's value: see `signer.cli.credentials`.
+`--url`, the credential's options and `--json` may stand before or after a command's name; the later one counts. There
+is no option for a token's value: see `signer.cli.credentials`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from typing import Final, TypeVar
 
 import click
 
-from signer.cli.credentials import find_token
+from signer.cli.proving import (
+    CERTIFICATE_KEY_VARIABLE,
+    CERTIFICATE_VARIABLE,
+    SIGNING_KEY_ID_VARIABLE,
+    SIGNING_KEY_VARIABLE,
+    Given,
+    Proof,
+)
 
 URL_VARIABLE = "SEALMARK_URL"
 DEFAULT_URL = "http://127.0.0.1:8200"
@@ -32,12 +39,12 @@ class Settings:
     """Where the service is and how to show results."""
 
     url: str
-    token_file: Path | None
+    given: Given
     as_json: bool
 
-    def token(self) -> str | None:
-        """The caller's bearer token, read when it is needed; None where there is none."""
-        return find_token(self.token_file)
+    def proof(self) -> Proof:
+        """The caller's one credential, read when it is needed."""
+        return self.given.proof()
 
 
 def wants_json(context: click.Context) -> bool:
@@ -49,7 +56,9 @@ def current_settings() -> Settings:
     """The settings of the command that runs now: its options first, then the environment, then the defaults."""
     context = click.get_current_context()
     url = context.meta.get(f"{_PREFIX}url") or os.environ.get(URL_VARIABLE) or DEFAULT_URL
-    return Settings(url=url, token_file=context.meta.get(f"{_PREFIX}token_file"), as_json=wants_json(context))
+    named = ("token_file", "client_cert", "client_key", "signing_key", "signing_key_id")
+    given = Given(*(context.meta.get(f"{_PREFIX}{name}") for name in named))
+    return Settings(url=url, given=given, as_json=wants_json(context))
 
 
 def _remember(context: click.Context, parameter: click.Parameter, value: object) -> object:
@@ -64,8 +73,18 @@ json_option = click.option(
 )
 
 
+def _file_option(name: str, text: str) -> Callable[[Command], Command]:
+    return click.option(
+        name,
+        type=click.Path(path_type=Path, dir_okay=False),
+        expose_value=False,
+        callback=_remember,
+        help=text,
+    )
+
+
 def connection_options(command: Command) -> Command:
-    """`--url`, `--token-file` and `--json`."""
+    """`--url`, the credential, and `--json`."""
     decorators: Sequence[Callable[[Command], Command]] = (
         click.option(
             "--url",
@@ -81,6 +100,16 @@ def connection_options(command: Command) -> Command:
             callback=_remember,
             help="A file (mode 0600) that holds your token; else SEALMARK_TOKEN is read. There is no option for the "
             "token itself: it would stand in the shell's history and in the list of processes.",
+        ),
+        _file_option("--client-cert", f"Instead: your client certificate, PEM.  [env: {CERTIFICATE_VARIABLE}]"),
+        _file_option("--client-key", f"Its key, if in another file.  [env: {CERTIFICATE_KEY_VARIABLE}]"),
+        _file_option("--signing-key", f"Instead: sign each request with this key, PEM.  [env: {SIGNING_KEY_VARIABLE}]"),
+        click.option(
+            "--signing-key-id",
+            expose_value=False,
+            callback=_remember,
+            metavar="ID",
+            help=f"The id under which that key is registered.  [env: {SIGNING_KEY_ID_VARIABLE}]",
         ),
         json_option,
     )

@@ -350,3 +350,26 @@ class KeySet(msgspec.Struct):
     """A JWK Set (RFC 7517)."""
 
     keys: list[dict[str, Any]]
+
+
+class PublicCredential(msgspec.Struct):
+    """A client certificate's binding, or a request key. `value` is hex SHA-256, or the name."""
+
+    id: Annotated[str, Meta(description="a UUID; of a request key: the keyid of its signatures")]
+    principal: str
+    match: Literal["public-key", "certificate", "uri", "dns", "request-key"]
+    value: str
+    algorithm: Annotated[str, Meta(description="RFC 9421 section 6.2.2")] | None
+    public_key: Annotated[str, Meta(description="PEM")] | None
+    label: str
+    state: Literal["enabled", "revoked"]
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+
+
+class PublicCredentials(msgspec.Struct):
+    """A page of a principal's public credentials, revoked ones too."""
+
+    public_credentials: list[PublicCredential]
+    next_cursor: str | None

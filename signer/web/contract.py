@@ -27,6 +27,7 @@ PARAMETERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "name": ("ci", "the name without its kind"),
         "credential": ("3f2a9c04d1be", "a token's `id`, as lists and records show it"),
         "issuer": ("default", "an issuer's name"),
+        "binding": ("7c1d2a5e-93b4-4d0f-8a6b-2f1e0c9d8b7a", "a credential's id"),
         "grant": ("9d1f6a52-6f0c-4f7e-8a55-0c7d9a2f6c22", "a grant's id"),
         "policy": ("own-network", "the name of an identity's policy"),
         "revision": ("1", "the number of a version of a key's policy"),
@@ -67,6 +68,19 @@ _TOKEN: Final = {
     "created_at": _MOMENT,
     "created_by": "role/ci",
     "expires_at": _IN_A_YEAR,
+}
+_PUBLIC_CREDENTIAL: Final = {
+    "id": "7c1d2a5e-93b4-4d0f-8a6b-2f1e0c9d8b7a",
+    "principal": "role/ci",
+    "match": "request-key",
+    "value": "9f2c0a4d7be15638a1c4f0e27d93b85a6e1f4c02d8b7a9350c6e1d4f2b8a7390",
+    "algorithm": "ed25519",
+    "public_key": "-----BEGIN PUBLIC KEY-----\nMCow…\n-----END PUBLIC KEY-----\n",
+    "label": "build machine 3",
+    "state": "enabled",
+    "created_at": _MOMENT,
+    "created_by": "user/admin",
+    "expires_at": None,
 }
 _ISSUER: Final = {
     "name": "shop",
@@ -394,6 +408,22 @@ CONTRACTS: Final[Mapping[str, Contract]] = MappingProxyType(
             {"reason": "superseded"},
         ),
         "GET /v1/ca": Contract(example=_PEM),
+        "POST /v1/principals/<kind>/<name>/public-credentials": Contract(
+            answers.PublicCredential,
+            _PUBLIC_CREDENTIAL,
+            {
+                "match": "request-key",
+                "public_key": "-----BEGIN PUBLIC KEY-----\n"
+                "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n",
+                "label": "build machine 3",
+            },
+        ),
+        "GET /v1/principals/<kind>/<name>/public-credentials": Contract(
+            answers.PublicCredentials, {"public_credentials": [_PUBLIC_CREDENTIAL], "next_cursor": None}
+        ),
+        "DELETE /v1/principals/<kind>/<name>/public-credentials/<binding>": Contract(
+            answers.PublicCredential, {**_PUBLIC_CREDENTIAL, "state": "revoked"}
+        ),
     }
 )  # fmt: skip
 

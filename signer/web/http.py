@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import secrets
 from typing import TYPE_CHECKING, Final
@@ -13,9 +12,10 @@ from flask import Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, UnsupportedMediaType
 
 from signer.call import Answer, Call
-from signer.errors import InsecureTransport, MalformedRequest, NotFound, RequestTooLarge
+from signer.errors import MalformedRequest, NotFound, RequestTooLarge
 from signer.logs import place_of
 from signer.problems import RETRY_AFTER_SECONDS, SERVER_FAULTS, code_of, problem, problem_for
+from signer.web.peer import client_certificate, is_secure, source_of_call
 
 if TYPE_CHECKING:
     from signer.config import ServerConfiguration
@@ -48,40 +48,16 @@ def current_call(configuration: ServerConfiguration) -> Call:
     return Call(
         request_id=request_id(),
         caller_request_id=_caller_request_id(),
-        source=_source(configuration),
+        source=source_of_call(configuration),
         authorization=request.headers.get("Authorization"),
         idempotency_key=request.headers.get("Idempotency-Key"),
         body=body,
-        method=request.method,
+        method=str(request.environ["REQUEST_METHOD"]),  # as it was sent: Werkzeug's own is in capitals
         target=str(request.environ.get("RAW_URI") or request.full_path.rstrip("?")),
-        secure=request.is_secure,
+        secure=is_secure(configuration),
         headers={name.lower(): value for name, value in request.headers.items()},
+        client_certificate=client_certificate(configuration),
     )
-
-
-def _source(configuration: ServerConfiguration) -> str:
-    """The caller's address: what a proxy that the configuration names says of it, else the connection's own."""
-    peer = request.remote_addr or "unknown"
-    forwarded = request.headers.get("X-Forwarded-For")
-    if forwarded is None or peer == "unknown" or not _is_trusted_proxy(peer, configuration):
-        return peer
-    nearest = forwarded.rpartition(",")[2].strip()  # the only entry that the proxy itself wrote
-    try:
-        return str(ipaddress.ip_address(nearest))
-    except ValueError:
-        return peer
-
-
-def _is_trusted_proxy(peer: str, configuration: ServerConfiguration) -> bool:
-    address = _address(peer)
-    return any(address in network for network in configuration.trusted_proxies)
-
-
-def _address(peer: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """A connection's other end. A socket for both families writes IPv4 addresses as ::ffff:192.0.2.1 (RFC 4291)."""
-    address = ipaddress.ip_address(peer)
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return address if mapped is None else mapped
 
 
 def request_id() -> str:
@@ -150,17 +126,3 @@ def refuse_strange_paths() -> None:
     if "%2f" in raw or "%5c" in raw or "//" in raw or ".." in raw or "%2e" in raw:
         msg = "there is no such path"
         raise NotFound(msg)
-
-
-def require_safe_transport(configuration: ServerConfiguration) -> None:
-    """Plain HTTP from another machine is refused, unless it is a proxy that the configuration names."""
-    if request.is_secure:
-        return
-    source = request.remote_addr
-    if not source:  # a Unix socket
-        return
-    safe = _address(source).is_loopback or _is_trusted_proxy(source, configuration)
-    if safe:
-        return
-    msg = "callers from another machine need TLS, or a proxy that the service's configuration names"
-    raise InsecureTransport(msg)

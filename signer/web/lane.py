@@ -1,8 +1,8 @@
 """The short way of a plain signing call: from the WSGI environment to the pipeline and back, past Flask's machinery.
 
 Only what needs no second look goes this way: a POST to one of the four signing calls, its path spelled plainly, its
-body of known length and declared as JSON, from this machine. Everything else goes through Flask, and so does the
-wording of every error, so that a caller sees no difference. Why: docs/adr/0011.
+body of known length and declared as JSON, from this machine, with no credential but a token. Everything else goes
+through Flask, and so does the wording of every error, so that a caller sees no difference. Why: docs/adr/0011.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from flask import g
 
 from signer.call import Call
 from signer.web.http import CALLER_REQUEST_ID, MAXIMUM_BODY, RESPONSE_HEADERS, error_response
+from signer.web.peer import environment_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 _PATH: Final = re.compile(r"/v1/keys/(?P<key>[A-Za-z0-9_-]{1,250})/(?P<call>[a-z]+)")
 _THIS_MACHINE: Final = frozenset({"127.0.0.1", "::1"})
+# What says that the call was signed, or came through a proxy that may speak for its caller.
+_FOR_FLASK: Final = frozenset(
+    {"HTTP_SIGNATURE", "HTTP_SIGNATURE_INPUT", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO"}
+)
 
 
 class SigningLane:
@@ -38,6 +43,8 @@ class SigningLane:
         self._flask: WSGIApplication = app.wsgi_app
         self._pipeline = services.pipeline
         self._operations = operations
+        header = services.configuration.client_certificate_header
+        self._for_flask = _FOR_FLASK if header is None else _FOR_FLASK | {environment_name(header)}
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         found = self._eligible(environ)
@@ -78,7 +85,10 @@ class SigningLane:
             return None
         if environ.get("CONTENT_TYPE") != "application/json" or "HTTP_TRANSFER_ENCODING" in environ:
             return None
-        if environ.get("REMOTE_ADDR") not in _THIS_MACHINE or "HTTP_X_FORWARDED_FOR" in environ:
+        # Over TLS there may be a certificate to look at.
+        if environ["wsgi.url_scheme"] != "http" or not self._for_flask.isdisjoint(environ):
+            return None
+        if environ.get("REMOTE_ADDR") not in _THIS_MACHINE:
             return None
         asked = environ.get("HTTP_X_REQUEST_ID")
         if environ.get("QUERY_STRING") or (asked is not None and not CALLER_REQUEST_ID.fullmatch(asked)):

@@ -6,7 +6,19 @@ from typing import TYPE_CHECKING, Final
 
 from flask import Flask, Response
 
-from signer.web import certificates, credentials, grants, health, identities, issuers, keys, policies, public, signing
+from signer.web import (
+    certificates,
+    credentials,
+    grants,
+    health,
+    identities,
+    issuers,
+    keys,
+    policies,
+    public,
+    public_credentials,
+    signing,
+)
 from signer.web.http import (
     MAXIMUM_BODY,
     RESPONSE_HEADERS,
@@ -15,9 +27,9 @@ from signer.web.http import (
     json_response,
     refuse_strange_paths,
     request_id,
-    require_safe_transport,
 )
 from signer.web.lane import SigningLane
+from signer.web.peer import refuse_forged_certificate, require_safe_transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +46,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *signing.ENDPOINTS,
     *issuers.ENDPOINTS,
     *public.ENDPOINTS,
+    *public_credentials.ENDPOINTS,
     *grants.ENDPOINTS,
     *policies.ENDPOINTS,
 )
@@ -51,6 +64,7 @@ def register(app: Flask, services: Services) -> None:
     def check_before_routing() -> None:
         refuse_strange_paths()
         require_safe_transport(services.configuration)
+        refuse_forged_certificate(services.configuration)
 
     @app.after_request
     def name_the_request(response: Response) -> Response:

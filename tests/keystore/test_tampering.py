@@ -10,7 +10,16 @@ import pytest
 from sqlalchemy import LargeBinary, Text
 
 from keystore.access import Change, GrantRecord
-from keystore.api import CertificateRecord, CredentialRecord, EnrolmentRecord, Issuer, PrincipalRecord, SignedDocument
+from keystore.api import (
+    CertificateRecord,
+    CredentialMatch,
+    CredentialRecord,
+    EnrolmentRecord,
+    Issuer,
+    PrincipalRecord,
+    PublicCredentialRecord,
+    SignedDocument,
+)
 from keystore.db.schema import ROW_JOURNAL, SEALED_TABLES
 from keystore.errors import IntegrityFailure
 from keystore.journal import chain
@@ -53,6 +62,21 @@ def populate(place: Place) -> Populated:
     keystore.add_certificate(CertificateRecord("certificate-1", key.id, version, "0a", (b"leaf", b"root"), NOW, LATER))
     keystore.reserve_idempotency("answer-1", "role/ci", b"r" * 32)
     keystore.complete_idempotency("answer-1", b"{}")
+    keystore.add_public_credential(
+        PublicCredentialRecord(
+            "public-credential-1",
+            "role/ci",
+            CredentialMatch.REQUEST_KEY,
+            "ab" * 32,
+            b"p" * 32,
+            "ed25519",
+            "label",
+            "enabled",
+            NOW,
+            "user/admin",
+            LATER,
+        )
+    )
     change = Change("user/admin", NOW, "why")
     keystore.create_grant(GrantRecord("grant-1", key.id, "role/ci", ("Sign",), NOW, "user/key-admin"))
     keystore.put_identity_policy("role/ci", "no-nights", '{"Statement":[]}', change)
@@ -82,6 +106,7 @@ def populate(place: Place) -> Populated:
             "enrolments": "enrolment-1",
             "certificates": "certificate-1",
             "idempotency": "answer-1",
+            "public_credentials": "public-credential-1",
             "grants": "grant-1",
             "principal_policies": "role/ci",
             "policy_versions": "principal/role/ci/1",
@@ -101,6 +126,7 @@ def populate(place: Place) -> Populated:
             "enrolments": lambda worker: worker.find_enrolment("enrolment-1"),
             "certificates": lambda worker: worker.store.select("certificates"),
             "idempotency": lambda worker: worker.find_idempotency("answer-1"),
+            "public_credentials": lambda worker: worker.find_public_credential("public-credential-1"),
             "grants": lambda worker: worker.find_grant("grant-1"),
             "principal_policies": lambda worker: worker.find_principal("role/ci"),
             "policy_versions": lambda worker: worker.list_identity_policy_versions("role/ci", 0, 10),

@@ -9,6 +9,7 @@ import pytest
 
 from signer.config import CertificateConfiguration, ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
+from tests.signer.authn.certificates import certificate, pem
 
 
 def load(state: Path, text: str) -> ServerConfiguration:
@@ -173,3 +174,57 @@ def test_a_wrong_setting_of_certificates_is_refused_by_name(tmp_path: Path, line
     (tmp_path / "sealmark.toml").write_text(f"[certificates]\n{line}\n", encoding="utf-8")
     with pytest.raises(ConfigurationError, match=named):
         load_server_configuration(tmp_path)
+
+
+PEM = pem(certificate())
+
+
+@pytest.fixture
+def authority(pair: Path) -> Path:
+    """The same, with an authority of clients."""
+    (pair / "ca.crt").write_text(PEM)
+    return pair
+
+
+TLS = '[server]\ntls_certificate = "tls.crt"\ntls_key = "tls.key"\n'
+PROXY = '[server]\ntrusted_proxies = ["10.0.0.5"]\n'
+
+
+def test_client_certificates_are_taken_where_both_are_said(authority: Path) -> None:
+    assert load(authority, TLS + 'client_ca = "ca.crt"\n').client_ca == authority / "ca.crt"
+    header = load(authority, PROXY + 'client_certificate_header = "X-SSL-Client-Cert"\n').client_certificate_header
+    assert header == "X-SSL-Client-Cert"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[server]\nclient_ca = "ca.crt"\n', "server.client_ca needs server.tls_certificate"),
+        (PROXY + 'client_ca = "ca.crt"\n', "server.client_ca needs server.tls_certificate"),
+        (TLS + 'client_ca = "tls.crt"\n', "server.client_ca"),
+        (TLS + 'client_ca = "missing.crt"\n', "server.client_ca: there is no file"),
+        (TLS + 'client_ca = "ca.crt"\nclient_crl = "ca.crt"\n', "server.client_crl"),
+        (TLS + "client_ca = true\n", "server.client_ca"),
+        (TLS + 'client_certificate_header = "Client-Cert"\n', "client_certificate_header needs server.trusted_proxies"),
+        *(
+            (PROXY + f"client_certificate_header = {value}\n", "server.client_certificate_header")
+            for value in (
+                *(
+                    '"Client_Cert"',
+                    '"client cert"',
+                    '""',
+                    "1",
+                    '"Client-Cert\\n"',
+                    '"-Client"',
+                    '"Client-"',
+                    '"Client:"',
+                ),
+                *('"Authorization"', '"signature"', '"Host"', '"X-Forwarded-For"', '"Content-Digest"', '"Cookie"'),
+            )
+        ),
+    ],
+)
+def test_a_setting_for_client_certificates_that_would_be_useless_or_harmful_is_refused(
+    authority: Path, text: str, said: str
+) -> None:
+    assert said in refused(authority, text)

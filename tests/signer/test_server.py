@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
@@ -10,7 +12,7 @@ import pytest
 
 from signer.config import ServerConfiguration
 from signer.errors import ConfigurationError
-from signer.server import _Server, gunicorn_options, require_safe_bind, serve
+from signer.server import _Server, gunicorn_options, require_safe_bind, serve, tls_context
 
 PLAIN: Final = ServerConfiguration()
 BEHIND_PROXY: Final = ServerConfiguration(trusted_proxies=(ip_network("10.0.0.5/32"),))
@@ -81,3 +83,27 @@ def test_nobody_can_pass_plain_http_for_tls(tmp_path: Path, monkeypatch: pytest.
     server = _Server(tmp_path, gunicorn_options(BEHIND_PROXY, EVERYWHERE[0]))
     assert server.cfg.forwarded_allow_ips == []
     assert server.cfg.secure_scheme_headers == {}
+
+
+def test_client_certificates_are_asked_for_and_not_required(tmp_path: Path) -> None:
+    configuration = replace(WITH_TLS, client_ca=Path("/ca.crt"))
+    server = _Server(tmp_path, gunicorn_options(configuration, EVERYWHERE[0]))
+    assert (server.cfg.ca_certs, server.cfg.cert_reqs) == ("/ca.crt", ssl.CERT_OPTIONAL)
+    plain = _Server(tmp_path, gunicorn_options(WITH_TLS, EVERYWHERE[0]))
+    assert (plain.cfg.ca_certs, plain.cfg.cert_reqs) == (None, ssl.CERT_NONE)
+
+
+def test_tls_is_1_2_at_least_and_each_connections_certificate_is_looked_up_in_the_list() -> None:
+    def context() -> ssl.SSLContext:
+        made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        made.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        made.verify_mode = ssl.CERT_OPTIONAL
+        return made
+
+    plain = tls_context(WITH_TLS)(None, context)
+    assert plain.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert plain.verify_mode is ssl.CERT_OPTIONAL
+    listed = replace(WITH_TLS, client_crl=Path("/missing.crl"))
+    unusable = tls_context(listed)(None, context)
+    assert unusable.verify_mode is ssl.CERT_NONE  # no certificate is asked for, so none is believed
+    assert unusable.minimum_version is ssl.TLSVersion.TLSv1_2

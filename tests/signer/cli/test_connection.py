@@ -10,6 +10,7 @@ import pytest
 
 from signer.cli.client import Client
 from signer.cli.errors import CommandFailed, Unreachable
+from signer.cli.proving import Proof
 from signer.cli.retry import RetryLimits, parse_retry_after
 from tests.signer.cli.conftest import TOKEN, Run
 from tests.signer.cli.scripted import Answer, ScriptedService, problem
@@ -160,7 +161,7 @@ def waits() -> list[float]:
 
 @pytest.fixture
 def client(service: ScriptedService, waits: list[float]) -> Client:
-    return Client(service.url, TOKEN, limits=RetryLimits(attempts=4, seconds=60), sleep=waits.append)
+    return Client(service.url, Proof(token=TOKEN), limits=RetryLimits(attempts=4, seconds=60), sleep=waits.append)
 
 
 BUSY = problem(429, "too_many_requests", headers={"Retry-After": "7"})

@@ -137,6 +137,19 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
     "GET /v1/ca": {"present": ANYBODY},
     "GET /v1/ca/crl": {"present": ANYBODY},
     "GET /v1/trust": {"present": ANYBODY},
+    # Of others; that everybody may do the same with their own: test_public_credentials.py.
+    "POST /v1/principals/<kind>/<name>/public-credentials": {
+        "present": "201 403 403 403 403 403 401 401 401 401",
+        "absent": "404 403 403 403 403 403 401 401 401 401",
+    },
+    "GET /v1/principals/<kind>/<name>/public-credentials": {
+        "present": ONLY_IDENTITIES,
+        "absent": "404 403 403 403 403 403 401 401 401 401",
+    },
+    "DELETE /v1/principals/<kind>/<name>/public-credentials/<binding>": {
+        "present": ONLY_IDENTITIES,
+        "absent": "404 403 403 403 403 403 401 401 401 401",
+    },
     "POST /v1/keys/<key>/grants": {**_ADMINISTERED, "present": "403 201 404 403 403 403 401 401 401 401"},
     "GET /v1/keys/<key>/grants": _ADMINISTERED,
     "POST /v1/keys/<key>/grants/<grant>/retire": {"present": ITS_PEOPLE, "absent": NO_KEY_TO_SEE},
@@ -256,6 +269,13 @@ def _token_of(service: ServiceInProcess, name: str) -> str:
     return stored.id[:12]
 
 
+def _credential(world: World, name: str, target: str) -> str:
+    if target == "absent":
+        return str(uuid.uuid4())
+    body = {"match": "dns", "name": f"{_new_name()}.example"}
+    return str(world.service.made("user/admin", "POST", f"/v1/principals/{name}/public-credentials", body)["id"])
+
+
 def _key_path(world: World, route: str, target: str) -> str:
     """The path about a key in the state that the call needs; made anew where the call uses it up."""
     service, (_, _, last) = world.service, route.rpartition("/")
@@ -290,6 +310,8 @@ def _path(world: World, route: str, target: str) -> str:
         token = _token_of(world.service, name) if "<credential>" in path and target == "present" else "0" * 12
         if "<policy>" in path and target != "absent":
             world.service.made("user/admin", "PUT", f"/v1/principals/{name}/policies/no-use", {"policy": NO_USE})
+        if "<binding>" in path:
+            path = path.replace("<binding>", _credential(world, name, target))
         path = path.replace("<credential>", token).replace("<policy>", "no-use")
         return path.replace("<kind>/<name>", name)
     if "<grant>" in path:
@@ -325,6 +347,10 @@ def _body(world: World, route: str, target: str) -> object:
             "subject": "someone",
             "audience": "https://sp.example",
             "recipient": "https://sp.example/acs",
+        },
+        "POST /v1/principals/<kind>/<name>/public-credentials": lambda: {
+            "match": "dns",
+            "name": f"{_new_name()}.example",
         },
         "POST /v1/keys/<key>/grants": lambda: {"grantee": "role/ci", "operations": ["DescribeKey"], "name": "same"},
         "PUT /v1/principals/<kind>/<name>/policies/<policy>": lambda: {"policy": NO_USE},

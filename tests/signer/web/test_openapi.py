@@ -174,24 +174,28 @@ ABOUT_A_PRINCIPAL: Final = (
     "DELETE /v1/principals/<kind>/<name>/tokens/<credential>",
 )
 AT_THE_ROOT: Final = "GET /.well-known/openid-configuration"
+# Of an id that the service gives: tried in an order of their own.
+CREDENTIALS: Final = tuple(route for route in CONTRACTS if "/public-credentials" in route)
+# About one grant, whose id is not known before it is made.
+ENDS_GRANTS: Final = ("POST /v1/keys/<key>/grants/<grant>/retire", "DELETE /v1/keys/<key>/grants/<grant>")
+ELSEWHERE: Final = (
+    *CREDENTIALS,
+    *ENDS_GRANTS,
+    *ABOUT_A_PRINCIPAL,
+    AT_THE_ROOT,
+    INSTALLATION,
+)
 LAST: Final = (
     "POST /v1/keys/<key>/certificate/revoke",  # of a certificate without which nothing more is signed
     "POST /v1/keys/<key>/schedule-deletion",
     "POST /v1/keys/<key>/cancel-deletion",
 )
 
-# About one grant, whose id is not known before it is made.
-ENDS_GRANTS: Final = ("POST /v1/keys/<key>/grants/<grant>/retire", "DELETE /v1/keys/<key>/grants/<grant>")
-
 
 def in_order() -> list[str]:
     first = [route for route in CONTRACTS if route.startswith("POST /v1/keys") and route not in (*LAST, *ENDS_GRANTS)]
     disabled = "POST /v1/keys/<key>/disable"
-    between = [
-        route
-        for route in CONTRACTS
-        if route not in (*first, *LAST, *ENDS_GRANTS, *ABOUT_A_PRINCIPAL, AT_THE_ROOT, INSTALLATION)
-    ]
+    between = [route for route in CONTRACTS if route not in (*first, *LAST, *ELSEWHERE)]
     return [
         "POST /v1/keys",
         *(route for route in first if route not in ("POST /v1/keys", disabled, disabled.replace("dis", "en"))),
@@ -263,8 +267,7 @@ def test_examples_are_answered_as_they_say(document: dict[str, Any], own_service
         elif isinstance(CONTRACTS[route].example, str):
             assert answer.get_data(as_text=True).splitlines()[0] == str(CONTRACTS[route].example).splitlines()[0]
         tried.add(route)
-    elsewhere = {"POST /v1/enrolments", *ABOUT_A_PRINCIPAL, INSTALLATION, AT_THE_ROOT, *ENDS_GRANTS}
-    assert set(CONTRACTS) - tried == elsewhere
+    assert set(CONTRACTS) - tried == {*ELSEWHERE, "POST /v1/enrolments"}
 
 
 def test_an_installed_chain_is_answered_as_it_says(document: dict[str, Any], own_service: ServiceInProcess) -> None:
@@ -293,6 +296,16 @@ def test_enrolment_and_deletion_are_answered_as_they_say(
         assert_shaped(document, answered, operation_of(document, route), status)
     gone = own_service.made("user/admin", "DELETE", "/v1/principals/role/passing")
     assert_shaped(document, gone, operation_of(document, "DELETE /v1/principals/<kind>/<name>"), 200)
+
+
+def test_public_credentials_are_answered_as_they_say(document: dict[str, Any], own_service: ServiceInProcess) -> None:
+    added, listed, revoked = CREDENTIALS
+    path = template(routes()[added].path).format(kind="role", name="ci")
+    made = own_service.made("user/admin", "POST", path, dict(CONTRACTS[added].request or {}))
+    assert_shaped(document, made, operation_of(document, added), 201)
+    assert_shaped(document, own_service.made("role/ci", "GET", path), operation_of(document, listed), 200)
+    gone = own_service.made("role/ci", "DELETE", f"{path}/{made['id']}")
+    assert_shaped(document, gone, operation_of(document, revoked), 200)
 
 
 @pytest.mark.parametrize("route", ENDS_GRANTS)

@@ -22,6 +22,7 @@ def upgrade() -> None:
     _grants_and_identity_policies()
     _answers()
     _audit()
+    _public_credentials()
 
 
 def _journal() -> None:
@@ -415,3 +416,36 @@ def _audit() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("audit_outcomes_by_intent", "audit_outcomes", ["intent_id"], unique=False)
+
+
+def _public_credentials() -> None:
+    op.create_table(
+        "public_credentials",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
+        sa.Column("principal", sa.Text(), nullable=False),
+        sa.Column("match", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("public_key", sa.LargeBinary(), nullable=True),
+        sa.Column("algorithm", sa.Text(), nullable=True),
+        sa.Column("label", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["principal"],
+            ["principals.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("public_credentials_by_principal", "public_credentials", ["principal"], unique=False)
+    op.create_index("public_credentials_by_value", "public_credentials", ["value"], unique=False)
+    op.create_table(
+        "request_nonces",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("kept_until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("request_nonces_by_time", "request_nonces", ["kept_until"], unique=False)
