@@ -25,6 +25,7 @@ from keystore.repositories import (
 )
 from keystore.signing import HsmSigningKey
 from keystore.store import open_store
+from keystore.trusted_issuers import TrustedIssuerRepository
 from keystore.values import optional_stored_time, stored_time
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Keystore(
     CertificateRepository,
     DomainRepository,
     IdempotencyRepository,
+    TrustedIssuerRepository,
 ):
     """One process's keystore, safe to use from many threads. Close it to give the token and the database back.
 
@@ -68,6 +70,7 @@ class Keystore(
         CertificateRepository.__init__(self, self.store)
         DomainRepository.__init__(self, self.store)
         IdempotencyRepository.__init__(self, self.store, clock)
+        TrustedIssuerRepository.__init__(self, self.store)
         self._token = token
         self._maker = KeyMaker(token, self.store, token_keys, clock)
 

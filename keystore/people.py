@@ -56,7 +56,7 @@ class PeopleRepository:
             if enrolment is not None:
                 _insert_enrolment(transaction, enrolment)
             if credential is not None:
-                _insert_credential(transaction, credential)
+                insert_credential(transaction, credential)
 
     def set_principal_state(self, name: str, state: str) -> None:
         """Make a principal enabled or disabled. Raises `NotFound`, `WrongState` for one that is deleted."""
@@ -90,8 +90,8 @@ class PeopleRepository:
     def create_credential(self, credential: CredentialRecord) -> None:
         """A further credential of an existing principal. Raises `Conflict`."""
         with self._store.transaction() as transaction:
-            _require_enabled(transaction, credential.principal)
-            _insert_credential(transaction, credential)
+            require_enabled_principal(transaction, credential.principal)
+            insert_credential(transaction, credential)
 
     def revoke_credential(self, credential_id: str) -> None:
         """Make a credential useless for good. Raises `NotFound`."""
@@ -106,7 +106,7 @@ class PeopleRepository:
     def create_enrolment(self, enrolment: EnrolmentRecord) -> None:
         """A further one-time code for an existing principal. Raises `Conflict`."""
         with self._store.transaction() as transaction:
-            _require_enabled(transaction, enrolment.principal)
+            require_enabled_principal(transaction, enrolment.principal)
             _insert_enrolment(transaction, enrolment)
 
     def use_enrolment(self, enrolment_id: str, credential: CredentialRecord, now: datetime) -> PrincipalRecord:
@@ -121,20 +121,22 @@ class PeopleRepository:
                 raise WrongState("the enrolment code was used or has expired")
             if credential.principal != row.text("principal"):
                 raise Conflict("the credential is of another principal")
-            principal = _require_enabled(transaction, credential.principal)
+            principal = require_enabled_principal(transaction, credential.principal)
             transaction.update(row, {"state": "used"})
-            _insert_credential(transaction, credential)
+            insert_credential(transaction, credential)
         return _principal(principal)
 
 
-def _require_enabled(transaction: SealedTransaction, name: str) -> SealedRow:
+def require_enabled_principal(transaction: SealedTransaction, name: str) -> SealedRow:
+    """The principal's row. Raises `NotFound`, `WrongState` unless it is enabled."""
     row = existing(transaction, "principals", name)
     if row.text("state") != "enabled":
         raise WrongState(f"the principal is {row.text('state')}")
     return row
 
 
-def _insert_credential(transaction: SealedTransaction, credential: CredentialRecord) -> None:
+def insert_credential(transaction: SealedTransaction, credential: CredentialRecord) -> None:
+    """A new credential's row. Raises `Conflict` if the id is taken."""
     transaction.insert(
         "credentials",
         credential.id,

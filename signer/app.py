@@ -14,8 +14,11 @@ from signer.administration.certificates import CertificateAdministration
 from signer.administration.identities import IdentityAdministration
 from signer.administration.issuers import IssuerAdministration
 from signer.administration.keys import KeyAdministration
+from signer.administration.trusted_issuers import TrustedIssuerAdministration
 from signer.audit import AuditTrail
 from signer.authn.authenticator import Authenticator
+from signer.authn.exchange import Exchange
+from signer.authn.key_sets import KeySets
 from signer.certification import Certification
 from signer.config import ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
@@ -75,6 +78,8 @@ def assemble(keystore: Keystore, state: Path, configuration: ServerConfiguration
         published=published,
         saml_metadata=SamlMetadata(keystore, audit, published),
         upkeep=Upkeep(keystore, revocation_lists),
+        trusted_issuers=TrustedIssuerAdministration(keystore),
+        exchange=Exchange(keystore, audit, KeySets(keystore.clock)),
     )
 
 

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from signer.administration.identities import IdentityAdministration
     from signer.administration.issuers import IssuerAdministration
     from signer.administration.keys import KeyAdministration
+    from signer.administration.trusted_issuers import TrustedIssuerAdministration
     from signer.audit import AuditTrail
+    from signer.authn.exchange import Exchange
     from signer.certification import Certification
     from signer.config import ServerConfiguration
     from signer.pipeline import Pipeline
@@ -38,6 +40,8 @@ class Services:
     published: Published
     saml_metadata: SamlMetadata
     upkeep: Upkeep
+    trusted_issuers: TrustedIssuerAdministration
+    exchange: Exchange
 
     def close(self) -> None:
         """Ends this worker's use of everything, the audit trail first."""

@@ -1,5 +1,5 @@
-"""What has to be done by itself, every now and then: due deletions, idempotency keys whose day is over, and the
-revocation list before it ends.
+"""What has to be done by itself, every now and then: due deletions, idempotency keys whose day is over,
+exchanged tokens that have expired, and the revocation list before it ends.
 
 Every worker tries; each step is safe when several do it at once, and what fails now is tried again later.
 """
@@ -54,6 +54,7 @@ class Upkeep:
             for key_id in self._keystore.delete_due(now):
                 _log.warning("key_deleted", key_id=key_id)
             self._keystore.forget_idempotency(now - IDEMPOTENCY_LIFE)
+            self._keystore.forget_assertions(now)
             self._revocation_lists.current(Call(uuid.uuid4().hex, None, "upkeep", None, None, b""))
         except (KeystoreError, SealmarkError) as fault:
             _log.error("upkeep_postponed", code=code_of(fault), reason=str(fault))

@@ -56,6 +56,11 @@ class Action(StrEnum):
     LIST_ISSUERS = "ListIssuers"
     CREATE_ISSUER = "CreateIssuer"
     LIST_DOMAINS = "ListDomains"
+    CREATE_TRUSTED_ISSUER = "CreateTrustedIssuer"
+    LIST_TRUSTED_ISSUERS = "ListTrustedIssuers"
+    UPDATE_TRUSTED_ISSUER = "UpdateTrustedIssuer"
+    DELETE_TRUSTED_ISSUER = "DeleteTrustedIssuer"
+    EXCHANGE_TOKEN = "ExchangeToken"
 
 
 _IDENTITIES = frozenset({Duty.ADMINISTRATOR, Duty.ROOT})
@@ -96,6 +101,12 @@ DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
         Action.LIST_ISSUERS: _KEYS,
         Action.CREATE_ISSUER: _KEYS,
         Action.LIST_DOMAINS: _KEYS,
+        Action.CREATE_TRUSTED_ISSUER: _IDENTITIES,
+        Action.LIST_TRUSTED_ISSUERS: _IDENTITIES,
+        Action.UPDATE_TRUSTED_ISSUER: _IDENTITIES,
+        Action.DELETE_TRUSTED_ISSUER: _IDENTITIES,
+        # Whose duty a workload may take on: none that administers.
+        Action.EXCHANGE_TOKEN: frozenset({Duty.KEY_USER, Duty.AUDITOR}),
     }
 )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from signer.access.duties import Duty
 from signer.authn.principal import CredentialKind, Principal
+from signer.authn.sessions import still_stands
 from signer.authn.tokens import stored_form
 from signer.errors import Unauthenticated
 
@@ -24,10 +25,11 @@ REFUSAL: Final = "send a valid token: Authorization: Bearer TOKEN"
 
 
 class Identities(Protocol):
-    """The two look-ups that authentication needs."""
+    """The look-ups that authentication needs; the last for sessions alone."""
 
     def find_credential(self, credential_id: str) -> CredentialRecord | None: ...
     def find_principal(self, name: str) -> PrincipalRecord | None: ...
+    def trusted_issuer_revision(self, name: str) -> int | None: ...
 
 
 def authenticate(header: str | None, identities: Identities, now: datetime) -> Principal:
@@ -43,6 +45,8 @@ def authenticate(header: str | None, identities: Identities, now: datetime) -> P
     if record.state != "enabled" or owner.state != "enabled" or expired:
         raise Unauthenticated(REFUSAL)
     kind = CredentialKind(record.kind)
+    if kind is CredentialKind.SESSION and not still_stands(record.facts, identities):
+        raise Unauthenticated(REFUSAL)
     return Principal(owner.name, Duty(owner.duty), f"bearer:{record.id[:12]}", kind, record.facts)
 
 

@@ -21,6 +21,7 @@ def upgrade() -> None:
     _people()
     _answers()
     _audit()
+    _trusted_issuers()
 
 
 def _journal() -> None:
@@ -260,6 +261,7 @@ def _people() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("credentials_by_creator", "credentials", ["created_by"], unique=False)
     op.create_index("credentials_by_principal", "credentials", ["principal"], unique=False)
     op.create_table(
         "enrolments",
@@ -352,3 +354,42 @@ def _audit() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("audit_outcomes_by_intent", "audit_outcomes", ["intent_id"], unique=False)
+
+
+def _trusted_issuers() -> None:
+    op.create_table(
+        "trusted_issuers",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("audiences", sa.Text(), nullable=False),
+        sa.Column("algorithms", sa.Text(), nullable=False),
+        sa.Column("jwks_url", sa.Text(), nullable=True),
+        sa.Column("jwks", sa.Text(), nullable=True),
+        sa.Column("max_token_age", sa.BigInteger(), nullable=False),
+        sa.Column("session_lifetime", sa.BigInteger(), nullable=False),
+        sa.Column("mappings", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_by", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("trusted_issuers_by_url", "trusted_issuers", ["url"], unique=False)
+    op.create_table(
+        "used_assertions",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
+        sa.Column("trusted_issuer", sa.Text(), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["trusted_issuer"],
+            ["trusted_issuers.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("used_assertions_by_expiry", "used_assertions", ["expires_at"], unique=False)
