@@ -91,7 +91,7 @@ class TrustedIssuerRepository:
                 raise Conflict("the trusted issuer was changed by somebody else meanwhile")
             self._require_free_url(issuer)
             _require_roles(transaction, issuer)
-            made = {"created_at": row.number("created_at"), "created_by": row.text("created_by")}
+            made: dict[str, Value] = {"created_at": row.number("created_at"), "created_by": row.text("created_by")}
             self._end_sessions(transaction, issuer.name, issuer.updated_at)
             return _issuer(transaction.update(row, {**_values(issuer), **made}))
 

@@ -285,7 +285,7 @@ class TrustedIssuerBody(Body):
     revision: Annotated[int, Meta(ge=1)] | None = None
 
 
-class NewTrustedIssuer(TrustedIssuerBody):
+class NewTrustedIssuer(TrustedIssuerBody, kw_only=True):
     """`POST /v1/trusted-issuers`"""
 
     name: Slug

@@ -28,9 +28,15 @@ _CHECKED_ELSEWHERE: Final = frozenset({"iss", "aud", "exp", "nbf", "iat", "jti"}
 # Issuers that sign for everybody who has an account: of these claims one must say whose. The number is how many
 # segments of a pattern must be written out (GitHub: "About security hardening with OpenID Connect"; GitLab: "ID token
 # authentication").
+# A reusable workflow (`job_workflow_ref`) says nothing of whose repository called it.
 _GITHUB: Final = {
-    **{"repository": 1, "repository_owner": 1, "job_workflow_ref": 1, "sub": 2},
-    **{"repository_id": 1, "repository_owner_id": 1, "enterprise": 1, "enterprise_id": 1},
+    "repository": 1,
+    "repository_owner": 1,
+    "repository_id": 1,
+    "repository_owner_id": 1,
+    "enterprise": 1,
+    "enterprise_id": 1,
+    "sub": 2,
 }
 _GITLAB: Final = {"project_path": 1, "namespace_path": 1, "sub": 2, "project_id": 1, "namespace_id": 1}
 _OPEN_ISSUERS: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
@@ -93,9 +99,7 @@ def _matches(pattern: str, text: str) -> bool:
 def _pairwise(wanted: list[str], found: list[str]) -> bool:
     if len(wanted) != len(found):
         return False
-    return all(
-        part not in ("", "/", ":") if star == ONE else star == part for star, part in zip(wanted, found, strict=True)
-    )
+    return all(part != "" if star == ONE else star == part for star, part in zip(wanted, found, strict=True))
 
 
 def flaw_of_claim(claim: str) -> str | None:

@@ -21,6 +21,7 @@ from keystore.db.schema import METADATA
 from signer.access import Duty
 from signer.authn.tokens import new_token, stored_form
 from signer.web.routes import ENDPOINTS
+from tests.oidc import AUDIENCE, claims, key_set, new_key, signed
 from tests.signer.certificates.outside import outside_chain
 from tests.signer.service import PEOPLE, ServiceInProcess, running_service
 
@@ -47,6 +48,7 @@ CALLERS: Final = (
 ANYBODY: Final = "200 200 200 200 200 200 200 200 200 200"
 NO_SUCH: Final = "404 404 404 404 404 404 404 404 404 404"
 ONLY_IDENTITIES: Final = "200 403 403 403 403 403 401 401 401 401"
+NO_IDENTITY: Final = "404 403 403 403 403 403 401 401 401 401"
 ONLY_KEYS: Final = "403 200 200 403 403 403 401 401 401 401"
 ONLY_ITS_ADMINISTRATORS: Final = "403 200 404 403 403 403 401 401 401 401"
 NO_KEY_TO_ADMINISTER: Final = "403 404 404 403 403 403 401 401 401 401"
@@ -118,6 +120,12 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
     "GET /v1/ca": {"present": ANYBODY},
     "GET /v1/ca/crl": {"present": ANYBODY},
     "GET /v1/trust": {"present": ANYBODY},
+    "POST /v1/trusted-issuers": {"present": "201 403 403 403 403 403 401 401 401 401"},
+    "GET /v1/trusted-issuers": {"present": ONLY_IDENTITIES},
+    "GET /v1/trusted-issuers/<trusted>": {"present": ONLY_IDENTITIES, "absent": NO_IDENTITY},
+    "PUT /v1/trusted-issuers/<trusted>": {"present": ONLY_IDENTITIES, "absent": NO_IDENTITY},
+    "DELETE /v1/trusted-issuers/<trusted>": {"present": ONLY_IDENTITIES, "absent": NO_IDENTITY},
+    "POST /v1/token-exchange": {"present": ANYBODY, "absent": "401 401 401 401 401 401 401 401 401 401"},
 }
 CASES: Final = [
     (route, target, caller, int(status))
@@ -131,6 +139,7 @@ MEMBERS: Final[dict[str, dict[str, object]]] = {
     "jwt": {"audiences": ["https://api.example"], "max_ttl": 600},
     "saml": {"audiences": ["https://sp.example"], "recipients": ["https://sp.example/acs"]},
 }
+WORKLOADS_KEY: Final = new_key("workloads-1")
 SIGNS_WITH: Final = {"signatures": "general", "artifacts": "artifact", "jwts": "jwt", "assertions": "saml"}
 
 
@@ -175,6 +184,8 @@ def world(token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wo
         assert service.call(None, "GET", "/saml/metadata").status_code == 200  # signed once for all
         people = ("user/admin", "user/key-admin", "user/other-key-admin", "role/ci", "role/other", "user/auditor")
         tokens = [*(service.tokens[name] for name in people), None, new_token(), gone, root]
+        trust = {"name": "workloads", **_trust(), "url": "https://workloads.example"}
+        service.made("user/admin", "POST", "/v1/trusted-issuers", trust)
         yield World(service, dict(zip(CALLERS, tokens, strict=True)), keys)
 
 
@@ -212,6 +223,20 @@ def _doomed_principal(service: ServiceInProcess) -> str:
     return name
 
 
+def _trust() -> dict[str, object]:
+    mapping = {"role": "role/ci", "conditions": {"repository": ["octo/app"]}}
+    url = f"https://{_new_name()}.example"
+    return {"url": url, "audiences": [AUDIENCE], "mappings": [mapping], "jwks": key_set(WORKLOADS_KEY)}
+
+
+def _doomed_trust(service: ServiceInProcess) -> str:
+    return str(service.made("user/admin", "POST", "/v1/trusted-issuers", {"name": _new_name(), **_trust()})["name"])
+
+
+def _workload_token(*, known: bool) -> str:
+    return signed(WORKLOADS_KEY, claims("https://workloads.example" if known else "https://others.example"))
+
+
 def _key_path(world: World, route: str, target: str) -> str:
     """The path about a key in the state that the call needs; made anew where the call uses it up."""
     service, (_, _, last) = world.service, route.rpartition("/")
@@ -242,6 +267,8 @@ def _path(world: World, route: str, target: str) -> str:
     if "<kind>" in path:
         name = "role/nobody" if target == "absent" else _doomed_principal(world.service)
         return f"/v1/principals/{name}"
+    if "<trusted>" in path:
+        return path.replace("<trusted>", "nobody" if target == "absent" else _doomed_trust(world.service))
     path = path.replace("<issuer>", "nobody" if target == "absent" else "default")
     return path.replace("<key>", _key_path(world, route, target)) if "<key>" in path else path
 
@@ -269,6 +296,9 @@ def _body(world: World, route: str, target: str) -> object:
             "audience": "https://sp.example",
             "recipient": "https://sp.example/acs",
         },
+        "POST /v1/trusted-issuers": lambda: {"name": _new_name(), **_trust()},
+        "PUT /v1/trusted-issuers/<trusted>": _trust,
+        "POST /v1/token-exchange": lambda: {"subject_token": _workload_token(known=target == "present")},
         "POST /v1/issuers": lambda: {"name": _new_name(), "url": "https://issuer.example"},
     }
     return bodies[route]() if route in bodies else None

@@ -15,8 +15,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from signer.access.duties import DUTIES_OF, Duty
 from signer.problems import PROBLEMS, SERVER_FAULTS
-from signer.web.contract import CONTRACTS, INSTALLATION, PARAMETERS
+from signer.web.contract import CONTRACTS, EXCHANGE, INSTALLATION, PARAMETERS
 from signer.web.routes import ENDPOINTS
+from tests.oidc import claims, key_set, new_key, signed
 from tests.signer.certificates.outside import outside_chain
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def in_order() -> list[str]:
     between = [
         route
         for route in CONTRACTS
-        if route not in (*first, *LAST, "DELETE /v1/principals/<kind>/<name>", AT_THE_ROOT, INSTALLATION)
+        if route not in (*first, *LAST, "DELETE /v1/principals/<kind>/<name>", AT_THE_ROOT, INSTALLATION, EXCHANGE)
     ]
     return [
         "POST /v1/keys",
@@ -249,7 +250,7 @@ def test_examples_are_answered_as_they_say(document: dict[str, Any], own_service
         elif isinstance(CONTRACTS[route].example, str):
             assert answer.get_data(as_text=True).splitlines()[0] == str(CONTRACTS[route].example).splitlines()[0]
         tried.add(route)
-    elsewhere = {"POST /v1/enrolments", "DELETE /v1/principals/<kind>/<name>", INSTALLATION, AT_THE_ROOT}
+    elsewhere = {"POST /v1/enrolments", "DELETE /v1/principals/<kind>/<name>", INSTALLATION, AT_THE_ROOT, EXCHANGE}
     assert set(CONTRACTS) - tried == elsewhere
 
 
@@ -269,3 +270,18 @@ def test_enrolment_and_deletion_are_answered_as_they_say(
     assert_shaped(document, enrolled, operation_of(document, "POST /v1/enrolments"), 201)
     gone = own_service.made("user/admin", "DELETE", "/v1/principals/role/passing")
     assert_shaped(document, gone, operation_of(document, "DELETE /v1/principals/<kind>/<name>"), 200)
+
+
+def test_an_exchange_is_answered_as_it_says(document: dict[str, Any], own_service: ServiceInProcess) -> None:
+    key = new_key("shown-1")
+    trust = CONTRACTS["POST /v1/trusted-issuers"].request or {}
+    url = "https://shown.example"
+    own_service.made(
+        "user/admin",
+        "POST",
+        "/v1/trusted-issuers",
+        {**trust, "name": "shown", "url": url, "jwks": key_set(key)},
+    )
+    sent = {**(CONTRACTS[EXCHANGE].request or {}), "subject_token": signed(key, claims(url))}
+    answered = own_service.made(None, "POST", "/v1/token-exchange", sent)
+    assert_shaped(document, answered, operation_of(document, EXCHANGE), 200)
