@@ -120,10 +120,12 @@ class LocalIssuer:
         self._thread.join()
 
 
-def say(handler: BaseHTTPRequestHandler, body: object, status: int = 200, **headers: str) -> None:
+def say(
+    handler: BaseHTTPRequestHandler, body: object, status: int = 200, kind: str = "application/json", **headers: str
+) -> None:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     handler.send_response(status)
-    for name, value in {"Content-Type": "application/json", "Content-Length": str(len(content)), **headers}.items():
+    for name, value in {"Content-Type": kind, "Content-Length": str(len(content)), **headers}.items():
         handler.send_header(name, value)
     handler.end_headers()
     handler.wfile.write(content)

@@ -11,19 +11,21 @@ from signer.cli.enrolment import enrol, whoami
 from signer.cli.group import SealmarkGroup
 from signer.cli.issuers import domains, issuers
 from signer.cli.keys import keys
+from signer.cli.login import login
 from signer.cli.operator import init, serve
 from signer.cli.options import connection_options
 from signer.cli.principals import principals
 from signer.cli.publication import crl, trust
 from signer.cli.sign import sign
 from signer.cli.tokens import assertion, jwt
+from signer.cli.trusted_issuers import trusted_issuers
 
 
 @click.group(
     cls=SealmarkGroup,
     commands=[
         init, serve, ceremony, principals, enrol, whoami, keys, issuers, domains, trust, crl, sign, jwt, assertion,
-        completion,
+        completion, login, trusted_issuers,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )  # fmt: skip
@@ -33,6 +35,7 @@ def cli() -> None:
     """Sealmark: signatures with keys that live in an HSM.
 
     Reads SEALMARK_URL and SEALMARK_TOKEN, or --url and --token-file. A token is never given on the command line.
+    A CI job or a pod needs none: see `sealmark login --help`.
 
     \b
     Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.

@@ -207,7 +207,19 @@ def assert_shaped(document: dict[str, Any], answer: object, operation: dict[str,
     OAS31Validator(schema).validate(content["example"])
     assert members_of(answer) == members_of(content["example"])
     assert members_of(answer) - {"x5c", "x5t#S256", "n", "e"} <= properties_of(document, content["schema"]) | {
-        *("cms", "raw", "kty", "crv", "x", "y", "kid", "use", "alg")  # within members of no fixed shape
+        *(
+            "cms",
+            "raw",
+            "kty",
+            "crv",
+            "x",
+            "y",
+            "kid",
+            "use",
+            "alg",
+            "repository",
+            "ref",
+        )  # within members of no fixed shape
     }
 
 
