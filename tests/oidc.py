@@ -70,6 +70,7 @@ class LocalIssuer:
     def __init__(self, *keys: Key) -> None:
         self.keys = list(keys) or [new_key("key-1")]
         self.asked: list[str] = []
+        self.job: dict[str, Any] = {}  # the claims of the job that GitHub is asked for
         self.answers: dict[str, Answer] = {}
         issuer = self
 
@@ -106,7 +107,7 @@ class LocalIssuer:
             say(handler, key_set(*self.keys))
         elif path == "/actions" and handler.headers.get("Authorization") == f"Bearer {JOBS_SECRET}":
             (audience,) = parse_qs(urlsplit(handler.path).query)["audience"]
-            say(handler, {"value": self.token(aud=audience)})
+            say(handler, {"value": self.token(**self.job, aud=audience)})
         else:
             handler.send_error(404)
 

@@ -129,7 +129,7 @@ def _pinned(document: dict[str, object]) -> str:
     try:
         text = stored_json(document)
         keys = parse_key_set(text.encode())
-    except (ValueError, UnicodeError) as reason:
+    except (ValueError, RecursionError) as reason:
         msg = f"jwks: {reason}"
         raise Unprocessable(msg, field="jwks") from reason
     if len(text) > LARGEST_KEY_SET:
