@@ -16,8 +16,9 @@ from keystore.api import KeyState
 from keystore.errors import KeystoreError
 from keystore.errors import NotFound as NoSuchRow
 from keystore.lifecycle import current_version
-from signer.access import Action, Permit, admit, decide
+from signer.access import Action, Admission, Permit, Surroundings, admit, judge
 from signer.access.decision import KEY_NOT_FOUND
+from signer.access.model import NO_CONTEXT
 from signer.audit import AuditedKey, Outcome
 from signer.call import Answer, Call
 from signer.decoding import decode
@@ -27,12 +28,13 @@ from signer.operations.base import Subject
 from signer.problems import SERVER_FAULTS, code_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import msgspec
 
     from keystore.api import Key
     from keystore.keystore import Keystore
+    from signer.access.model import ConditionValues
     from signer.audit import AuditTrail
     from signer.authn.authenticator import Authenticator
     from signer.authn.principal import Principal
@@ -70,9 +72,9 @@ class Pipeline:
             admission = admit(principal, operation.action)
             # web: the body, typed
             body = decode(call.body, operation.body_type)
-            # access: does this key's policy allow it
+            # access: do the policies allow it, to this caller, with this key, as it is asked
             key = self._find_key(reference)
-            permit = decide(admission, key)
+            permit = self._permit(admission, call, key, operation.details(key, body))
             # formats: what is to be made, and which items cannot be
             subject = self._subject(permit, call, key, operation)
             plan = operation.plan(subject, body)
@@ -93,14 +95,16 @@ class Pipeline:
         body_type: type[_Body],
         work: Callable[[Permit, Key | None, _Body], Answer],
         reference: str | None = None,
+        details: Callable[[_Body], ConditionValues] = lambda _body: NO_CONTEXT,
     ) -> Answer:
-        """An administrative change: an intent before it, its outcome after it, whatever happens."""
+        """An administrative change: an intent before it, its outcome after it, whatever happens. `details` are what
+        policies may ask of it."""
         principal = self.authenticate(call)
         with self._refusals_recorded(principal, action, call, reference):
             admission = admit(principal, action)
             body = decode(call.body, body_type)
             key = self._find_key(reference) if reference is not None else None
-            permit = decide(admission, key)
+            permit = self._permit(admission, call, key, (details(body),))
         intent = self._audit.open(permit, call, _audited(key), 1)
         try:
             answer = work(permit, key, body)
@@ -122,7 +126,7 @@ class Pipeline:
         with self._refusals_recorded(principal, action, call, reference):
             admission = admit(principal, action)
             key = self._find_key(reference) if reference is not None else None
-            permit = decide(admission, key)
+            permit = self._permit(admission, call, key)
             return work(permit, key)
 
     def authenticate(self, call: Call) -> Principal:
@@ -132,6 +136,19 @@ class Pipeline:
         except Unauthenticated as refusal:
             self._audit.count_unauthenticated(refusal.code)
             raise
+
+    def visible(self, permit: Permit, call: Call, key: Key) -> bool:
+        """Whether a list of keys shows this one to the caller: whether it may describe it."""
+        admission = admit(permit.principal, Action.DESCRIBE_KEY)
+        return judge(admission, key, self._surroundings(call)).decision.allowed
+
+    def _permit(
+        self, admission: Admission, call: Call, key: Key | None, details: Sequence[ConditionValues] = (NO_CONTEXT,)
+    ) -> Permit:
+        return judge(admission, key, self._surroundings(call), details).permit()
+
+    def _surroundings(self, call: Call) -> Surroundings:
+        return Surroundings(self._keystore.account, self._keystore.clock(), call.source, call.secure)
 
     def _find_key(self, reference: str) -> Key:
         try:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from signer.administration.identities import IdentityAdministration
     from signer.administration.issuers import IssuerAdministration
     from signer.administration.keys import KeyAdministration
+    from signer.administration.policies import PolicyAdministration
     from signer.administration.trusted_issuers import TrustedIssuerAdministration
     from signer.audit import AuditTrail
     from signer.authn.exchange import Exchange
@@ -32,6 +33,7 @@ class Services:
     audit: AuditTrail
     pipeline: Pipeline
     keys: KeyAdministration
+    policies: PolicyAdministration
     certificates: CertificateAdministration
     identities: IdentityAdministration
     issuers: IssuerAdministration

@@ -17,7 +17,7 @@ import structlog
 from keystore.api import CredentialRecord, UsedAssertion
 from keystore.errors import Conflict, KeystoreError, NotFound, WrongState
 from keystore.trusted_issuers import SESSION, session_maker
-from signer.access import Action, admit, decide
+from signer.access import Action, Surroundings, admit, decide
 from signer.access.claims import roles_of
 from signer.access.duties import Duty
 from signer.audit import Outcome
@@ -69,7 +69,8 @@ class Exchange:
         now = self._keystore.clock()
         try:
             assertion = verify(body.subject_token, self._keystore, self._key_sets, now)
-            permit, facts = self._permit(assertion, body.role)
+            surroundings = Surroundings(self._keystore.account, now, call.source, call.secure)
+            permit, facts = self._permit(assertion, body.role, surroundings)
             return self._begin(call, assertion, permit, facts, now)
         except Refused as refusal:
             _log.warning(
@@ -83,7 +84,7 @@ class Exchange:
             self._audit.count_unauthenticated(f"exchange_{refusal.code}")
             raise Unauthenticated(REFUSAL) from refusal
 
-    def _permit(self, assertion: Assertion, asked: str | None) -> tuple[Permit, str]:
+    def _permit(self, assertion: Assertion, asked: str | None, surroundings: Surroundings) -> tuple[Permit, str]:
         """Which role the token gives, and what is kept of why. Raises `Refused`."""
         issuer = assertion.issuer
         roles = roles_of(issuer.mappings, assertion.claims)
@@ -99,7 +100,7 @@ class Exchange:
         credential = f"oidc:{issuer.name}:{assertion.id[:12]}"
         principal = Principal(owner.name, Duty(owner.duty), credential, CredentialKind.SESSION, facts)
         try:
-            return decide(admit(principal, Action.EXCHANGE_TOKEN), None), facts
+            return decide(admit(principal, Action.EXCHANGE_TOKEN), None, surroundings), facts
         except DutyForbids as forbidden:
             raise Refused("duty_forbids", str(forbidden), issuer=issuer.name) from forbidden
 

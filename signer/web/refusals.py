@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from signer.access import Action
-from signer.access.duties import COMMON_ACTIONS, DUTIES_OF, USERS_ACTIONS, Duty
+from signer.access.duties import DUTIES_OF, USERS_ACTIONS, Duty
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,7 @@ _READS: Final = ("integrity_failure", "store_unavailable", "hsm_unavailable", "h
 _CHANGES: Final = ("conflict", "wrong_state", "unprocessable", "unsupported")
 _SIGNS: Final = ("conflict", "request_in_progress", "wrong_purpose", "wrong_state", "unprocessable", "unsupported")
 _MAKES_KEYS: Final = frozenset({Action.CREATE_KEY, Action.ROTATE_KEY})
+_DECIDES_ACCESS: Final = frozenset({Action.CREATE_KEY, Action.PUT_KEY_POLICY})
 # What is signed anew now and then, by whoever asks for it first.
 _SIGNED_WHEN_DUE: Final = frozenset({"/v1/ca/crl", "/v1/trust", "/issuers/<issuer>/saml/metadata", "/saml/metadata"})
 # Calls that read no row; of these, `/readyz` alone can say that a part is not usable.
@@ -60,11 +61,12 @@ def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
     yield from _WITH_A_CREDENTIAL
     if DUTIES_OF[action] != frozenset(Duty):
         yield "duty_forbids"
-    if "<key>" in endpoint.path and action not in COMMON_ACTIONS:
-        yield "policy_forbids"
+    yield "policy_forbids"  # the key's policy, or one that is attached to the caller
     if action in USERS_ACTIONS:
         yield from _SIGNS
     elif endpoint.method != "GET":
         yield from _CHANGES
+    if action in _DECIDES_ACCESS:
+        yield "separation_of_duties"
     if action in _MAKES_KEYS:
         yield "limit_exceeded"
