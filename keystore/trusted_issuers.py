@@ -12,21 +12,22 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import delete
 
-from keystore.api import RoleMapping, TrustedIssuer, UsedAssertion
 from keystore.db.schema import USED_ASSERTIONS
 from keystore.errors import Conflict, IntegrityFailure, NotFound
 from keystore.keys import existing
 from keystore.people import insert_credential, require_enabled_principal
+from keystore.trust import RoleMapping, TrustedIssuer, UsedAssertion
 from keystore.values import names_of, stored_json, stored_names, stored_time, time_of
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from keystore.api import ClaimValue, CredentialRecord
+    from keystore.api import CredentialRecord
     from keystore.db.engine import Value
     from keystore.sealing import SealedRow
     from keystore.store import SealedStore
     from keystore.transactions import SealedTransaction
+    from keystore.trust import ClaimValue
 
 SESSION: Final = "session"
 _LIVE_SESSIONS: Final = 100_000  # more than one issuer's tokens can be exchanged for within the hour that one lives

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from keystore.api import ClaimValue, RoleMapping
+    from keystore.trust import ClaimValue, RoleMapping
 
 _SEPARATORS: Final = re.compile(r"([/:])")
 ONE: Final = "*"

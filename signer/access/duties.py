@@ -58,6 +58,12 @@ class Action(StrEnum):
     LIST_ISSUERS = "ListIssuers"
     CREATE_ISSUER = "CreateIssuer"
     LIST_DOMAINS = "ListDomains"
+    CREATE_GRANT = "CreateGrant"
+    LIST_GRANTS = "ListGrants"
+    RETIRE_GRANT = "RetireGrant"
+    REVOKE_GRANT = "RevokeGrant"
+    GET_PRINCIPAL_POLICY = "GetPrincipalPolicy"
+    PUT_PRINCIPAL_POLICY = "PutPrincipalPolicy"
     CREATE_TRUSTED_ISSUER = "CreateTrustedIssuer"
     LIST_TRUSTED_ISSUERS = "ListTrustedIssuers"
     UPDATE_TRUSTED_ISSUER = "UpdateTrustedIssuer"
@@ -110,6 +116,13 @@ DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
         Action.LIST_ISSUERS: _KEYS,
         Action.CREATE_ISSUER: _KEYS,
         Action.LIST_DOMAINS: _KEYS,
+        Action.CREATE_GRANT: _KEYS,
+        Action.LIST_GRANTS: _KEYS,
+        # A grantee gives its grant back, too.
+        Action.RETIRE_GRANT: _SEE,
+        Action.REVOKE_GRANT: _KEYS,
+        Action.GET_PRINCIPAL_POLICY: _IDENTITIES,
+        Action.PUT_PRINCIPAL_POLICY: _IDENTITIES,
         Action.CREATE_TRUSTED_ISSUER: _IDENTITIES,
         Action.LIST_TRUSTED_ISSUERS: _IDENTITIES,
         Action.UPDATE_TRUSTED_ISSUER: _IDENTITIES,
@@ -133,6 +146,9 @@ ADMINISTRATORS_ACTIONS: Final = frozenset(
         Action.INSTALL_CERTIFICATE,
         Action.RENEW_CERTIFICATE,
         Action.REVOKE_CERTIFICATE,
+        Action.CREATE_GRANT,
+        Action.LIST_GRANTS,
+        Action.REVOKE_GRANT,
     }
 )
 USERS_ACTIONS: Final = frozenset({Action.SIGN, Action.SIGN_ARTIFACT, Action.ISSUE_TOKEN, Action.ISSUE_ASSERTION})

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from keystore.api import RoleMapping, TrustedIssuer
 from keystore.errors import Conflict as Taken
 from keystore.errors import NotFound as NoSuchRow
 from keystore.errors import WrongState as NotEnabled
+from keystore.trust import RoleMapping, TrustedIssuer
 from keystore.values import stored_json
 from signer.access.claims import flaw_of_claim, flaw_of_mapping, flaw_of_value
 from signer.access.duties import DUTIES_OF, Action

@@ -23,7 +23,7 @@ from signer.authn.token_keys import TOKEN_ALGORITHMS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from keystore.api import TrustedIssuer
+    from keystore.trust import TrustedIssuer
     from signer.authn.key_sets import KeySets
     from signer.authn.token_keys import TokenAlgorithm, TokenKey
 

@@ -47,7 +47,7 @@ def authenticate(header: str | None, identities: Identities, now: datetime) -> P
     kind = CredentialKind(record.kind)
     if kind is CredentialKind.SESSION and not still_stands(record.facts, identities):
         raise Unauthenticated(REFUSAL)
-    return Principal(owner.name, Duty(owner.duty), f"bearer:{record.id[:12]}", kind, record.facts)
+    return Principal(owner.name, Duty(owner.duty), f"bearer:{record.id[:12]}", kind, record.facts, owner.policies)
 
 
 def _token(header: str | None) -> str:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from keystore.api import CredentialRecord, UsedAssertion
+from keystore.api import CredentialRecord
 from keystore.errors import Conflict, KeystoreError, NotFound, WrongState
+from keystore.trust import UsedAssertion
 from keystore.trusted_issuers import SESSION, session_maker
 from signer.access import Action, Surroundings, admit, decide
 from signer.access.claims import roles_of
@@ -98,7 +99,7 @@ class Exchange:
         if self._keystore.is_assertion_used(assertion.id):
             raise Refused("replayed", "the token was exchanged already", issuer=issuer.name)
         credential = f"oidc:{issuer.name}:{assertion.id[:12]}"
-        principal = Principal(owner.name, Duty(owner.duty), credential, CredentialKind.SESSION, facts)
+        principal = Principal(owner.name, Duty(owner.duty), credential, CredentialKind.SESSION, facts, owner.policies)
         try:
             return decide(admit(principal, Action.EXCHANGE_TOKEN), None, surroundings), facts
         except DutyForbids as forbidden:

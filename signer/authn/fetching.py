@@ -20,7 +20,7 @@ from signer import strict_json
 from signer.authn.token_keys import parse_key_set
 
 if TYPE_CHECKING:
-    from keystore.api import TrustedIssuer
+    from keystore.trust import TrustedIssuer
     from signer.authn.token_keys import KeySet
 
 LARGEST_DOCUMENT: Final = 256 * 1024  # octets

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from keystore.api import TrustedIssuer
     from keystore.clock import Clock
+    from keystore.trust import TrustedIssuer
     from signer.authn.token_keys import KeySet, TokenAlgorithm, TokenKey
 
 FRESH: Final = timedelta(minutes=5)

@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Final
 
 from flask import Flask, Response
 
-from signer.web import certificates, health, identities, issuers, keys, public, signing, trusted_issuers
+from signer.web import (
+    certificates,
+    grants,
+    health,
+    identities,
+    issuers,
+    keys,
+    policies,
+    public,
+    signing,
+    trusted_issuers,
+)
 from signer.web.http import (
     MAXIMUM_BODY,
     RESPONSE_HEADERS,
@@ -33,6 +44,8 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *signing.ENDPOINTS,
     *issuers.ENDPOINTS,
     *public.ENDPOINTS,
+    *grants.ENDPOINTS,
+    *policies.ENDPOINTS,
     *trusted_issuers.ENDPOINTS,
 )
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keystore.api import RoleMapping
+from keystore.trust import RoleMapping
 from signer.access.claims import flaw_of_claim, flaw_of_mapping, flaw_of_value, roles_of
 
 if TYPE_CHECKING:
-    from keystore.api import ClaimValue
+    from keystore.trust import ClaimValue
 
 GITHUB: Final = "https://token.actions.githubusercontent.com"
 PRIVATE: Final = "https://gitlab.shop.example"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from keystore.api import RoleMapping, TrustedIssuer
+from keystore.trust import RoleMapping, TrustedIssuer
 from signer.authn import fetching
 from signer.authn.fetching import LARGEST_DOCUMENT, NotFetched, fetch_key_set
 from signer.authn.key_sets import FRESH, HARD_AGE, PAUSE, KeySets, NoKey

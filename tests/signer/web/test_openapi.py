@@ -174,14 +174,18 @@ LAST: Final = (
     "POST /v1/keys/<key>/cancel-deletion",
 )
 
+# About one grant, whose id is not known before it is made.
+ENDS_GRANTS: Final = ("POST /v1/keys/<key>/grants/<grant>/retire", "DELETE /v1/keys/<key>/grants/<grant>")
+
 
 def in_order() -> list[str]:
-    first = [route for route in CONTRACTS if route.startswith("POST /v1/keys") and route not in LAST]
+    first = [route for route in CONTRACTS if route.startswith("POST /v1/keys") and route not in (*LAST, *ENDS_GRANTS)]
     disabled = "POST /v1/keys/<key>/disable"
     between = [
         route
         for route in CONTRACTS
-        if route not in (*first, *LAST, "DELETE /v1/principals/<kind>/<name>", AT_THE_ROOT, INSTALLATION, EXCHANGE)
+        if route
+        not in (*first, *LAST, *ENDS_GRANTS, "DELETE /v1/principals/<kind>/<name>", AT_THE_ROOT, INSTALLATION, EXCHANGE)
     ]
     return [
         "POST /v1/keys",
@@ -227,8 +231,9 @@ def members_of(value: object) -> set[str]:
     if isinstance(value, list):
         return set().union(*(members_of(each) for each in value[:1]))
     if isinstance(value, dict):
-        # A policy document's elements are AWS's, and not of a fixed shape.
-        return set(value).union(*(members_of(each) for name, each in value.items() if name != "policy"))
+        # A policy document's elements are AWS's, a context's names the caller's: neither is of a fixed shape.
+        loose = ("policy", "constraints")
+        return set(value).union(*(members_of(each) for name, each in value.items() if name not in loose))
     return set()
 
 
@@ -264,6 +269,7 @@ def test_examples_are_answered_as_they_say(document: dict[str, Any], own_service
             assert answer.get_data(as_text=True).splitlines()[0] == str(CONTRACTS[route].example).splitlines()[0]
         tried.add(route)
     elsewhere = {"POST /v1/enrolments", "DELETE /v1/principals/<kind>/<name>", INSTALLATION, AT_THE_ROOT, EXCHANGE}
+    elsewhere |= set(ENDS_GRANTS)
     assert set(CONTRACTS) - tried == elsewhere
 
 
@@ -283,6 +289,18 @@ def test_enrolment_and_deletion_are_answered_as_they_say(
     assert_shaped(document, enrolled, operation_of(document, "POST /v1/enrolments"), 201)
     gone = own_service.made("user/admin", "DELETE", "/v1/principals/role/passing")
     assert_shaped(document, gone, operation_of(document, "DELETE /v1/principals/<kind>/<name>"), 200)
+
+
+@pytest.mark.parametrize("route", ENDS_GRANTS)
+def test_a_grants_end_is_answered_as_it_says(
+    document: dict[str, Any], own_service: ServiceInProcess, route: str
+) -> None:
+    key = own_service.make_key(f"g{uuid.uuid4().hex}")["id"]
+    body = CONTRACTS["POST /v1/keys/<key>/grants"].request
+    made = own_service.made("user/key-admin", "POST", f"/v1/keys/{key}/grants", body)
+    method, _, path = route.partition(" ")
+    path = path.replace("<key>", key).replace("<grant>", made["id"])
+    assert_shaped(document, own_service.made("user/key-admin", method, path), operation_of(document, route), 200)
 
 
 def test_an_exchange_is_answered_as_it_says(document: dict[str, Any], own_service: ServiceInProcess) -> None:

@@ -20,9 +20,10 @@ import pytest
 from joserfc import jws
 from structlog.testing import capture_logs
 
-from keystore.api import CredentialRecord, UsedAssertion
+from keystore.api import CredentialRecord
 from keystore.clock import system_clock
 from keystore.errors import Conflict
+from keystore.trust import UsedAssertion
 from tests.oidc import AUDIENCE, DISCOVERY, LocalIssuer, claims, key_set, new_key, signed
 from tests.signer.service import MovedClock, ServiceInProcess, running_service
 
