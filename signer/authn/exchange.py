@@ -94,7 +94,7 @@ class Exchange:
         if len(facts.encode()) > LARGEST_FACTS:
             raise Refused("claims_too_long", "the claims that decide are longer than is recorded", issuer=issuer.name)
         owner = self._keystore.find_principal(role)
-        if owner is None or owner.state != "enabled":
+        if owner is None or not owner.is_enabled(surroundings.now):
             raise Refused("no_such_role", f"{role} is not there or not enabled", issuer=issuer.name)
         if self._keystore.is_assertion_used(assertion.id):
             raise Refused("replayed", "the token was exchanged already", issuer=issuer.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from signer.cli.api_tokens import tokens
 from signer.cli.ceremony import ceremony
 from signer.cli.client import package_version
 from signer.cli.completion import completion
@@ -25,8 +26,8 @@ from signer.cli.trusted_issuers import trusted_issuers
 @click.group(
     cls=SealmarkGroup,
     commands=[
-        init, serve, ceremony, principals, enrol, whoami, keys, issuers, domains, trust, crl, sign, jwt, assertion,
-        completion, grants, login, trusted_issuers,
+        init, serve, ceremony, principals, enrol, whoami, tokens, keys, issuers, domains, trust, crl, sign, jwt,
+        assertion, completion, grants, login, trusted_issuers,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )  # fmt: skip

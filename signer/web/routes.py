@@ -8,6 +8,7 @@ from flask import Flask, Response
 
 from signer.web import (
     certificates,
+    credentials,
     grants,
     health,
     identities,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *health.ENDPOINTS,
     *identities.ENDPOINTS,
+    *credentials.ENDPOINTS,
     *keys.ENDPOINTS,
     *certificates.ENDPOINTS,
     *signing.ENDPOINTS,

@@ -61,7 +61,9 @@ def delete(services: Services, call: Call, trusted: str) -> Answer:
 
 
 def exchange(services: Services, call: Call) -> Answer:
-    session = services.exchange.exchange(call, decode(call.body, TokenExchange))
+    body = decode(call.body, TokenExchange)
+    with services.throttle.attempt(call.source, body.subject_token):
+        session = services.exchange.exchange(call, body)
     return Answer(
         {
             "access_token": session.token,

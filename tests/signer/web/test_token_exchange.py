@@ -90,7 +90,8 @@ def test_a_session_speaks_for_the_role_and_signs(own_service: ServiceInProcess, 
         "expires_in": 900,
         "name": "role/ci",
     }
-    assert own_service.made(got["access_token"], "GET", "/v1/whoami") == {"name": "role/ci", "duty": "key-user"}
+    me = own_service.made(got["access_token"], "GET", "/v1/whoami")
+    assert (me["name"], me["duty"], me["kind"]) == ("role/ci", "key-user", "session")
     answer = own_service.call(got["access_token"], "POST", "/v1/keys/by-workload/signatures", {"message": "AAAA"})
     assert answer.status_code == 200
     (intent,) = own_service.intents(answer.headers["X-Request-Id"])
@@ -102,6 +103,12 @@ def test_a_session_speaks_for_the_role_and_signs(own_service: ServiceInProcess, 
     )
     assert proof["claims"] == {"repository": "octo/app", "ref": "refs/heads/main"}  # what decided, and nothing more
     assert (proof["trusted_issuer"], proof["trusted_issuer_revision"]) == ("local", 1)
+
+
+def test_a_session_makes_nothing_that_outlives_it(own_service: ServiceInProcess, issuer: LocalIssuer) -> None:
+    got = session(own_service, issuer.token())
+    answer = own_service.call(got["access_token"], "POST", "/v1/principals/role/ci/tokens", {"label": "for ever"})
+    assert (answer.status_code, answer.get_json()["code"]) == (403, "duty_forbids")
 
 
 def test_the_exchange_is_recorded_before_and_after(own_service: ServiceInProcess, issuer: LocalIssuer) -> None:
