@@ -29,6 +29,7 @@ from keystore.repositories import (
 )
 from keystore.signing import HsmSigningKey
 from keystore.store import open_store
+from keystore.trusted_issuers import TrustedIssuerRepository
 from keystore.values import optional_stored_time, stored_time
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Keystore(
     GrantRepository,
     IdentityPolicyRepository,
     HistoryRepository,
+    TrustedIssuerRepository,
 ):
     """One process's keystore, safe to use from many threads. Close it to give the token and the database back.
 
@@ -84,6 +86,7 @@ class Keystore(
         GrantRepository.__init__(self, self.store)
         IdentityPolicyRepository.__init__(self, self.store)
         HistoryRepository.__init__(self, self.store)
+        TrustedIssuerRepository.__init__(self, self.store)
         self._token = token
         self._maker = KeyMaker(token, self.store, token_keys, clock)
         deployment = self.store.get("deployment", "deployment")

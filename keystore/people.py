@@ -67,7 +67,7 @@ class PeopleRepository:
             if enrolment is not None:
                 _insert_enrolment(transaction, enrolment)
             if credential is not None:
-                _insert_credential(transaction, credential)
+                insert_credential(transaction, credential)
 
     def count_enabled(self, duty: str, *, without: str) -> int:
         """How many principals of a duty are enabled, not counting the one named."""
@@ -149,13 +149,13 @@ class PeopleRepository:
         """
         moment = stored_time(credential.created_at)
         with self._store.transaction() as transaction:
-            _require_enabled(transaction, credential.principal)
+            require_enabled_principal(transaction, credential.principal)
             if most is not None:
                 alike = {"principal": credential.principal, "kind": credential.kind, "state": "enabled"}
                 ends = [row.optional_number("expires_at") for row in self._store.select("credentials", alike)]
                 if sum(end is None or end > moment for end in ends) >= most:
                     raise LimitExceeded(f"a principal has at most {most} of these at a time: revoke one first")
-            _insert_credential(transaction, credential)
+            insert_credential(transaction, credential)
 
     def revoke_credential(self, credential_id: str) -> None:
         """Make a credential useless for good; one that was revoked before stays so. Raises `NotFound`."""
@@ -172,7 +172,7 @@ class PeopleRepository:
         with self._store.transaction() as transaction:
             _not_deleted(transaction, credential.principal, None)
             revoked = self._revoke_all(transaction, credential.principal)
-            _insert_credential(transaction, credential)
+            insert_credential(transaction, credential)
         return revoked
 
     def find_enrolment(self, enrolment_id: str) -> EnrolmentRecord | None:
@@ -193,7 +193,7 @@ class PeopleRepository:
         `require`: as for `set_principal_state`. Raises: `NotFound`, `Conflict`, `WrongState` unless it is enabled.
         """
         with self._store.transaction() as transaction:
-            row = _require_enabled(transaction, enrolment.principal)
+            row = require_enabled_principal(transaction, enrolment.principal)
             if require is not None:
                 require(_found(transaction, row))
             self._void_enrolments(transaction, enrolment.principal)
@@ -213,9 +213,9 @@ class PeopleRepository:
                 raise WrongState("the enrolment code was used or has expired")
             if credential.principal != row.text("principal"):
                 raise Conflict("the credential is of another principal")
-            principal = _require_enabled(transaction, credential.principal)
+            principal = require_enabled_principal(transaction, credential.principal)
             transaction.update(row, {"state": "used"})
-            _insert_credential(transaction, credential)
+            insert_credential(transaction, credential)
             return _found(transaction, principal)
 
 
@@ -223,7 +223,8 @@ def _found(transaction: SealedTransaction, row: SealedRow) -> PrincipalRecord:
     return _principal(row, transaction.get("principal_policies", row.id))
 
 
-def _require_enabled(transaction: SealedTransaction, name: str) -> SealedRow:
+def require_enabled_principal(transaction: SealedTransaction, name: str) -> SealedRow:
+    """The principal's row. Raises `NotFound`, `WrongState` unless it is enabled."""
     row = existing(transaction, "principals", name)
     if row.text("state") != "enabled":
         raise WrongState(f"the principal is {row.text('state')}")
@@ -241,7 +242,8 @@ def _not_deleted(
     return row
 
 
-def _insert_credential(transaction: SealedTransaction, credential: CredentialRecord) -> None:
+def insert_credential(transaction: SealedTransaction, credential: CredentialRecord) -> None:
+    """A new credential's row. Raises `Conflict` if the id is taken."""
     transaction.insert(
         "credentials",
         credential.id,

@@ -21,8 +21,11 @@ from signer.administration.keys import KeyAdministration
 from signer.administration.policies import PolicyAdministration
 from signer.administration.public_credentials import PublicCredentialAdministration
 from signer.administration.separation import Separation
+from signer.administration.trusted_issuers import TrustedIssuerAdministration
 from signer.audit import AuditTrail
 from signer.authn.authenticator import Authenticator
+from signer.authn.exchange import Exchange
+from signer.authn.key_sets import KeySets
 from signer.authn.throttle import Throttle
 from signer.certification import Certification
 from signer.config import ServerConfiguration, load_server_configuration
@@ -97,6 +100,8 @@ def assemble(
         identity_policies=IdentityPolicyAdministration(keystore, separation),
         credentials=CredentialAdministration(keystore, timedelta(days=configuration.longest_token_days)),
         throttle=throttle,
+        trusted_issuers=TrustedIssuerAdministration(keystore),
+        exchange=Exchange(keystore, audit, KeySets(keystore.clock)),
     )
 
 

@@ -42,6 +42,7 @@ RevocationReason = Literal[
     "cessation_of_operation",
     "privilege_withdrawn",
 ]
+TokenAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 ArtifactFormat = Literal["cms", "raw", "bundle", "dsse"]
 MadeFormat = Literal["cms", "raw", "bundle", "dsse", "attestation"]
 TypeUri = Annotated[
@@ -343,3 +344,52 @@ class NewPublicCredential(Body):
     label: Text = ""
     expires_at: Annotated[datetime, Meta(tz=True)] | None = None
     proof: Annotated[bytes, Meta(max_length=1024, description="the private key's signature, base64")] | None = None
+
+
+Claim = Annotated[
+    str, Meta(min_length=1, max_length=256, description="a claim's name, or a JSON Pointer that begins with /")
+]
+Conditions = Annotated[
+    dict[Claim, Annotated[list[ShortText | int | bool], Meta(min_length=1, max_length=64)]],
+    Meta(min_length=1, max_length=16, description="all must hold; of each claim's values one must fit"),
+]
+
+
+class ClaimMapping(Body):
+    """Which tokens become which role."""
+
+    role: PrincipalName
+    conditions: Conditions
+
+
+class TrustedIssuerBody(Body):
+    """`PUT /v1/trusted-issuers/{trusted}`. Its keys: `jwks` (pinned), else `jwks_url`, else what its discovery document
+    names. `revision` is the one that was looked at: another one by now is refused."""
+
+    url: Url
+    audiences: Annotated[list[ShortText], Meta(min_length=1, max_length=16)]
+    mappings: Annotated[list[ClaimMapping], Meta(min_length=1, max_length=64)]
+    jwks_url: Url | None = None
+    jwks: dict[str, Any] | None = None
+    algorithms: Annotated[list[TokenAlgorithm], Meta(min_length=1, max_length=10)] = msgspec.field(
+        default_factory=lambda: ["RS256", "ES256"]
+    )
+    max_token_age: Annotated[int, Meta(ge=60, le=86400, description="seconds since the token's iat")] = 600
+    session_lifetime: Annotated[int, Meta(ge=60, le=3600, description="seconds")] = 900
+    revision: Annotated[int, Meta(ge=1)] | None = None
+
+
+class NewTrustedIssuer(TrustedIssuerBody, kw_only=True):
+    """`POST /v1/trusted-issuers`"""
+
+    name: Slug
+
+
+class TokenExchange(Body):
+    """`POST /v1/token-exchange`: a workload's own token (RFC 8693 section 2.1). `role` where it may have several."""
+
+    subject_token: Annotated[str, Meta(min_length=1, max_length=16384)]
+    subject_token_type: Literal["urn:ietf:params:oauth:token-type:jwt", "urn:ietf:params:oauth:token-type:id_token"] = (
+        "urn:ietf:params:oauth:token-type:jwt"
+    )
+    role: PrincipalName | None = None

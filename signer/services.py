@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from signer.administration.keys import KeyAdministration
     from signer.administration.policies import PolicyAdministration
     from signer.administration.public_credentials import PublicCredentialAdministration
+    from signer.administration.trusted_issuers import TrustedIssuerAdministration
     from signer.audit import AuditTrail
+    from signer.authn.exchange import Exchange
     from signer.authn.throttle import Throttle
     from signer.certification import Certification
     from signer.config import ServerConfiguration
@@ -50,6 +52,8 @@ class Services:
     identity_policies: IdentityPolicyAdministration
     credentials: CredentialAdministration
     throttle: Throttle
+    trusted_issuers: TrustedIssuerAdministration
+    exchange: Exchange
 
     def close(self) -> None:
         """Ends this worker's use of everything, the audit trail first."""

@@ -1,6 +1,6 @@
 """What has to be done by itself, every now and then: due deletions, idempotency keys whose day is over, nonces that
-are too old to come again, and the revocation list before it ends; and the word that break glass is enabled, for as long
-as it is.
+are too old to come again, exchanged tokens that have expired, and the revocation list before it ends; and the word that
+break glass is enabled, for as long as it is.
 
 Every worker tries; each step is safe when several do it at once, and what fails now is tried again later.
 """
@@ -58,6 +58,7 @@ class Upkeep:
                 _log.warning("key_deleted", key_id=key_id)
             self._keystore.forget_idempotency(now - IDEMPOTENCY_LIFE)
             self._keystore.forget_nonces(now)
+            self._keystore.forget_assertions(now)
             self._revocation_lists.current(Call(uuid.uuid4().hex, None, "upkeep", None, None, b""))
         except (KeystoreError, SealmarkError) as fault:
             _log.error("upkeep_postponed", code=code_of(fault), reason=str(fault))

@@ -6,9 +6,11 @@ import ast
 import base64
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import fields
 from ipaddress import ip_network
 from pathlib import Path
@@ -20,6 +22,7 @@ import yaml
 from keystore.configuration import load_keystore_configuration
 from signer.config import CertificateConfiguration, ServerConfiguration, load_server_configuration
 from tests.live import ROOT
+from tests.oidc import JOBS_SECRET, LocalIssuer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from tests.live import Live
 
 SAMPLES = ROOT / "samples"
+CI_FILES = {"github": "github-actions.yml", "gitlab": "gitlab-ci.yml"}
 COMMIT = "4f2a91c8d0e1f2a3b4c5d6e7f8091a2b3c4d5e6f"
 
 
@@ -65,6 +69,11 @@ GITLAB = {
     "CI_COMMIT_TAG": "v1.0.0",
     "CI_PIPELINE_ID": "1658821493",
 }
+# The administrator's command that each sample names in its first lines, and the claims of a job for which it is right.
+TRUSTED: dict[str, dict[str, Any]] = {
+    "github": {"repository": "shop/app", "environment": "release"},
+    "gitlab": {"project_path": "shop/app", "ref_path": "refs/tags/v1.0.0"},
+}
 Step = tuple[str, dict[str, str], list[str]]  # a script, its variables, the shell that the CI runs it with
 
 
@@ -95,27 +104,53 @@ def gitlab_steps(expressions: dict[str, str]) -> Iterator[Step]:
                 yield line, variables, ["bash", "-eo", "pipefail", "-c"]
 
 
-@pytest.mark.parametrize("steps", [github_steps, gitlab_steps])
+@contextmanager
+def identity_of(ci: str, live: Live, place: Path) -> Iterator[dict[str, str]]:
+    """The service trusts a CI that is here, by the sample's own command; what that CI gives to the job."""
+    (written,) = re.findall(
+        r"^# +(sealmark trusted-issuers .*)$",
+        (SAMPLES / CI_FILES[ci]).read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    typed = shlex.split(written.replace("OWNER/REPO", "shop/app").replace("GROUP/PROJECT", "shop/app"))
+    admin = live.environment(SEALMARK_TOKEN=(live.folder / ".sealmark" / "admin.token").read_text().strip())
+    with LocalIssuer() as issuer:
+        for command in (
+            typed,
+            ["sealmark", "trusted-issuers", "update", ci, "--issuer-url", issuer.url, "--algorithm", "ES256"],
+        ):
+            done = run(*command, place=place, variables=admin)
+            assert done.returncode == 0, done.stderr
+        if ci == "github":
+            issuer.job = TRUSTED[ci]
+            yield {
+                "ACTIONS_ID_TOKEN_REQUEST_URL": f"{issuer.url}/actions",
+                "ACTIONS_ID_TOKEN_REQUEST_TOKEN": JOBS_SECRET,
+            }
+        else:
+            ((variable, asked),) = yaml.safe_load((SAMPLES / CI_FILES[ci]).read_text())["sign"]["id_tokens"].items()
+            assert asked == {"aud": "$SEALMARK_URL"}
+            yield {variable: issuer.token(aud=live.service.url, **TRUSTED[ci])}
+        run("sealmark", "trusted-issuers", "delete", ci, "--yes", place=place, variables=admin)
+
+
+@pytest.mark.parametrize(("ci", "steps"), [("github", github_steps), ("gitlab", gitlab_steps)])
 def test_a_ci_job_signs_a_release_as_it_is_written(
-    steps: Callable[[dict[str, str]], Iterator[Step]], live: Live, tmp_path: Path
+    ci: str, steps: Callable[[dict[str, str]], Iterator[Step]], live: Live, tmp_path: Path
 ) -> None:
     """Each line is run in a checkout of its own; `verify.sh` takes the release, and refuses it tampered with."""
     place = tmp_path / "checkout"
     shutil.copytree(SAMPLES, place / "samples")
     run("sealmark", "trust", "--output", "trust.json", place=place, variables=live.environment())
-    expressions = {"vars.SEALMARK_URL": live.service.url, "secrets.SEALMARK_TOKEN": live.token("ci")}
     scripts = []
-    for script, variables, shell in steps(expressions):
-        # No index: what the job installs is here already, or the line fails.
-        done = run(
-            *shell,
-            script,
-            place=place,
-            variables=live.environment(**{"SEALMARK_URL": "", "PIP_NO_INDEX": "1"} | variables),
-        )
-        assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
-        assert expressions["secrets.SEALMARK_TOKEN"] not in done.stdout + done.stderr
-        scripts.append(script)
+    with identity_of(ci, live, place) as identity:
+        for script, variables, shell in steps({"vars.SEALMARK_URL": live.service.url}):
+            # No index: what the job installs is here already, or the line fails. No secret but the CI's own.
+            known = {"SEALMARK_URL": "", "SEALMARK_TOKEN": "", "PIP_NO_INDEX": "1", **variables, **identity}
+            done = run(*shell, script, place=place, variables=live.environment(**known))
+            assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
+            assert not any(value in done.stdout + done.stderr for value in identity.values())
+            scripts.append(script)
     assert any("sealmark sign" in script for script in scripts)
     assert sorted(path.name for path in (place / "dist").iterdir()) == [
         *("SHA256SUMS", "SHA256SUMS.p7s", "greet.sh", "greet.sh.p7s")
@@ -179,9 +214,9 @@ TAMPERINGS: dict[str, Callable[[Path], object]] = {
 def test_the_jobs_name_no_secret_and_pin_what_they_trust() -> None:
     for name in ("github-actions.yml", "gitlab-ci.yml"):
         text = (SAMPLES / name).read_text(encoding="utf-8")
-        assert not re.search(r"smk_|sme_|--token\b", text)
+        assert not re.search(r"smk_|sme_|--token\b|secrets\.|SEALMARK_TOKEN", text)
         assert "--trust trust.json" in text
-        assert "sealmark trust" not in text  # what is fetched in the job that signs proves nothing
+        assert not re.search(r"sealmark trust\b", text)  # what is fetched in the job that signs proves nothing
 
 
 def test_the_python_verifier_is_short_and_right(live: Live, tmp_path: Path) -> None:

@@ -167,6 +167,7 @@ CREDENTIALS: Final = _sealed(
     _text("facts", nullable=True),  # canonical JSON: what was proved of the holder when a session began
     _number("expires_at", nullable=True),
     Index("credentials_by_principal", "principal"),
+    Index("credentials_by_creator", "created_by"),
 )
 ENROLMENTS: Final = _sealed(
     "enrolments",
@@ -218,6 +219,32 @@ PUBLIC_CREDENTIALS: Final = _sealed(
     _number("expires_at", nullable=True),
     Index("public_credentials_by_principal", "principal"),
     Index("public_credentials_by_value", "value"),
+)
+# OIDC issuers whose tokens are exchanged for sessions; a deleted one's row stays, so that its revisions go on.
+TRUSTED_ISSUERS: Final = _sealed(
+    "trusted_issuers",
+    _text("url"),
+    _text("audiences"),
+    _text("algorithms"),
+    _text("jwks_url", nullable=True),
+    _text("jwks", nullable=True),
+    _number("max_token_age"),
+    _number("session_lifetime"),
+    _text("mappings"),
+    _text("state"),  # enabled, deleted
+    _number("created_at"),
+    _text("created_by"),
+    _number("updated_at"),
+    _text("updated_by"),
+    Index("trusted_issuers_by_url", "url"),
+)
+USED_ASSERTIONS: Final = _sealed(
+    "used_assertions",
+    _text("trusted_issuer", ForeignKey("trusted_issuers.id")),
+    _number("used_at"),
+    _number("expires_at"),
+    Index("used_assertions_by_expiry", "expires_at"),
+    journaled=False,  # there is one revision of each, and it goes when the token would be refused anyway
 )
 
 GRANTS: Final = _sealed(

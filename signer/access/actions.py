@@ -50,7 +50,7 @@ _NEUTRAL: Final = """
 _SERVICE: Final = """
     CreateCredential CreateEnrolment CreateIssuer CreatePrincipal CreateTrustedIssuer DeletePrincipal
     DeleteTrustedIssuer GetPrincipalPolicy ListCredentials ListDomains ListIssuers ListPrincipals ListTrustedIssuers
-    PutPrincipalPolicy RevokeCredential UpdatePrincipal WhoAmI
+    PutPrincipalPolicy RevokeCredential UpdatePrincipal UpdateTrustedIssuer WhoAmI
 """
 
 POLICY_ACTIONS: Final[Mapping[str, Part]] = MappingProxyType(

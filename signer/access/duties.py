@@ -69,6 +69,11 @@ class Action(StrEnum):
     CREATE_CREDENTIAL = "CreateCredential"
     LIST_CREDENTIALS = "ListCredentials"
     REVOKE_CREDENTIAL = "RevokeCredential"
+    CREATE_TRUSTED_ISSUER = "CreateTrustedIssuer"
+    LIST_TRUSTED_ISSUERS = "ListTrustedIssuers"
+    UPDATE_TRUSTED_ISSUER = "UpdateTrustedIssuer"
+    DELETE_TRUSTED_ISSUER = "DeleteTrustedIssuer"
+    EXCHANGE_TOKEN = "ExchangeToken"
 
     @property
     def policy_name(self) -> str:
@@ -130,6 +135,12 @@ DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
         Action.CREATE_CREDENTIAL: frozenset(Duty) - {Duty.ROOT},
         Action.LIST_CREDENTIALS: frozenset(Duty),
         Action.REVOKE_CREDENTIAL: frozenset(Duty),
+        Action.CREATE_TRUSTED_ISSUER: _IDENTITIES,
+        Action.LIST_TRUSTED_ISSUERS: _IDENTITIES,
+        Action.UPDATE_TRUSTED_ISSUER: _IDENTITIES,
+        Action.DELETE_TRUSTED_ISSUER: _IDENTITIES,
+        # Whose duty a workload may take on: none that administers.
+        Action.EXCHANGE_TOKEN: frozenset({Duty.KEY_USER, Duty.AUDITOR}),
     }
 )
 

@@ -19,7 +19,7 @@ from signer.access import Duty
 from signer.administration.identities import new_enrolment, require_present
 from signer.administration.principal_rules import require_credentials_may_be_added, require_no_break_glass
 from signer.authn.bearer import NOBODY
-from signer.authn.principal import BEARER, BREAK_GLASS, ROOT
+from signer.authn.principal import BEARER, BREAK_GLASS, ROOT, CredentialKind
 from signer.authn.tokens import SHORT, new_token, short_id, stored_form
 from signer.errors import DutyForbids, NotFound, Unauthenticated, Unprocessable, WrongState
 
@@ -54,6 +54,9 @@ class CredentialAdministration:
         `LimitExceeded`."""
         if name != permit.principal.name:
             msg = "nobody makes tokens for another; an administrator makes an enrolment code instead"
+            raise DutyForbids(msg)
+        if permit.principal.kind is CredentialKind.SESSION:
+            msg = "a session makes no tokens: they would outlive what it was given for"
             raise DutyForbids(msg)
         if not body.label.isprintable():
             msg = "a label is printable text"

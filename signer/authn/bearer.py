@@ -13,6 +13,7 @@ from signer.access.duties import Duty
 from signer.authn.owners import principal_of
 from signer.authn.principal import BEARER, BREAK_GLASS, ROOT, CredentialKind
 from signer.authn.refused import Refused
+from signer.authn.sessions import still_stands
 from signer.authn.tokens import short_id, stored_form
 from signer.errors import Unauthenticated
 
@@ -29,10 +30,11 @@ REFUSAL: Final = "send a valid token: Authorization: Bearer TOKEN"
 
 
 class Identities(Protocol):
-    """The two look-ups that authentication needs."""
+    """The look-ups that authentication needs; the last for sessions alone."""
 
     def find_credential(self, credential_id: str) -> CredentialRecord | None: ...
     def find_principal(self, name: str) -> PrincipalRecord | None: ...
+    def trusted_issuer_revision(self, name: str) -> int | None: ...
 
 
 def authenticate(header: str | None, identities: Identities, now: datetime) -> Principal:
@@ -48,9 +50,12 @@ def authenticate(header: str | None, identities: Identities, now: datetime) -> P
     if record.state != "enabled" or expired:
         raise Unauthenticated(REFUSAL)
     prefix = BREAK_GLASS if owner.duty == Duty.ROOT else BEARER
+    kind = CredentialKind(record.kind)
+    if kind is CredentialKind.SESSION and not still_stands(record.facts, identities):
+        raise Unauthenticated(REFUSAL)
     name = f"{prefix}:{short_id(record.id)}"
     try:
-        return principal_of(owner, now, name, CredentialKind(record.kind), record.facts, record.expires_at)
+        return principal_of(owner, now, name, kind, record.facts, record.expires_at)
     except Refused as reason:
         raise Unauthenticated(REFUSAL) from reason
 

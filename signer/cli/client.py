@@ -22,6 +22,7 @@ from signer.cli.errors import CommandFailed, Unreachable
 from signer.cli.options import Settings, current_settings
 from signer.cli.proving import Proof
 from signer.cli.retry import RetryLimits, TryAgain, parse_retry_after, retrying
+from signer.cli.workload import audience_for, exchange, find_identity_token
 
 # A batch of 1,000 signatures takes an HSM its time; a connection does not.
 _TIMEOUT = httpx.Timeout(120.0, connect=10.0)
@@ -198,12 +199,27 @@ def text_of_address(url: httpx.URL) -> str:
 
 
 def open_client(settings: Settings | None = None) -> Client:
-    """A client of the current command; a call that needs a token is refused before it is made where there is none."""
+    """A client of the current command; a call that needs a token is refused before it is made where there is none.
+
+    Where no token is given, the job's or pod's own identity is exchanged for one (`signer.cli.workload`).
+    """
     found = settings if settings is not None else current_settings()
-    proof = found.proof()
+    proof = found.proof() or _session(found.url)
     if not proof:
-        raise click.UsageError("no token: set SEALMARK_TOKEN or give --token-file FILE (or another credential)")
+        raise click.UsageError(
+            "no token: set SEALMARK_TOKEN or give --token-file FILE (or another credential); a CI job needs none with "
+            "its own identity (SEALMARK_OIDC_TOKEN, SEALMARK_OIDC_TOKEN_FILE, or GitHub's `id-token: write`)"
+        )
     return Client(found.url, proof)
+
+
+def _session(url: str) -> Proof | None:
+    audience = audience_for(url)
+    identity = find_identity_token(audience)
+    if identity is None:
+        return None
+    with Client(url, None) as client:
+        return Proof(token=exchange(client, identity, None, audience)[0])
 
 
 def open_public_client() -> Client:

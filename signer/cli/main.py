@@ -13,6 +13,7 @@ from signer.cli.grants import grants
 from signer.cli.group import SealmarkGroup
 from signer.cli.issuers import domains, issuers
 from signer.cli.keys import keys
+from signer.cli.login import login
 from signer.cli.operator import init, serve
 from signer.cli.options import connection_options
 from signer.cli.principals import principals
@@ -20,13 +21,14 @@ from signer.cli.publication import crl, trust
 from signer.cli.registration import credentials
 from signer.cli.sign import sign
 from signer.cli.tokens import assertion, jwt
+from signer.cli.trusted_issuers import trusted_issuers
 
 
 @click.group(
     cls=SealmarkGroup,
     commands=[
-        init, serve, ceremony, principals, enrol, whoami, tokens, credentials, keys, grants, issuers, domains, trust,
-        crl, sign, jwt, assertion, completion,
+        init, serve, ceremony, principals, enrol, whoami, login, tokens, credentials, trusted_issuers, keys, grants,
+        issuers, domains, trust, crl, sign, jwt, assertion, completion,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )  # fmt: skip
@@ -37,6 +39,7 @@ def cli() -> None:
 
     Reads SEALMARK_URL and SEALMARK_TOKEN, or --url and --token-file. A token is never given on the command line.
     In place of a token: a client certificate (--client-cert), or a signature on each request (--signing-key).
+    A CI job or a pod needs none: see `sealmark login --help`.
 
     \b
     Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.

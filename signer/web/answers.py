@@ -118,6 +118,56 @@ class Enrolled(msgspec.Struct):
     expires_at: datetime
 
 
+class TrustedIssuerMapping(msgspec.Struct):
+    """Which tokens become which role."""
+
+    role: str
+    conditions: dict[str, list[str | int | bool]]
+
+
+class TrustedIssuer(msgspec.Struct):
+    """An OIDC issuer whose tokens are exchanged for sessions."""
+
+    name: str
+    url: str
+    audiences: list[str]
+    mappings: list[TrustedIssuerMapping]
+    jwks_url: str | None
+    jwks: dict[str, Any] | None
+    algorithms: list[str]
+    max_token_age: int
+    session_lifetime: int
+    revision: int
+    created_at: datetime
+    created_by: str
+    updated_at: datetime
+    updated_by: str
+
+
+class TrustedIssuers(msgspec.Struct):
+    """A page of trusted issuers."""
+
+    trusted_issuers: list[TrustedIssuer]
+    next_cursor: str | None
+
+
+class DeletedTrustedIssuer(msgspec.Struct):
+    """An issuer that is trusted no more."""
+
+    name: str
+    state: Literal["deleted"]
+
+
+class Exchanged(msgspec.Struct):
+    """A session's token (RFC 8693 section 2.2.1), shown this once; `name` is the role, `expires_in` seconds."""
+
+    access_token: str
+    issued_token_type: str
+    token_type: Literal["Bearer"]
+    expires_in: int
+    name: str
+
+
 class HsmToken(msgspec.Struct):
     """The HSM's token that holds the key's hierarchy."""
 

@@ -31,6 +31,7 @@ PARAMETERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "grant": ("9d1f6a52-6f0c-4f7e-8a55-0c7d9a2f6c22", "a grant's id"),
         "policy": ("own-network", "the name of an identity's policy"),
         "revision": ("1", "the number of a version of a key's policy"),
+        "trusted": ("github", "a trusted issuer's name"),
     }
 )
 
@@ -91,6 +92,27 @@ _ISSUER: Final = {
     "token_endpoint": None,
     "sign_on_url": None,
     "created_at": _MOMENT,
+}
+_TRUST: Final[dict[str, object]] = {
+    "url": "https://token.actions.githubusercontent.com",
+    "audiences": ["https://sealmark.example"],
+    "mappings": [
+        {"role": "role/ci", "conditions": {"repository": ["octo/app"], "ref": ["refs/tags/*", "refs/heads/main"]}}
+    ],
+}
+_TRUSTED: Final = {
+    "name": "github",
+    **_TRUST,
+    "jwks_url": None,
+    "jwks": None,
+    "algorithms": ["RS256"],
+    "max_token_age": 600,
+    "session_lifetime": 900,
+    "revision": 1,
+    "created_at": _MOMENT,
+    "created_by": "user/admin",
+    "updated_at": _MOMENT,
+    "updated_by": "user/admin",
 }
 _CERTIFICATE: Final = {
     "serial": "1b9d3c0e5f7a48269c1d2e3f405162738",
@@ -226,6 +248,7 @@ _DISCOVERY: Final = Contract(
     },
 )
 
+EXCHANGE: Final = "POST /v1/token-exchange"
 INSTALLATION: Final = "PUT /v1/keys/<key>/certificate"
 CONTRACTS: Final[Mapping[str, Contract]] = MappingProxyType(
     {
@@ -423,6 +446,28 @@ CONTRACTS: Final[Mapping[str, Contract]] = MappingProxyType(
         ),
         "DELETE /v1/principals/<kind>/<name>/public-credentials/<binding>": Contract(
             answers.PublicCredential, {**_PUBLIC_CREDENTIAL, "state": "revoked"}
+        ),
+        "POST /v1/trusted-issuers": Contract(answers.TrustedIssuer, _TRUSTED, {"name": "github", **_TRUST}),
+        "GET /v1/trusted-issuers": Contract(
+            answers.TrustedIssuers, {"trusted_issuers": [_TRUSTED], "next_cursor": None}
+        ),
+        "GET /v1/trusted-issuers/<trusted>": Contract(answers.TrustedIssuer, _TRUSTED),
+        "PUT /v1/trusted-issuers/<trusted>": Contract(
+            answers.TrustedIssuer, {**_TRUSTED, "revision": 2}, {**_TRUST, "algorithms": ["RS256"]}
+        ),
+        "DELETE /v1/trusted-issuers/<trusted>": Contract(
+            answers.DeletedTrustedIssuer, {"name": "github", "state": "deleted"}
+        ),
+        EXCHANGE: Contract(
+            answers.Exchanged,
+            {
+                "access_token": "smk_…",
+                "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+                "token_type": "Bearer",
+                "expires_in": 900,
+                "name": "role/ci",
+            },
+            {"subject_token": "eyJhbGciOiJSUzI1NiIsImtpZCI6…", "role": "role/ci"},
         ),
     }
 )  # fmt: skip

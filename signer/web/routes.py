@@ -18,6 +18,7 @@ from signer.web import (
     public,
     public_credentials,
     signing,
+    trusted_issuers,
 )
 from signer.web.http import (
     MAXIMUM_BODY,
@@ -49,6 +50,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *public_credentials.ENDPOINTS,
     *grants.ENDPOINTS,
     *policies.ENDPOINTS,
+    *trusted_issuers.ENDPOINTS,
 )
 
 

@@ -36,6 +36,10 @@ class Known:
         self.looked_up.append("principal")
         return self._owner if self._owner and self._owner.name == name else None
 
+    def trusted_issuer_revision(self, name: str) -> int | None:
+        self.looked_up.append(name)
+        return 3 if name == "github" else None
+
 
 @pytest.mark.parametrize("header", [f"Bearer {TOKEN}", f"bearer {TOKEN}", f"BEARER {TOKEN}"])
 def test_a_valid_token_is_its_principal(header: str) -> None:
@@ -70,6 +74,31 @@ def test_whatever_is_wrong_gets_one_refusal_after_the_same_work(
         authenticate(f"Bearer {TOKEN}", known, NOW)
     assert (refusal.value.message, refusal.value.field) == (REFUSAL, None)
     assert known.looked_up == ["credential", "principal"]
+
+
+SESSION: Final = replace(
+    CREDENTIAL, kind="session", facts='{"trusted_issuer":"github","trusted_issuer_revision":3}', expires_at=None
+)
+
+
+def test_a_session_is_its_role_and_brings_its_proof() -> None:
+    principal = authenticate(f"Bearer {TOKEN}", Known(SESSION, OWNER), NOW)
+    assert (principal.name, principal.kind, principal.proof) == ("role/ci", "session", SESSION.facts)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        '{"trusted_issuer":"github","trusted_issuer_revision":2}',
+        '{"trusted_issuer":"github","trusted_issuer_revision":4}',
+        '{"trusted_issuer":"gitlab","trusted_issuer_revision":3}',
+        None,
+    ],
+)
+def test_a_session_ends_with_the_trust_that_it_began_with(facts: str | None) -> None:
+    with pytest.raises(Unauthenticated) as refusal:
+        authenticate(f"Bearer {TOKEN}", Known(replace(SESSION, facts=facts), OWNER), NOW)
+    assert refusal.value.message == REFUSAL
 
 
 def test_a_token_lives_until_it_expires() -> None:

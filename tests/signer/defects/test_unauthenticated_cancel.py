@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CHANGING: Final = [endpoint for endpoint in ENDPOINTS if endpoint.method != "GET"]
 # Whoever holds a secret in the body needs no credential beside it. Anything more here wants a good reason.
-CREDENTIAL_IN_THE_BODY: Final = {"POST /v1/enrolments"}
+CREDENTIAL_IN_THE_BODY: Final = {"POST /v1/enrolments", "POST /v1/token-exchange"}
 
 
 @dataclass(frozen=True)

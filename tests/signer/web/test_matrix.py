@@ -24,6 +24,7 @@ from signer.access import Duty
 from signer.access.short_form import document_of
 from signer.authn.tokens import new_token, stored_form
 from signer.web.routes import ENDPOINTS
+from tests.oidc import AUDIENCE, claims, key_set, new_key, signed
 from tests.signer.certificates.outside import outside_chain
 from tests.signer.service import PEOPLE, ServiceInProcess, running_service
 
@@ -50,6 +51,7 @@ CALLERS: Final = (
 ANYBODY: Final = "200 200 200 200 200 200 200 200 200 200"
 NO_SUCH: Final = "404 404 404 404 404 404 404 404 404 404"
 ONLY_IDENTITIES: Final = "200 403 403 403 403 403 401 401 401 401"
+NO_IDENTITY: Final = "404 403 403 403 403 403 401 401 401 401"
 ONLY_KEYS: Final = "403 200 200 403 403 403 401 401 401 401"
 ONLY_ITS_ADMINISTRATORS: Final = "403 200 404 403 403 403 401 401 401 401"
 NO_KEY_TO_ADMINISTER: Final = "403 404 404 403 403 403 401 401 401 401"
@@ -61,7 +63,6 @@ NO_KEY_TO_SEE: Final = "403 404 404 404 404 403 401 401 401 401"
 # nothing; who shows a wrong one is told so.
 OPEN_TO_ITS_PEOPLE: Final = "403 200 404 200 404 403 404 401 401 401"
 OPEN_TO_NOBODY: Final = "403 404 404 404 404 403 404 401 401 401"
-NO_IDENTITY: Final = "404 403 403 403 403 403 401 401 401 401"
 _ADMINISTERED: Final = {"present": ONLY_ITS_ADMINISTRATORS, "absent": NO_KEY_TO_ADMINISTER}
 _IDENTITY: Final = {"present": ONLY_IDENTITIES, "absent": "404 403 403 403 403 403 401 401 401 401"}
 _USED: Final = {"present": ONLY_ITS_USERS, "absent": NO_KEY_TO_USE}
@@ -162,6 +163,12 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
     "PUT /v1/principals/<kind>/<name>/policies/<policy>": _IDENTITY,
     "DELETE /v1/principals/<kind>/<name>/policies/<policy>": _IDENTITY,
     "GET /v1/principals/<kind>/<name>/policy-versions": _IDENTITY,
+    "POST /v1/trusted-issuers": {"present": "201 403 403 403 403 403 401 401 401 401"},
+    "GET /v1/trusted-issuers": {"present": ONLY_IDENTITIES},
+    "GET /v1/trusted-issuers/<trusted>": {"present": ONLY_IDENTITIES, "absent": NO_IDENTITY},
+    "PUT /v1/trusted-issuers/<trusted>": {"present": ONLY_IDENTITIES, "absent": NO_IDENTITY},
+    "DELETE /v1/trusted-issuers/<trusted>": {"present": ONLY_IDENTITIES, "absent": NO_IDENTITY},
+    "POST /v1/token-exchange": {"present": ANYBODY, "absent": "401 401 401 401 401 401 401 401 401 401"},
 }
 CASES: Final = [
     (route, target, caller, int(status))
@@ -179,6 +186,7 @@ NO_USE: Final = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Deny", "Action": "kms:Sign*", "Resource": "*"}],
 }
+WORKLOADS_KEY: Final = new_key("workloads-1")
 SIGNS_WITH: Final = {"signatures": "general", "artifacts": "artifact", "jwts": "jwt", "assertions": "saml"}
 
 
@@ -223,6 +231,8 @@ def world(token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wo
         assert service.call(None, "GET", "/saml/metadata").status_code == 200  # signed once for all
         people = ("user/admin", "user/key-admin", "user/other-key-admin", "role/ci", "role/other", "user/auditor")
         tokens = [*(service.tokens[name] for name in people), None, new_token(), gone, root]
+        trust = {"name": "workloads", **_trust(), "url": "https://workloads.example"}
+        service.made("user/admin", "POST", "/v1/trusted-issuers", trust)
         yield World(service, dict(zip(CALLERS, tokens, strict=True)), keys)
 
 
@@ -276,6 +286,20 @@ def _credential(world: World, name: str, target: str) -> str:
     return str(world.service.made("user/admin", "POST", f"/v1/principals/{name}/public-credentials", body)["id"])
 
 
+def _trust() -> dict[str, object]:
+    mapping = {"role": "role/ci", "conditions": {"repository": ["octo/app"]}}
+    url = f"https://{_new_name()}.example"
+    return {"url": url, "audiences": [AUDIENCE], "mappings": [mapping], "jwks": key_set(WORKLOADS_KEY)}
+
+
+def _doomed_trust(service: ServiceInProcess) -> str:
+    return str(service.made("user/admin", "POST", "/v1/trusted-issuers", {"name": _new_name(), **_trust()})["name"])
+
+
+def _workload_token(*, known: bool) -> str:
+    return signed(WORKLOADS_KEY, claims("https://workloads.example" if known else "https://others.example"))
+
+
 def _key_path(world: World, route: str, target: str) -> str:
     """The path about a key in the state that the call needs; made anew where the call uses it up."""
     service, (_, _, last) = world.service, route.rpartition("/")
@@ -319,6 +343,8 @@ def _path(world: World, route: str, target: str) -> str:
         made = world.service.made("user/key-admin", "POST", f"/v1/keys/{world.keys['artifact']}/grants", grant)
         path = path.replace("<grant>", made["id"])
     path = path.replace("<revision>", "1")
+    if "<trusted>" in path:
+        return path.replace("<trusted>", "nobody" if target == "absent" else _doomed_trust(world.service))
     path = path.replace("<issuer>", "nobody" if target == "absent" else "default")
     return path.replace("<key>", _key_path(world, route, target)) if "<key>" in path else path
 
@@ -354,6 +380,9 @@ def _body(world: World, route: str, target: str) -> object:
         },
         "POST /v1/keys/<key>/grants": lambda: {"grantee": "role/ci", "operations": ["DescribeKey"], "name": "same"},
         "PUT /v1/principals/<kind>/<name>/policies/<policy>": lambda: {"policy": NO_USE},
+        "POST /v1/trusted-issuers": lambda: {"name": _new_name(), **_trust()},
+        "PUT /v1/trusted-issuers/<trusted>": _trust,
+        "POST /v1/token-exchange": lambda: {"subject_token": _workload_token(known=target == "present")},
         "POST /v1/issuers": lambda: {"name": _new_name(), "url": "https://issuer.example"},
     }
     return bodies[route]() if route in bodies else None

@@ -15,8 +15,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from signer.access.duties import DUTIES_OF, Duty
 from signer.problems import PROBLEMS, SERVER_FAULTS
-from signer.web.contract import CONTRACTS, INSTALLATION, PARAMETERS
+from signer.web.contract import CONTRACTS, EXCHANGE, INSTALLATION, PARAMETERS
 from signer.web.routes import ENDPOINTS
+from tests.oidc import claims, key_set, new_key, signed
 from tests.signer.certificates.outside import outside_chain
 
 if TYPE_CHECKING:
@@ -184,6 +185,7 @@ ELSEWHERE: Final = (
     *ABOUT_A_PRINCIPAL,
     AT_THE_ROOT,
     INSTALLATION,
+    EXCHANGE,
 )
 LAST: Final = (
     "POST /v1/keys/<key>/certificate/revoke",  # of a certificate without which nothing more is signed
@@ -222,7 +224,19 @@ def assert_shaped(document: dict[str, Any], answer: object, operation: dict[str,
     OAS31Validator(schema).validate(content["example"])
     assert members_of(answer) == members_of(content["example"])
     assert members_of(answer) - {"x5c", "x5t#S256", "n", "e"} <= properties_of(document, content["schema"]) | {
-        *("cms", "raw", "kty", "crv", "x", "y", "kid", "use", "alg")  # within members of no fixed shape
+        *(
+            "cms",
+            "raw",
+            "kty",
+            "crv",
+            "x",
+            "y",
+            "kid",
+            "use",
+            "alg",
+            "repository",
+            "ref",
+        )  # within members of no fixed shape
     }
 
 
@@ -318,3 +332,18 @@ def test_a_grants_end_is_answered_as_it_says(
     method, _, path = route.partition(" ")
     path = path.replace("<key>", key).replace("<grant>", made["id"])
     assert_shaped(document, own_service.made("user/key-admin", method, path), operation_of(document, route), 200)
+
+
+def test_an_exchange_is_answered_as_it_says(document: dict[str, Any], own_service: ServiceInProcess) -> None:
+    key = new_key("shown-1")
+    trust = CONTRACTS["POST /v1/trusted-issuers"].request or {}
+    url = "https://shown.example"
+    own_service.made(
+        "user/admin",
+        "POST",
+        "/v1/trusted-issuers",
+        {**trust, "name": "shown", "url": url, "jwks": key_set(key)},
+    )
+    sent = {**(CONTRACTS[EXCHANGE].request or {}), "subject_token": signed(key, claims(url))}
+    answered = own_service.made(None, "POST", "/v1/token-exchange", sent)
+    assert_shaped(document, answered, operation_of(document, EXCHANGE), 200)

@@ -23,6 +23,7 @@ def upgrade() -> None:
     _answers()
     _audit()
     _public_credentials()
+    _trusted_issuers()
 
 
 def _journal() -> None:
@@ -263,6 +264,7 @@ def _people() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("credentials_by_creator", "credentials", ["created_by"], unique=False)
     op.create_index("credentials_by_principal", "credentials", ["principal"], unique=False)
     op.create_table(
         "enrolments",
@@ -449,3 +451,42 @@ def _public_credentials() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("request_nonces_by_time", "request_nonces", ["kept_until"], unique=False)
+
+
+def _trusted_issuers() -> None:
+    op.create_table(
+        "trusted_issuers",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("audiences", sa.Text(), nullable=False),
+        sa.Column("algorithms", sa.Text(), nullable=False),
+        sa.Column("jwks_url", sa.Text(), nullable=True),
+        sa.Column("jwks", sa.Text(), nullable=True),
+        sa.Column("max_token_age", sa.BigInteger(), nullable=False),
+        sa.Column("session_lifetime", sa.BigInteger(), nullable=False),
+        sa.Column("mappings", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_by", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("trusted_issuers_by_url", "trusted_issuers", ["url"], unique=False)
+    op.create_table(
+        "used_assertions",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
+        sa.Column("trusted_issuer", sa.Text(), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["trusted_issuer"],
+            ["trusted_issuers.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("used_assertions_by_expiry", "used_assertions", ["expires_at"], unique=False)
