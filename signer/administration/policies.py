@@ -19,7 +19,7 @@ from signer.access.model import Effect
 from signer.access.separation import locked_out, overlaps
 from signer.access.short_form import actions_of, document_of, named
 from signer.decoding import decode
-from signer.errors import SeparationOfDuties, Unprocessable
+from signer.errors import MalformedRequest, SeparationOfDuties, Unprocessable
 from signer.request import ShortPolicy
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class PolicyAdministration:
             raise Unprocessable(msg, field="policy")
         if body.policy is not None and not set(body.policy) <= {"administrators", "users"}:
             return KeyPolicy(self._checked_document(body.policy))
-        short = decode(msgspec.json.encode(body.policy), ShortPolicy) if body.policy is not None else None
+        short = None if body.policy is None else _short(body.policy)
         maker = permit.principal.name
         asked = short.administrators if short else body.administrators or []
         users = short.users if short else body.users or []
@@ -119,6 +119,13 @@ class PolicyAdministration:
         while page := self._keystore.list_principals(after=after, limit=_PEOPLE_A_READ):
             yield from (person for person in page if person.state != "deleted")
             after = page[-1].name
+
+
+def _short(policy: dict[str, Any]) -> ShortPolicy:
+    try:
+        return decode(msgspec.json.encode(policy), ShortPolicy)
+    except MalformedRequest as error:
+        raise MalformedRequest(error.message, field=f"policy.{error.field}" if error.field else "policy") from error
 
 
 def _require_people_whom_it_serves(statement: Statement, pointer: str, people: list[PrincipalRecord]) -> None:
