@@ -20,6 +20,7 @@ from signer.authn.authenticator import Authenticator
 from signer.certification import Certification
 from signer.config import ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
+from signer.explaining import AccessExplanations
 from signer.idempotency import Idempotency
 from signer.logs import configure_logs
 from signer.pipeline import Pipeline
@@ -78,6 +79,7 @@ def assemble(keystore: Keystore, state: Path, configuration: ServerConfiguration
         published=published,
         saml_metadata=SamlMetadata(keystore, audit, published),
         upkeep=Upkeep(keystore, revocation_lists),
+        access=AccessExplanations(keystore),
     )
 
 

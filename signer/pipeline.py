@@ -15,16 +15,16 @@ import structlog
 from keystore.api import KeyState
 from keystore.errors import KeystoreError
 from keystore.errors import NotFound as NoSuchRow
-from keystore.lifecycle import current_version
 from signer.access import Action, Admission, Permit, Surroundings, admit, judge
 from signer.access.decision import KEY_NOT_FOUND
+from signer.access.explanation import admit_question
 from signer.access.model import NO_CONTEXT
 from signer.audit import AuditedKey, Outcome
 from signer.call import Answer, Call
 from signer.decoding import decode
-from signer.errors import NotFound, SealmarkError, Unauthenticated, WrongPurpose, WrongState
+from signer.errors import NotFound, SealmarkError, Unauthenticated
 from signer.making import Making
-from signer.operations.base import Subject
+from signer.operations.base import Subject, usable_version
 from signer.problems import SERVER_FAULTS, code_of
 
 if TYPE_CHECKING:
@@ -41,8 +41,10 @@ if TYPE_CHECKING:
     from signer.idempotency import Idempotency
     from signer.operations.base import Operation
     from signer.published import Published
+    from signer.request import Question
 
 _Body = TypeVar("_Body", bound="msgspec.Struct")
+_Question = TypeVar("_Question", bound="Question")
 _log = structlog.get_logger("sealmark.pipeline")
 
 
@@ -129,6 +131,26 @@ class Pipeline:
             permit = self._permit(admission, call, key)
             return work(permit, key)
 
+    def ask(
+        self,
+        call: Call,
+        body_type: type[_Question],
+        work: Callable[[Principal, Key | None, Surroundings, _Question], Answer],
+    ) -> Answer:
+        """A question about access, which changes and uses nothing; only refusals are recorded."""
+        principal = self.authenticate(call)
+        with self._refusals_recorded(principal, Action.EXPLAIN_ACCESS, call, None):
+            body = decode(call.body, body_type)
+        with self._refusals_recorded(principal, Action.EXPLAIN_ACCESS, call, body.key):
+            admission = admit_question(principal, body.about, with_key=body.key is not None)
+            key = None if body.key is None else self._find_key(body.key)
+            judgement = judge(admission, key, self._surroundings(call))
+            if body.about != principal.name:
+                judgement.permit()
+            elif key is not None and not judgement.visible:
+                raise NotFound(KEY_NOT_FOUND, field="key")
+            return work(principal, key, self._surroundings(call), body)
+
     def authenticate(self, call: Call) -> Principal:
         """The caller. Raises `Unauthenticated`, which is counted, not recorded one by one."""
         try:
@@ -160,14 +182,8 @@ class Pipeline:
         return key
 
     def _subject(self, permit: Permit, call: Call, key: Key, operation: Operation[_Body]) -> Subject:
-        if key.purpose is not operation.purpose:
-            msg = f"this key is for {key.purpose}; {operation.action} needs a key for {operation.purpose}"
-            raise WrongPurpose(msg)
-        if key.state is not KeyState.ENABLED:
-            msg = f"the key is {key.state.replace('_', ' ')}"
-            raise WrongState(msg)
         moment = self._keystore.clock()
-        version = current_version(key.versions, moment)
+        version = usable_version(operation, key, moment)
         return Subject(
             key,
             version,

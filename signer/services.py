@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from signer.audit import AuditTrail
     from signer.certification import Certification
     from signer.config import ServerConfiguration
+    from signer.explaining import AccessExplanations
     from signer.pipeline import Pipeline
     from signer.published import Published
     from signer.revocation import RevocationLists
@@ -40,6 +41,7 @@ class Services:
     published: Published
     saml_metadata: SamlMetadata
     upkeep: Upkeep
+    access: AccessExplanations
 
     def close(self) -> None:
         """Ends this worker's use of everything, the audit trail first."""

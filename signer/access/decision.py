@@ -16,7 +16,7 @@ from keystore.algorithms import CALLER_PURPOSES, Purpose
 from signer.access.actions import POLICY_ACTIONS, Part
 from signer.access.circumstances import Circumstances
 from signer.access.documents import compiled_identity_policy, compiled_key_policy
-from signer.access.duties import DUTIES_OF, Action, Duty, actions_of_duty
+from signer.access.duties import DUTIES_OF, Action, Duty
 from signer.access.evaluation import evaluate
 from signer.access.model import NO_CONTEXT, AccessRequest, Decision, Source
 from signer.access.separation import overlaps
@@ -155,15 +155,7 @@ def judge(
     seen = (
         decision.allowed
         or decision.source is Source.SEPARATION
-        or may_see(
-            principal.name,
-            surroundings.account,
-            key.arn,
-            actions_of_duty(principal.duty),
-            policy,
-            identity_policies,
-            grants,
-        )
+        or may_see(principal.name, surroundings.account, key.arn, policy, identity_policies, grants)
     )
     return Judgement(admission, key, decision, seen, _MADE_HERE)
 

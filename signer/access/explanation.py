@@ -6,19 +6,21 @@ same rules that these have looked at (`matching.select`), each asked the same qu
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from signer.access.actions import POLICY_ACTIONS, Part
-from signer.access.circumstances import Circumstances
+from signer.access.circumstances import ENCRYPTION_CONTEXT, SIGNING_CONTEXT, Circumstances
 from signer.access.decision import KEY_NOT_FOUND, admit, judge
 from signer.access.documents import compiled_identity_policy, compiled_key_policy
 from signer.access.duties import DUTIES_OF, Action, Duty
 from signer.access.evaluation import covers, evaluate
 from signer.access.matching import rules_of, select
 from signer.access.model import NO_CONTEXT, AccessRequest, Source
+from signer.access.patterns import ascii_lower
 from signer.access.visibility import Standing
-from signer.errors import DutyForbids, NotFound, PolicyForbids, SealmarkError
+from signer.errors import DutyForbids, NotFound, PolicyForbids, SealmarkError, Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from signer.access.circumstances import Surroundings
     from signer.access.decision import Admission
     from signer.access.matching import Rule
-    from signer.access.model import ConditionValues, Document, GrantFacts, Statement
+    from signer.access.model import ConditionValues, Decision, Document, GrantFacts, Statement
     from signer.authn.principal import Principal
 
 ALLOW: Final = "Allow"
@@ -116,8 +118,20 @@ class Explanation:
 
 def action_called(name: str) -> str | None:
     """The full name of an action, given with or without its prefix, in any case; None where there is none."""
-    wanted = name.lower()
-    return next((full for full in POLICY_ACTIONS if wanted in (full.lower(), full.partition(":")[2].lower())), None)
+    wanted = ascii_lower(name)
+    return next((full for full in POLICY_ACTIONS if wanted in _spellings(full)), None)
+
+
+def near_actions(name: str) -> list[str]:
+    """Up to three actions whose names are like this one, the nearest first."""
+    spelled = {spelling: full for full in POLICY_ACTIONS for spelling in _spellings(full)}
+    near = difflib.get_close_matches(ascii_lower(name), spelled, n=6, cutoff=0.6)
+    return list(dict.fromkeys(spelled[spelling] for spelling in near))[:3]
+
+
+def _spellings(full: str) -> tuple[str, str]:
+    lowered = ascii_lower(full)
+    return lowered, lowered.partition(":")[2]
 
 
 def admit_question(asker: Principal, about: str | None, *, with_key: bool) -> Admission:
@@ -137,7 +151,7 @@ def explain(question: Question) -> Explanation:
     if not question.enabled:
         says = f"{principal.name} is disabled: it cannot prove itself, whatever policies say"
         step = Step(OF_PRINCIPAL, None, DENY, applies=True, says=says)
-        return Explanation(question, False, OF_PRINCIPAL, None, f"{says}.", PolicyForbids(says), (step,))
+        return Explanation(question, False, OF_PRINCIPAL, None, f"{says}.", Unauthenticated(says), (step,))
     boundary = _boundary(question)
     action = _ACTION_OF.get(question.action)
     if action is None or not boundary.applies or boundary.effect == DENY:
@@ -147,13 +161,13 @@ def explain(question: Question) -> Explanation:
     judgement = judge(
         admit(principal, action), question.key, question.surroundings, (question.details,), question.grants
     )
-    steps = (boundary, *_steps(question))
+    decision = judgement.decision
+    steps = (boundary, *_steps(question), *_of_separation(question, decision))
     refusal: SealmarkError | None = None
     try:
         judgement.permit()
     except (NotFound, PolicyForbids) as error:
         refusal = error
-    decision = judgement.decision
     return Explanation(
         question,
         decision.allowed,
@@ -171,8 +185,10 @@ def is_hidden(explanation: Explanation) -> bool:
 
 
 def conditions_of(explanation: Explanation) -> tuple[Step, ...] | None:
-    """Under which conditions the principal may do it at some time, from some place: the steps that have any; empty where
-    there are none; None where no circumstances could allow it."""
+    """Under which conditions the principal may do it at some time, from some place: the steps that have any.
+
+    Empty where it needs none, None where no circumstances could allow it.
+    """
     if not explanation.allowed and not _could_be(explanation):
         return None
     conditional = [step for step in explanation.steps if step.conditions]
@@ -232,7 +248,6 @@ def _steps(question: Question) -> Iterator[Step]:
     yield from of_key
     yield from _of_identity_policies(question, delegated=delegated)
     yield from _of_grants(question)
-    yield from _of_separation(question)
 
 
 def _of_document(question: Question, document: Document, source: Source, name: str | None) -> Iterator[Step]:
@@ -294,24 +309,15 @@ def _of_grants(question: Question) -> Iterator[Step]:
         yield Step(Source.GRANT, grant.id, ALLOW, applies, says, asked)
 
 
-def _of_separation(question: Question) -> Iterator[Step]:
-    """Asked of `judge` as well, with nothing else changed: it alone knows whether the documents overlap."""
-    if POLICY_ACTIONS[question.action] is Part.NEUTRAL:
-        return
-    judgement = judge(
-        admit(question.principal, _ACTION_OF[question.action]),
-        question.key,
-        question.surroundings,
-        (question.details,),
-        question.grants,
-    )
-    both = judgement.decision.source is Source.SEPARATION
-    says = (
-        f"the policies let {question.principal.name} both administer and use the key, so it may do neither"
-        if both
-        else f"no policy lets {question.principal.name} both administer and use the key"
-    )
-    yield Step(Source.SEPARATION, None, DENY, both, says)
+def _of_separation(question: Question, decision: Decision) -> Iterator[Step]:
+    """The last look, at what the documents allow so far."""
+    parted = question.key is not None and POLICY_ACTIONS[question.action] is not Part.NEUTRAL
+    if decision.source is Source.SEPARATION:
+        says = f"the policies let {question.principal.name} both administer and use the key, so it may do neither"
+        yield Step(Source.SEPARATION, None, DENY, applies=True, says=says)
+    elif parted and decision.allowed and decision.source is not Source.BREAK_GLASS:
+        says = f"no policy lets {question.principal.name} both administer and use the key"
+        yield Step(Source.SEPARATION, None, DENY, applies=False, says=says)
 
 
 def _attached(question: Question) -> list[tuple[str, Document]]:
@@ -320,13 +326,13 @@ def _attached(question: Question) -> list[tuple[str, Document]]:
 
 def _found(context: ConditionValues, key: str) -> tuple[str, ...] | None:
     """What the call has of a condition key, which does not depend on case."""
-    wanted = key.lower()
-    values = [value for name, found in context.items() if name.lower() == wanted for value in found]
+    wanted = ascii_lower(key)
+    values = [value for name, found in context.items() if ascii_lower(name) == wanted for value in found]
     return tuple(values) or None
 
 
 def _context(context: ConditionValues) -> dict[str, str]:
-    prefixes = ("kms:encryptioncontext:", "sealmark:signingcontext:")
+    prefixes = (ENCRYPTION_CONTEXT, SIGNING_CONTEXT)
     return {
         name[len(prefix) :]: values[0]
         for name, values in context.items()

@@ -90,7 +90,7 @@ class PolicyAdministration:
         if found:
             raise SeparationOfDuties(str(found[0]), field="policy")
         keepers = [person.name for person in people if person.duty == Duty.KEY_ADMINISTRATOR.value]
-        if not bypass_lockout_check and locked_out(arn, account, policy, {}, keepers):
+        if not bypass_lockout_check and locked_out(arn, account, policy, {}, (), keepers):
             msg = (
                 "nobody could change this policy again: let a key-administrator have kms:PutKeyPolicy, "
                 "or say bypass_policy_lockout_safety_check"
