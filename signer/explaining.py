@@ -28,7 +28,7 @@ from signer.access.explanation import (
     explain,
     near_actions,
 )
-from signer.access.hypothesis import checked_details, published_name
+from signer.access.asked_details import checked_details, published_name
 from signer.authn.principal import Principal
 from signer.errors import NotFound, SealmarkError, Unprocessable, WrongPurpose, WrongState
 from signer.operations.artifacts import ArtifactSignatures

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from signer.cli.access import access
 from signer.cli.ceremony import ceremony
 from signer.cli.client import package_version
 from signer.cli.completion import completion
@@ -23,7 +24,7 @@ from signer.cli.tokens import assertion, jwt
     cls=SealmarkGroup,
     commands=[
         init, serve, ceremony, principals, enrol, whoami, keys, issuers, domains, trust, crl, sign, jwt, assertion,
-        completion,
+        completion, access,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )  # fmt: skip

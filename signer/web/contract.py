@@ -79,7 +79,10 @@ _POLICY_DOCUMENT: Final[dict[str, object]] = {
             "Sid": "Administration",
             "Effect": "Allow",
             "Principal": {"AWS": "arn:aws:iam::000000000000:user/key-admin"},
-            "Action": ["kms:DescribeKey", "kms:GetKeyPolicy", "kms:PutKeyPolicy", "kms:RotateKey", "kms:DisableKey"],
+            "Action": [
+                *("kms:DescribeKey", "kms:GetKeyPolicy", "kms:PutKeyPolicy", "kms:ExplainAccess"),
+                *("kms:RotateKey", "kms:DisableKey", "kms:EnableKey", "kms:*Certificate", "kms:*KeyDeletion"),
+            ],
             "Resource": "*",
         },
         {
