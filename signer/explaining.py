@@ -15,6 +15,7 @@ from keystore.errors import WrongState as KeyInWrongState
 from keystore.lifecycle import DISABLED_FROM, ENABLED_FROM, KEPT_FROM, SCHEDULED_FROM, USED_FROM, require_state
 from signer.access import Action, Duty
 from signer.access.actions import KEY_ACTIONS
+from signer.access.asked_details import checked_details, published_name
 from signer.access.circumstances import signing_context
 from signer.access.duties import DUTIES_OF
 from signer.access.explanation import (
@@ -28,7 +29,6 @@ from signer.access.explanation import (
     explain,
     near_actions,
 )
-from signer.access.asked_details import checked_details, published_name
 from signer.authn.principal import Principal
 from signer.errors import NotFound, SealmarkError, Unprocessable, WrongPurpose, WrongState
 from signer.operations.artifacts import ArtifactSignatures

@@ -14,7 +14,7 @@ from signer.access.actions import POLICY_ACTIONS, Part
 from signer.access.circumstances import ENCRYPTION_CONTEXT, SIGNING_CONTEXT, Circumstances
 from signer.access.decision import KEY_NOT_FOUND, admit, judge
 from signer.access.documents import compiled_identity_policy, compiled_key_policy
-from signer.access.duties import DUTIES_OF, Action, Duty
+from signer.access.duties import Action, Duty
 from signer.access.evaluation import covers, evaluate
 from signer.access.matching import rules_of, select
 from signer.access.model import NO_CONTEXT, AccessRequest, Source
@@ -154,7 +154,7 @@ def explain(question: Question) -> Explanation:
         return Explanation(question, False, OF_PRINCIPAL, None, f"{says}.", Unauthenticated(says), (step,))
     boundary = _boundary(question)
     action = _ACTION_OF.get(question.action)
-    if action is None or not boundary.applies or boundary.effect == DENY:
+    if action is None or boundary.effect == DENY:
         return Explanation(
             question, False, Source.DUTY, None, f"{boundary.says}.", DutyForbids(boundary.says), (boundary,)
         )
@@ -226,10 +226,8 @@ def _boundary(question: Question) -> Step:
         return Step(Source.DUTY, None, DENY, applies=True, says=says)
     try:
         admit(principal, action)
-    except DutyForbids:
-        duties = " or ".join(sorted(duty for duty in DUTIES_OF[action] if duty is not Duty.ROOT))
-        says = f"{name} is for the duty {duties}; {principal.name} has the duty {principal.duty}"
-        return Step(Source.DUTY, principal.duty, DENY, applies=True, says=says)
+    except DutyForbids as refusal:
+        return Step(Source.DUTY, principal.duty, DENY, applies=True, says=refusal.message)
     return Step(Source.DUTY, principal.duty, ALLOW, applies=True, says=f"the duty {principal.duty} has {name}")
 
 
