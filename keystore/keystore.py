@@ -87,6 +87,10 @@ class Keystore(
         self.account = deployment.text("account")  # 12 digits, for ARNs; never changes
         self.region = deployment.text("region")
 
+    def arn_of(self, key_id: str) -> str:
+        """The ARN of a key of this deployment, as AWS forms them."""
+        return f"arn:aws:kms:{self.region}:{self.account}:key/{key_id}"
+
     @property
     def token_info(self) -> TokenInfo:
         """What the HSM says of itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -45,7 +46,9 @@ class KeyAdministration:
 
     def create(self, permit: Permit, call: Call, body: NewKeyBody) -> Key:
         """Makes a key and, where it has one, its certificate: both or nothing. Raises `Unprocessable`, `Conflict`."""
-        wanted = new_key(body, permit.principal.name, self._policies.first(permit, body))
+        key_id = str(uuid.uuid4())
+        arn = self._keystore.arn_of(key_id)
+        wanted = new_key(body, permit.principal.name, self._policies.first(permit, body, arn))
         if wanted.settings is not None:
             self._require_issuer(wanted.settings.issuer)
         if wanted.domain not in {domain.name for domain in self._keystore.list_domains()}:
@@ -53,7 +56,7 @@ class KeyAdministration:
             raise Unprocessable(msg, field="domain")
         certify = partial(self._certification.certify, permit, call) if has_certificate(wanted) else None
         try:
-            return self._keystore.create_key(wanted, certify=certify)
+            return self._keystore.create_key(wanted, key_id=key_id, certify=certify)
         except Taken as taken:
             msg = f"there is a key with the alias {wanted.alias} already"
             raise Conflict(msg, field="alias") from taken

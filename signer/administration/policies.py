@@ -40,26 +40,27 @@ class PolicyAdministration:
     def __init__(self, keystore: Keystore) -> None:
         self._keystore = keystore
 
-    def first(self, permit: Permit, body: NewKeyBody) -> KeyPolicy:
-        """The policy of a key that is about to be made; its maker is an administrator of it unless a whole document
+    def first(self, permit: Permit, body: NewKeyBody, key_arn: str) -> KeyPolicy:
+        """The policy of the key that is about to be made; its maker is an administrator of it unless a whole document
         says otherwise. Raises `Unprocessable`, `SeparationOfDuties`."""
         if body.policy is not None and (body.users is not None or body.administrators is not None):
             msg = "give either `policy`, or `users` and `administrators`"
             raise Unprocessable(msg, field="policy")
-        if body.policy is not None and not set(body.policy) <= {"administrators", "users"}:
-            return KeyPolicy(self._checked_document(body.policy))
+        if body.policy is not None and {"Version", "Statement"} & set(body.policy):
+            return KeyPolicy(self._checked_document(body.policy, key_arn))
         short = None if body.policy is None else _short(body.policy)
         maker = permit.principal.name
         asked = short.administrators if short else body.administrators or []
         users = short.users if short else body.users or []
         administrators = list(dict.fromkeys([maker, *asked]))
         self._require_short_form(administrators, users, maker)
-        return KeyPolicy(self._checked_document(document_of(administrators, users, self._keystore.account)))
+        document = document_of(administrators, users, self._keystore.account)
+        return KeyPolicy(self._checked_document(document, key_arn))
 
     def replaced(self, permit: Permit, key: Key, body: PolicyBody) -> Key:
         """Replaces a key's policy. Raises `Unprocessable`, `SeparationOfDuties`, `Conflict`."""
         document = self._document_of(body)
-        text = self._checked_document(document, key=key, bypass_lockout_check=body.bypass_policy_lockout_safety_check)
+        text = self._checked_document(document, key.arn, bypass=body.bypass_policy_lockout_safety_check)
         return self._keystore.set_policy(key.id, text, revision=body.revision)
 
     def _document_of(self, body: PolicyBody) -> dict[str, Any]:
@@ -77,24 +78,19 @@ class PolicyAdministration:
         self._require_short_form(body.administrators, body.users, None)
         return document_of(body.administrators, body.users, self._keystore.account)
 
-    def _checked_document(
-        self, document: dict[str, Any], *, key: Key | None = None, bypass_lockout_check: bool = False
-    ) -> str:
+    def _checked_document(self, document: dict[str, Any], key_arn: str, *, bypass: bool = False) -> str:
         account = self._keystore.account
         policy = parse_key_policy(document, account=account)
         people = list(self._people())
         for at, statement in enumerate(policy.statements):
             _require_people_whom_it_serves(statement, f"policy/Statement/{at}/Principal", people)
-        arn = "*" if key is None else key.arn
-        found = overlaps(arn, account, policy, {}, (), [person.name for person in people])
+        found = overlaps(key_arn, account, policy, {}, (), [person.name for person in people])
         if found:
             raise SeparationOfDuties(str(found[0]), field="policy")
         keepers = [person.name for person in people if person.duty == Duty.KEY_ADMINISTRATOR.value]
-        if not bypass_lockout_check and locked_out(arn, account, policy, {}, (), keepers):
-            msg = (
-                "nobody could change this policy again: let a key-administrator have kms:PutKeyPolicy, "
-                "or say bypass_policy_lockout_safety_check"
-            )
+        lockout = None if bypass else locked_out(key_arn, account, policy, {}, (), keepers)
+        if lockout is not None:
+            msg = f"{lockout}, or say bypass_policy_lockout_safety_check"
             raise Unprocessable(msg, field="policy")
         return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 

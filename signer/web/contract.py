@@ -80,8 +80,8 @@ _POLICY_DOCUMENT: Final[dict[str, object]] = {
             "Effect": "Allow",
             "Principal": {"AWS": "arn:aws:iam::000000000000:user/key-admin"},
             "Action": [
-                *("kms:DescribeKey", "kms:GetKeyPolicy", "kms:PutKeyPolicy", "kms:ExplainAccess"),
-                *("kms:RotateKey", "kms:DisableKey", "kms:EnableKey", "kms:*Certificate", "kms:*KeyDeletion"),
+                *("kms:Describe*", "kms:Explain*", "kms:Get*", "kms:List*", "kms:Put*"),
+                *("kms:Enable*", "kms:Disable*", "kms:Rotate*", "kms:*Deletion", "kms:*Certificate", "kms:*Grant"),
             ],
             "Resource": "*",
         },

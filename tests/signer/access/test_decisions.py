@@ -51,7 +51,9 @@ def key(administrators: tuple[str, ...] = (ADMINISTRATOR.name,), users: tuple[st
         created_at=moment,
         created_by=ADMINISTRATOR.name,
         deletion_at=None,
-        policy=KeyPolicy(json.dumps(document_of(administrators, users, ACCOUNT)), revision=3),
+        policy=KeyPolicy(
+            json.dumps(document_of(administrators, users, ACCOUNT)) if administrators or users else NOBODY, revision=3
+        ),
         versions=(),
     )
 

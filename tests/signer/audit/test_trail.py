@@ -165,7 +165,7 @@ def test_an_intent_is_written_with_all_that_is_known(audit: AuditTrail, database
         "items": 3,
         "context": '{"a":"1","b":"2"}',
         "policy_revision": None,
-        "decided_by": None,
+        "decided_by": "allowed by duty: key-administrator",
         "approval": None,
     }
 

@@ -158,15 +158,21 @@ def test_deletion_asks_first(run: Run, service: ScriptedService) -> None:
 
 
 def test_policy_show(run: Run, service: ScriptedService) -> None:
-    service.on("GET", "/v1/keys/release/policy", Answer(body=POLICY))
-    assert (
-        run("keys", "policy", "show", "release").stdout == "administrators  user/key-admin\nusers           role/ci\n"
-    )
+    service.on("GET", "/v1/keys/release/policy", Answer(body={**POLICY, "short_form": True}))
+    said = run("keys", "policy", "show", "release").stdout
+    assert said == "administrators  user/key-admin\nusers           role/ci\nshort form      yes\n"
+
+
+def test_policy_show_of_a_whole_document(run: Run, service: ScriptedService) -> None:
+    document = {"Version": "2012-10-17", "Statement": []}
+    service.on("GET", "/v1/keys/release/policy", Answer(body={**POLICY, "short_form": False, "policy": document}))
+    said = run("keys", "policy", "show", "release").stdout
+    assert json.loads(said[said.index("{") :]) == document
 
 
 def test_a_policy_without_users_says_so(run: Run, service: ScriptedService) -> None:
     service.on("GET", "/v1/keys/release/policy", Answer(body={"users": [], "short_form": True, "revision": 2}))
-    assert run("keys", "policy", "show", "release").stdout == "users       nobody\nshort_form  true\nrevision    2\n"
+    assert run("keys", "policy", "show", "release").stdout == "users       nobody\nshort form  yes\nrevision    2\n"
 
 
 @pytest.mark.parametrize(
