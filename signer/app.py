@@ -11,10 +11,13 @@ from flask import Flask
 
 from keystore import open_keystore
 from signer.administration.certificates import CertificateAdministration
+from signer.administration.grants import GrantAdministration
 from signer.administration.identities import IdentityAdministration
+from signer.administration.identity_policies import IdentityPolicyAdministration
 from signer.administration.issuers import IssuerAdministration
 from signer.administration.keys import KeyAdministration
 from signer.administration.policies import PolicyAdministration
+from signer.administration.separation import Separation
 from signer.audit import AuditTrail
 from signer.authn.authenticator import Authenticator
 from signer.certification import Certification
@@ -63,7 +66,8 @@ def assemble(keystore: Keystore, state: Path, configuration: ServerConfiguration
     certification = Certification(keystore, audit, configuration.certificates)
     revocation_lists = RevocationLists(keystore, certification, configuration.certificates)
     certificates = CertificateAdministration(keystore, certification, revocation_lists)
-    policies = PolicyAdministration(keystore)
+    separation = Separation(keystore)
+    policies = PolicyAdministration(keystore, separation)
     return Services(
         configuration=configuration,
         keystore=keystore,
@@ -80,6 +84,8 @@ def assemble(keystore: Keystore, state: Path, configuration: ServerConfiguration
         saml_metadata=SamlMetadata(keystore, audit, published),
         upkeep=Upkeep(keystore, revocation_lists),
         access=AccessExplanations(keystore),
+        grants=GrantAdministration(keystore, separation),
+        identity_policies=IdentityPolicyAdministration(keystore, separation),
     )
 
 

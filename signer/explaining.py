@@ -29,6 +29,7 @@ from signer.access.explanation import (
     explain,
     near_actions,
 )
+from signer.access.grants import grant_facts
 from signer.authn.principal import Principal
 from signer.errors import NotFound, SealmarkError, Unprocessable, WrongPurpose, WrongState
 from signer.operations.artifacts import ArtifactSignatures
@@ -104,7 +105,7 @@ class AccessExplanations:
             # About itself somebody asks as it calls now; about another it is not known from where.
             surroundings=_at(surroundings if own else replace(surroundings, source=""), body),
             details=_details(action, key, body),
-            grants=self._grants(key),
+            grants=self._grants(key, action, record.name),
             enabled=record.state == "enabled",
         )
         return _described(_completed(explain(question)), reveal=not own)
@@ -125,13 +126,14 @@ class AccessExplanations:
             key=key,
             surroundings=_at(replace(surroundings, source=""), body),
             details=_details(action, key, body),
-            grants=self._grants(key),
         )
+        grants = [grant_facts(grant) for grant in self._keystore.list_grants(key.id)]
         found: list[dict[str, object]] = []
         for record in self._people(after):
             if record.state != "enabled" or Duty(record.duty) not in duties:
                 continue
-            explanation = _completed(explain(replace(plain, principal=_as_caller(record))))
+            own = [grant for grant in grants if record.name in (grant.grantee, grant.retiring)]
+            explanation = _completed(explain(replace(plain, principal=_as_caller(record), grants=own)))
             conditions = conditions_of(explanation)
             if conditions is None:
                 continue
@@ -147,8 +149,12 @@ class AccessExplanations:
             raise NotFound(msg, field="principal")
         return record
 
-    def _grants(self, _key: Key | None) -> Sequence[GrantFacts]:
-        return ()
+    def _grants(self, key: Key | None, action: str, name: str) -> Sequence[GrantFacts]:
+        if key is None:
+            return ()
+        if action == Action.RETIRE_GRANT.policy_name:  # its retiring principal is not its grantee
+            return [grant_facts(grant) for grant in self._keystore.list_grants(key.id)]
+        return [grant_facts(grant) for grant in self._keystore.grants_for(key.id, name)]
 
     def _people(self, after: str | None) -> Iterator[PrincipalRecord]:
         while page := self._keystore.list_principals(after=after, limit=_PEOPLE_A_READ):
@@ -158,7 +164,7 @@ class AccessExplanations:
 
 def _as_caller(record: PrincipalRecord) -> Principal:
     """The principal as it would call: with an API token, unless the question says otherwise."""
-    return Principal(record.name, Duty(record.duty), "explained")
+    return Principal(record.name, Duty(record.duty), "explained", policies=record.policies)
 
 
 def _known_action(name: str) -> str:

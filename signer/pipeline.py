@@ -7,6 +7,7 @@ open key from an intent, an answer from recorded outcomes. So no stage can be le
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,6 +19,7 @@ from keystore.errors import NotFound as NoSuchRow
 from signer.access import Action, Admission, Permit, Surroundings, admit, judge
 from signer.access.decision import KEY_NOT_FOUND
 from signer.access.explanation import admit_question
+from signer.access.grants import grant_facts
 from signer.access.model import NO_CONTEXT
 from signer.audit import AuditedKey, Outcome
 from signer.call import Answer, Call
@@ -28,13 +30,14 @@ from signer.operations.base import Subject, usable_version
 from signer.problems import SERVER_FAULTS, code_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
     import msgspec
 
     from keystore.api import Key
     from keystore.keystore import Keystore
-    from signer.access.model import ConditionValues
+    from signer.access.decision import Judgement
+    from signer.access.model import ConditionValues, GrantFacts
     from signer.audit import AuditTrail
     from signer.authn.authenticator import Authenticator
     from signer.authn.principal import Principal
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 
 _Body = TypeVar("_Body", bound="msgspec.Struct")
 _Question = TypeVar("_Question", bound="Question")
+GrantsOf = Callable[["Key", "Principal"], Sequence["GrantFacts"]]
 _log = structlog.get_logger("sealmark.pipeline")
 
 
@@ -98,15 +102,16 @@ class Pipeline:
         work: Callable[[Permit, Key | None, _Body], Answer],
         reference: str | None = None,
         details: Callable[[_Body], ConditionValues] = lambda _body: NO_CONTEXT,
+        grants: GrantsOf | None = None,
     ) -> Answer:
         """An administrative change: an intent before it, its outcome after it, whatever happens. `details` are what
-        policies may ask of it."""
+        policies may ask of it; `grants` those that may allow it, where they are not the caller's on the key."""
         principal = self.authenticate(call)
         with self._refusals_recorded(principal, action, call, reference):
             admission = admit(principal, action)
             body = decode(call.body, body_type)
             key = self._find_key(reference) if reference is not None else None
-            permit = self._permit(admission, call, key, (details(body),))
+            permit = self._permit(admission, call, key, (details(body),), grants)
         intent = self._audit.open(permit, call, _audited(key), 1)
         try:
             answer = work(permit, key, body)
@@ -144,7 +149,7 @@ class Pipeline:
         with self._refusals_recorded(principal, Action.EXPLAIN_ACCESS, call, body.key):
             admission = admit_question(principal, body.about, with_key=body.key is not None)
             key = None if body.key is None else self._find_key(body.key)
-            judgement = judge(admission, key, self._surroundings(call))
+            judgement = self._judged(admission, call, key)
             if body.about != principal.name:
                 judgement.permit()
             elif key is not None and not judgement.visible:
@@ -159,15 +164,46 @@ class Pipeline:
             self._audit.count_unauthenticated(refusal.code)
             raise
 
-    def visible(self, permit: Permit, call: Call, key: Key) -> bool:
-        """Whether a list of keys shows this one to the caller: whether it may describe it."""
+    def visible(self, permit: Permit, call: Call, keys: Sequence[Key]) -> list[Key]:
+        """Which of these keys a list shows to the caller: those that it may describe."""
         admission = admit(permit.principal, Action.DESCRIBE_KEY)
-        return judge(admission, key, self._surroundings(call)).decision.allowed
+        surroundings = self._surroundings(call)
+        grants: dict[str, list[GrantFacts]] = {}
+        for grant in self._keystore.list_grants_of(permit.principal.name):
+            grants.setdefault(grant.key_id, []).append(grant_facts(grant))
+        return [
+            key for key in keys if judge(admission, key, surroundings, grants=grants.get(key.id, ())).decision.allowed
+        ]
 
     def _permit(
-        self, admission: Admission, call: Call, key: Key | None, details: Sequence[ConditionValues] = (NO_CONTEXT,)
+        self,
+        admission: Admission,
+        call: Call,
+        key: Key | None,
+        details: Sequence[ConditionValues] = (NO_CONTEXT,),
+        grants: GrantsOf | None = None,
     ) -> Permit:
-        return judge(admission, key, self._surroundings(call), details).permit()
+        return self._judged(admission, call, key, details, grants).permit()
+
+    def _judged(
+        self,
+        admission: Admission,
+        call: Call,
+        key: Key | None,
+        details: Sequence[ConditionValues] = (NO_CONTEXT,),
+        grants: GrantsOf | None = None,
+    ) -> Judgement:
+        """Grants are looked up only where no policy decides: they only ever allow."""
+        surroundings = self._surroundings(call)
+        judgement = judge(admission, key, surroundings, details)
+        if key is not None and judgement.wants_grants:
+            found = (grants or self._grants_of)(key, admission.principal)
+            if found:
+                judgement = judge(admission, key, surroundings, details, found)
+        return judgement
+
+    def _grants_of(self, key: Key, principal: Principal) -> Sequence[GrantFacts]:
+        return [grant_facts(grant) for grant in self._keystore.grants_for(key.id, principal.name)]
 
     def _surroundings(self, call: Call) -> Surroundings:
         return Surroundings(self._keystore.account, self._keystore.clock(), call.source, call.secure)

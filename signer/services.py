@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from keystore.keystore import Keystore
     from signer.administration.certificates import CertificateAdministration
+    from signer.administration.grants import GrantAdministration
     from signer.administration.identities import IdentityAdministration
+    from signer.administration.identity_policies import IdentityPolicyAdministration
     from signer.administration.issuers import IssuerAdministration
     from signer.administration.keys import KeyAdministration
     from signer.administration.policies import PolicyAdministration
@@ -42,6 +44,8 @@ class Services:
     saml_metadata: SamlMetadata
     upkeep: Upkeep
     access: AccessExplanations
+    grants: GrantAdministration
+    identity_policies: IdentityPolicyAdministration
 
     def close(self) -> None:
         """Ends this worker's use of everything, the audit trail first."""

@@ -59,6 +59,12 @@ class Action(StrEnum):
     CREATE_ISSUER = "CreateIssuer"
     LIST_DOMAINS = "ListDomains"
     EXPLAIN_ACCESS = "ExplainAccess"
+    CREATE_GRANT = "CreateGrant"
+    LIST_GRANTS = "ListGrants"
+    RETIRE_GRANT = "RetireGrant"
+    REVOKE_GRANT = "RevokeGrant"
+    GET_PRINCIPAL_POLICY = "GetPrincipalPolicy"
+    PUT_PRINCIPAL_POLICY = "PutPrincipalPolicy"
 
     @property
     def policy_name(self) -> str:
@@ -109,6 +115,13 @@ DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
         Action.LIST_DOMAINS: _KEYS,
         # About oneself anybody asks: that is WhoAmI (`signer.access.explanation.admit_question`).
         Action.EXPLAIN_ACCESS: _KEYS | _AUDIT,
+        Action.CREATE_GRANT: _KEYS,
+        Action.LIST_GRANTS: _KEYS | _AUDIT,
+        # A grantee gives its grant back, too.
+        Action.RETIRE_GRANT: _SEE,
+        Action.REVOKE_GRANT: _KEYS,
+        Action.GET_PRINCIPAL_POLICY: _IDENTITIES,
+        Action.PUT_PRINCIPAL_POLICY: _IDENTITIES,
     }
 )
 
@@ -126,6 +139,9 @@ ADMINISTRATORS_ACTIONS: Final = frozenset(
         Action.INSTALL_CERTIFICATE,
         Action.RENEW_CERTIFICATE,
         Action.REVOKE_CERTIFICATE,
+        Action.CREATE_GRANT,
+        Action.LIST_GRANTS,
+        Action.REVOKE_GRANT,
     }
 )
 USERS_ACTIONS: Final = frozenset({Action.SIGN, Action.SIGN_ARTIFACT, Action.ISSUE_TOKEN, Action.ISSUE_ASSERTION})

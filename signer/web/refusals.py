@@ -23,8 +23,10 @@ _READS: Final = ("integrity_failure", "store_unavailable", "hsm_unavailable", "h
 _CHANGES: Final = ("conflict", "wrong_state", "unprocessable", "unsupported")
 _SIGNS: Final = ("conflict", "request_in_progress", "wrong_purpose", "wrong_state", "unprocessable", "unsupported")
 _NAMES_IN_THE_BODY: Final = frozenset({Action.EXPLAIN_ACCESS})  # a key or a principal that may not be there
-_MAKES_KEYS: Final = frozenset({Action.CREATE_KEY, Action.ROTATE_KEY})
-_DECIDES_ACCESS: Final = frozenset({Action.CREATE_KEY, Action.PUT_KEY_POLICY})
+_LIMITED: Final = frozenset({Action.CREATE_KEY, Action.ROTATE_KEY, Action.CREATE_GRANT, Action.PUT_PRINCIPAL_POLICY})
+_DECIDES_ACCESS: Final = frozenset(
+    {Action.CREATE_KEY, Action.PUT_KEY_POLICY, Action.CREATE_GRANT, Action.PUT_PRINCIPAL_POLICY}
+)
 # What is signed anew now and then, by whoever asks for it first.
 _SIGNED_WHEN_DUE: Final = frozenset({"/v1/ca/crl", "/v1/trust", "/issuers/<issuer>/saml/metadata", "/saml/metadata"})
 # Calls that read no row; of these, `/readyz` alone can say that a part is not usable.
@@ -71,5 +73,5 @@ def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
         yield from _CHANGES
     if action in _DECIDES_ACCESS:
         yield "separation_of_duties"
-    if action in _MAKES_KEYS:
+    if action in _LIMITED:
         yield "limit_exceeded"

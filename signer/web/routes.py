@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from flask import Flask, Response
 
-from signer.web import access, certificates, health, identities, issuers, keys, public, signing
+from signer.web import access, certificates, grants, health, identities, issuers, keys, policies, public, signing
 from signer.web.http import (
     MAXIMUM_BODY,
     RESPONSE_HEADERS,
@@ -34,6 +34,8 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *issuers.ENDPOINTS,
     *public.ENDPOINTS,
     *access.ENDPOINTS,
+    *grants.ENDPOINTS,
+    *policies.ENDPOINTS,
 )
 
 

@@ -58,7 +58,7 @@ def situation(chance: Random, people: Sequence[str]) -> Situation:
     """Any of them."""
     who = chance.choice(people)
     attached = tuple(
-        (f"policy-{number}", document([_statement(chance, {}) for _ in range(chance.randint(1, 2))]))
+        (f"policy-{number}", document([statement(chance, {}) for _ in range(chance.randint(1, 2))]))
         for number in range(chance.choice((0, 0, 1, 2)))
     )
     return Situation(who, key_policy(chance, people), attached, _grants(chance, who), some_context(chance))
@@ -75,7 +75,7 @@ def key_policy(chance: Random, people: Sequence[str]) -> str:
     for _ in range(chance.randint(1, 4)):
         arns = [arn_of(name, ACCOUNT) for name in chance.sample(people, chance.randint(1, 2))]
         principals: list[object] = [{"AWS": arns}, {"AWS": arns}, "*", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}]
-        statements.append(_statement(chance, {"Principal": chance.choice(principals)}))
+        statements.append(statement(chance, {"Principal": chance.choice(principals)}))
     return document(statements)
 
 
@@ -84,8 +84,9 @@ def document(statements: Sequence[Mapping[str, Any]]) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
 
 
-def _statement(chance: Random, named: Mapping[str, object]) -> dict[str, object]:
-    statement: dict[str, object] = {
+def statement(chance: Random, named: Mapping[str, object]) -> dict[str, object]:
+    """One statement; `named` is its Principal, or nothing for an identity policy's."""
+    found: dict[str, object] = {
         **({"Sid": f"S{chance.randint(0, 999_999)}"} if chance.random() < 0.5 else {}),
         "Effect": chance.choice(("Allow", "Allow", "Allow", "Deny")),
         **named,
@@ -93,8 +94,8 @@ def _statement(chance: Random, named: Mapping[str, object]) -> dict[str, object]
         "Resource": "*",
     }
     if chance.random() < 0.5:
-        statement["Condition"] = dict(chance.choice(_CONDITIONS))
-    return statement
+        found["Condition"] = dict(chance.choice(_CONDITIONS))
+    return found
 
 
 def _grants(chance: Random, who: str) -> tuple[GrantFacts, ...]:

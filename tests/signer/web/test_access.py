@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from sqlalchemy import func, select
 
+from keystore.access import Change, GrantRecord
 from keystore.api import KeyState
 from keystore.db.schema import AUDIT_INTENTS, AUDIT_OUTCOMES
 from keystore.keystore import Keystore
@@ -16,7 +18,7 @@ from signer.access import Action
 from signer.access.actions import POLICY_ACTIONS
 from signer.access.duties import DUTIES_OF
 from signer.access.short_form import document_of
-from tests.signer.access.situations import ACCOUNT, key_policy, some_context
+from tests.signer.access.situations import ACCOUNT, document, key_policy, some_context, statement
 from tests.signer.service import PEOPLE, ServiceInProcess, running_service
 
 if TYPE_CHECKING:
@@ -56,6 +58,22 @@ def key_of(service: ServiceInProcess, alias: str, purpose: str) -> str:
     return str(service.make_key(alias, purpose=purpose)["id"])
 
 
+def by_hand(keystore: Keystore) -> Change:
+    return Change("user/key-admin", keystore.clock())
+
+
+def attach_and_grant(keystore: Keystore, chance: random.Random, key: str, who: str) -> None:
+    """Now and then an identity policy or a grant more, for the caller."""
+    if chance.random() < 0.2:
+        text = document([statement(chance, {}) for _ in range(chance.randint(1, 2))])
+        keystore.put_identity_policy(who, "extra", text, by_hand(keystore))
+    if chance.random() < 0.1:
+        operations, context = ("DescribeKey", "Sign", "SignArtifact"), chance.choice((None, {"repository": "shop/app"}))
+        keystore.create_grant(
+            GrantRecord(str(uuid.uuid4()), key, who, operations, keystore.clock(), "user/x", context_subset=context)
+        )
+
+
 def set_state(keystore: Keystore, key: str, wanted: KeyState) -> None:
     present = keystore.get_key(key).state
     if present is KeyState.PENDING_DELETION:
@@ -83,7 +101,8 @@ def test_explanations_are_what_real_calls_answer(own: ServiceInProcess) -> None:
     answers: dict[str, int] = {}
     for _ in range(SITUATIONS):
         key, who = chance.choice(keys), chance.choice([*PEOPLE, *USUAL, *USUAL])
-        keystore.set_policy(key, key_policy(chance, USUAL))
+        keystore.set_policy(key, key_policy(chance, USUAL), by_hand(keystore))
+        attach_and_grant(keystore, chance, key, who)
         set_state(keystore, key, chance.choice([KeyState.ENABLED, KeyState.ENABLED, *list(KeyState)[:3]]))
         fitting = [name for name in sorted(CALLS) if PEOPLE[who] in DUTIES_OF[Action(name)]]
         action = chance.choice(fitting if fitting and chance.random() < 0.9 else sorted(CALLS))
@@ -130,9 +149,9 @@ def test_what_is_about_no_key_is_explained_too(own: ServiceInProcess) -> None:
 def pinned(own: ServiceInProcess) -> str:
     """A key that signs for one repository."""
     key = key_of(own, "pinned", "artifact")
-    document = document_of(["user/key-admin"], [], ACCOUNT)
-    document["Statement"] = [
-        *document["Statement"],  # type: ignore[misc]
+    wanted = document_of(["user/key-admin"], [], ACCOUNT)
+    wanted["Statement"] = [
+        *wanted["Statement"],  # type: ignore[misc]
         {
             "Sid": "OneRepository",
             "Effect": "Allow",
@@ -142,7 +161,7 @@ def pinned(own: ServiceInProcess) -> str:
             "Condition": {"StringEquals": {"sealmark:SigningContext:repository": "shop/app"}},
         },
     ]
-    own.made("user/key-admin", "PUT", f"/v1/keys/{key}/policy", document)
+    own.made("user/key-admin", "PUT", f"/v1/keys/{key}/policy", wanted)
     return key
 
 
@@ -230,11 +249,11 @@ def test_a_disabled_principal_is_explained_and_can_do_nothing(own: ServiceInProc
 
 def test_a_question_about_another_time_is_decided_at_that_time(own: ServiceInProcess) -> None:
     key = key_of(own, "seasonal", "general")
-    document = document_of(["user/key-admin"], ["role/ci"], ACCOUNT)
-    for statement in document["Statement"]:  # type: ignore[attr-defined]
-        if statement["Sid"] == "KeyUsers":
-            statement["Condition"] = {"DateLessThan": {"aws:CurrentTime": "2100-01-01T00:00:00Z"}}
-    own.services.keystore.set_policy(key, json.dumps(document))
+    wanted = document_of(["user/key-admin"], ["role/ci"], ACCOUNT)
+    for each in wanted["Statement"]:  # type: ignore[attr-defined]
+        if each["Sid"] == "KeyUsers":
+            each["Condition"] = {"DateLessThan": {"aws:CurrentTime": "2100-01-01T00:00:00Z"}}
+    own.services.keystore.set_policy(key, json.dumps(wanted), by_hand(own.services.keystore))
     asked = {"principal": "role/ci", "action": "Sign", "key": key}
     now, later = (
         own.made("user/auditor", "POST", "/v1/access/explain", asked | at)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from sqlalchemy import select
 
+from keystore.access import Change
 from keystore.api import CredentialRecord, PrincipalRecord
 from keystore.db.schema import METADATA
 from signer.access import Duty
@@ -63,7 +64,9 @@ NO_KEY_TO_REVIEW: Final = "403 404 404 403 403 404 401 401 401 401"
 # nothing; who shows a wrong one is told so.
 OPEN_TO_ITS_PEOPLE: Final = "403 200 404 200 404 403 404 401 401 401"
 OPEN_TO_NOBODY: Final = "403 404 404 404 404 403 404 401 401 401"
+_REVIEWED: Final = {"present": ITS_REVIEWERS, "absent": NO_KEY_TO_REVIEW}
 _ADMINISTERED: Final = {"present": ONLY_ITS_ADMINISTRATORS, "absent": NO_KEY_TO_ADMINISTER}
+_IDENTITY: Final = {"present": ONLY_IDENTITIES, "absent": "404 403 403 403 403 403 401 401 401 401"}
 _USED: Final = {"present": ONLY_ITS_USERS, "absent": NO_KEY_TO_USE}
 
 # The table: each route, for a target that is there, for one that is not, for a key that is not published.
@@ -95,7 +98,7 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
     "POST /v1/keys/<key>/enable": _ADMINISTERED,
     "POST /v1/keys/<key>/schedule-deletion": _ADMINISTERED,
     "POST /v1/keys/<key>/cancel-deletion": _ADMINISTERED,
-    "GET /v1/keys/<key>/policy": {"present": ITS_REVIEWERS, "absent": NO_KEY_TO_REVIEW},
+    "GET /v1/keys/<key>/policy": _REVIEWED,
     "PUT /v1/keys/<key>/policy": _ADMINISTERED,
     "POST /v1/keys/<key>/csr": _ADMINISTERED,
     "PUT /v1/keys/<key>/certificate": _ADMINISTERED,
@@ -128,8 +131,23 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
         "present": "403 200 404 200 403 200 401 401 401 401",
         "absent": "403 404 404 404 403 404 401 401 401 401",
     },
-    "POST /v1/access/who-can": {"present": ITS_REVIEWERS, "absent": NO_KEY_TO_REVIEW},
+    "POST /v1/access/who-can": _REVIEWED,
     "GET /v1/access/actions": {"present": ANYBODY},
+    "POST /v1/keys/<key>/grants": {**_ADMINISTERED, "present": "403 201 404 403 403 403 401 401 401 401"},
+    "GET /v1/keys/<key>/grants": _REVIEWED,
+    "POST /v1/keys/<key>/grants/<grant>/retire": {
+        "present": "403 200 404 200 404 403 401 401 401 401",
+        "absent": "403 404 404 404 404 403 401 401 401 401",
+    },
+    "DELETE /v1/keys/<key>/grants/<grant>": _ADMINISTERED,
+    "GET /v1/keys/<key>/policy/versions": _REVIEWED,
+    "GET /v1/keys/<key>/policy/versions/<revision>": _REVIEWED,
+    "POST /v1/keys/<key>/policy/versions/<revision>/restore": _ADMINISTERED,
+    "GET /v1/principals/<kind>/<name>/policies": _IDENTITY,
+    "GET /v1/principals/<kind>/<name>/policies/<policy>": _IDENTITY,
+    "PUT /v1/principals/<kind>/<name>/policies/<policy>": _IDENTITY,
+    "DELETE /v1/principals/<kind>/<name>/policies/<policy>": _IDENTITY,
+    "GET /v1/principals/<kind>/<name>/policy-versions": _IDENTITY,
 }
 CASES: Final = [
     (route, target, caller, int(status))
@@ -142,6 +160,10 @@ MEMBERS: Final[dict[str, dict[str, object]]] = {
     "general": {},
     "jwt": {"audiences": ["https://api.example"], "max_ttl": 600},
     "saml": {"audiences": ["https://sp.example"], "recipients": ["https://sp.example/acs"]},
+}
+NO_USE: Final = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Deny", "Action": "kms:Sign*", "Resource": "*"}],
 }
 SIGNS_WITH: Final = {"signatures": "general", "artifacts": "artifact", "jwts": "jwt", "assertions": "saml"}
 
@@ -257,7 +279,14 @@ def _path(world: World, route: str, target: str) -> str:
     path = route.partition(" ")[2]
     if "<kind>" in path:
         name = "role/nobody" if target == "absent" else _doomed_principal(world.service)
-        return f"/v1/principals/{name}"
+        if "<policy>" in path and target != "absent":
+            world.service.made("user/admin", "PUT", f"/v1/principals/{name}/policies/no-use", {"policy": NO_USE})
+        return path.replace("<kind>/<name>", name).replace("<policy>", "no-use")
+    if "<grant>" in path:
+        grant = {"grantee": "role/ci", "operations": ["SignArtifact", "RetireGrant"]}
+        made = world.service.made("user/key-admin", "POST", f"/v1/keys/{world.keys['artifact']}/grants", grant)
+        path = path.replace("<grant>", made["id"])
+    path = path.replace("<revision>", "1")
     path = path.replace("<issuer>", "nobody" if target == "absent" else "default")
     return path.replace("<key>", _key_path(world, route, target)) if "<key>" in path else path
 
@@ -285,6 +314,8 @@ def _body(world: World, route: str, target: str) -> object:
             "audience": "https://sp.example",
             "recipient": "https://sp.example/acs",
         },
+        "POST /v1/keys/<key>/grants": lambda: {"grantee": "role/ci", "operations": ["DescribeKey"], "name": "same"},
+        "PUT /v1/principals/<kind>/<name>/policies/<policy>": lambda: {"policy": NO_USE},
         "POST /v1/issuers": lambda: {"name": _new_name(), "url": "https://issuer.example"},
         "POST /v1/access/explain": lambda: {"principal": "role/ci", "action": "Sign", "key": _asked(world, target)},
         "POST /v1/access/who-can": lambda: {"action": "Sign", "key": _asked(world, target)},
@@ -374,7 +405,8 @@ def test_a_caller_that_is_both_administrator_and_user_by_name_still_never_signs(
     keystore = world.service.services.keystore
 
     def set_policy(administrators: list[str], users: list[str]) -> None:
-        keystore.set_policy(world.keys["general"], json.dumps(document_of(administrators, users, keystore.account)))
+        document = json.dumps(document_of(administrators, users, keystore.account))
+        keystore.set_policy(world.keys["general"], document, Change("user/key-admin", keystore.clock()))
 
     set_policy(["user/key-admin"], ["role/ci", "user/key-admin"])
     assert world.call("key administrator of the key", "POST", path, body).status_code == 403

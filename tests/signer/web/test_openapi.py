@@ -173,14 +173,17 @@ LAST: Final = (
     "POST /v1/keys/<key>/cancel-deletion",
 )
 
+# About one grant, whose id is not known before it is made.
+ENDS_GRANTS: Final = ("POST /v1/keys/<key>/grants/<grant>/retire", "DELETE /v1/keys/<key>/grants/<grant>")
+
 
 def in_order() -> list[str]:
-    first = [route for route in CONTRACTS if route.startswith("POST /v1/keys") and route not in LAST]
+    first = [route for route in CONTRACTS if route.startswith("POST /v1/keys") and route not in (*LAST, *ENDS_GRANTS)]
     disabled = "POST /v1/keys/<key>/disable"
     between = [
         route
         for route in CONTRACTS
-        if route not in (*first, *LAST, "DELETE /v1/principals/<kind>/<name>", AT_THE_ROOT, INSTALLATION)
+        if route not in (*first, *LAST, *ENDS_GRANTS, "DELETE /v1/principals/<kind>/<name>", AT_THE_ROOT, INSTALLATION)
     ]
     return [
         "POST /v1/keys",
@@ -214,9 +217,10 @@ def members_of(value: object) -> set[str]:
     if isinstance(value, list):
         return set().union(*(members_of(each) for each in value[:1]))
     if isinstance(value, dict):
-        # A policy document's elements are AWS's, condition keys are a table of their own: not of a fixed shape.
-        shapeless = ("policy", "circumstances")
-        return set(value).union(*(members_of(each) for name, each in value.items() if name not in shapeless))
+        # A policy document's elements are AWS's, a context's names the caller's, condition keys a table of their own:
+        # none is of a fixed shape.
+        loose = ("policy", "constraints", "circumstances")
+        return set(value).union(*(members_of(each) for name, each in value.items() if name not in loose))
     return set()
 
 
@@ -251,7 +255,7 @@ def test_examples_are_answered_as_they_say(document: dict[str, Any], own_service
         elif isinstance(CONTRACTS[route].example, str):
             assert answer.get_data(as_text=True).splitlines()[0] == str(CONTRACTS[route].example).splitlines()[0]
         tried.add(route)
-    elsewhere = {"POST /v1/enrolments", "DELETE /v1/principals/<kind>/<name>", INSTALLATION, AT_THE_ROOT}
+    elsewhere = {"POST /v1/enrolments", "DELETE /v1/principals/<kind>/<name>", INSTALLATION, AT_THE_ROOT, *ENDS_GRANTS}
     assert set(CONTRACTS) - tried == elsewhere
 
 
@@ -271,3 +275,15 @@ def test_enrolment_and_deletion_are_answered_as_they_say(
     assert_shaped(document, enrolled, operation_of(document, "POST /v1/enrolments"), 201)
     gone = own_service.made("user/admin", "DELETE", "/v1/principals/role/passing")
     assert_shaped(document, gone, operation_of(document, "DELETE /v1/principals/<kind>/<name>"), 200)
+
+
+@pytest.mark.parametrize("route", ENDS_GRANTS)
+def test_a_grants_end_is_answered_as_it_says(
+    document: dict[str, Any], own_service: ServiceInProcess, route: str
+) -> None:
+    key = own_service.make_key(f"g{uuid.uuid4().hex}")["id"]
+    body = CONTRACTS["POST /v1/keys/<key>/grants"].request
+    made = own_service.made("user/key-admin", "POST", f"/v1/keys/{key}/grants", body)
+    method, _, path = route.partition(" ")
+    path = path.replace("<key>", key).replace("<grant>", made["id"])
+    assert_shaped(document, own_service.made("user/key-admin", method, path), operation_of(document, route), 200)
