@@ -80,8 +80,10 @@ class Judgement:
 
     @property
     def wants_grants(self) -> bool:
-        """Whether nothing but a grant can still allow it."""
-        return self.key is not None and not self.decision.allowed and self.decision.source is Source.NOTHING
+        """Whether a grant can still allow it, or let the caller know of the key: a grantee that a Deny keeps from this
+        call is told of the Deny."""
+        undecided = self.decision.source is Source.NOTHING or not self.visible
+        return self.key is not None and not self.decision.allowed and undecided
 
     def permit(self) -> Permit:
         """The permit for what was allowed.
