@@ -30,6 +30,7 @@ from signer.access.explanation import (
     near_actions,
 )
 from signer.access.grants import grant_facts
+from signer.authn.bearer import may_call
 from signer.authn.principal import Principal
 from signer.errors import NotFound, SealmarkError, Unprocessable, WrongPurpose, WrongState
 from signer.operations.artifacts import ArtifactSignatures
@@ -106,7 +107,7 @@ class AccessExplanations:
             surroundings=_at(surroundings if own else replace(surroundings, source=""), body),
             details=_details(action, key, body),
             grants=self._grants(key, action, record.name),
-            enabled=record.state == "enabled",
+            enabled=may_call(record, surroundings.now if body.at is None else body.at),
         )
         return _described(_completed(explain(question)), reveal=not own)
 
@@ -130,7 +131,7 @@ class AccessExplanations:
         grants = [grant_facts(grant) for grant in self._keystore.list_grants(key.id)]
         found: list[dict[str, object]] = []
         for record in self._people(after):
-            if record.state != "enabled" or Duty(record.duty) not in duties:
+            if not may_call(record, plain.surroundings.now) or Duty(record.duty) not in duties:
                 continue
             own = [grant for grant in grants if record.name in (grant.grantee, grant.retiring)]
             explanation = _completed(explain(replace(plain, principal=_as_caller(record), grants=own)))

@@ -16,15 +16,17 @@ import structlog
 from keystore.api import KeyState
 from keystore.errors import KeystoreError
 from keystore.errors import NotFound as NoSuchRow
-from signer.access import Action, Admission, Permit, Surroundings, admit, judge
+from signer.access import Action, Admission, Duty, Permit, Surroundings, admit, judge
 from signer.access.decision import KEY_NOT_FOUND
 from signer.access.explanation import admit_question
 from signer.access.grants import grant_facts
 from signer.access.model import NO_CONTEXT
 from signer.audit import AuditedKey, Outcome
+from signer.audit.records import canonical
+from signer.authn.principal import SERVICE
 from signer.call import Answer, Call
 from signer.decoding import decode
-from signer.errors import NotFound, SealmarkError, Unauthenticated
+from signer.errors import NotFound, SealmarkError, TooManyRequests, Unauthenticated
 from signer.making import Making
 from signer.operations.base import Subject, usable_version
 from signer.problems import SERVER_FAULTS, code_of
@@ -103,16 +105,20 @@ class Pipeline:
         reference: str | None = None,
         details: Callable[[_Body], ConditionValues] = lambda _body: NO_CONTEXT,
         grants: GrantsOf | None = None,
+        subject: str | None = None,
     ) -> Answer:
-        """An administrative change: an intent before it, its outcome after it, whatever happens. `details` are what
-        policies may ask of it; `grants` those that may allow it, where they are not the caller's on the key."""
+        """An administrative change: an intent before it, its outcome after it, whatever happens.
+
+        `reference` names the key that it is about, `subject` the principal, where it is about one; `details` are what
+        policies may ask of it; `grants` those that may allow it, where they are not the caller's on the key.
+        """
         principal = self.authenticate(call)
-        with self._refusals_recorded(principal, action, call, reference):
+        with self._refusals_recorded(principal, action, call, reference, subject):
             admission = admit(principal, action)
             body = decode(call.body, body_type)
             key = self._find_key(reference) if reference is not None else None
             permit = self._permit(admission, call, key, (details(body),), grants)
-        intent = self._audit.open(permit, call, _audited(key), 1)
+        intent = self._audit.open(permit, call, _audited(key), 1, subject=subject)
         try:
             answer = work(permit, key, body)
         except (SealmarkError, KeystoreError) as error:
@@ -122,19 +128,28 @@ class Pipeline:
         except Exception:
             self._audit.close([(intent, [Outcome(0, "failed", "internal_error")])])
             raise
-        self._audit.close([(intent, [Outcome(0, "succeeded")])])
+        detail = None if answer.recorded is None else canonical(answer.recorded)
+        self._audit.close([(intent, [Outcome(0, "succeeded", detail=detail)])])
         return answer
 
     def read(
-        self, call: Call, action: Action, work: Callable[[Permit, Key | None], Answer], reference: str | None = None
+        self,
+        call: Call,
+        action: Action,
+        work: Callable[[Permit, Key | None], Answer],
+        reference: str | None = None,
+        subject: str | None = None,
     ) -> Answer:
-        """A look at something; only refusals are recorded."""
+        """A look at something; only refusals are recorded, and whatever break glass looks at."""
         principal = self.authenticate(call)
-        with self._refusals_recorded(principal, action, call, reference):
+        with self._refusals_recorded(principal, action, call, reference, subject):
             admission = admit(principal, action)
             key = self._find_key(reference) if reference is not None else None
             permit = self._permit(admission, call, key)
-            return work(permit, key)
+            answer = work(permit, key)
+        if principal.duty is Duty.ROOT:
+            self._audit.note(principal, action.value, call, key=permit.key_id, subject=subject)
+        return answer
 
     def ask(
         self,
@@ -142,11 +157,11 @@ class Pipeline:
         body_type: type[_Question],
         work: Callable[[Principal, Key | None, Surroundings, _Question], Answer],
     ) -> Answer:
-        """A question about access, which changes and uses nothing; only refusals are recorded."""
+        """A question about access, which changes and uses nothing; only refusals are recorded, and what break glass asks."""
         principal = self.authenticate(call)
         with self._refusals_recorded(principal, Action.EXPLAIN_ACCESS, call, None):
             body = decode(call.body, body_type)
-        with self._refusals_recorded(principal, Action.EXPLAIN_ACCESS, call, body.key):
+        with self._refusals_recorded(principal, Action.EXPLAIN_ACCESS, call, body.key, body.about):
             admission = admit_question(principal, body.about, with_key=body.key is not None)
             key = None if body.key is None else self._find_key(body.key)
             judgement = self._judged(admission, call, key)
@@ -154,13 +169,17 @@ class Pipeline:
                 judgement.permit()
             elif key is not None and not judgement.visible:
                 raise NotFound(KEY_NOT_FOUND, field="key")
-            return work(principal, key, self._surroundings(call), body)
+            answer = work(principal, key, self._surroundings(call), body)
+        if principal.duty is Duty.ROOT:
+            key_id = None if key is None else key.id
+            self._audit.note(principal, Action.EXPLAIN_ACCESS.value, call, key=key_id, subject=body.about)
+        return answer
 
     def authenticate(self, call: Call) -> Principal:
-        """The caller. Raises `Unauthenticated`, which is counted, not recorded one by one."""
+        """The caller. Raises `Unauthenticated`, `TooManyRequests`: counted, not recorded one by one."""
         try:
             return self._authenticator.authenticate(call)
-        except Unauthenticated as refusal:
+        except (Unauthenticated, TooManyRequests) as refusal:
             self._audit.count_unauthenticated(refusal.code)
             raise
 
@@ -212,6 +231,8 @@ class Pipeline:
         try:
             key = self._keystore.get_key(reference)
         except NoSuchRow as absent:
+            # Of a key that may not be seen the grants are looked up too: one that is not there costs as much.
+            self._keystore.grants_for(reference, SERVICE)
             raise NotFound(KEY_NOT_FOUND, field="key") from absent
         if key.state is KeyState.DELETED:
             raise NotFound(KEY_NOT_FOUND, field="key")
@@ -232,12 +253,12 @@ class Pipeline:
 
     @contextmanager
     def _refusals_recorded(
-        self, principal: Principal, action: Action, call: Call, reference: str | None
+        self, principal: Principal, action: Action, call: Call, reference: str | None, subject: str | None = None
     ) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            self._audit.refuse(principal, action.value, call, reference, code_of(error))
+            self._audit.refuse(principal, action.value, call, reference, code_of(error), subject)
             raise
 
 

@@ -134,6 +134,21 @@ def test_explanations_are_what_real_calls_answer(own: ServiceInProcess) -> None:
     )
 
 
+def test_a_plain_call_has_what_a_real_one_has(own: ServiceInProcess) -> None:
+    general = key_of(own, "plain", "general")
+    tokens = own.make_key("plain-tokens", purpose="jwt", audiences=["https://a.example"], max_ttl=600)["id"]
+    for action, key, has in (
+        ("Sign", general, {"kms:MessageType": ["RAW"], "kms:SigningAlgorithm": ["ECDSA_SHA_256"]}),
+        ("IssueToken", tokens, {"sealmark:TokenAudience": ["https://a.example"], "sealmark:TokenType": ["JWT"]}),
+        ("PutKeyPolicy", general, {"kms:BypassPolicyLockoutSafetyCheck": ["false"]}),
+        ("ScheduleKeyDeletion", general, {"kms:ScheduleKeyDeletionPendingWindowInDays": ["30"]}),
+    ):
+        asked = {"principal": "role/ci", "action": action, "key": key}
+        found = own.made("user/auditor", "POST", "/v1/access/explain", asked)["circumstances"]
+        assert {name: found.get(name) for name in has} == has
+        assert "aws:SourceIp" not in found
+
+
 def test_what_is_about_no_key_is_explained_too(own: ServiceInProcess) -> None:
     for who, action, allowed in (
         ("user/admin", "CreatePrincipal", True),
