@@ -157,7 +157,7 @@ class Pipeline:
         body_type: type[_Question],
         work: Callable[[Principal, Key | None, Surroundings, _Question], Answer],
     ) -> Answer:
-        """A question about access, which changes and uses nothing; only refusals are recorded, and what break glass asks."""
+        """A question about access, which changes and uses nothing; recorded as reads are."""
         principal = self.authenticate(call)
         with self._refusals_recorded(principal, Action.EXPLAIN_ACCESS, call, None):
             body = decode(call.body, body_type)
