@@ -17,7 +17,18 @@ from keystore.grants import GrantRepository
 from keystore.history import HistoryRepository
 from keystore.hsm import open_token
 from keystore.keys import KeyRepository, existing
-from keystore.lifecycle import DEFAULT_WAIT, check_transition, deletion_time, require_enabled, version_state
+from keystore.lifecycle import (
+    DEFAULT_WAIT,
+    DISABLED_FROM,
+    ENABLED_FROM,
+    KEPT_FROM,
+    SCHEDULED_FROM,
+    check_transition,
+    deletion_time,
+    require_enabled,
+    require_state,
+    version_state,
+)
 from keystore.people import PeopleRepository
 from keystore.policies import IdentityPolicyRepository
 from keystore.public_credentials import PublicCredentialRepository
@@ -146,11 +157,11 @@ class Keystore(
 
     def disable(self, key_id: str) -> Key:
         """Stop every use of an enabled key until it is enabled again. Raises: `NotFound`, `WrongState`."""
-        return self._change(key_id, KeyState.DISABLED, {KeyState.ENABLED})
+        return self._change(key_id, KeyState.DISABLED, DISABLED_FROM)
 
     def enable(self, key_id: str) -> Key:
         """Let a disabled key be used again. Raises: `NotFound`, `WrongState`."""
-        return self._change(key_id, KeyState.ENABLED, {KeyState.DISABLED})
+        return self._change(key_id, KeyState.ENABLED, ENABLED_FROM)
 
     def schedule_deletion(self, key_id: str, *, days: int = DEFAULT_WAIT) -> Key:
         """Stop every use of a key and delete its material after `days`, 7 to 30.
@@ -158,21 +169,20 @@ class Keystore(
         Raises: `NotFound`, `WrongState`, `Unsupported` for other numbers of days.
         """
         moment = deletion_time(self.clock(), days)
-        return self._change(key_id, KeyState.PENDING_DELETION, {KeyState.ENABLED, KeyState.DISABLED}, moment)
+        return self._change(key_id, KeyState.PENDING_DELETION, SCHEDULED_FROM, moment)
 
     def cancel_deletion(self, key_id: str) -> Key:
         """Keep a key whose deletion was scheduled; it is disabled then. Raises: `NotFound`, `WrongState`."""
-        return self._change(key_id, KeyState.DISABLED, {KeyState.PENDING_DELETION})
+        return self._change(key_id, KeyState.DISABLED, KEPT_FROM)
 
     def _change(
-        self, key_id: str, wanted: KeyState, present: set[KeyState], deletion_at: datetime | None = None
+        self, key_id: str, wanted: KeyState, present: frozenset[KeyState], deletion_at: datetime | None = None
     ) -> Key:
         with self.store.transaction() as transaction:
             row = existing(transaction, "keys", key_id)
             state = KeyState(row.text("state"))
             check_transition(state, wanted)
-            if state not in present:
-                raise WrongState(f"the key is {state.value.replace('_', ' ')}")
+            require_state(state, present)
             transaction.update(row, {"state": wanted.value, "deletion_at": optional_stored_time(deletion_at)})
         return self.get_key(key_id)
 

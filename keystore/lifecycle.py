@@ -27,6 +27,18 @@ TRANSITIONS: Final[Mapping[KeyState, frozenset[KeyState]]] = MappingProxyType(
         KeyState.DELETED: frozenset(),
     }
 )
+# From which states each change is made; `check_transition` alone would take a cancelled deletion for a disabling.
+DISABLED_FROM: Final = frozenset({KeyState.ENABLED})
+ENABLED_FROM: Final = frozenset({KeyState.DISABLED})
+SCHEDULED_FROM: Final = frozenset({KeyState.ENABLED, KeyState.DISABLED})
+KEPT_FROM: Final = frozenset({KeyState.PENDING_DELETION})
+USED_FROM: Final = frozenset({KeyState.ENABLED})
+
+
+def require_state(state: KeyState, allowed: frozenset[KeyState]) -> None:
+    """Raises `WrongState` unless the key's state is one of these."""
+    if state not in allowed:
+        raise WrongState(f"the key is {_words(state)}")
 
 
 def check_transition(present: KeyState, wanted: KeyState) -> None:
@@ -37,8 +49,7 @@ def check_transition(present: KeyState, wanted: KeyState) -> None:
 
 def require_enabled(state: KeyState) -> None:
     """Raises `WrongState` unless a key of this state may be used and rotated."""
-    if state is not KeyState.ENABLED:
-        raise WrongState(f"the key is {_words(state)}")
+    require_state(state, USED_FROM)
 
 
 def current_version(versions: Sequence[KeyVersion], now: datetime) -> KeyVersion:

@@ -30,6 +30,7 @@ from signer.authn.throttle import Throttle
 from signer.certification import Certification
 from signer.config import ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
+from signer.explaining import AccessExplanations
 from signer.idempotency import Idempotency
 from signer.logs import configure_logs
 from signer.pipeline import Pipeline
@@ -96,6 +97,7 @@ def assemble(
         saml_metadata=SamlMetadata(keystore, audit, published),
         upkeep=Upkeep(keystore, revocation_lists),
         public_credentials=PublicCredentialAdministration(keystore),
+        access=AccessExplanations(keystore),
         grants=GrantAdministration(keystore, separation),
         identity_policies=IdentityPolicyAdministration(keystore, separation),
         credentials=CredentialAdministration(keystore, timedelta(days=configuration.longest_token_days)),

@@ -16,9 +16,9 @@ import structlog
 from keystore.api import KeyState
 from keystore.errors import KeystoreError
 from keystore.errors import NotFound as NoSuchRow
-from keystore.lifecycle import current_version
 from signer.access import Action, Admission, Duty, Permit, Surroundings, admit, judge
 from signer.access.decision import KEY_NOT_FOUND
+from signer.access.explanation import admit_question
 from signer.access.grants import grant_facts
 from signer.access.model import NO_CONTEXT
 from signer.audit import AuditedKey, Outcome
@@ -26,9 +26,9 @@ from signer.audit.records import canonical
 from signer.authn.principal import SERVICE
 from signer.call import Answer, Call
 from signer.decoding import decode
-from signer.errors import NotFound, SealmarkError, TooManyRequests, Unauthenticated, WrongPurpose, WrongState
+from signer.errors import NotFound, SealmarkError, TooManyRequests, Unauthenticated
 from signer.making import Making
-from signer.operations.base import Subject
+from signer.operations.base import Subject, usable_version
 from signer.problems import SERVER_FAULTS, code_of
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from keystore.api import Key
     from keystore.keystore import Keystore
+    from signer.access.decision import Judgement
     from signer.access.model import ConditionValues, GrantFacts
     from signer.audit import AuditTrail
     from signer.authn.authenticator import Authenticator
@@ -45,8 +46,10 @@ if TYPE_CHECKING:
     from signer.idempotency import Idempotency
     from signer.operations.base import Operation
     from signer.published import Published
+    from signer.request import Question
 
 _Body = TypeVar("_Body", bound="msgspec.Struct")
+_Question = TypeVar("_Question", bound="Question")
 GrantsOf = Callable[["Key", "Principal"], Sequence["GrantFacts"]]
 _log = structlog.get_logger("sealmark.pipeline")
 
@@ -148,6 +151,30 @@ class Pipeline:
             self._audit.note(principal, action.value, call, key=permit.key_id, subject=subject)
         return answer
 
+    def ask(
+        self,
+        call: Call,
+        body_type: type[_Question],
+        work: Callable[[Principal, Key | None, Surroundings, _Question], Answer],
+    ) -> Answer:
+        """A question about access, which changes and uses nothing; recorded as reads are."""
+        principal = self.authenticate(call)
+        with self._refusals_recorded(principal, Action.EXPLAIN_ACCESS, call, None):
+            body = decode(call.body, body_type)
+        with self._refusals_recorded(principal, Action.EXPLAIN_ACCESS, call, body.key, body.about):
+            admission = admit_question(principal, body.about, with_key=body.key is not None)
+            key = None if body.key is None else self._find_key(body.key)
+            judgement = self._judged(admission, call, key)
+            if body.about != principal.name:
+                judgement.permit()
+            elif key is not None and not judgement.visible:
+                raise NotFound(KEY_NOT_FOUND, field="key")
+            answer = work(principal, key, self._surroundings(call), body)
+        if principal.duty is Duty.ROOT:
+            key_id = None if key is None else key.id
+            self._audit.note(principal, Action.EXPLAIN_ACCESS.value, call, key=key_id, subject=body.about)
+        return answer
+
     def authenticate(self, call: Call) -> Principal:
         """The caller. Raises `Unauthenticated`, `TooManyRequests`: counted, not recorded one by one."""
         try:
@@ -175,6 +202,16 @@ class Pipeline:
         details: Sequence[ConditionValues] = (NO_CONTEXT,),
         grants: GrantsOf | None = None,
     ) -> Permit:
+        return self._judged(admission, call, key, details, grants).permit()
+
+    def _judged(
+        self,
+        admission: Admission,
+        call: Call,
+        key: Key | None,
+        details: Sequence[ConditionValues] = (NO_CONTEXT,),
+        grants: GrantsOf | None = None,
+    ) -> Judgement:
         """Grants are looked up only where no policy decides: they only ever allow."""
         surroundings = self._surroundings(call)
         judgement = judge(admission, key, surroundings, details)
@@ -182,7 +219,7 @@ class Pipeline:
             found = (grants or self._grants_of)(key, admission.principal)
             if found:
                 judgement = judge(admission, key, surroundings, details, found)
-        return judgement.permit()
+        return judgement
 
     def _grants_of(self, key: Key, principal: Principal) -> Sequence[GrantFacts]:
         return [grant_facts(grant) for grant in self._keystore.grants_for(key.id, principal.name)]
@@ -202,14 +239,8 @@ class Pipeline:
         return key
 
     def _subject(self, permit: Permit, call: Call, key: Key, operation: Operation[_Body]) -> Subject:
-        if key.purpose is not operation.purpose:
-            msg = f"this key is for {key.purpose}; {operation.action} needs a key for {operation.purpose}"
-            raise WrongPurpose(msg)
-        if key.state is not KeyState.ENABLED:
-            msg = f"the key is {key.state.replace('_', ' ')}"
-            raise WrongState(msg)
         moment = self._keystore.clock()
-        version = current_version(key.versions, moment)
+        version = usable_version(operation, key, moment)
         return Subject(
             key,
             version,

@@ -19,6 +19,7 @@ LONGEST_ASSERTION = 3600  # seconds
 Alias = Annotated[
     str, Meta(pattern="^[A-Za-z0-9_-]{1,250}$(?!\\n)", description="a name of the key, not of a UUID's form")
 ]
+KeyReference = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,250}$(?!\\n)", description="a key's alias or id")]
 PrincipalName = Annotated[
     str, Meta(pattern="^(user|role)/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$(?!\\n)", description="user/NAME or role/NAME")
 ]
@@ -393,3 +394,48 @@ class TokenExchange(Body):
         "urn:ietf:params:oauth:token-type:jwt"
     )
     role: PrincipalName | None = None
+
+
+ConditionDetails = Annotated[
+    dict[ShortText, ShortText | Annotated[list[ShortText], Meta(min_length=1, max_length=64)]],
+    Meta(
+        max_length=32,
+        description="values of condition keys that the call would have, such as aws:SourceIp; what is not given is "
+        "as a plain call has it",
+    ),
+]
+Moment = Annotated[datetime, Meta(tz=True, description="when the call would be made; now, if not given")]
+
+
+class Question(Body):
+    """What both questions about access have. `context` is the signing context."""
+
+    action: Annotated[ShortText, Meta(description="such as kms:SignArtifact, or SignArtifact")]
+    key: KeyReference | None = None
+    context: Context | None = None
+    details: ConditionDetails = msgspec.field(default_factory=dict)
+    at: Moment | None = None
+
+    @property
+    def about(self) -> str | None:
+        """Whom it asks about; None: everybody."""
+        return None
+
+
+class AccessQuestion(Question, kw_only=True):
+    """`POST /v1/access/explain`: would this principal be allowed this action, on this key, in such a call?
+
+    What is about no key is asked without one."""
+
+    principal: PrincipalName
+
+    @property
+    def about(self) -> str | None:
+        """One principal."""
+        return self.principal
+
+
+class WhoCanQuestion(Question, kw_only=True):
+    """`POST /v1/access/who-can`: who would be allowed this action on this key, in such a call, and who in others?"""
+
+    key: KeyReference

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from signer.authn.throttle import Throttle
     from signer.certification import Certification
     from signer.config import ServerConfiguration
+    from signer.explaining import AccessExplanations
     from signer.pipeline import Pipeline
     from signer.published import Published
     from signer.revocation import RevocationLists
@@ -48,6 +49,7 @@ class Services:
     saml_metadata: SamlMetadata
     upkeep: Upkeep
     public_credentials: PublicCredentialAdministration
+    access: AccessExplanations
     grants: GrantAdministration
     identity_policies: IdentityPolicyAdministration
     credentials: CredentialAdministration

@@ -80,8 +80,10 @@ class Judgement:
 
     @property
     def wants_grants(self) -> bool:
-        """Whether nothing but a grant can still allow it."""
-        return self.key is not None and not self.decision.allowed and self.decision.source is Source.NOTHING
+        """Whether a grant can still allow it, or let the caller know of the key: a grantee that a Deny keeps from this
+        call is told of the Deny."""
+        undecided = self.decision.source is Source.NOTHING or not self.visible
+        return self.key is not None and not self.decision.allowed and undecided
 
     def permit(self) -> Permit:
         """The permit for what was allowed.
@@ -141,13 +143,13 @@ def judge(
         mine = key.purpose in CALLER_PURPOSES
         decision = Decision(mine, Source.BREAK_GLASS if mine else Source.NOTHING)
         return Judgement(admission, key, decision, mine, _MADE_HERE)
+    if principal.duty is Duty.AUDITOR:
+        return _for_an_auditor(admission, key, surroundings, details)
     policy = compiled_key_policy(key.policy.document, surroundings.account)
     identity_policies = _compiled(principal)
     decision = _NOTHING_ASKED
     for values in details:
-        circumstances = Circumstances(principal, key, surroundings, values)
-        request = AccessRequest(principal.name, surroundings.account, action.policy_name, key.arn, circumstances)
-        decision = evaluate(request, policy, identity_policies, grants)
+        decision = evaluate(_request(admission, key, surroundings, values), policy, identity_policies, grants)
         if not decision.allowed:
             break
     if decision.allowed and action.policy_name in _PARTED and _does_both(key, surroundings.account, principal):
@@ -173,14 +175,40 @@ def decide(
 
 def _about_no_key(admission: Admission, surroundings: Surroundings, details: Sequence[ConditionValues]) -> Decision:
     """The duty is the ready-made policy that allows it; an attached policy can only take it away."""
-    principal, name = admission.principal, admission.action.policy_name
+    principal = admission.principal
     for values in details if principal.policies else ():
-        circumstances = Circumstances(principal, None, surroundings, values)
-        request = AccessRequest(principal.name, surroundings.account, name, "*", circumstances)
-        decision = evaluate(request, None, _compiled(principal), ())
+        decision = evaluate(_request(admission, None, surroundings, values), None, _compiled(principal), ())
         if not decision.allowed and decision.source is not Source.NOTHING:
             return decision
     return Decision(True, Source.DUTY, principal.duty.value)
+
+
+def _for_an_auditor(
+    admission: Admission, key: Key, surroundings: Surroundings, details: Sequence[ConditionValues]
+) -> Judgement:
+    """What an auditor's duty has, it reads of every customer's key. No key policy says so or takes it away: whoever
+    administers a key is among those that an auditor looks at. What is attached to the auditor may take it away."""
+    if key.purpose not in CALLER_PURPOSES:
+        return Judgement(admission, key, _NOTHING_ASKED, False, _MADE_HERE)
+    for values in details:
+        request = _request(admission, key, surroundings, values)
+        decision = evaluate(request, None, _compiled(admission.principal), ())
+        if not decision.allowed and decision.source is not Source.NOTHING:
+            return Judgement(admission, key, decision, True, _MADE_HERE)
+    return Judgement(admission, key, Decision(True, Source.DUTY, Duty.AUDITOR.value), True, _MADE_HERE)
+
+
+def _request(
+    admission: Admission, key: Key | None, surroundings: Surroundings, values: ConditionValues
+) -> AccessRequest:
+    principal = admission.principal
+    return AccessRequest(
+        principal.name,
+        surroundings.account,
+        admission.action.policy_name,
+        "*" if key is None else key.arn,
+        Circumstances(principal, key, surroundings, values),
+    )
 
 
 def _does_both(key: Key, account: str, principal: Principal) -> bool:

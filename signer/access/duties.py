@@ -22,7 +22,7 @@ class Duty(StrEnum):
     ADMINISTRATOR = "administrator"  # identities, nothing on keys
     KEY_ADMINISTRATOR = "key-administrator"  # keys and their policies, no identities, no use
     KEY_USER = "key-user"  # may be named in a key's policy as a user
-    AUDITOR = "auditor"  # reads the audit trail
+    AUDITOR = "auditor"  # reads the audit trail, and who may do what with every customer's key
     ROOT = "root"  # break-glass: both administrators', never signs
 
 
@@ -58,6 +58,7 @@ class Action(StrEnum):
     LIST_ISSUERS = "ListIssuers"
     CREATE_ISSUER = "CreateIssuer"
     LIST_DOMAINS = "ListDomains"
+    EXPLAIN_ACCESS = "ExplainAccess"
     CREATE_GRANT = "CreateGrant"
     LIST_GRANTS = "ListGrants"
     RETIRE_GRANT = "RetireGrant"
@@ -87,6 +88,7 @@ _IDENTITIES = frozenset({Duty.ADMINISTRATOR, Duty.ROOT})
 _KEYS = frozenset({Duty.KEY_ADMINISTRATOR, Duty.ROOT})
 _USE = frozenset({Duty.KEY_USER})
 _SEE = _KEYS | _USE
+_AUDIT = frozenset({Duty.AUDITOR})
 
 DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
     {
@@ -95,14 +97,14 @@ DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
         Action.LIST_PRINCIPALS: _IDENTITIES,
         Action.DELETE_PRINCIPAL: _IDENTITIES,
         Action.CREATE_KEY: _KEYS,
-        Action.LIST_KEYS: _SEE,
-        Action.DESCRIBE_KEY: _SEE,
+        Action.LIST_KEYS: _SEE | _AUDIT,
+        Action.DESCRIBE_KEY: _SEE | _AUDIT,
         Action.ROTATE_KEY: _KEYS,
         Action.DISABLE_KEY: _KEYS,
         Action.ENABLE_KEY: _KEYS,
         Action.SCHEDULE_KEY_DELETION: _KEYS,
         Action.CANCEL_KEY_DELETION: _KEYS,
-        Action.GET_KEY_POLICY: _KEYS,
+        Action.GET_KEY_POLICY: _KEYS | _AUDIT,
         Action.PUT_KEY_POLICY: _KEYS,
         Action.REQUEST_CERTIFICATE: _KEYS,
         Action.INSTALL_CERTIFICATE: _KEYS,
@@ -121,8 +123,10 @@ DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
         Action.LIST_ISSUERS: _KEYS,
         Action.CREATE_ISSUER: _KEYS,
         Action.LIST_DOMAINS: _KEYS,
+        # About oneself anybody asks: that is WhoAmI (`signer.access.explanation.admit_question`).
+        Action.EXPLAIN_ACCESS: _KEYS | _AUDIT,
         Action.CREATE_GRANT: _KEYS,
-        Action.LIST_GRANTS: _KEYS,
+        Action.LIST_GRANTS: _KEYS | _AUDIT,
         # A grantee gives its grant back, too.
         Action.RETIRE_GRANT: _SEE,
         Action.REVOKE_GRANT: _KEYS,

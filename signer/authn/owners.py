@@ -27,9 +27,11 @@ def principal_of(
     expires_at: datetime | None = None,
 ) -> Principal:
     """The principal that a credential speaks for. Raises `Refused` for one that is not there or not enabled."""
-    if owner is None or not owner.is_enabled(now):
+    if owner is None or not may_call(owner, now):
         raise Refused(f"{'nobody' if owner is None else owner.name} is not enabled")
-    duty = Duty(owner.duty)
-    if duty is Duty.ROOT and owner.enabled_until is None:
-        raise Refused("break glass is never enabled without an end")
-    return Principal(owner.name, duty, credential, kind, proof, owner.policies, expires_at)
+    return Principal(owner.name, Duty(owner.duty), credential, kind, proof, owner.policies, expires_at)
+
+
+def may_call(owner: PrincipalRecord, now: datetime) -> bool:
+    """Whether the principal could prove itself now. Break glass is never enabled without an end."""
+    return owner.is_enabled(now) and (Duty(owner.duty) is not Duty.ROOT or owner.enabled_until is not None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from signer.cli.access import access
 from signer.cli.api_tokens import tokens
 from signer.cli.ceremony import ceremony
 from signer.cli.client import package_version
@@ -28,7 +29,7 @@ from signer.cli.trusted_issuers import trusted_issuers
     cls=SealmarkGroup,
     commands=[
         init, serve, ceremony, principals, enrol, whoami, login, tokens, credentials, trusted_issuers, keys, grants,
-        issuers, domains, trust, crl, sign, jwt, assertion, completion,
+        access, issuers, domains, trust, crl, sign, jwt, assertion, completion,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )  # fmt: skip

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
-from keystore.api import SigningKey
-from signer.errors import Unprocessable
+from keystore.api import KeyState, SigningKey
+from keystore.lifecycle import current_version
+from signer.errors import Unprocessable, WrongPurpose, WrongState
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -73,6 +74,18 @@ class Operation(Protocol[_Body]):
         ...
 
     def plan(self, subject: Subject, body: _Body) -> Plan: ...
+
+
+def usable_version(operation: Operation[Any], key: Key, now: datetime) -> KeyVersion:
+    """The version that would sign. Raises `WrongPurpose`, `WrongState`: what keeps a call that is allowed from being
+    carried out at all."""
+    if key.purpose is not operation.purpose:
+        msg = f"this key is for {key.purpose}; {operation.action} needs a key for {operation.purpose}"
+        raise WrongPurpose(msg)
+    if key.state is not KeyState.ENABLED:
+        msg = f"the key is {key.state.replace('_', ' ')}"
+        raise WrongState(msg)
+    return current_version(key.versions, now)
 
 
 def prepare_each(items: Sequence[_Item], prepare: Callable[[_Item, int], Prepared]) -> list[Prepared | Unprocessable]:

@@ -248,6 +248,35 @@ _DISCOVERY: Final = Contract(
     },
 )
 
+_PINNED: Final = {
+    "operator": "StringEquals",
+    "key": "sealmark:SigningContext:repository",
+    "values": ["shop/app"],
+    "found": ["shop/app"],
+    "met": True,
+}
+_ALLOWING: Final[dict[str, object]] = {
+    "source": "key policy",
+    "statement": "ReleasesOfOneRepository",
+    "effect": "Allow",
+    "conditions": [_PINNED],
+}
+_ASKED: Final = {
+    "action": "kms:SignArtifact",
+    "key": "release",
+    "context": {"repository": "shop/app"},
+    "details": {"sealmark:Format": ["cms"], "aws:SourceIp": "10.0.0.5"},
+}
+_DECIDED: Final[dict[str, object]] = {
+    "principal": "role/ci",
+    "duty": "key-user",
+    "decided_by": {"source": "key policy", "statement": "ReleasesOfOneRepository"},
+    "why": "role/ci may do kms:SignArtifact with the key release: the key policy's statement ReleasesOfOneRepository "
+    "allows it.",
+    "refusal": None,
+}
+
+
 EXCHANGE: Final = "POST /v1/token-exchange"
 INSTALLATION: Final = "PUT /v1/keys/<key>/certificate"
 CONTRACTS: Final[Mapping[str, Contract]] = MappingProxyType(
@@ -468,6 +497,44 @@ CONTRACTS: Final[Mapping[str, Contract]] = MappingProxyType(
                 "name": "role/ci",
             },
             {"subject_token": "eyJhbGciOiJSUzI1NiIsImtpZCI6…", "role": "role/ci"},
+        ),
+        "POST /v1/access/explain": Contract(
+            answers.AccessExplained,
+            {
+                **_DECIDED,
+                "action": "kms:SignArtifact",
+                "key": {"id": _KEY_ID, "alias": "release"},
+                "allowed": True,
+                "steps": [
+                    {
+                        "source": "duty",
+                        "statement": "key-user",
+                        "effect": "Allow",
+                        "applies": True,
+                        "says": "the duty key-user has kms:SignArtifact",
+                        "conditions": [],
+                    },
+                    {
+                        **_ALLOWING,
+                        "applies": True,
+                        "says": "the key policy's statement ReleasesOfOneRepository allows it",
+                    },
+                ],
+                "circumstances": {"aws:SourceIp": ["10.0.0.5"], "sealmark:Format": ["cms"]},
+            },
+            {"principal": "role/ci", **_ASKED},
+        ),
+        "POST /v1/access/who-can": Contract(
+            answers.WhoCan,
+            {
+                "principals": [{**_DECIDED, "access": "allowed", "conditions": [_ALLOWING]}],
+                "next_cursor": None,
+            },
+            _ASKED,
+        ),
+        "GET /v1/access/actions": Contract(
+            answers.PolicyActions,
+            {"actions": [{"action": "kms:SignArtifact", "part": "use", "duties": ["key-user"]}]},
         ),
     }
 )  # fmt: skip

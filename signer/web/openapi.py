@@ -38,7 +38,7 @@ an `Idempotency-Key`, so that a repeated call signs nothing twice."""
 TAGS: Final = {
     "identities": "Who may call: people and machines with one duty each.",
     "keys": "Keys in the HSM and their life.",
-    "access": "Who may use which key: grants, the policies of identities, and the history of policies.",
+    "access": "Who may use which key, and why: grants, the policies of identities, the history of policies.",
     "signing": "What keys are for. Every result is verified and recorded before it is answered.",
     "certificates": "Certificates of keys, and requests for them.",
     "issuers": "Who tokens and assertions speak for; and domains, which hold keys.",

@@ -22,6 +22,7 @@ _WITH_A_CREDENTIAL: Final = ("unauthenticated", "too_many_requests", "audit_unav
 _READS: Final = ("integrity_failure", "store_unavailable", "hsm_unavailable", "hsm_fault")
 _CHANGES: Final = ("conflict", "wrong_state", "unprocessable", "unsupported")
 _SIGNS: Final = ("conflict", "request_in_progress", "wrong_purpose", "wrong_state", "unprocessable", "unsupported")
+_NAMES_IN_THE_BODY: Final = frozenset({Action.EXPLAIN_ACCESS})  # a key or a principal that may not be there
 _LIMITED: Final = frozenset(
     {
         Action.CREATE_KEY,
@@ -37,7 +38,7 @@ _DECIDES_ACCESS: Final = frozenset(
 # What is signed anew now and then, by whoever asks for it first.
 _SIGNED_WHEN_DUE: Final = frozenset({"/v1/ca/crl", "/v1/trust", "/issuers/<issuer>/saml/metadata", "/saml/metadata"})
 # Calls that read no row; of these, `/readyz` alone can say that a part is not usable.
-_READS_NOTHING: Final = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
+_READS_NOTHING: Final = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/v1/access/actions"})
 
 
 def problem_codes(endpoint: Endpoint) -> list[str]:
@@ -49,7 +50,7 @@ def _codes(endpoint: Endpoint) -> Iterator[str]:
     yield from _ANY_CALL
     if endpoint.body is not None:
         yield from _WITH_A_BODY
-    if "<" in endpoint.path or endpoint.tag == "published":
+    if "<" in endpoint.path or endpoint.tag == "published" or endpoint.action in _NAMES_IN_THE_BODY:
         yield "not_found"
     if endpoint.path.startswith("/v1/keys/<key>/") and endpoint.tag == "published":
         yield "wrong_state"  # no certificate, or the version that would sign is revoked
@@ -74,6 +75,8 @@ def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
     yield "policy_forbids"  # the key's policy, or one that is attached to the caller
     if action in USERS_ACTIONS:
         yield from _SIGNS
+    elif action is Action.EXPLAIN_ACCESS:
+        yield "unprocessable"
     elif endpoint.method != "GET":
         yield from _CHANGES
     if action in _DECIDES_ACCESS:

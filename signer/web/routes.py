@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from flask import Flask, Response
 
 from signer.web import (
+    access,
     certificates,
     credentials,
     grants,
@@ -48,6 +49,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *issuers.ENDPOINTS,
     *public.ENDPOINTS,
     *public_credentials.ENDPOINTS,
+    *access.ENDPOINTS,
     *grants.ENDPOINTS,
     *policies.ENDPOINTS,
     *trusted_issuers.ENDPOINTS,

@@ -57,12 +57,16 @@ ONLY_ITS_ADMINISTRATORS: Final = "403 200 404 403 403 403 401 401 401 401"
 NO_KEY_TO_ADMINISTER: Final = "403 404 404 403 403 403 401 401 401 401"
 ONLY_ITS_USERS: Final = "403 403 403 200 404 403 401 401 401 401"
 NO_KEY_TO_USE: Final = "403 403 403 404 404 403 401 401 401 401"
-ITS_PEOPLE: Final = "403 200 404 200 404 403 401 401 401 401"
-NO_KEY_TO_SEE: Final = "403 404 404 404 404 403 401 401 401 401"
+ITS_PEOPLE: Final = "403 200 404 200 404 200 401 401 401 401"
+NO_KEY_TO_SEE: Final = "403 404 404 404 404 404 401 401 401 401"
+# What its administrators and any auditor read.
+ITS_REVIEWERS: Final = "403 200 404 403 403 200 401 401 401 401"
+NO_KEY_TO_REVIEW: Final = "403 404 404 403 403 404 401 401 401 401"
 # A published key's public half is anybody's, whatever their credential. Of another, who has no credential is told
 # nothing; who shows a wrong one is told so.
 OPEN_TO_ITS_PEOPLE: Final = "403 200 404 200 404 403 404 401 401 401"
 OPEN_TO_NOBODY: Final = "403 404 404 404 404 403 404 401 401 401"
+_REVIEWED: Final = {"present": ITS_REVIEWERS, "absent": NO_KEY_TO_REVIEW}
 _ADMINISTERED: Final = {"present": ONLY_ITS_ADMINISTRATORS, "absent": NO_KEY_TO_ADMINISTER}
 _IDENTITY: Final = {"present": ONLY_IDENTITIES, "absent": "404 403 403 403 403 403 401 401 401 401"}
 _USED: Final = {"present": ONLY_ITS_USERS, "absent": NO_KEY_TO_USE}
@@ -103,14 +107,14 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
         "absent": "401 401 401 401 401 401 401 401 401 401",
     },
     "POST /v1/keys": {"present": "403 201 201 403 403 403 401 401 401 401"},
-    "GET /v1/keys": {"present": "403 200 200 200 200 403 401 401 401 401"},
+    "GET /v1/keys": {"present": "403 200 200 200 200 200 401 401 401 401"},
     "GET /v1/keys/<key>": {"present": ITS_PEOPLE, "absent": NO_KEY_TO_SEE},
     "POST /v1/keys/<key>/rotate": _ADMINISTERED,
     "POST /v1/keys/<key>/disable": _ADMINISTERED,
     "POST /v1/keys/<key>/enable": _ADMINISTERED,
     "POST /v1/keys/<key>/schedule-deletion": _ADMINISTERED,
     "POST /v1/keys/<key>/cancel-deletion": _ADMINISTERED,
-    "GET /v1/keys/<key>/policy": _ADMINISTERED,
+    "GET /v1/keys/<key>/policy": _REVIEWED,
     "PUT /v1/keys/<key>/policy": _ADMINISTERED,
     "POST /v1/keys/<key>/csr": _ADMINISTERED,
     "PUT /v1/keys/<key>/certificate": _ADMINISTERED,
@@ -151,12 +155,22 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
         "present": ONLY_IDENTITIES,
         "absent": "404 403 403 403 403 403 401 401 401 401",
     },
+    # About the key's user: who is that user asks about itself.
+    "POST /v1/access/explain": {
+        "present": "403 200 404 200 403 200 401 401 401 401",
+        "absent": "403 404 404 404 403 404 401 401 401 401",
+    },
+    "POST /v1/access/who-can": _REVIEWED,
+    "GET /v1/access/actions": {"present": ANYBODY},
     "POST /v1/keys/<key>/grants": {**_ADMINISTERED, "present": "403 201 404 403 403 403 401 401 401 401"},
-    "GET /v1/keys/<key>/grants": _ADMINISTERED,
-    "POST /v1/keys/<key>/grants/<grant>/retire": {"present": ITS_PEOPLE, "absent": NO_KEY_TO_SEE},
+    "GET /v1/keys/<key>/grants": _REVIEWED,
+    "POST /v1/keys/<key>/grants/<grant>/retire": {
+        "present": "403 200 404 200 404 403 401 401 401 401",
+        "absent": "403 404 404 404 404 403 401 401 401 401",
+    },
     "DELETE /v1/keys/<key>/grants/<grant>": _ADMINISTERED,
-    "GET /v1/keys/<key>/policy/versions": _ADMINISTERED,
-    "GET /v1/keys/<key>/policy/versions/<revision>": _ADMINISTERED,
+    "GET /v1/keys/<key>/policy/versions": _REVIEWED,
+    "GET /v1/keys/<key>/policy/versions/<revision>": _REVIEWED,
     "POST /v1/keys/<key>/policy/versions/<revision>/restore": _ADMINISTERED,
     "GET /v1/principals/<kind>/<name>/policies": _IDENTITY,
     "GET /v1/principals/<kind>/<name>/policies/<policy>": _IDENTITY,
@@ -325,6 +339,10 @@ def _key_path(world: World, route: str, target: str) -> str:
     return str(key)
 
 
+def _asked(world: World, target: str) -> str:
+    return str(uuid.uuid4()) if target == "absent" else world.keys["general"]
+
+
 def _path(world: World, route: str, target: str) -> str:
     path = route.partition(" ")[2]
     if "<kind>" in path:
@@ -384,6 +402,8 @@ def _body(world: World, route: str, target: str) -> object:
         "PUT /v1/trusted-issuers/<trusted>": _trust,
         "POST /v1/token-exchange": lambda: {"subject_token": _workload_token(known=target == "present")},
         "POST /v1/issuers": lambda: {"name": _new_name(), "url": "https://issuer.example"},
+        "POST /v1/access/explain": lambda: {"principal": "role/ci", "action": "Sign", "key": _asked(world, target)},
+        "POST /v1/access/who-can": lambda: {"action": "Sign", "key": _asked(world, target)},
     }
     return bodies[route]() if route in bodies else None
 
@@ -421,14 +441,14 @@ def test_each_caller_gets_the_status_of_the_table(
         assert problem["code"] == {401: "unauthenticated", 403: "duty_forbids", 404: "not_found"}[status]
         assert problem["request_id"] == answer.headers["X-Request-Id"]
         assert ("WWW-Authenticate" in answer.headers) == (status == 401)
-    if status >= 400 or method == "GET":
+    if status >= 400 or method == "GET" or "/access/" in route:
         assert world.rows() == before
 
 
 HIDDEN: Final = [
     (route, target, caller)
     for route, target, caller, status in CASES
-    if "<key>" in route and target != "absent" and status == 404
+    if ("<key>" in route or "/access/" in route) and target != "absent" and status == 404
 ]
 
 
@@ -436,8 +456,13 @@ HIDDEN: Final = [
 def test_a_key_that_may_not_be_seen_answers_as_one_that_is_not_there(
     world: World, route: str, target: str, caller: str
 ) -> None:
-    method, body = route.partition(" ")[0], _body(world, route, "present")
-    hidden, absent = (world.call(caller, method, _path(world, route, which), body) for which in (target, "absent"))
+    method = route.partition(" ")[0]
+    hidden, absent = (
+        world.call(
+            caller, method, _path(world, route, which), _body(world, route, which if "<" not in route else target)
+        )
+        for which in (target, "absent")
+    )
     assert (hidden.status_code, absent.status_code) == (404, 404)
     without_id = [{**answer.get_json(), "request_id": ""} for answer in (hidden, absent)]
     assert without_id[0] == without_id[1]

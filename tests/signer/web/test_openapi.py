@@ -244,8 +244,9 @@ def members_of(value: object) -> set[str]:
     if isinstance(value, list):
         return set().union(*(members_of(each) for each in value[:1]))
     if isinstance(value, dict):
-        # A policy document's elements are AWS's, a context's names the caller's: neither is of a fixed shape.
-        loose = ("policy", "constraints")
+        # A policy document's elements are AWS's, a context's names the caller's, condition keys a table of their own:
+        # none is of a fixed shape.
+        loose = ("policy", "constraints", "circumstances")
         return set(value).union(*(members_of(each) for name, each in value.items() if name not in loose))
     return set()
 
