@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keystore.api import CredentialRecord, EnrolmentRecord, PrincipalRecord
+from keystore.approvals import require_credentials_may_be_added
 from keystore.errors import Conflict, NotFound, WrongState
 from keystore.keys import existing
 from keystore.values import optional_stored_time, optional_time_of, stored_time, time_of
@@ -88,9 +89,11 @@ class PeopleRepository:
         return None if row is None else _credential(row)
 
     def create_credential(self, credential: CredentialRecord) -> None:
-        """A further credential of an existing principal. Raises `Conflict`."""
+        """A further credential of an existing principal. Raises `Conflict`; `WrongState` where the principal is an
+        approver of a key and somebody else makes the credential."""
         with self._store.transaction() as transaction:
             _require_enabled(transaction, credential.principal)
+            require_credentials_may_be_added(transaction, credential.principal, credential.created_by)
             _insert_credential(transaction, credential)
 
     def revoke_credential(self, credential_id: str) -> None:
@@ -104,9 +107,11 @@ class PeopleRepository:
         return None if row is None else _enrolment(row)
 
     def create_enrolment(self, enrolment: EnrolmentRecord) -> None:
-        """A further one-time code for an existing principal. Raises `Conflict`."""
+        """A further one-time code for an existing principal. Raises `Conflict`; `WrongState` where the principal is
+        an approver of a key: a code is for somebody to hand over."""
         with self._store.transaction() as transaction:
             _require_enabled(transaction, enrolment.principal)
+            require_credentials_may_be_added(transaction, enrolment.principal, None)
             _insert_enrolment(transaction, enrolment)
 
     def use_enrolment(self, enrolment_id: str, credential: CredentialRecord, now: datetime) -> PrincipalRecord:
