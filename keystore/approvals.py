@@ -224,9 +224,7 @@ def _facts(get: Callable[[str, str], SealedRow | None], request: ApprovalRequest
     )
 
 
-def _close(
-    transaction: SealedTransaction, row: SealedRow, state: ApprovalState, by: str, now: datetime
-) -> SealedRow:
+def _close(transaction: SealedTransaction, row: SealedRow, state: ApprovalState, by: str, now: datetime) -> SealedRow:
     if row.text("state") != ApprovalState.OPEN.value:
         raise WrongState(f"the approval request is {row.text('state')}")
     return transaction.update(row, {"state": state.value, "closed_at": stored_time(now), "closed_by": by})

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 from flask import Flask
 
 from keystore import open_keystore
+from signer.access import Action
+from signer.administration.approvals import ApprovalAdministration
 from signer.administration.certificates import CertificateAdministration
 from signer.administration.identities import IdentityAdministration
 from signer.administration.issuers import IssuerAdministration
 from signer.administration.keys import KeyAdministration
+from signer.approvals import Approvals
 from signer.audit import AuditTrail
 from signer.authn.authenticator import Authenticator
 from signer.certification import Certification
@@ -61,11 +64,13 @@ def assemble(keystore: Keystore, state: Path, configuration: ServerConfiguration
     certification = Certification(keystore, audit, configuration.certificates)
     revocation_lists = RevocationLists(keystore, certification, configuration.certificates)
     certificates = CertificateAdministration(keystore, certification, revocation_lists)
+    approvals = ApprovalAdministration(keystore)
+    held = Approvals(keystore, {Action.PUT_APPROVAL_RULE: approvals.check_rule})
     return Services(
         configuration=configuration,
         keystore=keystore,
         audit=audit,
-        pipeline=Pipeline(keystore, Authenticator(keystore), audit, Idempotency(keystore), published),
+        pipeline=Pipeline(keystore, Authenticator(keystore), audit, Idempotency(keystore), published, held),
         keys=KeyAdministration(keystore, certification, certificates),
         certificates=certificates,
         identities=IdentityAdministration(keystore),
@@ -75,6 +80,7 @@ def assemble(keystore: Keystore, state: Path, configuration: ServerConfiguration
         published=published,
         saml_metadata=SamlMetadata(keystore, audit, published),
         upkeep=Upkeep(keystore, revocation_lists),
+        approvals=approvals,
     )
 
 

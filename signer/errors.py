@@ -37,6 +37,18 @@ class PolicyForbids(SealmarkError):
     code = "policy_forbids"
 
 
+class ApprovalRequired(SealmarkError):
+    """The key's approval rule holds this call until approvers have released it."""
+
+    code = "approval_required"
+
+
+class ApprovalInvalid(SealmarkError):
+    """The approval that the call names does not release it."""
+
+    code = "approval_invalid"
+
+
 class NotFound(SealmarkError):
     """Not there, or not for the caller to see: one answer for both."""
 

@@ -1,8 +1,8 @@
 """The story of a signature, from bytes to response, one stage after the other.
 
-web → authn → access → audit intent → keystore → formats → HSM → self-check → audit outcome → response. Each stage takes
-only what the one before it made: a `Permit` comes from access alone, an intent from a durable record of a permit, an
-open key from an intent, an answer from recorded outcomes. So no stage can be left out.
+web → authn → access → approvals → audit intent → keystore → formats → HSM → self-check → audit outcome → response.
+Each stage takes only what the one before it made: a `Permit` comes from access alone, an intent from a durable record
+of a permit, an open key from an intent, an answer from recorded outcomes. So no stage can be left out.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
 import structlog
 
 from keystore.api import KeyState
@@ -17,35 +18,38 @@ from keystore.errors import KeystoreError
 from keystore.errors import NotFound as NoSuchRow
 from keystore.lifecycle import current_version
 from signer.access import Action, Permit, admit, decide
-from signer.access.decision import KEY_NOT_FOUND
+from signer.access.decision import KEY_NOT_FOUND, permit_approved, permit_request
 from signer.audit import AuditedKey, Outcome
+from signer.audit.identifiers import time_ordered_id
 from signer.call import Answer, Call
-from signer.decoding import decode
-from signer.errors import NotFound, SealmarkError, Unauthenticated, WrongPurpose, WrongState
+from signer.decoding import decode, within
+from signer.errors import NotFound, SealmarkError, Unauthenticated, Unprocessable, WrongPurpose, WrongState
+from signer.held import HELD
 from signer.making import Making
 from signer.operations.base import Subject
 from signer.problems import SERVER_FAULTS, code_of
+from signer.request import ApprovalRequestBody
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import msgspec
-
-    from keystore.api import Key
+    from keystore.api import ApprovalRequestRecord, Key
     from keystore.keystore import Keystore
+    from signer.approvals import Approvals
     from signer.audit import AuditTrail
     from signer.authn.authenticator import Authenticator
     from signer.authn.principal import Principal
+    from signer.held import HeldOperation
     from signer.idempotency import Idempotency
     from signer.operations.base import Operation
     from signer.published import Published
 
-_Body = TypeVar("_Body", bound="msgspec.Struct")
+_Body = TypeVar("_Body", bound=msgspec.Struct)
 _log = structlog.get_logger("sealmark.pipeline")
 
 
 class Pipeline:
-    """Everything that needs a credential goes through one of `sign`, `change` and `read`."""
+    """Everything that needs a credential goes through one of `sign`, `change`, `hold` and `read`."""
 
     def __init__(
         self,
@@ -54,12 +58,14 @@ class Pipeline:
         audit: AuditTrail,
         idempotency: Idempotency,
         published: Published,
+        approvals: Approvals,
     ) -> None:
         self._keystore = keystore
         self._authenticator = authenticator
         self._audit = audit
         self._idempotency = idempotency
         self._published = published
+        self._approvals = approvals
 
     def sign(self, call: Call, reference: str, operation: Operation[_Body]) -> Answer:
         """Makes what the operation makes, with the key that `reference` names (its id or alias)."""
@@ -81,6 +87,9 @@ class Pipeline:
         if repeated.answer is not None:
             return repeated.answer
         with repeated:
+            # approvals: have those whom the key's rule names released this very call
+            with self._refusals_recorded(principal, operation.action, call, reference):
+                permit = self._approvals.release(permit, call, key, body)
             # audit intent → keystore → formats → HSM → self-check → audit outcome
             making = Making(self._keystore, self._audit, permit, call, key, subject.version)
             # response: only what was recorded
@@ -93,17 +102,59 @@ class Pipeline:
         body_type: type[_Body],
         work: Callable[[Permit, Key | None, _Body], Answer],
         reference: str | None = None,
+        about: str | None = None,
     ) -> Answer:
-        """An administrative change: an intent before it, its outcome after it, whatever happens."""
+        """An administrative change. `about` is the approval request that it is about, for the record."""
         principal = self.authenticate(call)
         with self._refusals_recorded(principal, action, call, reference):
             admission = admit(principal, action)
             body = decode(call.body, body_type)
             key = self._find_key(reference) if reference is not None else None
             permit = decide(admission, key)
+            permit = self._approvals.release(permit, call, key, body)
+            if about is not None:
+                permit = permit_approved(permit, about)
+        return self._recorded(permit, call, key, lambda: work(permit, key, body))
+
+    def hold(self, call: Call, reference: str, describe: Callable[[ApprovalRequestRecord], object]) -> Answer:
+        """Keeps a call for approvers to look at: authorised, typed and planned as the call itself would be."""
+        principal = self.authenticate(call)
+        with self._refusals_recorded(principal, Action.REQUEST_APPROVAL, call, reference):
+            admit(principal, Action.REQUEST_APPROVAL)
+            asked = decode(call.body, ApprovalRequestBody)
+            held = HELD[asked.operation]
+            admission = admit(principal, held.action)
+            with within("request"):
+                body = decode(msgspec.json.encode(asked.request), held.body_type)
+            key = self._find_key(reference)
+            permit = decide(admission, key)
+            with within("request"):
+                self._require_makeable(permit, call, key, held, body)
+            request = self._approvals.prepare(permit, key, body, asked.reason, time_ordered_id())
+
+        def work() -> Answer:
+            self._approvals.hold(request)
+            return Answer(describe(request), 201)
+
+        return self._recorded(permit_approved(permit_request(permit), request.id), call, key, work)
+
+    def _require_makeable(
+        self, permit: Permit, call: Call, key: Key, held: HeldOperation, body: msgspec.Struct
+    ) -> None:
+        """Raises what the call itself would be refused for; a batch is approved only if all of it can be made."""
+        if held.signing is None:
+            self._approvals.check(permit, key, body)
+            return
+        plan = held.signing.plan(self._subject(permit, call, key, held.signing), body)
+        for item in plan.items:
+            if isinstance(item, Unprocessable):
+                raise item
+
+    def _recorded(self, permit: Permit, call: Call, key: Key | None, work: Callable[[], Answer]) -> Answer:
+        """An intent before the work, its outcome after it, whatever happens."""
         intent = self._audit.open(permit, call, _audited(key), 1)
         try:
-            answer = work(permit, key, body)
+            answer = work()
         except (SealmarkError, KeystoreError) as error:
             code = code_of(error)
             self._audit.close([(intent, [Outcome(0, "failed" if code in SERVER_FAULTS else "denied", code)])])

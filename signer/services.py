@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from keystore.keystore import Keystore
+    from signer.administration.approvals import ApprovalAdministration
     from signer.administration.certificates import CertificateAdministration
     from signer.administration.identities import IdentityAdministration
     from signer.administration.issuers import IssuerAdministration
@@ -38,6 +39,7 @@ class Services:
     published: Published
     saml_metadata: SamlMetadata
     upkeep: Upkeep
+    approvals: ApprovalAdministration
 
     def close(self) -> None:
         """Ends this worker's use of everything, the audit trail first."""

@@ -196,9 +196,7 @@ IDEMPOTENCY: Final = _sealed(
     journaled=False,  # an older copy of an answer is the same answer
 )
 # A key has at most one rule; null: it was taken away. The row stays, so that its revisions go on.
-APPROVAL_RULES: Final = _sealed(
-    "approval_rules", _text("document", nullable=True), identity=(ForeignKey("keys.id"),)
-)
+APPROVAL_RULES: Final = _sealed("approval_rules", _text("document", nullable=True), identity=(ForeignKey("keys.id"),))
 APPROVAL_REQUESTS: Final = _sealed(
     "approval_requests",
     _text("key_id", ForeignKey("keys.id")),

@@ -7,7 +7,7 @@ default. Only this module can make an `Admission` or a `Permit`; the stages that
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from keystore.algorithms import CALLER_PURPOSES, Purpose
@@ -73,6 +73,8 @@ def decide(admission: Admission, key: Key | None) -> Permit:
     principal, action = admission.principal, admission.action
     if key is None:
         return Permit(principal, action, None, None, _MADE_HERE)
+    if action is Action.GET_APPROVAL_RULE and is_approver(principal, key):
+        return Permit(principal, action, key.id, key.policy.revision, _MADE_HERE)
     if not may_see(principal, key):
         raise NotFound(KEY_NOT_FOUND, field="key")
     allowed = (
@@ -113,6 +115,21 @@ def permit_revocation_list(service: Principal, authority: Key) -> Permit:
         msg = "a revocation list is signed with the certificate authority's key alone"
         raise PolicyForbids(msg)
     return Permit(service, Action.SIGN_REVOCATION_LIST, authority.id, authority.policy.revision, _MADE_HERE)
+
+
+def permit_request(permit: Permit) -> Permit:
+    """To ask for approval of what a call itself was permitted: the request is authorised as the call is."""
+    return replace(permit, action=Action.REQUEST_APPROVAL)
+
+
+def permit_approved(permit: Permit, approval: str) -> Permit:
+    """The permit of a call that a quorum has released; `approval` is the request's id, for the record."""
+    return replace(permit, approval=approval)
+
+
+def is_approver(principal: Principal, key: Key) -> bool:
+    """Whether the key's approval rule names this principal."""
+    return any(principal.name in each.approvers for each in key.approval_rule.requirements.values())
 
 
 def may_see(principal: Principal, key: Key) -> bool:

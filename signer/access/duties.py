@@ -56,12 +56,22 @@ class Action(StrEnum):
     LIST_ISSUERS = "ListIssuers"
     CREATE_ISSUER = "CreateIssuer"
     LIST_DOMAINS = "ListDomains"
+    PUT_APPROVAL_RULE = "PutApprovalRule"
+    DELETE_APPROVAL_RULE = "DeleteApprovalRule"
+    GET_APPROVAL_RULE = "GetApprovalRule"
+    REQUEST_APPROVAL = "RequestApproval"
+    LIST_APPROVAL_REQUESTS = "ListApprovalRequests"
+    GET_APPROVAL_REQUEST = "GetApprovalRequest"
+    APPROVE_REQUEST = "ApproveRequest"
+    REJECT_REQUEST = "RejectRequest"
+    WITHDRAW_REQUEST = "WithdrawRequest"
 
 
 _IDENTITIES = frozenset({Duty.ADMINISTRATOR, Duty.ROOT})
 _KEYS = frozenset({Duty.KEY_ADMINISTRATOR, Duty.ROOT})
 _USE = frozenset({Duty.KEY_USER})
 _SEE = _KEYS | _USE
+_APPROVE = frozenset(Duty) - {Duty.ROOT}  # whom a key's approval rule names; the break-glass principal never approves
 
 DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
     {
@@ -96,6 +106,15 @@ DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
         Action.LIST_ISSUERS: _KEYS,
         Action.CREATE_ISSUER: _KEYS,
         Action.LIST_DOMAINS: _KEYS,
+        Action.PUT_APPROVAL_RULE: _KEYS,
+        Action.DELETE_APPROVAL_RULE: _KEYS,
+        Action.GET_APPROVAL_RULE: frozenset(Duty),
+        Action.REQUEST_APPROVAL: _SEE,
+        Action.LIST_APPROVAL_REQUESTS: frozenset(Duty),
+        Action.GET_APPROVAL_REQUEST: frozenset(Duty),
+        Action.APPROVE_REQUEST: _APPROVE,
+        Action.REJECT_REQUEST: _APPROVE,
+        Action.WITHDRAW_REQUEST: frozenset(Duty),
     }
 )
 
@@ -113,7 +132,9 @@ ADMINISTRATORS_ACTIONS: Final = frozenset(
         Action.INSTALL_CERTIFICATE,
         Action.RENEW_CERTIFICATE,
         Action.REVOKE_CERTIFICATE,
+        Action.PUT_APPROVAL_RULE,
+        Action.DELETE_APPROVAL_RULE,
     }
 )
 USERS_ACTIONS: Final = frozenset({Action.SIGN, Action.SIGN_ARTIFACT, Action.ISSUE_TOKEN, Action.ISSUE_ASSERTION})
-COMMON_ACTIONS: Final = frozenset({Action.DESCRIBE_KEY, Action.GET_PUBLIC_KEY})
+COMMON_ACTIONS: Final = frozenset({Action.DESCRIBE_KEY, Action.GET_PUBLIC_KEY, Action.GET_APPROVAL_RULE})

@@ -77,6 +77,8 @@ class SigningLane:
             return None
         if environ.get("CONTENT_TYPE") != "application/json" or "HTTP_TRANSFER_ENCODING" in environ:
             return None
+        if "HTTP_SEALMARK_APPROVAL" in environ:
+            return None
         if environ.get("REMOTE_ADDR") not in _THIS_MACHINE or "HTTP_X_FORWARDED_FOR" in environ:
             return None
         asked = environ.get("HTTP_X_REQUEST_ID")

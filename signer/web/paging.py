@@ -29,9 +29,9 @@ class Page:
     after: str | None
 
 
-def requested_page() -> Page:
-    """The page that the query asks for. Raises `MalformedRequest`."""
-    require_known_parameters("limit", "cursor")
+def requested_page(*further: str) -> Page:
+    """The page that the query asks for; `further` are the call's other parameters. Raises `MalformedRequest`."""
+    require_known_parameters("limit", "cursor", *further)
     limit = request.args.get("limit", str(DEFAULT_LIMIT))
     if not _LIMIT.fullmatch(limit) or not 1 <= int(limit) <= LARGEST_LIMIT:
         msg = f"limit is a whole number from 1 to {LARGEST_LIMIT}"

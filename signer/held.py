@@ -1,0 +1,79 @@
+"""The operations that an approval rule can hold: under which name they are asked for, and what their body is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from keystore.values import stored_json
+from signer.access import Action
+from signer.errors import Unprocessable
+from signer.operations.artifacts import ArtifactSignatures
+from signer.operations.assertions import IssuedAssertions
+from signer.operations.signatures import RawSignatures
+from signer.operations.tokens import IssuedTokens
+from signer.request import (
+    ApprovalRuleBody,
+    Body,
+    CertificateChain,
+    CertificateRequest,
+    Deletion,
+    Empty,
+    PolicyBody,
+    Renewal,
+    Revocation,
+    Rotation,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from signer.operations.base import Operation
+
+MAXIMUM_BODY: Final = 256 * 1024  # octets of a held body: it is kept, and people read it
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOperation:
+    """One of them. `signing` is the signing call that it is, if it is one."""
+
+    name: str
+    action: Action
+    body_type: type[Body]
+    signing: Operation[Any] | None = None
+
+
+# What a call is named by: the end of its path; what removes, by that and `/remove`.
+_HELD: Final = (
+    HeldOperation("signatures", Action.SIGN, RawSignatures.body_type, RawSignatures()),
+    HeldOperation("artifacts", Action.SIGN_ARTIFACT, ArtifactSignatures.body_type, ArtifactSignatures()),
+    HeldOperation("jwts", Action.ISSUE_TOKEN, IssuedTokens.body_type, IssuedTokens()),
+    HeldOperation("assertions", Action.ISSUE_ASSERTION, IssuedAssertions.body_type, IssuedAssertions()),
+    HeldOperation("policy", Action.PUT_KEY_POLICY, PolicyBody),
+    HeldOperation("rotate", Action.ROTATE_KEY, Rotation),
+    HeldOperation("csr", Action.REQUEST_CERTIFICATE, CertificateRequest),
+    HeldOperation("certificate", Action.INSTALL_CERTIFICATE, CertificateChain),
+    HeldOperation("certificate/renew", Action.RENEW_CERTIFICATE, Renewal),
+    HeldOperation("certificate/revoke", Action.REVOKE_CERTIFICATE, Revocation),
+    HeldOperation("enable", Action.ENABLE_KEY, Empty),
+    HeldOperation("schedule-deletion", Action.SCHEDULE_KEY_DELETION, Deletion),
+    HeldOperation("approval-rule", Action.PUT_APPROVAL_RULE, ApprovalRuleBody),
+    HeldOperation("approval-rule/remove", Action.DELETE_APPROVAL_RULE, Empty),
+)
+HELD: Final[Mapping[str, HeldOperation]] = MappingProxyType({held.name: held for held in _HELD})
+HELD_BY_ACTION: Final[Mapping[Action, HeldOperation]] = MappingProxyType({held.action: held for held in _HELD})
+
+
+def canonical(body: msgspec.Struct) -> bytes:
+    """A typed body as canonical JSON: two bodies that mean the same are the same octets, however they were written.
+
+    Raises `Unprocessable` for one too long to be held.
+    """
+    octets = stored_json(msgspec.to_builtins(body)).encode()
+    if len(octets) > MAXIMUM_BODY:
+        msg = f"a request for approval holds at most {MAXIMUM_BODY // 1024} KiB, for people read it: ask in parts"
+        raise Unprocessable(msg, field="request")
+    return octets
