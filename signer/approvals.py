@@ -148,7 +148,7 @@ def _held(permit: Permit, key: Key, body: msgspec.Struct, keystore: Keystore) ->
 
 def _how(permit: Permit, key: Key, requirements: tuple[ApprovalRequirement, ...]) -> str:
     operation = HELD_BY_ACTION[permit.action].name
-    needed = " and ".join(f"{each.needed} of {len(each.approvers)} approvers" for each in requirements)
+    needed = " and ".join(f"{each.needed} of {len(each.approvers)} approvers" for each in dict.fromkeys(requirements))
     return (
         f"this key's approval rule asks for {needed}: POST /v1/keys/{key.id}/approval-requests with the operation "
         f"`{operation}` and this body as `request`, and once it is approved make this very call again with the header "

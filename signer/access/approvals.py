@@ -230,9 +230,13 @@ def shown(request: ApprovalRequestRecord, body: object) -> dict[str, object]:
         "request": body,
         "reason": request.reason,
         "bound": {name: value for name, value in bound.items() if value is not None},
-        "created_at": request.created_at.isoformat(),
-        "expires_at": request.expires_at.isoformat(),
+        "created_at": _rfc_3339(request.created_at),
+        "expires_at": _rfc_3339(request.expires_at),
     }
+
+
+def _rfc_3339(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def hash_of(members: dict[str, object]) -> bytes:

@@ -51,10 +51,9 @@ class ApprovalAdministration:
         return self._set(key, _requirements(body))
 
     def remove_rule(self, key: Key) -> dict[str, object]:
-        """Takes the rule away. Raises `NotFound` where there is none, `Conflict`."""
+        """Takes the rule away, if there is one. Raises `Conflict`."""
         if not key.approval_rule.requirements:
-            msg = "the key has no approval rule"
-            raise NotFound(msg)
+            return described_rule(key.id, key.approval_rule)
         return self._set(key, MappingProxyType({}))
 
     def _set(self, key: Key, requirements: Mapping[str, ApprovalRequirement]) -> dict[str, object]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from signer.access import Action
+from signer.access.approvals import CHANGES_THE_RULE, COVERED_BY
 from signer.access.duties import ADMINISTRATORS_ACTIONS, COMMON_ACTIONS, DUTIES_OF, USERS_ACTIONS, Duty
 from signer.problems import PROBLEMS, RETRY_AFTER_SECONDS, problem
 from signer.web.answers import Problem
@@ -32,6 +34,7 @@ TAGS: Final = {
     "keys": "Keys in the HSM and their life.",
     "signing": "What keys are for. Every result is verified and recorded before it is answered.",
     "certificates": "Certificates of keys, and requests for them.",
+    "approvals": "Calls that are held until a number of people has released them.",
     "issuers": "Who tokens and assertions speak for; and domains, which hold keys.",
     "published": "What anyone may fetch, without a credential.",
     "service": "The service itself, for its operators.",
@@ -114,7 +117,7 @@ def _who(endpoint: Endpoint) -> str:
         more = " Of a key that is not published: whom its policy names." if endpoint.credential_helps else ""
         return f"Anyone; no credential is asked for.{more}"
     duties = DUTIES_OF[endpoint.action]
-    if duties == frozenset(Duty):
+    if duties | {Duty.ROOT} == frozenset(Duty):
         return "Anyone with a credential."
     names = " or ".join(f"`{duty}`" for duty in sorted(duties) if duty is not Duty.ROOT)
     text = f"Duty {names}"
@@ -122,6 +125,8 @@ def _who(endpoint: Endpoint) -> str:
         return f"{text}, an administrator by the key's policy."
     if endpoint.action in USERS_ACTIONS:
         return f"{text}, a user by the key's policy."
+    if endpoint.action is Action.REQUEST_APPROVAL:
+        return f"{text}, as the call itself asks."
     return f"{text}, named in the key's policy." if endpoint.action in COMMON_ACTIONS else f"{text}."
 
 
@@ -169,6 +174,8 @@ def _headers(endpoint: Endpoint) -> dict[str, str]:
     recorded = {"X-Request-Id": "an id of the caller's own, recorded with the call; 1 to 128 visible ASCII characters"}
     if _is_cached(endpoint):
         return recorded | {"If-None-Match": "the ETag of what the caller has"}
+    if endpoint.action in COVERED_BY or endpoint.action in CHANGES_THE_RULE:
+        recorded["Sealmark-Approval"] = "the id of the approval request that releases this very call"
     if endpoint.tag != "signing":
         return recorded
     return recorded | {"Idempotency-Key": "the same key and body give the same answer; 1 to 255 visible characters"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from signer.access import Action
+from signer.access.approvals import CHANGES_THE_RULE, COVERED_BY
 from signer.access.duties import COMMON_ACTIONS, DUTIES_OF, USERS_ACTIONS, Duty
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ _READS: Final = ("integrity_failure", "store_unavailable", "hsm_unavailable", "h
 _CHANGES: Final = ("conflict", "wrong_state", "unprocessable", "unsupported")
 _SIGNS: Final = ("conflict", "request_in_progress", "wrong_purpose", "wrong_state", "unprocessable", "unsupported")
 _MAKES_KEYS: Final = frozenset({Action.CREATE_KEY, Action.ROTATE_KEY})
+_VOTES: Final = frozenset({Action.APPROVE_REQUEST, Action.REJECT_REQUEST, Action.WITHDRAW_REQUEST})
 # What is signed anew now and then, by whoever asks for it first.
 _SIGNED_WHEN_DUE: Final = frozenset({"/v1/ca/crl", "/v1/trust", "/issuers/<issuer>/saml/metadata", "/saml/metadata"})
 # Calls that read no row; of these, `/readyz` alone can say that a part is not usable.
@@ -66,5 +68,13 @@ def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
         yield from _SIGNS
     elif endpoint.method != "GET":
         yield from _CHANGES
+    if endpoint.method != "GET":
+        yield "approval_invalid"  # one that was sent though nothing asks for it, too
+    if action in COVERED_BY or action in CHANGES_THE_RULE:
+        yield "approval_required"
+    if action in _VOTES:
+        yield "policy_forbids"
+    if action is Action.REQUEST_APPROVAL:
+        yield from ("wrong_purpose", "limit_exceeded")
     if action in _MAKES_KEYS:
         yield "limit_exceeded"

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import LargeBinary, Text
 
-from keystore.api import CertificateRecord, CredentialRecord, EnrolmentRecord, Issuer, PrincipalRecord, SignedDocument
+from keystore.api import (
+    ApprovalBinding,
+    ApprovalRequestRecord,
+    ApprovalRequirement,
+    ApprovalState,
+    ApprovalVoteRecord,
+    CertificateRecord,
+    CredentialRecord,
+    EnrolmentRecord,
+    Issuer,
+    PrincipalRecord,
+    SignedDocument,
+)
 from keystore.db.schema import ROW_JOURNAL, SEALED_TABLES
 from keystore.errors import IntegrityFailure
 from keystore.journal import chain
@@ -52,6 +64,7 @@ def populate(place: Place) -> Populated:
     keystore.add_certificate(CertificateRecord("certificate-1", key.id, version, "0a", (b"leaf", b"root"), NOW, LATER))
     keystore.reserve_idempotency("answer-1", "role/ci", b"r" * 32)
     keystore.complete_idempotency("answer-1", b"{}")
+    request = _hold_and_approve(keystore, key.id)
     root: dict[str, Value] = {"kind": "integrity", "domain": None, "version": None, "token_label": "integrity"}
     with keystore.store.transaction() as transaction:
         transaction.insert("wrapped_roots", "integrity", {**root, "wrapped": b"w", "state": "current"})
@@ -78,6 +91,9 @@ def populate(place: Place) -> Populated:
             "enrolments": "enrolment-1",
             "certificates": "certificate-1",
             "idempotency": "answer-1",
+            "approval_rules": key.id,
+            "approval_requests": request.id,
+            "approval_votes": f"{request.id} user/alice",
         },
         {
             "deployment": sign,
@@ -94,8 +110,35 @@ def populate(place: Place) -> Populated:
             "enrolments": lambda worker: worker.find_enrolment("enrolment-1"),
             "certificates": lambda worker: worker.store.select("certificates"),
             "idempotency": lambda worker: worker.find_idempotency("answer-1"),
+            "approval_rules": sign,
+            "approval_requests": lambda worker: worker.find_approval_request(request.id),
+            "approval_votes": lambda worker: worker.approval_facts(request).votes,
         },
     )
+
+
+def _hold_and_approve(keystore: Keystore, key_id: str) -> ApprovalRequestRecord:
+    keystore.create_principal(PrincipalRecord("user/alice", "auditor", "enabled", NOW, "user/admin"))
+    requirement = ApprovalRequirement(("user/alice",), 1, 600)
+    keystore.set_approval_rule(key_id, {"rotation": requirement}, revision=0, now=NOW)
+    request = ApprovalRequestRecord(
+        id="request-1",
+        key_id=key_id,
+        operation="rotate",
+        requester="role/ci",
+        body=b"{}",
+        shown_sha256=b"s" * 32,
+        binding=ApprovalBinding(version_count=1),
+        rule_revision=1,
+        requirements=(requirement,),
+        reason="",
+        created_at=NOW,
+        expires_at=LATER,
+    )
+    keystore.create_approval_request(request)
+    vote = ApprovalVoteRecord("request-1", "user/alice", "approve", "", b"s" * 32, NOW, "bearer:1", "token", None)
+    keystore.cast_approval_vote(vote, lambda _: ApprovalState.OPEN)
+    return request
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +194,7 @@ def test_a_row_taken_away_is_refused(populated: Populated, table: str) -> None:
             place.warm.store.get(table, row_id)
         with pytest.raises(IntegrityFailure):
             place.warm.store.verify_everything()
-        if table in ("keys", "key_versions", "policies", "aliases"):
+        if table in ("keys", "key_versions", "policies", "aliases", "approval_rules"):
             with pytest.raises(IntegrityFailure):
                 place.warm.get_key("release")
     finally:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from sqlalchemy import select
@@ -59,6 +59,10 @@ NO_KEY_TO_SEE: Final = "403 404 404 404 404 403 401 401 401 401"
 OPEN_TO_ITS_PEOPLE: Final = "403 200 404 200 404 403 404 401 401 401"
 OPEN_TO_NOBODY: Final = "403 404 404 404 404 403 404 401 401 401"
 _ADMINISTERED: Final = {"present": ONLY_ITS_ADMINISTRATORS, "absent": NO_KEY_TO_ADMINISTER}
+ITS_PEOPLE_OF_ANY_DUTY: Final = "404 200 404 200 404 404 401 401 401 401"
+NOT_FOUND_WITH_A_CREDENTIAL: Final = "404 404 404 404 404 404 401 401 401 401"
+# Of a request that is there: the key's administrator sees it and has no vote, nor has who made it.
+_VOTED: Final = {"present": "404 403 404 403 404 200 401 401 401 401", "absent": NOT_FOUND_WITH_A_CREDENTIAL}
 _USED: Final = {"present": ONLY_ITS_USERS, "absent": NO_KEY_TO_USE}
 
 # The table: each route, for a target that is there, for one that is not, for a key that is not published.
@@ -115,6 +119,24 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
         "unpublished": OPEN_TO_ITS_PEOPLE,
     },
     "GET /v1/keys/<key>/certificate": {"present": ANYBODY, "absent": NO_SUCH, "unpublished": NO_SUCH},
+    "GET /v1/keys/<key>/approval-rule": {"present": ITS_PEOPLE_OF_ANY_DUTY, "absent": NOT_FOUND_WITH_A_CREDENTIAL},
+    "PUT /v1/keys/<key>/approval-rule": _ADMINISTERED,
+    "DELETE /v1/keys/<key>/approval-rule": _ADMINISTERED,
+    "POST /v1/keys/<key>/approval-requests": {
+        "present": "403 403 403 201 404 403 401 401 401 401",
+        "absent": NO_KEY_TO_USE,
+    },
+    "GET /v1/approval-requests": {"present": "200 200 200 200 200 200 401 401 401 401"},
+    "GET /v1/approval-requests/<request>": {
+        "present": "404 200 404 200 404 200 401 401 401 401",  # the auditor is an approver of it, the key user made it
+        "absent": NOT_FOUND_WITH_A_CREDENTIAL,
+    },
+    "POST /v1/approval-requests/<request>/approve": _VOTED,
+    "POST /v1/approval-requests/<request>/reject": _VOTED,
+    "POST /v1/approval-requests/<request>/withdraw": {
+        "present": "404 403 404 200 404 403 401 401 401 401",
+        "absent": NOT_FOUND_WITH_A_CREDENTIAL,
+    },
     "GET /v1/ca": {"present": ANYBODY},
     "GET /v1/ca/crl": {"present": ANYBODY},
     "GET /v1/trust": {"present": ANYBODY},
@@ -131,6 +153,11 @@ MEMBERS: Final[dict[str, dict[str, object]]] = {
     "jwt": {"audiences": ["https://api.example"], "max_ttl": 600},
     "saml": {"audiences": ["https://sp.example"], "recipients": ["https://sp.example/acs"]},
 }
+QUORUM: Final = {"approvers": ["user/auditor"], "needed": 1, "window_seconds": 600}
+ARTIFACTS: Final = {
+    "artifacts": [{"name": "a.bin", "size": 3, "digests": {"sha256": "ab" * 32}}],
+    "formats": ["raw"],
+}
 SIGNS_WITH: Final = {"signatures": "general", "artifacts": "artifact", "jwts": "jwt", "assertions": "saml"}
 
 
@@ -141,6 +168,7 @@ class World:
     service: ServiceInProcess
     tokens: dict[str, str | None]
     keys: dict[str, str]
+    held: dict[str, Any] = field(default_factory=dict)  # the approval request that was made last
 
     def call(self, caller: str, method: str, path: str, body: object) -> TestResponse:
         return self.service.call(self.tokens[caller], method, path, body)
@@ -221,6 +249,10 @@ def _key_path(world: World, route: str, target: str) -> str:
         return world.keys["general"]
     if last in SIGNS_WITH:
         return world.keys[SIGNS_WITH[last]]
+    if last == "approval-requests":
+        return _with_a_rule(world)
+    if route == "PUT /v1/keys/<key>/approval-rule":
+        return str(service.make_key(_new_name())["id"])
     if last == "revoke":
         return str(service.make_key(_new_name())["id"])
     preparations: dict[str, Callable[[str], object]] = {
@@ -237,8 +269,23 @@ def _key_path(world: World, route: str, target: str) -> str:
     return str(key)
 
 
+def _with_a_rule(world: World, **classes: object) -> str:
+    """A key whose approval rule names the auditor."""
+    key = str(world.service.make_key(_new_name(), formats=["raw"])["id"])
+    world.service.made("user/key-admin", "PUT", f"/v1/keys/{key}/approval-rule", {"sign": QUORUM, **classes})
+    return key
+
+
+def _open_request(world: World) -> Any:
+    body = {"operation": "artifacts", "request": ARTIFACTS}
+    return world.service.made("role/ci", "POST", f"/v1/keys/{_with_a_rule(world)}/approval-requests", body)
+
+
 def _path(world: World, route: str, target: str) -> str:
     path = route.partition(" ")[2]
+    if "<request>" in path:
+        world.held.update(_open_request(world))
+        return path.replace("<request>", str(uuid.uuid4()) if target == "absent" else world.held["id"])
     if "<kind>" in path:
         name = "role/nobody" if target == "absent" else _doomed_principal(world.service)
         return f"/v1/principals/{name}"
@@ -269,6 +316,9 @@ def _body(world: World, route: str, target: str) -> object:
             "audience": "https://sp.example",
             "recipient": "https://sp.example/acs",
         },
+        "PUT /v1/keys/<key>/approval-rule": lambda: {"sign": QUORUM},
+        "POST /v1/keys/<key>/approval-requests": lambda: {"operation": "artifacts", "request": ARTIFACTS},
+        "POST /v1/approval-requests/<request>/approve": lambda: {"request_sha256": world.held["request_sha256"]},
         "POST /v1/issuers": lambda: {"name": _new_name(), "url": "https://issuer.example"},
     }
     return bodies[route]() if route in bodies else None
@@ -292,6 +342,12 @@ def test_every_call_about_a_key_is_tried_on_one_that_is_not_there() -> None:
         assert ("<" in route) <= ("absent" in rows), route
 
 
+def _code(route: str, target: str, caller: str, status: int) -> str:
+    if status == 403 and "<request>" in route and EXPECTED[route]["absent"].split()[CALLERS.index(caller)] == "404":
+        return "policy_forbids"  # it may see the request, but has no vote on it, or did not make it
+    return {401: "unauthenticated", 403: "duty_forbids", 404: "not_found"}[status]
+
+
 @pytest.mark.parametrize(("route", "target", "caller", "status"), CASES)
 def test_each_caller_gets_the_status_of_the_table(
     world: World, route: str, target: str, caller: str, status: int
@@ -304,7 +360,7 @@ def test_each_caller_gets_the_status_of_the_table(
         problem = answer.get_json()
         assert answer.mimetype == "application/problem+json"
         assert problem["status"] == status
-        assert problem["code"] == {401: "unauthenticated", 403: "duty_forbids", 404: "not_found"}[status]
+        assert problem["code"] == _code(route, target, caller, status)
         assert problem["request_id"] == answer.headers["X-Request-Id"]
         assert ("WWW-Authenticate" in answer.headers) == (status == 401)
     if status >= 400 or method == "GET":
@@ -314,7 +370,7 @@ def test_each_caller_gets_the_status_of_the_table(
 HIDDEN: Final = [
     (route, target, caller)
     for route, target, caller, status in CASES
-    if "<key>" in route and target != "absent" and status == 404
+    if ("<key>" in route or "<request>" in route) and target != "absent" and status == 404
 ]
 
 
