@@ -78,8 +78,11 @@ def approvers_there(service: ServiceInProcess) -> None:
             enrolled(service, name)
 
 
-def guarded_key(service: ServiceInProcess, rule: object = None, **members: object) -> Guarded:
+def guarded_key(
+    service: ServiceInProcess, rule: object = None, *, purpose: str = "artifact", **members: object
+) -> Guarded:
     approvers_there(service)
-    key = service.make_key(f"k{uuid.uuid4().hex[:12]}", **{"formats": ["raw"], **members})["id"]
+    formats = ["raw"] if purpose == "artifact" else None
+    key = service.make_key(f"k{uuid.uuid4().hex[:12]}", purpose=purpose, formats=formats, **members)["id"]
     service.made(ADMINISTRATOR, "PUT", f"/v1/keys/{key}/approval-rule", EVERYTHING if rule is None else rule)
     return Guarded(service, key)

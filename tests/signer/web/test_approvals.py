@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -101,8 +102,6 @@ def test_approvers_see_what_they_approve_and_can_hash_it_themselves(guarded: Gua
     assert (shown["operation"], shown["requester"], shown["reason"]) == ("artifacts", CI, "release 1.2.0")
     assert shown["bound"] == {"key_version": 1, "rule_revision": 1}
     names = (*("id", "key_id", "operation", "requester", "request", "reason", "bound", "created_at", "expires_at"),)
-    import hashlib
-
     text = stored_json({name: shown[name] for name in names})
     assert hashlib.sha256(text.encode()).hexdigest() == shown["request_sha256"]
     listed = guarded.service.made(CAROL, "GET", "/v1/approval-requests?state=open&limit=1000")["approval_requests"]
@@ -309,8 +308,8 @@ def test_every_change_that_a_rule_covers_is_held_and_released(own_service: Servi
     approval = guarded.approved(ADMINISTRATOR, operation, body or {})
     released = guarded.call(ADMINISTRATOR, method, path, body, approval)
     assert released.status_code == 200, released.get_data(as_text=True)
-    (intent,) = own_service.intents(released.headers["X-Request-Id"])
-    assert intent["approval"] == approval
+    # A certificate that is issued with it is the service's own and has an intent of its own.
+    assert approval in {intent["approval"] for intent in own_service.intents(released.headers["X-Request-Id"])}
     again = guarded.call(ADMINISTRATOR, method, path, body, approval)
     assert again.status_code in (403, 409)
 
@@ -334,7 +333,7 @@ def test_installing_a_chain_and_enabling_are_held_and_braking_is_free(own_servic
 @pytest.mark.parametrize(
     ("purpose", "path", "members", "body"),
     [
-        ("general", "signatures", {"formats": None}, {"message": "AAAA"}),
+        ("general", "signatures", {}, {"message": "AAAA"}),
         ("jwt", "jwts", {"audiences": ["https://api.example"], "max_ttl": 600}, {"claims": {"sub": "x", "n": 1.5e300}}),
         (
             "saml",
@@ -347,7 +346,7 @@ def test_installing_a_chain_and_enabling_are_held_and_braking_is_free(own_servic
 def test_the_other_signing_calls_are_held_too(
     own_service: ServiceInProcess, purpose: str, path: str, members: dict[str, object], body: dict[str, object]
 ) -> None:
-    guarded = guarded_key(own_service, purpose=purpose, **{**members, "formats": None})
+    guarded = guarded_key(own_service, purpose=purpose, **members)
     assert_held(guarded.call(CI, "POST", path, body))
     approval = guarded.approved(CI, path, body)
     shown = own_service.made(ALICE, "GET", f"/v1/approval-requests/{approval}")
@@ -481,15 +480,18 @@ def sign_apart(guarded: Guarded, approval: str) -> int:
     return client.post(f"/v1/keys/{guarded.key}/artifacts", json=artifacts(), headers=headers).status_code
 
 
+def withdraw_apart(guarded: Guarded, approval: str) -> int:
+    client = guarded.service.client.application.test_client()
+    headers = {"Authorization": f"Bearer {guarded.service.tokens[CI]}"}
+    return client.post(f"/v1/approval-requests/{approval}/withdraw", headers=headers).status_code
+
+
 def test_of_a_release_and_a_withdrawal_at_once_one_wins(guarded: Guarded) -> None:
     for _ in range(5):
         approval = guarded.approved()
-        client = guarded.service.client.application.test_client()
-        headers = {"Authorization": f"Bearer {guarded.service.tokens[CI]}"}
         with ThreadPoolExecutor(2) as pool:
             signing = pool.submit(sign_apart, guarded, approval)
-            path = f"/v1/approval-requests/{approval}/withdraw"
-            withdrawing = pool.submit(lambda at, sent: client.post(at, headers=sent).status_code, path, headers)
+            withdrawing = pool.submit(withdraw_apart, guarded, approval)
         assert sorted((signing.result(), withdrawing.result())) in ([200, 403], [200, 409])
         state = guarded.service.made(CI, "GET", f"/v1/approval-requests/{approval}")["state"]
         assert state == ("released" if signing.result() == 200 else "withdrawn")
@@ -534,7 +536,9 @@ def test_nobody_else_gives_an_approver_a_credential(guarded: Guarded) -> None:
     assert_refused(answer, 422, "unsupported", "sign.approvers")
 
 
-def test_a_key_without_a_rule_needs_no_more_statements(own_service: ServiceInProcess) -> None:
+def test_a_key_without_a_rule_needs_no_more_statements(
+    own_service: ServiceInProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The rule comes with the key: a signing call asks the database no more questions for it."""
     key = own_service.make_key(f"k{uuid.uuid4().hex[:12]}", formats=["raw"])["id"]
     database = own_service.services.keystore.database
@@ -547,9 +551,8 @@ def test_a_key_without_a_rule_needs_no_more_statements(own_service: ServiceInPro
         asked.append(sql)
         return fetch(sql, *arguments, **named)
 
-    database.fetch = counted  # type: ignore[method-assign]
-    try:
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "fetch", counted)
         assert own_service.call(CI, "POST", path, artifacts()).status_code == 200
-    finally:
-        database.fetch = fetch  # type: ignore[method-assign]
+    assert asked
     assert not [sql for sql in asked if "approval" in sql and "keys" not in sql]
