@@ -79,7 +79,7 @@ def approvers_there(service: ServiceInProcess) -> None:
 
 
 def guarded_key(
-    service: ServiceInProcess, rule: object = None, *, purpose: str = "artifact", **members: object
+    service: ServiceInProcess, rule: object = None, *, purpose: str = "artifact", **members: Any
 ) -> Guarded:
     approvers_there(service)
     formats = ["raw"] if purpose == "artifact" else None
