@@ -99,10 +99,9 @@ class GeneratedKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyPolicy:
-    """The first policy: who administers a key and who uses it, by principal name (`user/NAME`, `role/NAME`)."""
+    """A key's policy: a JSON document in the form of AWS KMS key policies, as text. What it means is the signer's."""
 
-    administrators: tuple[str, ...]
-    users: tuple[str, ...]
+    document: str
     revision: int = 0
 
 

@@ -21,7 +21,7 @@ from keystore.api import (
 from keystore.certificates import insert_certificate, revoke_version
 from keystore.db.schema import SEALED_TABLES
 from keystore.errors import Conflict, KeystoreError, LimitExceeded, NotFound, Unsupported
-from keystore.keys import ALIAS_FORM, UUID_FORM, domain_label, existing, policy_document
+from keystore.keys import ALIAS_FORM, UUID_FORM, domain_label, existing
 from keystore.lifecycle import require_enabled
 from keystore.values import stored_names, stored_settings, stored_time
 
@@ -99,8 +99,7 @@ class KeyMaker:
                     "deletion_at": None,
                 },
             )
-            document = policy_document(new.policy.administrators, new.policy.users)
-            transaction.insert("policies", key_id, {"document": document})
+            transaction.insert("policies", key_id, {"document": new.policy.document})
             version.insert(transaction, number=1, activate_at=now, created_by=new.created_by, now=now)
             if new.alias is not None:
                 _take_alias(transaction, new.alias, key_id)

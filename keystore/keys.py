@@ -18,11 +18,9 @@ from keystore.errors import Conflict, IntegrityFailure, NotFound
 from keystore.queries import Join, join, parameter
 from keystore.sealing import SealedRow
 from keystore.values import (
-    members_of,
     names_of,
     optional_time_of,
     settings_of,
-    stored_json,
     time_of,
 )
 
@@ -64,21 +62,14 @@ class KeyRepository:
         """Every key of this purpose by id, deleted ones too."""
         return [self.get_key(row.id) for row in self._store.select("keys", {"purpose": purpose.value})]
 
-    def set_policy(
-        self, key_id: str, administrators: tuple[str, ...], users: tuple[str, ...], *, revision: int | None = None
-    ) -> Key:
+    def set_policy(self, key_id: str, document: str, *, revision: int | None = None) -> Key:
         """Replace a key's policy. Raises `NotFound`; `Conflict` if it is not at `revision`, where that is given."""
         with self._store.transaction() as transaction:
             row = existing(transaction, "policies", key_id)
             if revision is not None and row.revision != revision:
                 raise Conflict(f"the policy is at revision {row.revision}, not {revision}")
-            transaction.update(row, {"document": policy_document(administrators, users)})
+            transaction.update(row, {"document": document})
         return self.get_key(key_id)
-
-
-def policy_document(administrators: tuple[str, ...], users: tuple[str, ...]) -> str:
-    """The first policy as it is stored."""
-    return stored_json({"administrators": sorted(set(administrators)), "users": sorted(set(users))})
 
 
 def existing(transaction: SealedTransaction, table: str, row_id: str) -> SealedRow:
@@ -166,8 +157,7 @@ def _assemble(
 
 
 def _policy_of(row: SealedRow) -> KeyPolicy:
-    members = members_of(row.text("document"))
-    return KeyPolicy(names_of(members["administrators"]), names_of(members["users"]), row.revision)
+    return KeyPolicy(row.text("document"), row.revision)
 
 
 def version_of(row: SealedRow, key: SealedRow) -> KeyVersion:

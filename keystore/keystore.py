@@ -73,6 +73,15 @@ class Keystore(
         ApprovalRepository.__init__(self, self.store)
         self._token = token
         self._maker = KeyMaker(token, self.store, token_keys, clock)
+        deployment = self.store.get("deployment", "deployment")
+        if deployment is None:
+            raise NotFound("deployment: the database was never initialised")
+        self.account = deployment.text("account")  # 12 digits, for ARNs; never changes
+        self.region = deployment.text("region")
+
+    def arn_of(self, key_id: str) -> str:
+        """The ARN of a key of this deployment, as AWS forms them."""
+        return f"arn:aws:kms:{self.region}:{self.account}:key/{key_id}"
 
     @property
     def token_info(self) -> TokenInfo:

@@ -16,6 +16,7 @@ from signer.administration.certificates import CertificateAdministration
 from signer.administration.identities import IdentityAdministration
 from signer.administration.issuers import IssuerAdministration
 from signer.administration.keys import KeyAdministration
+from signer.administration.policies import PolicyAdministration
 from signer.approvals import Approvals
 from signer.audit import AuditTrail
 from signer.authn.authenticator import Authenticator
@@ -64,14 +65,18 @@ def assemble(keystore: Keystore, state: Path, configuration: ServerConfiguration
     certification = Certification(keystore, audit, configuration.certificates)
     revocation_lists = RevocationLists(keystore, certification, configuration.certificates)
     certificates = CertificateAdministration(keystore, certification, revocation_lists)
+    policies = PolicyAdministration(keystore)
     approvals = ApprovalAdministration(keystore)
-    held = Approvals(keystore, {Action.PUT_APPROVAL_RULE: approvals.check_rule})
+    held = Approvals(
+        keystore, {Action.PUT_APPROVAL_RULE: approvals.check_rule, Action.PUT_KEY_POLICY: policies.check_replacement}
+    )
     return Services(
         configuration=configuration,
         keystore=keystore,
         audit=audit,
         pipeline=Pipeline(keystore, Authenticator(keystore), audit, Idempotency(keystore), published, held),
-        keys=KeyAdministration(keystore, certification, certificates),
+        keys=KeyAdministration(keystore, policies, certification, certificates),
+        policies=policies,
         certificates=certificates,
         identities=IdentityAdministration(keystore),
         issuers=IssuerAdministration(keystore),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from keystore.errors import Unsupported
-from signer.errors import MalformedRequest, Unprocessable
+from signer.errors import MalformedRequest, SeparationOfDuties, Unprocessable
 from signer.request import FORMS
 
 if TYPE_CHECKING:
@@ -35,10 +37,14 @@ def decode(body: bytes, body_type: type[_Body]) -> _Body:
     """The body as its struct; an empty body counts as `{}`. Raises `MalformedRequest`."""
     try:
         decoded: _Body = _decoder(body_type).decode(body or b"{}")
+        _require_unique_members(body or b"{}")
     except msgspec.ValidationError as error:
         message = _AT_PATH.sub("", str(error))
         raise MalformedRequest(_in_words(message), field=_member_at_fault(str(error), message)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _Repeated as error:
+        msg = f"the member {str(error)[:100]!r} is given twice in one object: readers would differ on which one counts"
+        raise MalformedRequest(msg, field=None) from error
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         msg = "the body is not JSON (RFC 8259) in UTF-8"
         raise MalformedRequest(msg) from error
     return decoded
@@ -49,9 +55,28 @@ def within(member: str) -> Iterator[None]:
     """What is refused inside lies below this member of the call's own body."""
     try:
         yield
-    except (MalformedRequest, Unprocessable, Unsupported) as refusal:
+    except (MalformedRequest, Unprocessable, Unsupported, SeparationOfDuties) as refusal:
         refusal.field = member if refusal.field is None else f"{member}.{refusal.field}"
         raise
+
+
+class _Repeated(Exception):
+    """An object has two members of one name (RFC 8259 section 4: behaviour of readers differs)."""
+
+
+def _require_unique_members(body: bytes) -> None:
+    json.loads(body, object_pairs_hook=_unique, parse_float=_ignored, parse_int=_ignored)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> None:
+    counted = Counter(name for name, _ in pairs) if len(pairs) > 1 else Counter()
+    for name, times in counted.items():
+        if times > 1:
+            raise _Repeated(name)
+
+
+def _ignored(_digits: str) -> None:
+    return None
 
 
 def _in_words(message: str) -> str:

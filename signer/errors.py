@@ -49,6 +49,12 @@ class ApprovalInvalid(SealmarkError):
     code = "approval_invalid"
 
 
+class SeparationOfDuties(SealmarkError):
+    """What was asked would let one principal both administer and use a key; the message says who and by what."""
+
+    code = "separation_of_duties"
+
+
 class NotFound(SealmarkError):
     """Not there, or not for the caller to see: one answer for both."""
 

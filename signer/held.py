@@ -10,6 +10,7 @@ import msgspec
 
 from keystore.values import stored_json
 from signer.access import Action
+from signer.access.model import NO_CONTEXT
 from signer.errors import Unprocessable
 from signer.operations.artifacts import ArtifactSignatures
 from signer.operations.assertions import IssuedAssertions
@@ -29,8 +30,10 @@ from signer.request import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from keystore.api import Key
+    from signer.access.model import ConditionValues
     from signer.operations.base import Operation
 
 MAXIMUM_BODY: Final = 256 * 1024  # octets of a held body: it is kept, and people read it
@@ -44,6 +47,21 @@ class HeldOperation:
     action: Action
     body_type: type[Body]
     signing: Operation[Any] | None = None
+    details: Callable[[Any], ConditionValues] = lambda _body: NO_CONTEXT
+
+    def details_of(self, key: Key, body: Body) -> Sequence[ConditionValues]:
+        """What policies may ask of this call: the same as of the call itself."""
+        return (self.details(body),) if self.signing is None else self.signing.details(key, body)
+
+
+def deletion_details(body: Deletion) -> ConditionValues:
+    """What policies may ask of a deletion."""
+    return {"kms:schedulekeydeletionpendingwindowindays": (str(body.days),)}
+
+
+def policy_details(body: PolicyBody) -> ConditionValues:
+    """What policies may ask of a change of the policy."""
+    return {"kms:bypasspolicylockoutsafetycheck": ("true" if body.bypass_policy_lockout_safety_check else "false",)}
 
 
 # What a call is named by: the end of its path; what removes, by that and `/remove`.
@@ -52,14 +70,14 @@ _HELD: Final = (
     HeldOperation("artifacts", Action.SIGN_ARTIFACT, ArtifactSignatures.body_type, ArtifactSignatures()),
     HeldOperation("jwts", Action.ISSUE_TOKEN, IssuedTokens.body_type, IssuedTokens()),
     HeldOperation("assertions", Action.ISSUE_ASSERTION, IssuedAssertions.body_type, IssuedAssertions()),
-    HeldOperation("policy", Action.PUT_KEY_POLICY, PolicyBody),
+    HeldOperation("policy", Action.PUT_KEY_POLICY, PolicyBody, details=policy_details),
     HeldOperation("rotate", Action.ROTATE_KEY, Rotation),
     HeldOperation("csr", Action.REQUEST_CERTIFICATE, CertificateRequest),
     HeldOperation("certificate", Action.INSTALL_CERTIFICATE, CertificateChain),
     HeldOperation("certificate/renew", Action.RENEW_CERTIFICATE, Renewal),
     HeldOperation("certificate/revoke", Action.REVOKE_CERTIFICATE, Revocation),
     HeldOperation("enable", Action.ENABLE_KEY, Empty),
-    HeldOperation("schedule-deletion", Action.SCHEDULE_KEY_DELETION, Deletion),
+    HeldOperation("schedule-deletion", Action.SCHEDULE_KEY_DELETION, Deletion, details=deletion_details),
     HeldOperation("approval-rule", Action.PUT_APPROVAL_RULE, ApprovalRuleBody),
     HeldOperation("approval-rule/remove", Action.DELETE_APPROVAL_RULE, Empty),
 )

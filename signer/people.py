@@ -18,10 +18,11 @@ from keystore.ceremony import InitOptions, InitResult, initialise
 from keystore.clock import system_clock
 from signer.access import Action, Duty
 from signer.access.decision import permit_ceremony
+from signer.access.short_form import NOBODY
 from signer.administration.issuers import require_issuer_url
 from signer.app import assemble
 from signer.audit import Outcome
-from signer.authn.principal import SERVICE, Principal
+from signer.authn.principal import SERVICE, CredentialKind, Principal
 from signer.authn.tokens import new_token, stored_form
 from signer.call import Call
 from signer.certificates.request import parse_subject
@@ -70,7 +71,7 @@ def _settle(state: Path, issuer_url: str, within: Name | None) -> None:
     services = assemble(open_keystore(state), state, load_server_configuration(state))
     try:
         call = Call(uuid.uuid4().hex, None, "ceremony", None, None, b"")
-        principal = Principal(SERVICE, Duty.ROOT, "ceremony")
+        principal = Principal(SERVICE, Duty.ROOT, "ceremony", CredentialKind.SERVICE)
         intent = services.audit.open(permit_ceremony(principal, Action.CREATE_PRINCIPAL, None), call, None, 1)
         for name, duty, condition, file_name in _FIRST_PEOPLE:
             _make_person(services.keystore, name, duty, condition, state / file_name)
@@ -103,7 +104,7 @@ def found_authority(services: Services, principal: Principal, call: Call, within
             spec=AUTHORITY_SPEC,
             purpose=Purpose.CA,
             created_by=SERVICE,
-            policy=KeyPolicy((SERVICE,), ()),
+            policy=KeyPolicy(NOBODY),
             description="issues the certificates of published keys",
             published=True,
         )

@@ -17,8 +17,9 @@ from keystore.api import KeyState
 from keystore.errors import KeystoreError
 from keystore.errors import NotFound as NoSuchRow
 from keystore.lifecycle import current_version
-from signer.access import Action, Permit, admit, decide
+from signer.access import DUTIES_OF, Action, Admission, Permit, Surroundings, admit, judge
 from signer.access.decision import KEY_NOT_FOUND, permit_approved, permit_request
+from signer.access.model import NO_CONTEXT
 from signer.audit import AuditedKey, Outcome
 from signer.audit.identifiers import time_ordered_id
 from signer.call import Answer, Call
@@ -31,10 +32,11 @@ from signer.problems import SERVER_FAULTS, code_of
 from signer.request import ApprovalRequestBody
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from keystore.api import ApprovalRequestRecord, Key
     from keystore.keystore import Keystore
+    from signer.access.model import ConditionValues
     from signer.approvals import Approvals
     from signer.audit import AuditTrail
     from signer.authn.authenticator import Authenticator
@@ -76,9 +78,9 @@ class Pipeline:
             admission = admit(principal, operation.action)
             # web: the body, typed
             body = decode(call.body, operation.body_type)
-            # access: does this key's policy allow it
+            # access: do the policies allow it, to this caller, with this key, as it is asked
             key = self._find_key(reference)
-            permit = decide(admission, key)
+            permit = self._permit(admission, call, key, operation.details(key, body))
             # formats: what is to be made, and which items cannot be
             subject = self._subject(permit, call, key, operation)
             plan = operation.plan(subject, body)
@@ -102,15 +104,17 @@ class Pipeline:
         body_type: type[_Body],
         work: Callable[[Permit, Key | None, _Body], Answer],
         reference: str | None = None,
+        details: Callable[[_Body], ConditionValues] = lambda _body: NO_CONTEXT,
         about: str | None = None,
     ) -> Answer:
-        """An administrative change. `about` is the approval request that it is about, for the record."""
+        """An administrative change. `details` are what policies may ask of it; `about` is the approval request that
+        it is about, for the record."""
         principal = self.authenticate(call)
         with self._refusals_recorded(principal, action, call, reference):
             admission = admit(principal, action)
             body = decode(call.body, body_type)
             key = self._find_key(reference) if reference is not None else None
-            permit = decide(admission, key)
+            permit = self._permit(admission, call, key, (details(body),))
             permit = self._approvals.release(permit, call, key, body)
             if about is not None:
                 permit = permit_approved(permit, about)
@@ -127,7 +131,7 @@ class Pipeline:
             with within("request"):
                 body = decode(msgspec.json.encode(asked.request), held.body_type)
             key = self._find_key(reference)
-            permit = decide(admission, key)
+            permit = self._permit(admission, call, key, held.details_of(key, body))
             with within("request"):
                 self._require_makeable(permit, call, key, held, body)
             request = self._approvals.prepare(permit, key, body, asked.reason, time_ordered_id())
@@ -173,7 +177,7 @@ class Pipeline:
         with self._refusals_recorded(principal, action, call, reference):
             admission = admit(principal, action)
             key = self._find_key(reference) if reference is not None else None
-            permit = decide(admission, key)
+            permit = self._permit(admission, call, key)
             return work(permit, key)
 
     def authenticate(self, call: Call) -> Principal:
@@ -183,6 +187,25 @@ class Pipeline:
         except Unauthenticated as refusal:
             self._audit.count_unauthenticated(refusal.code)
             raise
+
+    def visible(self, permit: Permit, call: Call, key: Key) -> bool:
+        """Whether a list of keys shows this one to the caller: whether it may describe it."""
+        admission = admit(permit.principal, Action.DESCRIBE_KEY)
+        return judge(admission, key, self._surroundings(call)).decision.allowed
+
+    def allows(self, principal: Principal, call: Call, action: Action, key: Key) -> bool:
+        """Whether this caller might do this now: for what is shown of something else."""
+        if principal.duty not in DUTIES_OF[action]:
+            return False
+        return judge(admit(principal, action), key, self._surroundings(call)).decision.allowed
+
+    def _permit(
+        self, admission: Admission, call: Call, key: Key | None, details: Sequence[ConditionValues] = (NO_CONTEXT,)
+    ) -> Permit:
+        return judge(admission, key, self._surroundings(call), details).permit()
+
+    def _surroundings(self, call: Call) -> Surroundings:
+        return Surroundings(self._keystore.account, self._keystore.clock(), call.source, call.secure)
 
     def _find_key(self, reference: str) -> Key:
         try:

@@ -42,6 +42,7 @@ PROBLEMS: Final[Mapping[str, ProblemKind]] = MappingProxyType(
         "request_in_progress": ProblemKind(409, "The same request is still in progress, or its outcome is not known"),
         "limit_exceeded": ProblemKind(409, "A limit of this deployment is reached"),
         "wrong_purpose": ProblemKind(409, "The key's purpose is another"),
+        "separation_of_duties": ProblemKind(409, "Nobody may both administer and use a key"),
         "wrong_state": ProblemKind(409, "The key's state does not allow this"),
         "request_too_large": ProblemKind(413, "Request body too large"),
         "unsupported_media_type": ProblemKind(415, "Send application/json"),

@@ -83,23 +83,40 @@ class Enrolment(Body):
     code: Annotated[str, Meta(min_length=1, max_length=256)]
 
 
-class PolicyBody(Body):
-    """`PUT /v1/keys/{key}/policy`: the first form of a policy."""
+class ShortPolicy(Body):
+    """The short form of a policy: it becomes two statements."""
 
     administrators: Annotated[list[PrincipalName], Meta(max_length=256)]
     users: Annotated[list[PrincipalName], Meta(max_length=256)]
 
 
+class PolicyBody(Body):
+    """`PUT /v1/keys/{key}/policy`: a document in the form of AWS KMS key policies (`Version`, `Statement`, and `Id` if
+    need be), or its short form (`administrators`, `users`). `reason` is kept with the version; with `revision` the
+    policy is replaced only if it is still at that one. Whoever sets `bypass_policy_lockout_safety_check` may make a
+    policy that nobody can change again."""
+
+    version: Annotated[ShortText | None, Meta(description="2012-10-17")] = msgspec.field(name="Version", default=None)
+    id: ShortText | None = msgspec.field(name="Id", default=None)
+    statement: dict[str, Any] | list[dict[str, Any]] | None = msgspec.field(name="Statement", default=None)
+    administrators: Annotated[list[PrincipalName], Meta(max_length=256)] | None = None
+    users: Annotated[list[PrincipalName], Meta(max_length=256)] | None = None
+    reason: Text = ""
+    revision: Annotated[int, Meta(ge=1)] | None = None
+    bypass_policy_lockout_safety_check: bool = False
+
+
 class NewKeyBody(Body):
-    """`POST /v1/keys`. `issuer`, `audiences`, `max_ttl`, `types` belong to jwt keys; `issuer`, `audiences`,
-    `recipients` to saml keys."""
+    """`POST /v1/keys`. `policy` is a whole document, or `{administrators, users}`; `users` and `administrators` alone
+    are short for one of which the maker is an administrator too. `issuer`, `audiences`, `max_ttl`, `types` belong to
+    jwt keys; `issuer`, `audiences`, `recipients` to saml keys."""
 
     spec: ShortText
     purpose: Literal["artifact", "jwt", "saml", "general"]
     alias: Alias | None = None
     users: Annotated[list[PrincipalName], Meta(max_length=256)] | None = None
     administrators: Annotated[list[PrincipalName], Meta(max_length=256)] | None = None
-    policy: PolicyBody | None = None
+    policy: dict[str, Any] | None = None
     domain: Slug | None = None
     description: Text = ""
     published: bool | None = None
@@ -168,13 +185,13 @@ class SignatureItem(Body):
     algorithm: ShortText | None = None
     message: bytes | None = None
     digest: bytes | None = None
-    context: Context | None = None
 
 
 class Signatures(SignatureItem):
-    """`POST /v1/keys/{key}/signatures`: one item, or `items`."""
+    """`POST /v1/keys/{key}/signatures`: one item, or `items`; the context is the whole call's."""
 
     items: Annotated[list[SignatureItem], Meta(min_length=1, max_length=MAXIMUM_BATCH)] | None = None
+    context: Context | None = None
 
 
 class Digests(Body):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from signer.administration.identities import IdentityAdministration
     from signer.administration.issuers import IssuerAdministration
     from signer.administration.keys import KeyAdministration
+    from signer.administration.policies import PolicyAdministration
     from signer.audit import AuditTrail
     from signer.certification import Certification
     from signer.config import ServerConfiguration
@@ -31,6 +32,7 @@ class Services:
     audit: AuditTrail
     pipeline: Pipeline
     keys: KeyAdministration
+    policies: PolicyAdministration
     certificates: CertificateAdministration
     identities: IdentityAdministration
     issuers: IssuerAdministration

@@ -120,7 +120,7 @@ PRESENT = {
 }
 
 # call -> the only place that may make it
-MADE_ONLY = {"Permit": ("signer/access",), "Admission": ("signer/access",)}
+MADE_ONLY = dict.fromkeys(("Permit", "Admission", "Judgement"), ("signer/access",))
 
 
 def found_forbidden(room: str) -> list[str]:

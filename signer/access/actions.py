@@ -67,3 +67,12 @@ POLICY_ACTIONS: Final[Mapping[str, Part]] = MappingProxyType(
         for name in names.split()
     }
 )
+
+# Actions that stand under `kms:` but are about no key yet, or about all of them (Service Authorization Reference: no
+# resource type "key").
+_ABOUT_NO_KEY: Final = frozenset(
+    f"{KEY_PREFIX}{name}" for name in ("CreateKey", "GenerateRandom", "ListAliases", "ListKeys", "ListRetirableGrants")
+)
+KEY_ACTIONS: Final = tuple(
+    action for action in POLICY_ACTIONS if action.startswith(KEY_PREFIX) and action not in _ABOUT_NO_KEY
+)

@@ -1,24 +1,39 @@
 """From a principal and a key's policy to a permit, or a refusal.
 
 First `admit`: does the caller's duty allow such a call at all? That is answered before any key is looked up, so that
-the answer says nothing about which keys exist. Then `decide`: does this key's policy name the caller for it? Deny by
-default. Only this module can make an `Admission` or a `Permit`; the stages that follow take nothing else.
+the answer says nothing about which keys exist. Then `judge`: do the key's policy, the caller's identity policies and
+the key's grants allow it, in these circumstances? Deny by default. Only this module can make an `Admission`, a
+`Judgement` or a `Permit`; the stages that follow take nothing else.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from keystore.algorithms import CALLER_PURPOSES, Purpose
-from signer.access.duties import ADMINISTRATORS_ACTIONS, COMMON_ACTIONS, DUTIES_OF, USERS_ACTIONS, Action, Duty
+from signer.access.actions import POLICY_ACTIONS, Part
+from signer.access.circumstances import Circumstances
+from signer.access.documents import compiled_identity_policy, compiled_key_policy
+from signer.access.duties import DUTIES_OF, Action, Duty
+from signer.access.evaluation import evaluate
+from signer.access.model import NO_CONTEXT, AccessRequest, Decision, Source
+from signer.access.separation import overlaps
+from signer.access.visibility import may_see
 from signer.errors import DutyForbids, NotFound, PolicyForbids
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from keystore.api import Key
+    from signer.access.circumstances import Surroundings
+    from signer.access.model import ConditionValues, Document, GrantFacts
     from signer.authn.principal import Principal
 
 _MADE_HERE: Final = object()
+_PARTED: Final = frozenset(action for action, part in POLICY_ACTIONS.items() if part is not Part.NEUTRAL)
+_NOTHING_ASKED: Final = Decision(False, Source.NOTHING)
 KEY_NOT_FOUND: Final = "there is no such key, or it is not yours to see"
 
 
@@ -50,6 +65,46 @@ class Permit:
         _require_made_here(self.proof)
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What was decided of an admitted call, by what, and whether the key exists as far as the caller is told."""
+
+    admission: Admission
+    key: Key | None
+    decision: Decision
+    visible: bool
+    proof: object = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _require_made_here(self.proof)
+
+    @property
+    def wants_grants(self) -> bool:
+        """Whether nothing but a grant can still allow it."""
+        return self.key is not None and not self.decision.allowed and self.decision.source is Source.NOTHING
+
+    def permit(self) -> Permit:
+        """The permit for what was allowed.
+
+        Raises: `NotFound` if the caller may not see the key, `PolicyForbids` if it may see it but not do this.
+        """
+        principal, action = self.admission.principal, self.admission.action
+        if self.decision.allowed:
+            revision = None if self.key is None else self.key.policy.revision
+            key_id = None if self.key is None else self.key.id
+            return Permit(principal, action, key_id, revision, _MADE_HERE, str(self.decision))
+        if self.key is not None and not self.visible:
+            raise NotFound(KEY_NOT_FOUND, field="key")
+        raise PolicyForbids(_why(principal, action, self.decision))
+
+
+def _why(principal: Principal, action: Action, decision: Decision) -> str:
+    """For the caller: which kind of rule it was, not what the policies say."""
+    if decision.source is Source.NOTHING:
+        return f"no policy and no grant allows {action.policy_name} on this key to {principal.name} in this way"
+    return f"the {decision.source} denies {action.policy_name} to {principal.name} in this way"
+
+
 def _require_made_here(proof: object) -> None:
     if proof is not _MADE_HERE:
         msg = "only signer.access makes admissions and permits"
@@ -65,27 +120,90 @@ def admit(principal: Principal, action: Action) -> Admission:
     return Admission(principal, action, _MADE_HERE)
 
 
-def decide(admission: Admission, key: Key | None) -> Permit:
-    """The second half: the key's own policy. `key` is None for calls that are about no key.
+def judge(
+    admission: Admission,
+    key: Key | None,
+    surroundings: Surroundings,
+    details: Sequence[ConditionValues] = (NO_CONTEXT,),
+    grants: Sequence[GrantFacts] = (),
+) -> Judgement:
+    """The second half: identity policies, and the key's own policy and grants where the call is about a key.
 
-    Raises: `NotFound` if the caller may not see the key, `PolicyForbids` if it may see it but not do this.
+    `details` are the condition values of the request, one mapping for each different item of a batch: a call is allowed
+    if every one of them is. Grants only ever allow: who asks without them and reads `wants_grants` asks again with
+    those of this key and caller.
     """
     principal, action = admission.principal, admission.action
     if key is None:
-        return Permit(principal, action, None, None, _MADE_HERE)
-    if action is Action.GET_APPROVAL_RULE and is_approver(principal, key):
-        return Permit(principal, action, key.id, key.policy.revision, _MADE_HERE)
-    if not may_see(principal, key):
-        raise NotFound(KEY_NOT_FOUND, field="key")
-    allowed = (
-        action in COMMON_ACTIONS
-        or (action in ADMINISTRATORS_ACTIONS and _administers(principal, key))
-        or (action in USERS_ACTIONS and _uses(principal, key))
+        return Judgement(admission, None, _about_no_key(admission, surroundings, details), False, _MADE_HERE)
+    if principal.duty is Duty.ROOT:
+        # Break-glass: any customer's key, also one whose administrators are all gone.
+        mine = key.purpose in CALLER_PURPOSES
+        decision = Decision(mine, Source.BREAK_GLASS if mine else Source.NOTHING)
+        return Judgement(admission, key, decision, mine, _MADE_HERE)
+    if action is Action.GET_APPROVAL_RULE and _is_approver(principal, key):
+        return Judgement(admission, key, Decision(True, Source.APPROVAL_RULE), True, _MADE_HERE)
+    policy = compiled_key_policy(key.policy.document, surroundings.account)
+    identity_policies = _compiled(principal)
+    decision = _NOTHING_ASKED
+    for values in details:
+        circumstances = Circumstances(principal, key, surroundings, values)
+        request = AccessRequest(principal.name, surroundings.account, action.policy_name, key.arn, circumstances)
+        decision = evaluate(request, policy, identity_policies, grants)
+        if not decision.allowed:
+            break
+    if decision.allowed and action.policy_name in _PARTED and _does_both(key, surroundings.account, principal):
+        decision = Decision(False, Source.SEPARATION)
+    seen = (
+        decision.allowed
+        or decision.source is Source.SEPARATION
+        or may_see(principal.name, surroundings.account, key.arn, policy, identity_policies, grants)
     )
-    if not allowed:
-        msg = f"the key's policy does not name {principal.name} for {action}"
-        raise PolicyForbids(msg)
-    return Permit(principal, action, key.id, key.policy.revision, _MADE_HERE)
+    return Judgement(admission, key, decision, seen, _MADE_HERE)
+
+
+def decide(
+    admission: Admission,
+    key: Key | None,
+    surroundings: Surroundings,
+    details: Sequence[ConditionValues] = (NO_CONTEXT,),
+    grants: Sequence[GrantFacts] = (),
+) -> Permit:
+    """The permit, where all that counts is at hand. Raises what `Judgement.permit` raises."""
+    return judge(admission, key, surroundings, details, grants).permit()
+
+
+def _about_no_key(admission: Admission, surroundings: Surroundings, details: Sequence[ConditionValues]) -> Decision:
+    """The duty is the ready-made policy that allows it; an attached policy can only take it away."""
+    principal, name = admission.principal, admission.action.policy_name
+    for values in details if principal.policies else ():
+        circumstances = Circumstances(principal, None, surroundings, values)
+        request = AccessRequest(principal.name, surroundings.account, name, "*", circumstances)
+        decision = evaluate(request, None, _compiled(principal), ())
+        if not decision.allowed and decision.source is not Source.NOTHING:
+            return decision
+    return Decision(True, Source.DUTY, principal.duty.value)
+
+
+def _is_approver(principal: Principal, key: Key) -> bool:
+    return any(principal.name in each.approvers for each in key.approval_rule.requirements.values())
+
+
+def _does_both(key: Key, account: str, principal: Principal) -> bool:
+    """Whether the documents let the caller both administer and use the key. None that does is ever stored; and if one
+    were, through a fault elsewhere, it would not be followed."""
+    return _overlapping(key.policy.document, account, key.arn, principal.name, principal.policies)
+
+
+@lru_cache(maxsize=4096)
+def _overlapping(document: str, account: str, arn: str, name: str, policies: tuple[tuple[str, str], ...]) -> bool:
+    attached = {name: [(label, compiled_identity_policy(text)) for label, text in policies]}
+    found = overlaps(arn, account, compiled_key_policy(document, account), attached, (), [name])
+    return any(overlap.principal == name for overlap in found)
+
+
+def _compiled(principal: Principal) -> list[tuple[str, Document]]:
+    return [(name, compiled_identity_policy(text)) for name, text in principal.policies]
 
 
 def permit_certificate(permit: Permit, authority: Key) -> Permit:
@@ -125,31 +243,6 @@ def permit_request(permit: Permit) -> Permit:
 def permit_approved(permit: Permit, approval: str) -> Permit:
     """The permit of a call that a quorum has released; `approval` is the request's id, for the record."""
     return replace(permit, approval=approval)
-
-
-def is_approver(principal: Principal, key: Key) -> bool:
-    """Whether the key's approval rule names this principal."""
-    return any(principal.name in each.approvers for each in key.approval_rule.requirements.values())
-
-
-def may_see(principal: Principal, key: Key) -> bool:
-    """Whether the key exists as far as this principal is told."""
-    return _administers(principal, key) or _uses(principal, key)
-
-
-def _administers(principal: Principal, key: Key) -> bool:
-    if principal.duty is Duty.ROOT:  # break-glass: any customer's key, also one whose administrators are all gone
-        return key.purpose in CALLER_PURPOSES
-    return principal.duty is Duty.KEY_ADMINISTRATOR and principal.name in key.policy.administrators
-
-
-def _uses(principal: Principal, key: Key) -> bool:
-    # A principal that administers a key never uses it, whatever the policy says (separation of duties).
-    return (
-        principal.duty is Duty.KEY_USER
-        and principal.name in key.policy.users
-        and principal.name not in key.policy.administrators
-    )
 
 
 def permit_ceremony(principal: Principal, action: Action, key: Key | None) -> Permit:

@@ -10,6 +10,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from signer.access.actions import POLICY_ACTIONS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -66,6 +68,13 @@ class Action(StrEnum):
     REJECT_REQUEST = "RejectRequest"
     WITHDRAW_REQUEST = "WithdrawRequest"
 
+    @property
+    def policy_name(self) -> str:
+        """As policies write it. What only the service's own code does is named in none."""
+        return _POLICY_NAMES.get(self.value, self.value)
+
+
+_POLICY_NAMES: Final = {name.partition(":")[2]: name for name in POLICY_ACTIONS}
 
 _IDENTITIES = frozenset({Duty.ADMINISTRATOR, Duty.ROOT})
 _KEYS = frozenset({Duty.KEY_ADMINISTRATOR, Duty.ROOT})
@@ -138,3 +147,13 @@ ADMINISTRATORS_ACTIONS: Final = frozenset(
 )
 USERS_ACTIONS: Final = frozenset({Action.SIGN, Action.SIGN_ARTIFACT, Action.ISSUE_TOKEN, Action.ISSUE_ASSERTION})
 COMMON_ACTIONS: Final = frozenset({Action.DESCRIBE_KEY, Action.GET_PUBLIC_KEY, Action.GET_APPROVAL_RULE})
+
+
+def actions_of_duty(duty: Duty) -> frozenset[str]:
+    """The actions that a duty can ever have, as policies write them."""
+    return _ACTIONS_OF[duty]
+
+
+_ACTIONS_OF: Final = {
+    duty: frozenset(action.policy_name for action, duties in DUTIES_OF.items() if duty in duties) for duty in Duty
+}

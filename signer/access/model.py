@@ -10,6 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from signer.access.matching import Rule, Selection
 
 # Condition key (lower case) → its values. A key that the request has not is absent; no value is ever empty by accident.
 ConditionValues = Mapping[str, Sequence[str]]
@@ -58,6 +62,17 @@ class Statement:
     conditions: tuple[Condition, ...] = ()
 
 
+class Memo:
+    """What was worked out from a document, and is again when it is lost: no part of its value. Only `matching` looks
+    into it."""
+
+    __slots__ = ("rules", "selections")
+
+    def __init__(self) -> None:
+        self.rules: tuple[Rule, ...] | None = None
+        self.selections: dict[tuple[str, str, str], Selection] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A checked policy document."""
@@ -65,6 +80,7 @@ class Document:
     version: str
     id: str | None
     statements: tuple[Statement, ...]
+    memo: Memo = field(init=False, repr=False, compare=False, default_factory=Memo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +119,7 @@ class Source(StrEnum):
     KEY_POLICY = "key policy"
     IDENTITY_POLICY = "identity policy"
     GRANT = "grant"
+    APPROVAL_RULE = "approval rule"  # an approver of the key, who looks at its rule
     BREAK_GLASS = "break-glass"  # user/root administers every customer's key
     DUTY = "duty"  # the caller's duty does not have the action at all
     SEPARATION = "separation of duties"
@@ -111,9 +128,11 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Allow or deny, and by what. `statement` is the Sid, or `Statement[2]`, of the document, or a grant's id.
+    """Allow or deny, and by what. `statement` is the Sid, or `Statement[2]`, of the document, or a grant's id; of an
+    identity policy with the policy's name before it: `signers: Statement[2]`.
 
-    `conditional`: a statement would have allowed it, but for its condition (`unmet` names operator and key).
+    `unmet`: what kept a statement or a grant that is about just this from allowing it, such as
+    `StringEquals kms:SigningAlgorithm`, each once. Empty where it was allowed or an explicit Deny decided.
     """
 
     allowed: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -9,7 +10,6 @@ from keystore.api import ApprovalRequirement, ApprovalState, ApprovalVoteRecord
 from keystore.errors import Conflict as Taken
 from keystore.keys import UUID_FORM
 from keystore.values import members_of
-from signer.access import Action, admit, decide
 from signer.access.approvals import (
     IN_WORDS,
     Obstacle,
@@ -20,10 +20,10 @@ from signer.access.approvals import (
     state_after_vote,
 )
 from signer.authn.principal import CredentialKind
-from signer.errors import Conflict, DutyForbids, NotFound, PolicyForbids, Unprocessable, WrongState
+from signer.errors import Conflict, NotFound, PolicyForbids, Unprocessable, WrongState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from keystore.api import ApprovalFacts, ApprovalRequestRecord, ApprovalRule, Key
@@ -34,6 +34,14 @@ if TYPE_CHECKING:
 
 _NOT_FOUND: Final = "there is no such approval request, or it is not yours to see"
 _READ_AT_ONCE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who looks at requests, and whether it administers a key."""
+
+    principal: Principal
+    administers: Callable[[Key], bool]
 
 
 class ApprovalAdministration:
@@ -67,17 +75,17 @@ class ApprovalAdministration:
             raise Conflict(msg) from changed
         return described_rule(key.id, self._keystore.get_key(key.id).approval_rule)
 
-    def find(self, principal: Principal, request_id: str) -> ApprovalRequestRecord:
+    def find(self, viewer: Viewer, request_id: str) -> ApprovalRequestRecord:
         """The request, for its requester, its approvers and the key's administrators. Raises `NotFound` for others."""
         record = None
         if UUID_FORM.fullmatch(request_id):
             record = self._keystore.find_approval_request(request_id.lower())
-        if record is None or not self._may_see(principal, record):
+        if record is None or not self._may_see(viewer, record):
             raise NotFound(_NOT_FOUND, field="request")
         return record
 
     def list_visible(
-        self, principal: Principal, after: str | None, limit: int, *, open_only: bool
+        self, viewer: Viewer, after: str | None, limit: int, *, open_only: bool
     ) -> tuple[list[ApprovalRequestRecord], str | None]:
         """At most `limit` requests that the caller may see, oldest first, and the id after which to go on (None: no
         more)."""
@@ -85,7 +93,7 @@ class ApprovalAdministration:
         now = self._keystore.clock()
         while records := self._keystore.list_approval_requests(after, _READ_AT_ONCE, open_only=open_only):
             for record in records:
-                if (open_only and record.expires_at <= now) or not self._may_see(principal, record):
+                if (open_only and record.expires_at <= now) or not self._may_see(viewer, record):
                     continue
                 if len(visible) == limit:
                     return visible, visible[-1].id
@@ -93,19 +101,19 @@ class ApprovalAdministration:
             after = records[-1].id
         return visible, None
 
-    def approve(self, permit: Permit, request_id: str, body: ApprovalBody) -> dict[str, object]:
+    def approve(self, viewer: Viewer, request_id: str, body: ApprovalBody) -> dict[str, object]:
         """One approver's yes to exactly what was shown. Raises as `_cast` does."""
-        return self._cast(permit, request_id, "approve", bytes.fromhex(body.request_sha256), body.reason)
+        return self._cast(viewer, request_id, "approve", bytes.fromhex(body.request_sha256), body.reason)
 
-    def reject(self, permit: Permit, request_id: str, body: RejectionBody) -> dict[str, object]:
+    def reject(self, viewer: Viewer, request_id: str, body: RejectionBody) -> dict[str, object]:
         """One approver's no, also after a yes. Raises as `_cast` does."""
-        return self._cast(permit, request_id, "reject", None, body.reason)
+        return self._cast(viewer, request_id, "reject", None, body.reason)
 
-    def _cast(self, permit: Permit, request_id: str, word: str, seen: bytes | None, reason: str) -> dict[str, object]:
+    def _cast(self, viewer: Viewer, request_id: str, word: str, seen: bytes | None, reason: str) -> dict[str, object]:
         """Raises: `NotFound`; `PolicyForbids` for who is no approver of it, its requester, and an unsigned yes where
         the rule asks for signed ones; `Conflict` for a hash of something else; `WrongState` for one that is closed."""
-        principal, now = permit.principal, self._keystore.clock()
-        record = self.find(principal, request_id)
+        principal, now = viewer.principal, self._keystore.clock()
+        record = self.find(viewer, request_id)
         _require_voter(principal, record)
         if seen is not None:
             _require_signed(principal, record)
@@ -130,30 +138,26 @@ class ApprovalAdministration:
 
         return described(self._keystore.cast_approval_vote(vote, judge), self._keystore)
 
-    def withdraw(self, permit: Permit, request_id: str) -> dict[str, object]:
+    def withdraw(self, viewer: Viewer, request_id: str) -> dict[str, object]:
         """Takes a request back. Raises: `NotFound`; `PolicyForbids` for who did not make it; `WrongState`."""
-        principal, now = permit.principal, self._keystore.clock()
-        record = self.find(principal, request_id)
+        principal, now = viewer.principal, self._keystore.clock()
+        record = self.find(viewer, request_id)
         if record.requester != principal.name:
             msg = "only who made a request withdraws it; an approver may reject it"
             raise PolicyForbids(msg)
         self._keystore.withdraw_approval_request(
             record.id, principal.name, now, lambda facts: _require_open(facts, now)
         )
-        return self.describe(self.find(principal, request_id))
+        return self.describe(self.find(viewer, request_id))
 
     def describe(self, record: ApprovalRequestRecord) -> dict[str, object]:
         """All that there is to see of a request, as JSON members."""
         return described(self._keystore.approval_facts(record), self._keystore)
 
-    def _may_see(self, principal: Principal, record: ApprovalRequestRecord) -> bool:
-        if principal.name == record.requester or principal.name in record.approvers:
+    def _may_see(self, viewer: Viewer, record: ApprovalRequestRecord) -> bool:
+        if viewer.principal.name == record.requester or viewer.principal.name in record.approvers:
             return True
-        try:
-            decide(admit(principal, Action.GET_KEY_POLICY), self._keystore.get_key(record.key_id))
-        except (DutyForbids, NotFound, PolicyForbids):
-            return False
-        return True
+        return viewer.administers(self._keystore.get_key(record.key_id))
 
 
 def _requirements(body: ApprovalRuleBody) -> Mapping[str, ApprovalRequirement]:

@@ -1,17 +1,17 @@
-"""The life of a key as its administrators see it: made, described, rotated, disabled, deleted; and its policy."""
+"""The life of a key as its administrators see it: made, described, rotated, disabled, deleted."""
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
 from keystore.algorithms import SIGNING_ALGORITHMS, Purpose, key_algorithms
-from keystore.api import AssertionSettings, KeyPolicy, RevocationReason, TokenSettings
+from keystore.api import AssertionSettings, RevocationReason, TokenSettings
 from keystore.errors import Conflict as Taken
 from keystore.errors import NotFound as NoSuchRow
 from keystore.lifecycle import version_state
-from signer.access import Duty
 from signer.administration.certificates import summary
 from signer.administration.new_key import new_key
 from signer.errors import Conflict, Unprocessable
@@ -19,30 +19,36 @@ from signer.formats import jwks
 from signer.published import KEY_SET_MARGIN, KEY_SET_MAX_AGE, has_certificate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from keystore.api import Key, KeyVersion
     from keystore.keystore import Keystore
     from signer.access import Permit
     from signer.administration.certificates import CertificateAdministration
+    from signer.administration.policies import PolicyAdministration
     from signer.call import Call
     from signer.certification import Certification
-    from signer.request import NewKeyBody, PolicyBody, Rotation
+    from signer.request import NewKeyBody, Rotation
 
 
 class KeyAdministration:
     """Every change to a key; each is called with the permit for it."""
 
     def __init__(
-        self, keystore: Keystore, certification: Certification, certificates: CertificateAdministration
+        self,
+        keystore: Keystore,
+        policies: PolicyAdministration,
+        certification: Certification,
+        certificates: CertificateAdministration,
     ) -> None:
         self._keystore = keystore
+        self._policies = policies
         self._certification = certification
         self._certificates = certificates
 
     def create(self, permit: Permit, call: Call, body: NewKeyBody) -> Key:
         """Makes a key and, where it has one, its certificate: both or nothing. Raises `Unprocessable`, `Conflict`."""
-        wanted = new_key(body, self._first_policy(permit, body))
+        key_id = str(uuid.uuid4())
+        arn = self._keystore.arn_of(key_id)
+        wanted = new_key(body, permit.principal.name, self._policies.first(permit, body, arn))
         if wanted.settings is not None:
             self._require_issuer(wanted.settings.issuer)
         if wanted.domain not in {domain.name for domain in self._keystore.list_domains()}:
@@ -50,7 +56,7 @@ class KeyAdministration:
             raise Unprocessable(msg, field="domain")
         certify = partial(self._certification.certify, permit, call) if has_certificate(wanted) else None
         try:
-            return self._keystore.create_key(wanted, certify=certify)
+            return self._keystore.create_key(wanted, key_id=key_id, certify=certify)
         except Taken as taken:
             msg = f"there is a key with the alias {wanted.alias} already"
             raise Conflict(msg, field="alias") from taken
@@ -76,44 +82,9 @@ class KeyAdministration:
             self._certificates.publish_revocations(call)
         return rotated
 
-    def set_policy(self, key: Key, body: PolicyBody) -> KeyPolicy:
-        """Replaces the policy. Raises `Unprocessable` for names that are not fit for their part."""
-        policy = self._checked_policy(body.administrators, body.users)
-        return self._keystore.set_policy(key.id, administrators=policy.administrators, users=policy.users).policy
-
     def describe(self, key: Key) -> dict[str, object]:
         """The description of a key, as JSON members."""
         return describe(key, self._keystore)
-
-    def _first_policy(self, permit: Permit, body: NewKeyBody) -> KeyPolicy:
-        if body.policy is not None and (body.users is not None or body.administrators is not None):
-            msg = "give either `policy`, or `users` and `administrators`"
-            raise Unprocessable(msg, field="policy")
-        maker = permit.principal.name
-        asked = body.policy.administrators if body.policy else body.administrators or []
-        users = body.policy.users if body.policy else body.users or []
-        return self._checked_policy([maker, *(name for name in asked if name != maker)], users, maker=maker)
-
-    def _checked_policy(
-        self, administrators: Iterable[str], users: Iterable[str], maker: str | None = None
-    ) -> KeyPolicy:
-        administrators = tuple(dict.fromkeys(administrators))
-        users = tuple(dict.fromkeys(users))
-        if not administrators:
-            msg = "a key needs at least one administrator, or nobody could ever change it"
-            raise Unprocessable(msg, field="administrators")
-        for name in administrators:
-            if name != maker:
-                self._require_duty(name, Duty.KEY_ADMINISTRATOR, "administrators")
-        for name in users:
-            self._require_duty(name, Duty.KEY_USER, "users")
-        return KeyPolicy(administrators, users)
-
-    def _require_duty(self, name: str, duty: Duty, member: str) -> None:
-        principal = self._keystore.find_principal(name)
-        if principal is None or principal.state == "deleted" or principal.duty != duty:
-            msg = f"{name} is not a principal with the duty {duty}"
-            raise Unprocessable(msg, field=member)
 
     def _require_issuer(self, name: str) -> None:
         try:

@@ -30,7 +30,7 @@ _BELONGS_TO: Final = {
 }
 
 
-def new_key(body: NewKeyBody, policy: KeyPolicy) -> NewKey:
+def new_key(body: NewKeyBody, maker: str, policy: KeyPolicy) -> NewKey:
     """The key to be made. Raises `Unprocessable` naming the member."""
     purpose = Purpose(body.purpose)
     _require_fitting_members(body, purpose)
@@ -42,7 +42,7 @@ def new_key(body: NewKeyBody, policy: KeyPolicy) -> NewKey:
     return NewKey(
         spec=spec,
         purpose=purpose,
-        created_by=policy.administrators[0],
+        created_by=maker,
         policy=policy,
         alias=body.alias,
         algorithm=algorithm,

@@ -28,7 +28,8 @@ class Principal:
     """An authenticated identity. `credential` names (not: holds) what proved it, such as `bearer:1f3a…`.
 
     `proof` (canonical JSON) is what an auditor needs besides: a session's facts, a signed request's signature and what
-    it covers. It goes into the record of everything that the caller does, and holds no secret.
+    it covers. It goes into the record of everything that the caller does, and holds no secret. `policies` are the
+    identity policies that are attached to the principal: (name, document).
     """
 
     name: str
@@ -36,3 +37,4 @@ class Principal:
     credential: str
     kind: CredentialKind = CredentialKind.TOKEN
     proof: str | None = field(default=None, repr=False)
+    policies: tuple[tuple[str, str], ...] = field(default=(), repr=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from signer.cli.client import Json, open_client
@@ -59,6 +61,12 @@ def set_policy(key: str, administrators: tuple[str, ...], users: tuple[str, ...]
         path = f"/v1/keys/{key}/policy"
         complete = bool(administrators) and bool(users or no_users)
         current: Json = {} if complete else client.get(path)
+        if not complete and current.get("short_form") is not True:
+            raise CommandFailed(
+                "the key's policy is a whole document, which says more than two lists: give both --administrator and "
+                "--user to replace it",
+                code="unexpected_policy",
+            )
         wanted = {
             "administrators": list(administrators) or _names(current, "administrators"),
             "users": list(users) if users or no_users else _names(current, "users"),
@@ -68,16 +76,14 @@ def set_policy(key: str, administrators: tuple[str, ...], users: tuple[str, ...]
 
 def _names(document: Json, member: str) -> list[str]:
     found = document.get(member)
-    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-        raise CommandFailed(
-            f"the key's policy has no plain list {member!r}: give both --administrator and --user",
-            code="unexpected_policy",
-        )
-    return found
+    return [str(name) for name in found] if isinstance(found, list) else []
 
 
 def _print(document: Json) -> None:
     if current_settings().as_json:
         print_json(document)
-    else:
-        print_record({name: value if value != [] else "nobody" for name, value in document.items()})
+        return
+    shown = {name: value if value != [] else "nobody" for name, value in document.items() if name != "policy"}
+    print_record(shown)
+    if document.get("short_form") is not True:
+        click.echo(json.dumps(document.get("policy"), indent=2))

@@ -49,12 +49,25 @@ class Lifetime:
 
 def lifetime(settings: TokenSettings, ttl: int | None, now: datetime) -> Lifetime:
     """`ttl` seconds from `now` on. Raises: `Unprocessable` for a lifetime below one second or over the key's."""
-    seconds = min(DEFAULT_TTL, settings.max_ttl) if ttl is None else ttl
+    seconds = chosen_lifetime(settings, ttl)
     if not 1 <= seconds <= settings.max_ttl:
         message = f"tokens of this key live from 1 to {settings.max_ttl} seconds, not {seconds}"
         raise Unprocessable(message, field="ttl")
     issued_at = int(now.timestamp())
     return Lifetime(issued_at, issued_at + seconds)
+
+
+def chosen_lifetime(settings: TokenSettings, ttl: int | None) -> int:
+    """The seconds that are asked for, allowed or not: what policies judge is what the token would say."""
+    return min(DEFAULT_TTL, settings.max_ttl) if ttl is None else ttl
+
+
+def chosen_audiences(settings: TokenSettings, claims: Mapping[str, object] | None) -> tuple[str, ...]:
+    """The audiences that are asked for, allowed or not. What is no text is left out: no token is made with it."""
+    if not claims or "aud" not in claims:
+        return settings.audiences[:1]
+    asked = claims["aud"]
+    return tuple(audience for audience in (asked if isinstance(asked, list) else [asked]) if isinstance(audience, str))
 
 
 def encode(
@@ -122,7 +135,7 @@ def _audience(settings: TokenSettings, claims: Mapping[str, object]) -> str | li
         return settings.audiences[0]
     asked = claims["aud"]
     picked = asked if isinstance(asked, list) else [asked]
-    allowed = [audience for audience in picked if isinstance(audience, str) and audience in settings.audiences]
+    allowed = [audience for audience in chosen_audiences(settings, claims) if audience in settings.audiences]
     if not picked or len(allowed) != len(picked) or len(set(allowed)) != len(picked):
         message = "`aud` is one of the key's audiences, or a list of different ones"
         raise Unprocessable(message, field="claims.aud")

@@ -120,10 +120,15 @@ def issue(
     return signer.encode(payload, private_key_for(key), algorithm=algorithm.jws, headers=header)
 
 
+def chosen_type(settings: TokenSettings, asked: str | None) -> str:
+    """The type that is asked for, allowed or not."""
+    return settings.types[0] if asked is None else asked
+
+
 def _type(settings: TokenSettings, asked: str | None) -> str:
     """RFC 8725 section 3.11: explicit typing; the type is one that the key may make."""
     if asked is None:
-        return settings.types[0]
+        return chosen_type(settings, asked)
     if asked not in settings.types:
         message = f"tokens of this key are of type {' or '.join(settings.types)}"
         raise Unprocessable(message, field="typ")

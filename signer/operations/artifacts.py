@@ -10,6 +10,7 @@ import msgspec
 
 from keystore.algorithms import SIGNING_ALGORITHMS, Purpose
 from signer.access import Action
+from signer.access.circumstances import signing_context
 from signer.errors import Unprocessable
 from signer.formats import bundle, cms, dsse, jwks, provenance, raw
 from signer.operations.base import Output, Plan, Prepared, Subject, prepare_each
@@ -18,7 +19,8 @@ from signer.request import Artifact, Artifacts
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from keystore.api import SigningKey
+    from keystore.api import Key, SigningKey
+    from signer.access.model import ConditionValues
 
 DEFAULT_FORMATS: Final = ("cms", "dsse")
 FORMATS_WITHOUT_DIGEST: Final = ("dsse",)  # of keys that sign messages, not digests
@@ -51,6 +53,11 @@ class ArtifactSignatures:
     action: Final = Action.SIGN_ARTIFACT
     purpose: Final = Purpose.ARTIFACT
     body_type: Final = Artifacts
+
+    def details(self, key: Key, body: Artifacts) -> Sequence[ConditionValues]:
+        """Formats, algorithm and context."""
+        asked = {"sealmark:format": tuple(dict.fromkeys(body.formats)), "kms:signingalgorithm": (key.algorithm,)}
+        return [signing_context(body.context) | asked]
 
     def plan(self, subject: Subject, body: Artifacts) -> Plan:
         """Every format asked for, for every artifact. Raises `Unprocessable` for a fault of the call as a whole."""

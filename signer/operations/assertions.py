@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Final
 from keystore.algorithms import Purpose
 from keystore.api import AssertionSettings
 from signer.access import Action
+from signer.access.circumstances import signing_context
 from signer.errors import WrongPurpose
 from signer.formats import saml
 from signer.operations.base import Output, Plan, Prepared, Subject
 from signer.request import AssertionItem
 
 if TYPE_CHECKING:
-    from keystore.api import SigningKey
+    from collections.abc import Sequence
+
+    from keystore.api import Key, SigningKey
+    from signer.access.model import ConditionValues
 
 
 class IssuedAssertions:
@@ -23,6 +27,11 @@ class IssuedAssertions:
     action: Final = Action.ISSUE_ASSERTION
     purpose: Final = Purpose.SAML
     body_type: Final = AssertionItem
+
+    def details(self, key: Key, body: AssertionItem) -> Sequence[ConditionValues]:
+        """Audience, algorithm and context."""
+        asked = {"sealmark:assertionaudience": (body.audience,), "kms:signingalgorithm": (key.algorithm,)}
+        return [signing_context(body.context) | asked]
 
     def plan(self, subject: Subject, body: AssertionItem) -> Plan:
         """One response."""

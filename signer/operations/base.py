@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from keystore.algorithms import Purpose
     from keystore.api import Issuer, Key, KeyVersion
     from signer.access import Action
+    from signer.access.model import ConditionValues
 
 Output = dict[str, object]
 _Item = TypeVar("_Item")
@@ -66,6 +67,11 @@ class Operation(Protocol[_Body]):
     def purpose(self) -> Purpose: ...
     @property
     def body_type(self) -> type[_Body]: ...
+    def details(self, key: Key, body: _Body) -> Sequence[ConditionValues]:
+        """What policies may ask of this request, one mapping for each different item. Never raises: a request that
+        cannot be made at all is found out by `plan`."""
+        ...
+
     def plan(self, subject: Subject, body: _Body) -> Plan: ...
 
 

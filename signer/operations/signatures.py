@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING, Final
 
 from keystore.algorithms import SIGNING_ALGORITHMS, Purpose, key_algorithms
 from signer.access import Action
+from signer.access.circumstances import signing_context
 from signer.errors import Unprocessable
 from signer.formats import raw
 from signer.operations.base import Output, Plan, Prepared, Subject, either_items_or_one, prepare_each
 from signer.request import SignatureItem, Signatures
 
 if TYPE_CHECKING:
-    from keystore.api import SigningKey
+    from collections.abc import Sequence
+
+    from keystore.api import Key, SigningKey
+    from signer.access.model import ConditionValues
 
 DIGEST_SIZES: Final = {"sha256": 32, "sha384": 48, "sha512": 64}
 
@@ -23,6 +27,16 @@ class RawSignatures:
     action: Final = Action.SIGN
     purpose: Final = Purpose.GENERAL
     body_type: Final = Signatures
+
+    def details(self, key: Key, body: Signatures) -> Sequence[ConditionValues]:
+        """Algorithm, message type and context."""
+        items = body.items if body.items is not None else [body]
+        context = signing_context(body.context)
+        asked = {(item.algorithm or key.algorithm, "RAW" if item.digest is None else "DIGEST") for item in items}
+        return [
+            context | {"kms:signingalgorithm": (algorithm,), "kms:messagetype": (message_type,)}
+            for algorithm, message_type in sorted(asked)
+        ]
 
     def plan(self, subject: Subject, body: Signatures) -> Plan:
         """One item, or every item of `items`. Raises `Unprocessable` for a fault of the call as a whole."""

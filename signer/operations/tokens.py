@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Final
 from keystore.algorithms import Purpose
 from keystore.api import TokenSettings
 from signer.access import Action
+from signer.access.circumstances import signing_context
 from signer.errors import WrongPurpose
 from signer.formats import jwks, jwt
+from signer.formats.claims import chosen_audiences, chosen_lifetime
+from signer.formats.jwt import chosen_type
 from signer.operations.base import Output, Plan, Prepared, Subject, either_items_or_one, prepare_each
 from signer.request import TokenItem, Tokens
 
 if TYPE_CHECKING:
-    from keystore.api import SigningKey
+    from collections.abc import Sequence
+
+    from keystore.api import Key, SigningKey
+    from signer.access.model import ConditionValues
 
 
 class IssuedTokens:
@@ -23,6 +29,31 @@ class IssuedTokens:
     action: Final = Action.ISSUE_TOKEN
     purpose: Final = Purpose.JWT
     body_type: Final = Tokens
+
+    def details(self, key: Key, body: Tokens) -> Sequence[ConditionValues]:
+        """Audience, lifetime and type of each different token, algorithm and context."""
+        settings = key.settings
+        if not isinstance(settings, TokenSettings):
+            return [signing_context(body.context)]
+        common = signing_context(body.context) | {"kms:signingalgorithm": (key.algorithm,)}
+        items = body.items if body.items is not None else [body]
+        asked = {
+            (
+                chosen_audiences(settings, item.claims),
+                chosen_lifetime(settings, item.ttl),
+                chosen_type(settings, item.typ),
+            )
+            for item in items
+        }
+        return [
+            common
+            | {
+                "sealmark:tokenaudience": audiences,
+                "sealmark:tokenlifetime": (str(seconds),),
+                "sealmark:tokentype": (token_type,),
+            }
+            for audiences, seconds, token_type in sorted(asked)
+        ]
 
     def plan(self, subject: Subject, body: Tokens) -> Plan:
         """One token, or one for every item of `items`."""

@@ -171,10 +171,12 @@ class Keys(msgspec.Struct):
 
 
 class Policy(msgspec.Struct):
-    """Who keeps a key and who signs with it."""
+    """A key's policy: the document, and whom its Allow statements name for which part, conditions left aside."""
 
+    policy: dict[str, Any]
     administrators: list[str]
     users: list[str]
+    short_form: Annotated[bool, Meta(description="whether the two lists say all that the document says")]
     revision: int
 
 

@@ -8,7 +8,7 @@ from flask import request as incoming
 
 from keystore.keys import UUID_FORM
 from signer.access import Action
-from signer.administration.approvals import described_rule
+from signer.administration.approvals import Viewer, described_rule
 from signer.call import Answer, Call
 from signer.errors import MalformedRequest
 from signer.request import ApprovalBody, ApprovalRequestBody, ApprovalRuleBody, Empty, RejectionBody
@@ -57,7 +57,7 @@ def list_visible(services: Services, call: Call) -> Answer:
             msg = f"state is one of {' and '.join(_STATES)}"
             raise MalformedRequest(msg, field="state")
         found, last = services.approvals.list_visible(
-            permit.principal, page.after, page.limit, open_only=state == "open"
+            _viewer(services, permit, call), page.after, page.limit, open_only=state == "open"
         )
         shown = [services.approvals.describe(record) for record in found]
         return Answer({"approval_requests": shown, "next_cursor": next_cursor(last)})
@@ -67,30 +67,36 @@ def list_visible(services: Services, call: Call) -> Answer:
 
 def show(services: Services, call: Call, request: str) -> Answer:
     def work(permit: Permit, _key: Key | None) -> Answer:
-        return Answer(services.approvals.describe(services.approvals.find(permit.principal, request)))
+        return Answer(services.approvals.describe(services.approvals.find(_viewer(services, permit, call), request)))
 
     return services.pipeline.read(call, Action.GET_APPROVAL_REQUEST, work)
 
 
 def approve(services: Services, call: Call, request: str) -> Answer:
     def work(permit: Permit, _key: Key | None, body: ApprovalBody) -> Answer:
-        return Answer(services.approvals.approve(permit, request, body))
+        return Answer(services.approvals.approve(_viewer(services, permit, call), request, body))
 
     return services.pipeline.change(call, Action.APPROVE_REQUEST, ApprovalBody, work, about=_about(request))
 
 
 def reject(services: Services, call: Call, request: str) -> Answer:
     def work(permit: Permit, _key: Key | None, body: RejectionBody) -> Answer:
-        return Answer(services.approvals.reject(permit, request, body))
+        return Answer(services.approvals.reject(_viewer(services, permit, call), request, body))
 
     return services.pipeline.change(call, Action.REJECT_REQUEST, RejectionBody, work, about=_about(request))
 
 
 def withdraw(services: Services, call: Call, request: str) -> Answer:
     def work(permit: Permit, _key: Key | None, _body: Empty) -> Answer:
-        return Answer(services.approvals.withdraw(permit, request))
+        return Answer(services.approvals.withdraw(_viewer(services, permit, call), request))
 
     return services.pipeline.change(call, Action.WITHDRAW_REQUEST, Empty, work, about=_about(request))
+
+
+def _viewer(services: Services, permit: Permit, call: Call) -> Viewer:
+    """The caller; who may look at a key's policy is shown what is asked for with it."""
+    principal, action = permit.principal, Action.GET_KEY_POLICY
+    return Viewer(principal, lambda key: services.pipeline.allows(principal, call, action, key))
 
 
 def _about(request: str) -> str | None:

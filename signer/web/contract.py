@@ -73,7 +73,36 @@ _CERTIFICATE: Final = {
     "revocation_reason": None,
 }
 _CERTIFIED: Final = {"key_id": _KEY_ID, "key_version": 1, **_CERTIFICATE}
-_POLICY: Final = {"administrators": ["user/key-admin"], "users": ["role/ci"]}
+_POLICY_DOCUMENT: Final[dict[str, object]] = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Sid": "Administration",
+            "Effect": "Allow",
+            "Principal": {"AWS": "arn:aws:iam::000000000000:user/key-admin"},
+            "Action": [
+                *("kms:Describe*", "kms:Explain*", "kms:Get*", "kms:List*", "kms:Put*"),
+                *("kms:Enable*", "kms:Disable*", "kms:Rotate*", "kms:*Deletion", "kms:*Certificate", "kms:*Grant"),
+            ],
+            "Resource": "*",
+        },
+        {
+            "Sid": "ReleasesOfOneRepository",
+            "Effect": "Allow",
+            "Principal": {"AWS": "arn:aws:iam::000000000000:role/ci"},
+            "Action": ["kms:DescribeKey", "kms:SignArtifact"],
+            "Resource": "*",
+            "Condition": {"StringEquals": {"sealmark:SigningContext:repository": "shop/app"}},
+        },
+    ],
+}
+_SHOWN_POLICY: Final = {
+    "policy": _POLICY_DOCUMENT,
+    "administrators": ["user/key-admin"],
+    "users": ["role/ci"],
+    "short_form": False,
+    "revision": 1,
+}
 _KEY: Final[dict[str, object]] = {
     "id": _KEY_ID,
     "arn": f"arn:aws:kms:us-east-1:000000000000:key/{_KEY_ID}",
@@ -233,8 +262,8 @@ CONTRACTS: Final[Mapping[str, Contract]] = MappingProxyType(
         "POST /v1/keys/<key>/enable": _DESCRIBED,
         "POST /v1/keys/<key>/schedule-deletion": Contract(answers.KeyDescription, _KEY, {"days": 30}),
         "POST /v1/keys/<key>/cancel-deletion": _DESCRIBED,
-        "GET /v1/keys/<key>/policy": Contract(answers.Policy, {**_POLICY, "revision": 1}),
-        "PUT /v1/keys/<key>/policy": Contract(answers.Policy, {**_POLICY, "revision": 2}, _POLICY),
+        "GET /v1/keys/<key>/policy": Contract(answers.Policy, _SHOWN_POLICY),
+        "PUT /v1/keys/<key>/policy": Contract(answers.Policy, {**_SHOWN_POLICY, "revision": 2}, _POLICY_DOCUMENT),
         "POST /v1/keys/<key>/signatures": Contract(
             answers.MadeSignatures,
             _made(signature="MEUCIQD…"),

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from keystore.api import KeyState
-from signer.access import Action, may_see
+from signer.access import Action
+from signer.administration.policies import described as described_policy
 from signer.call import Answer, Call
+from signer.held import deletion_details, policy_details
 from signer.request import Deletion, Empty, NewKeyBody, PolicyBody, Rotation
 from signer.web.endpoints import Endpoint, View
 from signer.web.paging import QUERY, next_cursor, requested_page
 
 if TYPE_CHECKING:
-    from keystore.api import Key, KeyPolicy
+    from keystore.api import Key
     from signer.access import Permit
     from signer.request import Body
     from signer.services import Services
@@ -30,18 +32,20 @@ def create(services: Services, call: Call) -> Answer:
 def list_visible(services: Services, call: Call) -> Answer:
     def work(permit: Permit, _key: Key | None) -> Answer:
         page = requested_page()
-        visible, last = _visible_keys(services, permit, page.after, page.limit)
+        visible, last = _visible_keys(services, permit, call, page.after, page.limit)
         return Answer({"keys": [services.keys.describe(key) for key in visible], "next_cursor": next_cursor(last)})
 
     return services.pipeline.read(call, Action.LIST_KEYS, work)
 
 
-def _visible_keys(services: Services, permit: Permit, after: str | None, limit: int) -> tuple[list[Key], str | None]:
+def _visible_keys(
+    services: Services, permit: Permit, call: Call, after: str | None, limit: int
+) -> tuple[list[Key], str | None]:
     """At most `limit` keys that the caller may see, and the id after which to go on (None: no more)."""
     visible: list[Key] = []
     while keys := services.keystore.list_keys(after=after, limit=_KEYS_A_READ):
         for key in keys:
-            if key.state is not KeyState.DELETED and may_see(permit.principal, key):
+            if key.state is not KeyState.DELETED and services.pipeline.visible(permit, call, key):
                 if len(visible) == limit:
                     return visible, visible[-1].id
                 visible.append(key)
@@ -81,7 +85,7 @@ def schedule_deletion(services: Services, call: Call, key: str) -> Answer:
     def work(_permit: Permit, found: Key | None, body: Deletion) -> Answer:
         return Answer(services.keys.describe(services.keystore.schedule_deletion(present(found).id, days=body.days)))
 
-    return services.pipeline.change(call, Action.SCHEDULE_KEY_DELETION, Deletion, work, key)
+    return services.pipeline.change(call, Action.SCHEDULE_KEY_DELETION, Deletion, work, key, deletion_details)
 
 
 def cancel_deletion(services: Services, call: Call, key: str) -> Answer:
@@ -93,24 +97,17 @@ def cancel_deletion(services: Services, call: Call, key: str) -> Answer:
 
 def get_policy(services: Services, call: Call, key: str) -> Answer:
     def work(_permit: Permit, found: Key | None) -> Answer:
-        return Answer(_policy(present(found).policy))
+        return Answer(described_policy(present(found).policy, services.keystore.account))
 
     return services.pipeline.read(call, Action.GET_KEY_POLICY, work, key)
 
 
 def put_policy(services: Services, call: Call, key: str) -> Answer:
-    def work(_permit: Permit, found: Key | None, body: PolicyBody) -> Answer:
-        return Answer(_policy(services.keys.set_policy(present(found), body)))
+    def work(permit: Permit, found: Key | None, body: PolicyBody) -> Answer:
+        replaced = services.policies.replaced(permit, present(found), body)
+        return Answer(described_policy(replaced.policy, services.keystore.account))
 
-    return services.pipeline.change(call, Action.PUT_KEY_POLICY, PolicyBody, work, key)
-
-
-def _policy(policy: KeyPolicy) -> dict[str, object]:
-    return {
-        "administrators": list(policy.administrators),
-        "users": list(policy.users),
-        "revision": policy.revision,
-    }
+    return services.pipeline.change(call, Action.PUT_KEY_POLICY, PolicyBody, work, key, policy_details)
 
 
 def present(key: Key | None) -> Key:

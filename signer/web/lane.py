@@ -51,6 +51,7 @@ class SigningLane:
             authorization=environ.get("HTTP_AUTHORIZATION"),
             idempotency_key=environ.get("HTTP_IDEMPOTENCY_KEY"),
             body=environ["wsgi.input"].read(length),
+            secure=environ["wsgi.url_scheme"] == "https",
         )
         try:
             body = msgspec.json.encode(self._pipeline.sign(call, reference, operation).content)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from signer.access import Action
 from signer.access.approvals import CHANGES_THE_RULE, COVERED_BY
-from signer.access.duties import COMMON_ACTIONS, DUTIES_OF, USERS_ACTIONS, Duty
+from signer.access.duties import DUTIES_OF, USERS_ACTIONS, Duty
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +25,7 @@ _CHANGES: Final = ("conflict", "wrong_state", "unprocessable", "unsupported")
 _SIGNS: Final = ("conflict", "request_in_progress", "wrong_purpose", "wrong_state", "unprocessable", "unsupported")
 _MAKES_KEYS: Final = frozenset({Action.CREATE_KEY, Action.ROTATE_KEY})
 _VOTES: Final = frozenset({Action.APPROVE_REQUEST, Action.REJECT_REQUEST, Action.WITHDRAW_REQUEST})
+_DECIDES_ACCESS: Final = frozenset({Action.CREATE_KEY, Action.PUT_KEY_POLICY})
 # What is signed anew now and then, by whoever asks for it first.
 _SIGNED_WHEN_DUE: Final = frozenset({"/v1/ca/crl", "/v1/trust", "/issuers/<issuer>/saml/metadata", "/saml/metadata"})
 # Calls that read no row; of these, `/readyz` alone can say that a part is not usable.
@@ -62,8 +63,7 @@ def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
     yield from _WITH_A_CREDENTIAL
     if DUTIES_OF[action] != frozenset(Duty):
         yield "duty_forbids"
-    if "<key>" in endpoint.path and action not in COMMON_ACTIONS:
-        yield "policy_forbids"
+    yield "policy_forbids"  # the key's policy, or one that is attached to the caller
     if action in USERS_ACTIONS:
         yield from _SIGNS
     elif endpoint.method != "GET":
@@ -76,5 +76,7 @@ def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
         yield "policy_forbids"
     if action is Action.REQUEST_APPROVAL:
         yield from ("wrong_purpose", "limit_exceeded")
+    if action in _DECIDES_ACCESS:
+        yield "separation_of_duties"
     if action in _MAKES_KEYS:
         yield "limit_exceeded"

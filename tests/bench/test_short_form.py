@@ -22,4 +22,5 @@ def test_the_short_form_measures_both_loads_and_writes_both_reports(tmp_path: Pa
         assert load["signatures_checked"] > 0
         assert load["ratio"] > 0
         assert load["p50_milliseconds"] <= load["p99_milliseconds"] <= load["longest_milliseconds"]
+    assert 0 < document["access"]["share"] < 1
     assert "P-256, batches of 100" in output.with_suffix(".md").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import uuid
 from contextlib import contextmanager
@@ -26,7 +27,14 @@ if TYPE_CHECKING:
     from keystore.db import Value
 
 SEAL_KEY_ID: Final = "test-integrity"
-POLICY: Final = KeyPolicy(("user/key-admin",), ("role/ci",))
+
+
+def policy_for(*users: str) -> str:
+    """A document; to the keystore any text is one."""
+    return json.dumps({"users": users})
+
+
+POLICY: Final = KeyPolicy(policy_for("role/ci"))
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ from keystore.errors import (
 from keystore.keystore import Keystore
 from keystore.lifecycle import version_state
 from tests.hsm_support import OTHER_DOMAIN
-from tests.keystore.support import Attacker, Place, TokenProxy, intent_for, make_database, new_key
+from tests.keystore.support import Attacker, Place, TokenProxy, intent_for, make_database, new_key, policy_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,7 +110,7 @@ def test_a_key_says_what_it_is(place: Place) -> None:
         "ECDSA_SHA_256",
     )
     assert (key.state, key.published, key.description, key.domain) == (KeyState.ENABLED, True, "née", "default")
-    assert (key.policy.administrators, key.policy.users) == (("user/key-admin",), ("role/ci",))
+    assert (key.policy.document, key.policy.revision) == (policy_for("role/ci"), 1)
     assert place.warm.get_key("release") == place.warm.get_key(key.id) == key
     with place.fresh() as fresh:
         assert fresh.get_key("release") == key
@@ -297,16 +297,12 @@ def test_deletion_destroys_the_material_and_keeps_the_rows(place: Place, spec: s
 
 def test_a_policy_is_replaced_at_the_revision_that_was_seen(place: Place) -> None:
     key = place.warm.create_key(new_key())
-    changed = place.warm.set_policy(key.id, ("user/b", "user/a", "user/b"), (), revision=1)
-    assert (changed.policy.administrators, changed.policy.users, changed.policy.revision) == (
-        ("user/a", "user/b"),
-        (),
-        2,
-    )
+    changed = place.warm.set_policy(key.id, policy_for("role/b", "role/a"), revision=1)
+    assert (changed.policy.document, changed.policy.revision) == (policy_for("role/b", "role/a"), 2)
     with pytest.raises(Conflict, match="revision 2"):
-        place.warm.set_policy(key.id, (), (), revision=1)
+        place.warm.set_policy(key.id, policy_for(), revision=1)
     with pytest.raises(NotFound):
-        place.warm.set_policy(str(uuid.uuid4()), (), ())
+        place.warm.set_policy(str(uuid.uuid4()), policy_for())
     assert place.warm.get_key(key.id) == changed
 
 

@@ -25,7 +25,7 @@ from keystore.api import (
 from keystore.db.schema import ROW_JOURNAL, SEALED_TABLES
 from keystore.errors import IntegrityFailure
 from keystore.journal import chain
-from tests.keystore.support import Place, intent_for, make_place, new_key
+from tests.keystore.support import Place, intent_for, make_place, new_key, policy_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -252,7 +252,7 @@ def test_values_exchanged_between_two_keys_are_refused_for_all_pairs_of_50(
         # Values that differ from key to key, so that each exchange changes something.
         keys = [place.warm.create_key(replace(new_key(f"key-{i}"), description=str(i))) for i in range(50)]
         for i, key in enumerate(keys):
-            place.warm.set_policy(key.id, ("user/key-admin",), (f"role/{i}",))
+            place.warm.set_policy(key.id, policy_for(f"role/{i}"))
             assert place.warm.signing_key(intent_for(key)).sign(b"message")
         ids = [{"key_versions": key.versions[0].id, "aliases": key.alias}.get(table, key.id) for key in keys]
         before = [place.attacker.row(table, row_id) for row_id in ids]
@@ -288,7 +288,7 @@ class History:
         self.key = place.warm.create_key(new_key("release"))
         self.older = place.attacker.row("policies", self.key.id)
         place.warm.create_key(new_key("other"))
-        place.warm.set_policy(self.key.id, ("user/key-admin",), ())
+        place.warm.set_policy(self.key.id, policy_for())
         self.newer = place.attacker.row("policies", self.key.id)
         place.warm.create_key(new_key("third"))
 
@@ -307,13 +307,13 @@ def history(place: Place) -> History:
 
 def test_an_older_copy_of_a_row_is_refused(history: History) -> None:
     place = history.place
-    assert place.warm.get_key("release").policy.users == ()
+    assert place.warm.get_key("release").policy.document == policy_for()
     place.attacker.put("policies", history.older)
     history.refused(place.warm)
     with place.fresh() as fresh:
         history.refused(fresh)
     place.attacker.put("policies", history.newer)
-    assert place.warm.get_key("release").policy.users == ()
+    assert place.warm.get_key("release").policy.document == policy_for()
 
 
 @pytest.mark.parametrize("used_before", [True, False])
@@ -334,7 +334,7 @@ def test_an_older_copy_with_the_journals_tail_cut_is_refused_by_a_warm_worker(pl
     key = place.warm.create_key(new_key("release"))
     older = place.attacker.row("policies", key.id)
     ((seq, link),) = place.attacker.rows("SELECT seq, link FROM row_journal_head")
-    place.warm.set_policy(key.id, ("user/key-admin",), ())
+    place.warm.set_policy(key.id, policy_for())
     with place.fresh() as warm:
         if used_before:
             warm.get_key(key.id)

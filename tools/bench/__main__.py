@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from tools.bench.access import CEILING, AccessCost, measure_access
 from tools.bench.bare import BareToken, make_token, sign_and_verify
 from tools.bench.load import Load, Measured, drive, signatures_in
 from tools.bench.report import Figures, write_report
@@ -69,6 +70,8 @@ WORKLOADS: Final = (
     Workload("RSA-2048, singly", "RSA_2048", "RSASSA_PKCS1_V1_5_SHA_256", batch=1, prepared=256, floor=0.3),
 )
 
+ONE_BY_ONE: Final = Workload("P-256, singly", "ECC_NIST_P256", "ECDSA_SHA_256", batch=1, prepared=256, floor=0.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -83,7 +86,7 @@ class Target:
 
 def prepare(service: Service, workload: Workload) -> Target:
     """Makes the key and the requests."""
-    alias = f"bench-{workload.spec.lower().replace('_', '-')}"
+    alias = f"bench-{workload.spec.lower().replace('_', '-')}-{workload.batch}"
     wanted = {"alias": alias, "spec": workload.spec, "purpose": "general", "users": [USER], "published": True}
     with service.caller(service.token_of("key-admin")) as administrator:
         administrator.json("POST", "/v1/keys", wanted)
@@ -147,7 +150,29 @@ def check_samples(target: Target, measured: list[Measured]) -> int:
     return checked
 
 
-def measure(folder: Path, lengths: Lengths) -> list[Figures]:
+def access_cost(service: Service, token: str, seconds: float) -> AccessCost:
+    """Authentication and decision as a part of one client's P-256 requests."""
+    target = prepare(service, ONE_BY_ONE)
+    address = urlsplit(service.url)
+    alone = Load(
+        host=address.hostname or "127.0.0.1",
+        port=address.port or 80,
+        path=f"/v1/keys/{target.alias}/signatures",
+        token=token,
+        bodies=target.bodies,
+        clients=1,
+        begin=time.monotonic(),
+        warm_up=1,
+        seconds=seconds,
+    )
+    seen = drive(alone)
+    if seen.failures:
+        raise ServiceError(f"{seen.failures} requests failed; the first: {seen.first_failure}")
+    check_samples(target, [seen])
+    return measure_access(service.state, token, target.alias, target.bodies[0], statistics.median(seen.latencies))
+
+
+def measure(folder: Path, lengths: Lengths) -> tuple[list[Figures], AccessCost]:
     """All rounds of all workloads, bare loop and service in turn, so that both see the same machine."""
     bare_token = make_token(folder / "bare")
     with running_service(folder) as service:
@@ -161,7 +186,9 @@ def measure(folder: Path, lengths: Lengths) -> list[Figures]:
                 figures = _figures(target, bare, seen, lengths)
                 rounds[target.workload.name].append(figures)
                 click.echo(f"round {number}/{lengths.rounds}: {figures.line()}")
-    return [_median(found) for found in rounds.values()]
+        access = access_cost(service, token, min(lengths.seconds, 10))
+        click.echo(access.line())
+    return [_median(found) for found in rounds.values()], access
 
 
 def _figures(target: Target, bare: float, seen: list[Measured], lengths: Lengths) -> Figures:
@@ -203,12 +230,16 @@ def main(*, short: bool, seconds: float, warm_up: float, rounds: int, output: Pa
     machine = {"processors": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
     try:
         with tempfile.TemporaryDirectory(prefix="sealmark-bench-") as folder:
-            figures = measure(Path(folder), lengths)
+            figures, access = measure(Path(folder), lengths)
     except ServiceError as error:
         raise click.ClickException(str(error)) from error
-    write_report(output, figures, {**machine, "clients": CLIENTS, "seconds": lengths.seconds, "rounds": lengths.rounds})
+    write_report(
+        output, figures, access, {**machine, "clients": CLIENTS, "seconds": lengths.seconds, "rounds": lengths.rounds}
+    )
     if not short and any(one.ratio < one.floor for one in figures):
         raise click.ClickException("a ratio is below its floor")
+    if not short and access.share > CEILING:
+        raise click.ClickException("authentication and decision take more than their share")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from tools.bench.access import AccessCost
+
 HEADINGS = ("load", "bare loop /s", "service /s", "ratio", "floor", "p50 ms", "p99 ms", "longest ms", "load tool CPU")
 
 
@@ -59,7 +61,9 @@ class Figures:
         )
 
 
-def write_report(output: Path, figures: Sequence[Figures], circumstances: Mapping[str, object]) -> None:
+def write_report(
+    output: Path, figures: Sequence[Figures], access: AccessCost, circumstances: Mapping[str, object]
+) -> None:
     """Prints the table and writes `output`.json and `output`.md."""
     table = Table(title="Median round of each load", title_justify="left")
     for heading in HEADINGS:
@@ -70,14 +74,19 @@ def write_report(output: Path, figures: Sequence[Figures], circumstances: Mappin
     if not console.is_terminal:
         console.width = 120
     console.print(table)
-    document = {"circumstances": dict(circumstances), "loads": [asdict(one) for one in figures]}
+    console.print(access.line())
+    document = {
+        "circumstances": dict(circumstances),
+        "loads": [asdict(one) for one in figures],
+        "access": {**asdict(access), "share": access.share},
+    }
     output.with_suffix(".json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    output.with_suffix(".md").write_text(_markdown(figures, circumstances), encoding="utf-8")
+    output.with_suffix(".md").write_text(_markdown(figures, access, circumstances), encoding="utf-8")
     console.print(f"written: {output.with_suffix('.json').name}, {output.with_suffix('.md').name}")
 
 
-def _markdown(figures: Sequence[Figures], circumstances: Mapping[str, object]) -> str:
+def _markdown(figures: Sequence[Figures], access: AccessCost, circumstances: Mapping[str, object]) -> str:
     rows = [HEADINGS, ("---",) * len(HEADINGS), *(one.cells() for one in figures)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     facts = ", ".join(f"{name} {value}" for name, value in circumstances.items())
-    return f"# Benchmark\n\n{facts}; the median round of each load.\n\n{table}\n"
+    return f"# Benchmark\n\n{facts}; the median round of each load.\n\n{table}\n\n{access.line()}.\n"

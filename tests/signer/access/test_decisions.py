@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -11,9 +12,12 @@ import pytest
 
 from keystore.algorithms import Purpose
 from keystore.api import Key, KeyPolicy, KeyState, Storage
-from signer.access import DUTIES_OF, Action, Admission, Duty, Permit, admit, decide, may_see
+from signer.access import DUTIES_OF, Action, Admission, Duty, Judgement, Permit, Surroundings, admit, decide, judge
+from signer.access.actions import POLICY_ACTIONS, Part
 from signer.access.decision import permit_certificate, permit_publication
 from signer.access.duties import ADMINISTRATORS_ACTIONS, COMMON_ACTIONS, USERS_ACTIONS
+from signer.access.model import Decision, Source
+from signer.access.short_form import NOBODY, document_of
 from signer.authn.principal import Principal
 from signer.errors import DutyForbids, NotFound, PolicyForbids
 
@@ -23,6 +27,8 @@ STRANGERS: Final = (
     Principal("role/other", Duty.KEY_USER, "bearer:3"),
     Principal("user/other", Duty.KEY_ADMINISTRATOR, "bearer:4"),
 )
+ACCOUNT: Final = "000000000000"
+AROUND: Final = Surroundings(ACCOUNT, datetime(2026, 1, 1, tzinfo=UTC), "127.0.0.1")
 KEY_ACTIONS: Final = ADMINISTRATORS_ACTIONS | USERS_ACTIONS | COMMON_ACTIONS
 
 
@@ -45,7 +51,9 @@ def key(administrators: tuple[str, ...] = (ADMINISTRATOR.name,), users: tuple[st
         created_at=moment,
         created_by=ADMINISTRATOR.name,
         deletion_at=None,
-        policy=KeyPolicy(administrators, users, revision=3),
+        policy=KeyPolicy(
+            json.dumps(document_of(administrators, users, ACCOUNT)) if administrators or users else NOBODY, revision=3
+        ),
         versions=(),
     )
 
@@ -75,51 +83,96 @@ def test_identities_and_keys_are_administered_by_different_duties_but_for_break_
 
 @pytest.mark.parametrize("action", sorted(ADMINISTRATORS_ACTIONS))
 def test_an_administrator_of_the_key_may_administer_it(action: Action) -> None:
-    permit = decide(admit(ADMINISTRATOR, action), key())
+    permit = decide(admit(ADMINISTRATOR, action), key(), AROUND)
     assert (permit.key_id, permit.policy_revision) == (key().id, 3)
 
 
 @pytest.mark.parametrize("action", sorted(USERS_ACTIONS))
 def test_a_user_of_the_key_may_use_it(action: Action) -> None:
-    assert decide(admit(USER, action), key()).principal is USER
+    assert decide(admit(USER, action), key(), AROUND).principal is USER
 
 
 @pytest.mark.parametrize("stranger", STRANGERS, ids=lambda stranger: stranger.name)
 @pytest.mark.parametrize("action", sorted(KEY_ACTIONS))
 def test_a_key_that_does_not_name_the_caller_looks_absent(stranger: Principal, action: Action) -> None:
-    assert not may_see(stranger, key())
     if stranger.duty in DUTIES_OF[action]:
+        assert not judge(admit(stranger, action), key(), AROUND).visible
         with pytest.raises(NotFound):
-            decide(admit(stranger, action), key())
+            decide(admit(stranger, action), key(), AROUND)
 
 
 def test_an_empty_policy_allows_nobody() -> None:
     for principal, action in ((ADMINISTRATOR, Action.DISABLE_KEY), (USER, Action.SIGN)):
         with pytest.raises(NotFound):
-            decide(admit(principal, action), key((), ()))
+            decide(admit(principal, action), key((), ()), AROUND)
 
 
-def test_a_policy_that_names_one_principal_for_both_parts_gives_it_no_use() -> None:
-    confused = key(administrators=(USER.name,), users=(USER.name,))
-    assert not may_see(USER, confused)
-    with pytest.raises(NotFound):
-        decide(admit(USER, Action.SIGN), confused)
+@pytest.mark.parametrize(("principal", "action"), [(USER, Action.SIGN), (ADMINISTRATOR, Action.DISABLE_KEY)])
+def test_a_policy_that_names_one_principal_for_both_parts_gives_it_neither(
+    principal: Principal, action: Action
+) -> None:
+    """No such policy is ever stored; if one were, the decision itself would not follow it."""
+    confused = key(administrators=(principal.name,), users=(principal.name,))
+    judged = judge(admit(principal, action), confused, AROUND)
+    assert (judged.decision.allowed, judged.decision.source) == (False, Source.SEPARATION)
+    with pytest.raises(PolicyForbids, match="separation of duties"):
+        judged.permit()
 
 
 def test_a_policy_cannot_lend_a_duty() -> None:
     swapped = key(administrators=(USER.name,), users=(ADMINISTRATOR.name,))
-    with pytest.raises(NotFound):
-        decide(admit(ADMINISTRATOR, Action.DISABLE_KEY), swapped)
-    with pytest.raises(NotFound):
-        decide(admit(USER, Action.SIGN), swapped)
+    with pytest.raises(PolicyForbids):
+        decide(admit(ADMINISTRATOR, Action.DISABLE_KEY), swapped, AROUND)
+    with pytest.raises(PolicyForbids):
+        decide(admit(USER, Action.SIGN), swapped, AROUND)
+
+
+def test_duties_and_the_published_table_agree() -> None:
+    """What administers a key is never of a duty that uses keys, and the other way round."""
+    for action in Action:
+        part = POLICY_ACTIONS.get(action.policy_name)
+        if part is Part.ADMINISTER:
+            assert Duty.KEY_USER not in DUTIES_OF[action], action
+        if part is Part.USE:
+            assert DUTIES_OF[action] == {Duty.KEY_USER}, action
+    assert {POLICY_ACTIONS[action.policy_name] for action in USERS_ACTIONS} == {Part.USE}
+    assert {POLICY_ACTIONS[action.policy_name] for action in ADMINISTRATORS_ACTIONS - {Action.GET_KEY_POLICY}} == {
+        Part.ADMINISTER
+    }
+
+
+def test_the_policy_of_the_services_own_keys_is_for_nobody() -> None:
+    own = replace(key(), policy=KeyPolicy(NOBODY, revision=1))
+    for principal in (USER, ADMINISTRATOR):
+        for action in KEY_ACTIONS:
+            if principal.duty in DUTIES_OF[action]:
+                with pytest.raises(NotFound):
+                    decide(admit(principal, action), own, AROUND)
+
+
+def test_the_permit_says_what_decided() -> None:
+    assert decide(admit(USER, Action.SIGN), key(), AROUND).decided_by == "allowed by key policy: KeyUsers"
+
+
+def test_an_attached_policy_takes_away_what_the_duty_has() -> None:
+    text = json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": [{"Sid": "NoNewKeys", "Effect": "Deny", "Action": "kms:CreateKey", "Resource": "*"}],
+        }
+    )
+    bound = replace(ADMINISTRATOR, policies=(("no-new-keys", text),))
+    assert decide(admit(ADMINISTRATOR, Action.CREATE_KEY), None, AROUND).action is Action.CREATE_KEY
+    with pytest.raises(PolicyForbids, match="identity policy"):
+        decide(admit(bound, Action.CREATE_KEY), None, AROUND)
 
 
 def test_certificates_are_issued_only_where_a_key_is_made_or_rotated() -> None:
     authority = key((), ())
-    permit = decide(admit(ADMINISTRATOR, Action.ROTATE_KEY), key())
+    permit = decide(admit(ADMINISTRATOR, Action.ROTATE_KEY), key(), AROUND)
     assert permit_certificate(permit, authority).action is Action.ISSUE_CERTIFICATE
     with pytest.raises(PolicyForbids):
-        permit_certificate(decide(admit(ADMINISTRATOR, Action.DISABLE_KEY), key()), authority)
+        permit_certificate(decide(admit(ADMINISTRATOR, Action.DISABLE_KEY), key(), AROUND), authority)
 
 
 def test_nobody_else_can_make_a_permit() -> None:
@@ -127,6 +180,8 @@ def test_nobody_else_can_make_a_permit() -> None:
         Permit(USER, Action.SIGN, key().id, 1, object())
     with pytest.raises(TypeError):
         Admission(USER, Action.SIGN, object())
+    with pytest.raises(TypeError):
+        Judgement(admit(USER, Action.SIGN), key(), Decision(True, Source.KEY_POLICY), True, object())
 
 
 def test_the_service_signs_metadata_with_published_saml_keys_alone() -> None:
@@ -144,7 +199,7 @@ def test_the_service_signs_metadata_with_published_saml_keys_alone() -> None:
 def test_break_glass_administers_any_customer_key_and_uses_none() -> None:
     root = Principal("user/root", Duty.ROOT, "bearer:5")
     for action in ADMINISTRATORS_ACTIONS:
-        assert decide(admit(root, action), key((), ())).action is action
+        assert decide(admit(root, action), key((), ()), AROUND).action is action
     for action in USERS_ACTIONS:
         with pytest.raises(DutyForbids):
             admit(root, action)
@@ -154,4 +209,4 @@ def test_nobody_administers_the_services_own_keys() -> None:
     authority = replace(key((), ()), purpose=Purpose.CA)
     for principal in (ADMINISTRATOR, Principal("user/root", Duty.ROOT, "bearer:5")):
         with pytest.raises(NotFound):
-            decide(admit(principal, Action.DISABLE_KEY), authority)
+            decide(admit(principal, Action.DISABLE_KEY), authority, AROUND)

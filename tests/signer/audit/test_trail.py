@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from sqlalchemy import select
 from keystore.db import create_database
 from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS, AUDIT_OUTCOMES
 from keystore.errors import StoreUnavailable
-from signer.access import Action, Duty, admit, decide
+from signer.access import Action, Duty, Surroundings, admit, decide
 from signer.audit import AuditTrail, Outcome, trail
 from signer.audit.epochs import Epoch, is_dead
 from signer.audit.records import RecordedIntent
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from keystore.db import Database
     from signer.access import Permit
 
+AROUND = Surroundings("000000000000", datetime(2026, 1, 1, tzinfo=UTC))
 CALLER = Principal("role/ci", Duty.KEY_USER, "bearer:5c0a")
 CALL = Call("0" * 32, "theirs", "192.0.2.1", "Bearer smk_secret", None, b"{}")
 
@@ -50,7 +52,9 @@ def audit(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def permit() -> Permit:
-    return decide(admit(Principal("user/key-admin", Duty.KEY_ADMINISTRATOR, "bearer:1f3a"), Action.CREATE_KEY), None)
+    return decide(
+        admit(Principal("user/key-admin", Duty.KEY_ADMINISTRATOR, "bearer:1f3a"), Action.CREATE_KEY), None, AROUND
+    )
 
 
 @contextmanager
@@ -161,7 +165,7 @@ def test_an_intent_is_written_with_all_that_is_known(audit: AuditTrail, database
         "items": 3,
         "context": '{"a":"1","b":"2"}',
         "policy_revision": None,
-        "decided_by": None,
+        "decided_by": "allowed by duty: key-administrator",
         "approval": None,
     }
 

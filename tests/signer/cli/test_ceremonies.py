@@ -39,7 +39,7 @@ from keystore.algorithms import Purpose
 from keystore.api import KeyPolicy, NewKey
 keystore = open_keystore(Path(sys.argv[1]))
 for alias, spec in (("p256", "ECC_NIST_P256"), ("edwards", "ECC_NIST_EDWARDS25519")):
-    keystore.create_key(NewKey(spec, Purpose.GENERAL, "user/x", KeyPolicy((), ()), alias=alias))
+    keystore.create_key(NewKey(spec, Purpose.GENERAL, "user/x", KeyPolicy("{}"), alias=alias))
 keystore.close()
 """
 

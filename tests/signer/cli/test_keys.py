@@ -158,15 +158,21 @@ def test_deletion_asks_first(run: Run, service: ScriptedService) -> None:
 
 
 def test_policy_show(run: Run, service: ScriptedService) -> None:
-    service.on("GET", "/v1/keys/release/policy", Answer(body=POLICY))
-    assert (
-        run("keys", "policy", "show", "release").stdout == "administrators  user/key-admin\nusers           role/ci\n"
-    )
+    service.on("GET", "/v1/keys/release/policy", Answer(body={**POLICY, "short_form": True}))
+    said = run("keys", "policy", "show", "release").stdout
+    assert said == "administrators  user/key-admin\nusers           role/ci\nshort form      yes\n"
+
+
+def test_policy_show_of_a_whole_document(run: Run, service: ScriptedService) -> None:
+    document = {"Version": "2012-10-17", "Statement": []}
+    service.on("GET", "/v1/keys/release/policy", Answer(body={**POLICY, "short_form": False, "policy": document}))
+    said = run("keys", "policy", "show", "release").stdout
+    assert json.loads(said[said.index("{") :]) == document
 
 
 def test_a_policy_without_users_says_so(run: Run, service: ScriptedService) -> None:
-    service.on("GET", "/v1/keys/release/policy", Answer(body={"users": [], "revision": 2}))
-    assert run("keys", "policy", "show", "release").stdout == "users     nobody\nrevision  2\n"
+    service.on("GET", "/v1/keys/release/policy", Answer(body={"users": [], "short_form": True, "revision": 2}))
+    assert run("keys", "policy", "show", "release").stdout == "users       nobody\nshort form  yes\nrevision    2\n"
 
 
 @pytest.mark.parametrize(
@@ -181,7 +187,7 @@ def test_a_policy_without_users_says_so(run: Run, service: ScriptedService) -> N
 def test_policy_set_keeps_the_list_that_is_not_given(
     run: Run, service: ScriptedService, options: tuple[str, ...], wanted: dict[str, object], calls: int
 ) -> None:
-    service.on("GET", "/v1/keys/release/policy", Answer(body={**POLICY, "revision": 3}))
+    service.on("GET", "/v1/keys/release/policy", Answer(body={**POLICY, "short_form": True, "revision": 3}))
     service.on("PUT", "/v1/keys/release/policy", Answer(body=wanted))
     result = run("keys", "policy", "set", "release", *options, "--json")
     assert (result.exit_code, json.loads(result.stdout)) == (0, wanted)
@@ -189,8 +195,8 @@ def test_policy_set_keeps_the_list_that_is_not_given(
     assert len(service.asked) == calls
 
 
-def test_a_policy_of_another_form_is_not_guessed_at(run: Run, service: ScriptedService) -> None:
-    service.on("GET", "/v1/keys/release/policy", Answer(body={"statements": []}))
+def test_a_policy_that_says_more_than_two_lists_is_not_cut_down_to_them(run: Run, service: ScriptedService) -> None:
+    service.on("GET", "/v1/keys/release/policy", Answer(body={**POLICY, "short_form": False, "revision": 3}))
     result = run("keys", "policy", "set", "release", "--user", "role/x")
     assert result.exit_code == 1
     assert "unexpected_policy" in result.stderr

@@ -244,7 +244,12 @@ def test_users_and_administrators_are_short_for_a_policy(service: ServiceInProce
     for body in (short, long):
         made = service.made("user/key-admin", "POST", "/v1/keys", body)
         policy = service.made("user/other-key-admin", "GET", f"/v1/keys/{made['id']}/policy")
+        assert [statement["Sid"] for statement in policy.pop("policy")["Statement"]] == [
+            "KeyAdministrators",
+            "KeyUsers",
+        ]
         assert policy == {
+            "short_form": True,
             "administrators": ["user/key-admin", "user/other-key-admin"],
             "users": ["role/ci"],
             "revision": made["policy_revision"],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from signer.access.short_form import document_of
 from tests.signer.web.refusal import assert_refused
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def test_a_policy_is_replaced_and_counted(service: ServiceInProcess) -> None:
     body = {"administrators": ["user/other-key-admin", "user/key-admin"], "users": ["role/other", "role/other"]}
     second = service.made("user/key-admin", "PUT", path, body)
     assert second == {
+        "policy": document_of(body["administrators"], body["users"], "000000000000"),
+        "short_form": True,
         "administrators": ["user/key-admin", "user/other-key-admin"],
         "users": ["role/other"],
         "revision": first["revision"] + 1,

@@ -8,6 +8,7 @@ every row of the database as it was.
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from sqlalchemy import select
 from keystore.api import CredentialRecord, PrincipalRecord
 from keystore.db.schema import METADATA
 from signer.access import Duty
+from signer.access.short_form import document_of
 from signer.authn.tokens import new_token, stored_form
 from signer.web.routes import ENDPOINTS
 from tests.signer.certificates.outside import outside_chain
@@ -405,9 +407,13 @@ def test_a_caller_that_is_both_administrator_and_user_by_name_still_never_signs(
     refused = world.call("key administrator of the key", "PUT", f"/v1/keys/{world.keys['general']}/policy", with_both)
     assert (refused.status_code, refused.get_json()["field"]) == (422, "users")
     keystore = world.service.services.keystore
-    keystore.set_policy(world.keys["general"], ("user/key-admin",), ("role/ci", "user/key-admin"))
+
+    def set_policy(administrators: list[str], users: list[str]) -> None:
+        keystore.set_policy(world.keys["general"], json.dumps(document_of(administrators, users, keystore.account)))
+
+    set_policy(["user/key-admin"], ["role/ci", "user/key-admin"])
     assert world.call("key administrator of the key", "POST", path, body).status_code == 403
-    keystore.set_policy(world.keys["general"], ("user/key-admin", "role/ci"), ("role/ci",))
-    assert world.call("key user of the key", "POST", path, body).status_code == 404
-    keystore.set_policy(world.keys["general"], ("user/key-admin",), ("role/ci",))
+    set_policy(["user/key-admin", "role/ci"], ["role/ci"])
+    assert world.call("key user of the key", "POST", path, body).status_code == 403
+    set_policy(["user/key-admin"], ["role/ci"])
     assert world.call("key user of the key", "POST", path, body).status_code == 200

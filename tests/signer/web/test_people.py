@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from keystore.api import EnrolmentRecord
+from signer.access.short_form import NOBODY
 from signer.authn.tokens import new_enrolment_code, stored_form
 from tests.signer.web.refusal import assert_refused
 
@@ -193,11 +194,7 @@ def test_the_service_itself_is_no_principal(service: ServiceInProcess) -> None:
     """The authority's administrator by policy: nobody can become it, or see its key."""
     answer = service.call("user/admin", "POST", "/v1/principals", {"name": "service/sealmark", "duty": "auditor"})
     assert_refused(answer, 422, "malformed_request", "name")
-    (authority,) = [
-        key
-        for key in service.services.keystore.list_keys(None, 10_000)
-        if key.policy.administrators == ("service/sealmark",)
-    ]
+    (authority,) = [key for key in service.services.keystore.list_keys(None, 10_000) if key.policy.document == NOBODY]
     for who in ("user/key-admin", "role/ci"):
         assert service.call(who, "GET", f"/v1/keys/{authority.id}").status_code == 404
     assert (
