@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from signer.cli.approvals import approvals
 from signer.cli.ceremony import ceremony
 from signer.cli.client import package_version
 from signer.cli.completion import completion
@@ -23,6 +24,7 @@ from signer.cli.tokens import assertion, jwt
     cls=SealmarkGroup,
     commands=[
         init, serve, ceremony, principals, enrol, whoami, keys, issuers, domains, trust, crl, sign, jwt, assertion,
+        approvals,
         completion,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
@@ -35,7 +37,7 @@ def cli() -> None:
     Reads SEALMARK_URL and SEALMARK_TOKEN, or --url and --token-file. A token is never given on the command line.
 
     \b
-    Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
+    Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 not approved, 130 interrupted.
 
     \b
     Examples:

@@ -6,6 +6,7 @@ import json
 
 import click
 
+from signer.cli.approval_wait import approval_options
 from signer.cli.client import Json, open_client
 from signer.cli.errors import CommandFailed
 from signer.cli.options import KEY, PRINCIPAL, connection_options, current_settings
@@ -42,6 +43,7 @@ def show(key: str) -> None:
 @click.option("--administrator", "administrators", type=PRINCIPAL, multiple=True, help="Who keeps the key; repeat.")
 @click.option("--user", "users", type=PRINCIPAL, multiple=True, help="Who signs with the key; repeat.")
 @click.option("--no-users", is_flag=True, help="Nobody signs with the key.")
+@approval_options
 @connection_options
 def set_policy(key: str, administrators: tuple[str, ...], users: tuple[str, ...], no_users: bool) -> None:
     """Replace the users, the administrators, or both.
