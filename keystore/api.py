@@ -243,6 +243,7 @@ class PrincipalRecord:
     state: str
     created_at: datetime
     created_by: str
+    policies: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # (name, document) of its identity policies
 
 
 @dataclass(frozen=True, slots=True)

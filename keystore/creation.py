@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
+from keystore.access import Change
 from keystore.algorithms import KEY_SPECS, Purpose, algorithms_for
 from keystore.api import (
     AssertionSettings,
@@ -21,16 +22,18 @@ from keystore.api import (
 from keystore.certificates import insert_certificate, revoke_version
 from keystore.db.schema import SEALED_TABLES
 from keystore.errors import Conflict, KeystoreError, LimitExceeded, NotFound, Unsupported
+from keystore.history import key_subject, record_version
 from keystore.keys import ALIAS_FORM, UUID_FORM, domain_label, existing
 from keystore.lifecycle import require_enabled
 from keystore.values import stored_names, stored_settings, stored_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from keystore.api import CertificateRecord, Certify, HardwareToken, Key, NewKey, RevocationReason
     from keystore.clock import Clock
+    from keystore.journal import Head
     from keystore.store import SealedStore
     from keystore.transactions import SealedTransaction
 
@@ -64,21 +67,37 @@ class KeyMaker:
         self._token_keys = token_keys
         self._clock = clock
 
-    def create(self, new: NewKey, key_id: str, certify: Certify | None) -> None:
-        """A new key with its first version and certificate. Raises: `Unsupported`, `Conflict`, or as `certify`."""
+    def create(
+        self, new: NewKey, key_id: str, certify: Certify | None, check: Callable[[], None] | None = None
+    ) -> None:
+        """A new key with its first version and certificate. Raises: `Unsupported`, `Conflict`, or as `certify` and
+        `check` do."""
         algorithm = check_new_key(new)
         self._check_names(new, key_id)
         with self._version(new.spec, new.domain, key_id) as version:
             certificate = certify(version.uncertified(new.alias, new.purpose)) if certify else None
-            self._store_key(new, key_id, algorithm, version, certificate)
+
+            def attempt(head: Head) -> None:
+                if check is not None:
+                    check()
+                self._store_key(new, key_id, algorithm, version, certificate, head)
+
+            self._store.checked_change(attempt)
 
     def _store_key(
-        self, new: NewKey, key_id: str, algorithm: str, version: _NewVersion, certificate: CertificateRecord | None
+        self,
+        new: NewKey,
+        key_id: str,
+        algorithm: str,
+        version: _NewVersion,
+        certificate: CertificateRecord | None,
+        seen: Head,
     ) -> None:
-        with self._store.transaction() as transaction:
+        with self._store.transaction(seen=seen) as transaction:
             version.follow_domain(transaction)
             self._require_room(version, transaction)
-            now = stored_time(self._clock())
+            moment = self._clock()
+            now = stored_time(moment)
             transaction.insert(
                 "keys",
                 key_id,
@@ -100,6 +119,8 @@ class KeyMaker:
                 },
             )
             transaction.insert("policies", key_id, {"document": new.policy.document})
+            made = Change(new.created_by, moment, "the key was made")
+            record_version(transaction, key_subject(key_id), 1, new.policy.document, made)
             version.insert(transaction, number=1, activate_at=now, created_by=new.created_by, now=now)
             if new.alias is not None:
                 _take_alias(transaction, new.alias, key_id)

@@ -49,6 +49,10 @@ class Conflict(KeystoreError):
     code = "conflict"
 
 
+class Overtaken(Conflict):
+    """Who may do what was changed between a check and the write that depends on it."""
+
+
 class WrongState(KeystoreError):
     """The key's, version's or principal's state does not allow this."""
 

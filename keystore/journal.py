@@ -19,6 +19,8 @@ from keystore.errors import IntegrityFailure
 from keystore.sealing import Sealer, Uncanonical, encode_field, encode_value
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sqlalchemy import Connection
 
     from keystore.db.engine import Database, RawRow, Value
@@ -66,6 +68,7 @@ class Journal:
         self.lock = threading.Lock()
         self.head = Head(0, GENESIS)
         self._superseded = bytearray(b"\0")
+        self._latest: dict[str, int] = {}  # table → number of the newest entry about one of its rows
         self._database = database
         self._sealer = sealer
         sequence = ROW_JOURNAL.c.seq
@@ -81,6 +84,10 @@ class Journal:
             return False
         return not self._superseded[seq >> 3] >> (seq & 7) & 1
 
+    def newest_of(self, tables: Iterable[str]) -> int:
+        """The number of the newest followed entry about a row of one of these tables; 0 if there is none."""
+        return max((self._latest.get(table, 0) for table in tables), default=0)
+
     def advance(self, seq: Value, link: Value, *, inside: Connection | None = None) -> None:
         """Follow the chain to the head found in the database (hold `lock`). Raises `IntegrityFailure` on any break."""
         known = self.head
@@ -90,15 +97,17 @@ class Journal:
             raise IntegrityFailure(f"row_journal_head: went back from {known.seq}, or was changed")
         found = Head(seq, link)
         replaced: list[int] = []
+        latest: dict[str, int] = {}
         last = known
         while last.seq < found.seq:
             until = min(last.seq + CHUNK, found.seq)
-            last = self._follow(last, self._range_of(last.seq, until, inside), until, replaced)
+            last = self._follow(last, self._range_of(last.seq, until, inside), until, replaced, latest)
         if last.link != found.link:
             raise IntegrityFailure(f"row_journal_head: is not the link of entry {last.seq}")
         self._superseded.extend(bytes((found.seq >> 3) + 1 - len(self._superseded)))
         for old in replaced:
             self._superseded[old >> 3] |= 1 << (old & 7)
+        self._latest.update(latest)
         self.head = found
 
     def _range_of(self, after: int, until: int, inside: Connection | None) -> list[JournalEntry]:
@@ -106,7 +115,9 @@ class Journal:
         parameters = tuple(values[name] for name in self._range.names)
         return [_entry(row) for row in self._database.fetch(self._range.sql, parameters, inside=inside)]
 
-    def _follow(self, last: Head, entries: list[JournalEntry], until: int, replaced: list[int]) -> Head:
+    def _follow(
+        self, last: Head, entries: list[JournalEntry], until: int, replaced: list[int], latest: dict[str, int]
+    ) -> Head:
         """Check that the entries continue the chain from `last` to `until`; the HSM vouches for the last of them."""
         seq, link = last
         for entry in entries:
@@ -115,6 +126,7 @@ class Journal:
                 raise IntegrityFailure(f"row_journal/{seq}: the chain is broken")
             if entry.previous:
                 replaced.append(entry.previous)
+            latest[entry.table_name] = seq
             link = entry.link
         if seq != until or not self._sealer.is_link(entries[-1].link_seal, link):
             raise IntegrityFailure(f"row_journal/{seq}: the chain ends early, or its end is not sealed")

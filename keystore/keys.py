@@ -15,6 +15,7 @@ from keystore.api import BackingKey, Key, KeyPolicy, KeyState, KeyVersion, Revoc
 from keystore.approvals import rule_of
 from keystore.db.schema import SEALED_TABLES
 from keystore.errors import Conflict, IntegrityFailure, NotFound
+from keystore.history import key_subject, record_version
 from keystore.queries import Join, join, parameter
 from keystore.sealing import SealedRow
 from keystore.values import (
@@ -25,6 +26,8 @@ from keystore.values import (
 )
 
 if TYPE_CHECKING:
+    from keystore.access import Change
+    from keystore.journal import Head
     from keystore.queries import Records, SealedQuery
     from keystore.store import SealedStore
     from keystore.transactions import SealedTransaction
@@ -62,13 +65,19 @@ class KeyRepository:
         """Every key of this purpose by id, deleted ones too."""
         return [self.get_key(row.id) for row in self._store.select("keys", {"purpose": purpose.value})]
 
-    def set_policy(self, key_id: str, document: str, *, revision: int | None = None) -> Key:
-        """Replace a key's policy. Raises `NotFound`; `Conflict` if it is not at `revision`, where that is given."""
-        with self._store.transaction() as transaction:
+    def set_policy(
+        self, key_id: str, document: str, change: Change, *, revision: int | None = None, seen: Head | None = None
+    ) -> Key:
+        """Replace a key's policy, and keep the new version in its history.
+
+        Raises: `NotFound`; `Conflict` if it is not at `revision`, where that is given; `Overtaken`, with `seen`.
+        """
+        with self._store.transaction(seen=seen) as transaction:
             row = existing(transaction, "policies", key_id)
             if revision is not None and row.revision != revision:
                 raise Conflict(f"the policy is at revision {row.revision}, not {revision}")
-            transaction.update(row, {"document": document})
+            replaced = transaction.update(row, {"document": document})
+            record_version(transaction, key_subject(key_id), replaced.revision, document, change)
         return self.get_key(key_id)
 
 

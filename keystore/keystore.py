@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from keystore.algorithms import SIGNING_ALGORITHMS, key_algorithms
 from keystore.api import Key, KeyState, SigningKeyInfo, VersionState
@@ -14,10 +14,13 @@ from keystore.configuration import DEFAULT_TOKEN_KEYS, load_keystore_configurati
 from keystore.creation import KeyMaker
 from keystore.db import open_database
 from keystore.errors import NotFound, Unsupported, WrongState
+from keystore.grants import GrantRepository
+from keystore.history import HistoryRepository
 from keystore.hsm import open_token
 from keystore.keys import KeyRepository, existing
 from keystore.lifecycle import DEFAULT_WAIT, check_transition, deletion_time, require_enabled, version_state
 from keystore.people import PeopleRepository
+from keystore.policies import IdentityPolicyRepository
 from keystore.repositories import (
     DocumentRepository,
     DomainRepository,
@@ -29,12 +32,16 @@ from keystore.store import open_store
 from keystore.values import optional_stored_time, stored_time
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
     from keystore.api import Certify, HardwareToken, Intent, NewKey, RevocationReason, SigningKey, TokenInfo
     from keystore.clock import Clock
     from keystore.db.engine import Database
+    from keystore.journal import Head
+
+T = TypeVar("T")
 
 
 class Keystore(
@@ -45,6 +52,9 @@ class Keystore(
     CertificateRepository,
     DomainRepository,
     IdempotencyRepository,
+    GrantRepository,
+    IdentityPolicyRepository,
+    HistoryRepository,
     ApprovalRepository,
 ):
     """One process's keystore, safe to use from many threads. Close it to give the token and the database back.
@@ -70,6 +80,9 @@ class Keystore(
         CertificateRepository.__init__(self, self.store)
         DomainRepository.__init__(self, self.store)
         IdempotencyRepository.__init__(self, self.store, clock)
+        GrantRepository.__init__(self, self.store)
+        IdentityPolicyRepository.__init__(self, self.store)
+        HistoryRepository.__init__(self, self.store)
         ApprovalRepository.__init__(self, self.store)
         self._token = token
         self._maker = KeyMaker(token, self.store, token_keys, clock)
@@ -78,6 +91,10 @@ class Keystore(
             raise NotFound("deployment: the database was never initialised")
         self.account = deployment.text("account")  # 12 digits, for ARNs; never changes
         self.region = deployment.text("region")
+
+    def checked_change(self, attempt: Callable[[Head], T]) -> T:
+        """Check who may do what and write what depends on it, as one step: `SealedStore.checked_change`."""
+        return self.store.checked_change(attempt)
 
     def arn_of(self, key_id: str) -> str:
         """The ARN of a key of this deployment, as AWS forms them."""
@@ -88,15 +105,23 @@ class Keystore(
         """What the HSM says of itself."""
         return self._token.info
 
-    def create_key(self, new: NewKey, *, key_id: str | None = None, certify: Certify | None = None) -> Key:
+    def create_key(
+        self,
+        new: NewKey,
+        *,
+        key_id: str | None = None,
+        certify: Certify | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> Key:
         """Make a key pair in the HSM, and a key of it that is enabled and signs at once.
 
         RSA takes seconds; signing goes on meanwhile. `key_id` is a UUID of the caller's choice. Raises: `Unsupported`
         with the field at fault (not in the closed table, no such domain or issuer); `Conflict` if the alias or id is
-        taken. `certify` issues the certificate, which is stored together with the key.
+        taken. `certify` issues the certificate, which is stored together with the key. `check` raises if nobody should
+        have such a key; it is asked when the key pair is there, and holds for what is stored.
         """
         key_id = key_id or str(uuid.uuid4())
-        self._maker.create(new, key_id, certify)
+        self._maker.create(new, key_id, certify, check)
         return self.get_key(key_id)
 
     def rotate(

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING
 from keystore.api import CredentialRecord, EnrolmentRecord, PrincipalRecord
 from keystore.approvals import require_credentials_may_be_added
 from keystore.errors import Conflict, NotFound, WrongState
+from keystore.grants import end_grants_of
 from keystore.keys import existing
+from keystore.policies import identity_policies
+from keystore.queries import join, parameter
 from keystore.values import optional_stored_time, optional_time_of, stored_time, time_of
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from keystore.access import Change
+    from keystore.queries import Records
     from keystore.sealing import SealedRow
     from keystore.store import SealedStore
     from keystore.transactions import SealedTransaction
@@ -23,15 +28,18 @@ class PeopleRepository:
 
     def __init__(self, store: SealedStore) -> None:
         self._store = store
+        both = [join(table, parameter("name")) for table in ("principals", "principal_policies")]
+        self._principal_by_name = store.query(both, _principal_of)
 
     def find_principal(self, name: str) -> PrincipalRecord | None:
-        """The principal of this name, deleted or not; None if there never was one."""
-        row = self._store.get("principals", name)
-        return None if row is None else _principal(row)
+        """The principal of this name with its policies, deleted or not; None if there never was one."""
+        query = self._principal_by_name
+        return self._store.read(query, (name,) * len(query.names))
 
     def list_principals(self, after: str | None, limit: int) -> list[PrincipalRecord]:
         """Up to `limit` principals by name, those beyond the name `after`, deleted ones too."""
-        return [_principal(row) for row in self._store.select("principals", after=after, limit=limit)]
+        rows = self._store.select("principals", after=after, limit=limit)
+        return [_principal(row, self._store.get("principal_policies", row.id)) for row in rows]
 
     def create_principal(
         self,
@@ -67,8 +75,8 @@ class PeopleRepository:
                 raise WrongState("the principal is deleted")
             transaction.update(row, {"state": state})
 
-    def delete_principal(self, name: str) -> None:
-        """Delete a principal, revoke its credentials and void its enrolments. Raises `NotFound`."""
+    def delete_principal(self, name: str, change: Change) -> None:
+        """Delete a principal, revoke its credentials and grants and void its enrolments. Raises `NotFound`."""
         credentials = self._store.select("credentials", {"principal": name})
         enrolments = self._store.select("enrolments", {"principal": name})
         with self._store.transaction() as transaction:
@@ -76,6 +84,7 @@ class PeopleRepository:
             if row.text("state") == "deleted":
                 raise NotFound("there is no such principal")
             transaction.update(row, {"state": "deleted"})
+            end_grants_of(transaction, name, change)
             for credential in credentials:
                 if credential.text("state") != "revoked":
                     transaction.update(credential, {"state": "revoked"})
@@ -129,7 +138,8 @@ class PeopleRepository:
             principal = _require_enabled(transaction, credential.principal)
             transaction.update(row, {"state": "used"})
             _insert_credential(transaction, credential)
-        return _principal(principal)
+            policies = transaction.get("principal_policies", principal.id)
+        return _principal(principal, policies)
 
 
 def _require_enabled(transaction: SealedTransaction, name: str) -> SealedRow:
@@ -171,9 +181,19 @@ def _insert_enrolment(transaction: SealedTransaction, enrolment: EnrolmentRecord
     )
 
 
-def _principal(row: SealedRow) -> PrincipalRecord:
+def _principal_of(records: Records) -> PrincipalRecord | None:
+    principal, policies = records[0]
+    return None if principal is None else _principal(principal, policies)
+
+
+def _principal(row: SealedRow, policies: SealedRow | None) -> PrincipalRecord:
     return PrincipalRecord(
-        row.id, row.text("duty"), row.text("state"), time_of(row.number("created_at")), row.text("created_by")
+        row.id,
+        row.text("duty"),
+        row.text("state"),
+        time_of(row.number("created_at")),
+        row.text("created_by"),
+        tuple((policy.name, policy.document) for policy in identity_policies(policies)),
     )
 
 

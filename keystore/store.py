@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from sqlalchemy import bindparam, func, select
 
 from keystore.db.schema import DEPLOYMENT, ROW_JOURNAL, ROW_JOURNAL_HEAD, SEALED_TABLES
-from keystore.errors import IntegrityFailure, NotFound
+from keystore.errors import IntegrityFailure, NotFound, Overtaken
 from keystore.journal import Journal
 from keystore.queries import HEAD_WIDTH, BoundedCache, Verified, compile_page, compile_query, join, parameter, width
 from keystore.sealing import SealedRow, Sealer, frozen
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from keystore.db.engine import Database, RawRow, Value
     from keystore.db.schema import SealedTable
+    from keystore.journal import Head
     from keystore.queries import Join, Records, SealedQuery
 
 T = TypeVar("T")
@@ -35,6 +36,9 @@ _LAST_ENTRY: Final = select(
     ROW_JOURNAL_HEAD.c.seq, ROW_JOURNAL_HEAD.c.link, select(func.max(ROW_JOURNAL.c.seq)).scalar_subquery()
 )
 _JOURNALED_IDS: Final = select(ROW_JOURNAL.c.row_id).distinct().where(ROW_JOURNAL.c.table_name == bindparam("table"))
+# Whatever decides who may do what: a check over these holds until one of their rows is written.
+ACCESS_TABLES: Final = ("principals", "policies", "principal_policies", "grants")
+ATTEMPTS: Final = 10  # at a change that others overtake
 CACHE_SIZE: Final = 8_192  # checked rows remembered per process, and results per query
 
 
@@ -95,12 +99,39 @@ class SealedStore:
         return [row for (row,) in records if row is not None]
 
     @contextmanager
-    def transaction(self) -> Iterator[SealedTransaction]:
-        """One durable transaction of sealed writes, alone among writers. Raises `Conflict`, `StoreUnavailable`."""
+    def transaction(self, *, seen: Head | None = None) -> Iterator[SealedTransaction]:
+        """One durable transaction of sealed writes, alone among writers. Raises `Conflict`, `StoreUnavailable`.
+
+        With `seen`, what `head` gave before something was checked: raises `Overtaken` if any row that decides who may
+        do what was written since, so that the check still holds for what is written now.
+        """
         with self.database.write() as connection:
             transaction = SealedTransaction(self, connection)
+            if seen is not None and self.journal.newest_of(ACCESS_TABLES) > seen.seq:
+                raise Overtaken("who may do what was changed by somebody else meanwhile; try again")
             yield transaction
             transaction.finish()
+
+    def head(self) -> Head:
+        """The journal's end as the database has it now: whatever is read after this call is no older."""
+        with self.journal.lock:
+            self._follow_head()
+            return self.journal.head
+
+    def checked_change(self, attempt: Callable[[Head], T]) -> T:
+        """Check and write as one step, without keeping other writers waiting while it is checked.
+
+        `attempt` is given the head, reads and checks whatever it needs, and writes in a `transaction(seen=head)`; it is
+        called again where it was overtaken, a few times. Those who change so wait for one another, or each would be
+        overtaken by all the others. Raises `Overtaken` if it always was, and what `attempt` does.
+        """
+        with self.database.change():
+            for _ in range(ATTEMPTS - 1):
+                try:
+                    return attempt(self.head())
+                except Overtaken:
+                    continue
+            return attempt(self.head())
 
     def get_inside(self, connection: Connection, table: str, row_id: str) -> SealedRow | None:
         """`get` as a writer's transaction sees it, whose beginning has followed the journal."""
@@ -130,11 +161,15 @@ class SealedStore:
         return query
 
     def _check_head(self) -> None:
+        with self.journal.lock:
+            self._follow_head()
+
+    def _follow_head(self) -> None:
+        """Follow the journal to its end (under its lock: else another thread may be further than what is read here)."""
         found = self.database.fetch(self._last_entry.sql, ())
         if not found or (found[0][2] or 0) != found[0][0]:
             raise IntegrityFailure("row_journal_head: is missing, or is not at the journal's end")
-        with self.journal.lock:
-            self.journal.advance(*found[0][:HEAD_WIDTH])
+        self.journal.advance(*found[0][:HEAD_WIDTH])
 
     def _read_checked(self, query: SealedQuery[T], parameters: RawRow) -> T:
         """Read again while the journal's view stands still, follow the journal, check every row, and remember."""

@@ -13,10 +13,13 @@ from keystore import open_keystore
 from signer.access import Action
 from signer.administration.approvals import ApprovalAdministration
 from signer.administration.certificates import CertificateAdministration
+from signer.administration.grants import GrantAdministration
 from signer.administration.identities import IdentityAdministration
+from signer.administration.identity_policies import IdentityPolicyAdministration
 from signer.administration.issuers import IssuerAdministration
 from signer.administration.keys import KeyAdministration
 from signer.administration.policies import PolicyAdministration
+from signer.administration.separation import Separation
 from signer.approvals import Approvals
 from signer.audit import AuditTrail
 from signer.authn.authenticator import Authenticator
@@ -65,10 +68,17 @@ def assemble(keystore: Keystore, state: Path, configuration: ServerConfiguration
     certification = Certification(keystore, audit, configuration.certificates)
     revocation_lists = RevocationLists(keystore, certification, configuration.certificates)
     certificates = CertificateAdministration(keystore, certification, revocation_lists)
-    policies = PolicyAdministration(keystore)
+    separation = Separation(keystore)
+    policies = PolicyAdministration(keystore, separation)
+    grants = GrantAdministration(keystore, separation)
     approvals = ApprovalAdministration(keystore)
     held = Approvals(
-        keystore, {Action.PUT_APPROVAL_RULE: approvals.check_rule, Action.PUT_KEY_POLICY: policies.check_replacement}
+        keystore,
+        {
+            Action.PUT_APPROVAL_RULE: approvals.check_rule,
+            Action.PUT_KEY_POLICY: policies.check_replacement,
+            Action.CREATE_GRANT: grants.check,
+        },
     )
     return Services(
         configuration=configuration,
@@ -85,6 +95,8 @@ def assemble(keystore: Keystore, state: Path, configuration: ServerConfiguration
         published=published,
         saml_metadata=SamlMetadata(keystore, audit, published),
         upkeep=Upkeep(keystore, revocation_lists),
+        grants=grants,
+        identity_policies=IdentityPolicyAdministration(keystore, separation),
         approvals=approvals,
     )
 

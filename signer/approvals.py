@@ -72,6 +72,10 @@ class Approvals:
                 return permit
             msg = "nothing here asks for approval now: make the call without the header Sealmark-Approval"
             raise ApprovalInvalid(msg, field="Sealmark-Approval")
+        if not isinstance(body, HELD_BY_ACTION[permit.action].body_type):
+            name = HELD_BY_ACTION[permit.action].name
+            msg = f"approvers see what they approve whole: make this change as the call `{name}`, with all that it is"
+            raise ApprovalRequired(msg)
         if approval is None:
             raise ApprovalRequired(_how(permit, key, requirements))
         if not UUID_FORM.fullmatch(approval):

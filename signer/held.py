@@ -11,6 +11,7 @@ import msgspec
 from keystore.values import stored_json
 from signer.access import Action
 from signer.access.model import NO_CONTEXT
+from signer.administration.grants import grant_details
 from signer.errors import Unprocessable
 from signer.operations.artifacts import ArtifactSignatures
 from signer.operations.assertions import IssuedAssertions
@@ -23,8 +24,10 @@ from signer.request import (
     CertificateRequest,
     Deletion,
     Empty,
+    NewGrant,
     PolicyBody,
     Renewal,
+    Restoration,
     Revocation,
     Rotation,
 )
@@ -47,11 +50,11 @@ class HeldOperation:
     action: Action
     body_type: type[Body]
     signing: Operation[Any] | None = None
-    details: Callable[[Any], ConditionValues] = lambda _body: NO_CONTEXT
+    details: Callable[[Key, Any], ConditionValues] = lambda _key, _body: NO_CONTEXT
 
     def details_of(self, key: Key, body: Body) -> Sequence[ConditionValues]:
         """What policies may ask of this call: the same as of the call itself."""
-        return (self.details(body),) if self.signing is None else self.signing.details(key, body)
+        return (self.details(key, body),) if self.signing is None else self.signing.details(key, body)
 
 
 def deletion_details(body: Deletion) -> ConditionValues:
@@ -59,9 +62,14 @@ def deletion_details(body: Deletion) -> ConditionValues:
     return {"kms:schedulekeydeletionpendingwindowindays": (str(body.days),)}
 
 
-def policy_details(body: PolicyBody) -> ConditionValues:
+def policy_details(body: PolicyBody | Restoration) -> ConditionValues:
     """What policies may ask of a change of the policy."""
     return {"kms:bypasspolicylockoutsafetycheck": ("true" if body.bypass_policy_lockout_safety_check else "false",)}
+
+
+def account_of(key: Key) -> str:
+    """The account's 12 digits, of the key's ARN."""
+    return key.arn.split(":")[4]
 
 
 # What a call is named by: the end of its path; what removes, by that and `/remove`.
@@ -70,14 +78,19 @@ _HELD: Final = (
     HeldOperation("artifacts", Action.SIGN_ARTIFACT, ArtifactSignatures.body_type, ArtifactSignatures()),
     HeldOperation("jwts", Action.ISSUE_TOKEN, IssuedTokens.body_type, IssuedTokens()),
     HeldOperation("assertions", Action.ISSUE_ASSERTION, IssuedAssertions.body_type, IssuedAssertions()),
-    HeldOperation("policy", Action.PUT_KEY_POLICY, PolicyBody, details=policy_details),
+    HeldOperation("policy", Action.PUT_KEY_POLICY, PolicyBody, details=lambda _key, body: policy_details(body)),
+    HeldOperation(
+        "grants", Action.CREATE_GRANT, NewGrant, details=lambda key, body: grant_details(body, account_of(key))
+    ),
     HeldOperation("rotate", Action.ROTATE_KEY, Rotation),
     HeldOperation("csr", Action.REQUEST_CERTIFICATE, CertificateRequest),
     HeldOperation("certificate", Action.INSTALL_CERTIFICATE, CertificateChain),
     HeldOperation("certificate/renew", Action.RENEW_CERTIFICATE, Renewal),
     HeldOperation("certificate/revoke", Action.REVOKE_CERTIFICATE, Revocation),
     HeldOperation("enable", Action.ENABLE_KEY, Empty),
-    HeldOperation("schedule-deletion", Action.SCHEDULE_KEY_DELETION, Deletion, details=deletion_details),
+    HeldOperation(
+        "schedule-deletion", Action.SCHEDULE_KEY_DELETION, Deletion, details=lambda _key, body: deletion_details(body)
+    ),
     HeldOperation("approval-rule", Action.PUT_APPROVAL_RULE, ApprovalRuleBody),
     HeldOperation("approval-rule/remove", Action.DELETE_APPROVAL_RULE, Empty),
 )

@@ -7,6 +7,7 @@ of a permit, an open key from an intent, an answer from recorded outcomes. So no
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +20,7 @@ from keystore.errors import NotFound as NoSuchRow
 from keystore.lifecycle import current_version
 from signer.access import DUTIES_OF, Action, Admission, Permit, Surroundings, admit, judge
 from signer.access.decision import KEY_NOT_FOUND, permit_approved, permit_request
+from signer.access.grants import grant_facts
 from signer.access.model import NO_CONTEXT
 from signer.audit import AuditedKey, Outcome
 from signer.audit.identifiers import time_ordered_id
@@ -32,11 +34,11 @@ from signer.problems import SERVER_FAULTS, code_of
 from signer.request import ApprovalRequestBody
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from keystore.api import ApprovalRequestRecord, Key
     from keystore.keystore import Keystore
-    from signer.access.model import ConditionValues
+    from signer.access.model import ConditionValues, GrantFacts
     from signer.approvals import Approvals
     from signer.audit import AuditTrail
     from signer.authn.authenticator import Authenticator
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from signer.published import Published
 
 _Body = TypeVar("_Body", bound=msgspec.Struct)
+GrantsOf = Callable[["Key", "Principal"], Sequence["GrantFacts"]]
 _log = structlog.get_logger("sealmark.pipeline")
 
 
@@ -105,16 +108,17 @@ class Pipeline:
         work: Callable[[Permit, Key | None, _Body], Answer],
         reference: str | None = None,
         details: Callable[[_Body], ConditionValues] = lambda _body: NO_CONTEXT,
+        grants: GrantsOf | None = None,
         about: str | None = None,
     ) -> Answer:
-        """An administrative change. `details` are what policies may ask of it; `about` is the approval request that
-        it is about, for the record."""
+        """An administrative change. `details` are what policies may ask of it; `grants` those that may allow it, where
+        they are not the caller's on the key; `about` is the approval request that it is about, for the record."""
         principal = self.authenticate(call)
         with self._refusals_recorded(principal, action, call, reference):
             admission = admit(principal, action)
             body = decode(call.body, body_type)
             key = self._find_key(reference) if reference is not None else None
-            permit = self._permit(admission, call, key, (details(body),))
+            permit = self._permit(admission, call, key, (details(body),), grants)
             permit = self._approvals.release(permit, call, key, body)
             if about is not None:
                 permit = permit_approved(permit, about)
@@ -188,10 +192,16 @@ class Pipeline:
             self._audit.count_unauthenticated(refusal.code)
             raise
 
-    def visible(self, permit: Permit, call: Call, key: Key) -> bool:
-        """Whether a list of keys shows this one to the caller: whether it may describe it."""
+    def visible(self, permit: Permit, call: Call, keys: Sequence[Key]) -> list[Key]:
+        """Which of these keys a list shows to the caller: those that it may describe."""
         admission = admit(permit.principal, Action.DESCRIBE_KEY)
-        return judge(admission, key, self._surroundings(call)).decision.allowed
+        surroundings = self._surroundings(call)
+        grants: dict[str, list[GrantFacts]] = {}
+        for grant in self._keystore.list_grants_of(permit.principal.name):
+            grants.setdefault(grant.key_id, []).append(grant_facts(grant))
+        return [
+            key for key in keys if judge(admission, key, surroundings, grants=grants.get(key.id, ())).decision.allowed
+        ]
 
     def allows(self, principal: Principal, call: Call, action: Action, key: Key) -> bool:
         """Whether this caller might do this now: for what is shown of something else."""
@@ -200,9 +210,24 @@ class Pipeline:
         return judge(admit(principal, action), key, self._surroundings(call)).decision.allowed
 
     def _permit(
-        self, admission: Admission, call: Call, key: Key | None, details: Sequence[ConditionValues] = (NO_CONTEXT,)
+        self,
+        admission: Admission,
+        call: Call,
+        key: Key | None,
+        details: Sequence[ConditionValues] = (NO_CONTEXT,),
+        grants: GrantsOf | None = None,
     ) -> Permit:
-        return judge(admission, key, self._surroundings(call), details).permit()
+        """Grants are looked up only where no policy decides: they only ever allow."""
+        surroundings = self._surroundings(call)
+        judgement = judge(admission, key, surroundings, details)
+        if key is not None and judgement.wants_grants:
+            found = (grants or self._grants_of)(key, admission.principal)
+            if found:
+                judgement = judge(admission, key, surroundings, details, found)
+        return judgement.permit()
+
+    def _grants_of(self, key: Key, principal: Principal) -> Sequence[GrantFacts]:
+        return [grant_facts(grant) for grant in self._keystore.grants_for(key.id, principal.name)]
 
     def _surroundings(self, call: Call) -> Surroundings:
         return Surroundings(self._keystore.account, self._keystore.clock(), call.source, call.secure)

@@ -31,6 +31,10 @@ ShortText = Annotated[str, Meta(min_length=1, max_length=256)]
 Context = Annotated[
     dict[Annotated[str, Meta(min_length=1, max_length=128)], Annotated[str, Meta(max_length=1024)]], Meta(max_length=32)
 ]
+GrantContext = Annotated[
+    dict[Annotated[str, Meta(min_length=1, max_length=128)], Annotated[str, Meta(max_length=1024)]],
+    Meta(min_length=1, max_length=8),
+]
 Duty = Literal["administrator", "key-administrator", "key-user", "auditor"]
 RevocationReason = Literal[
     "unspecified",
@@ -104,6 +108,45 @@ class PolicyBody(Body):
     reason: Text = ""
     revision: Annotated[int, Meta(ge=1)] | None = None
     bypass_policy_lockout_safety_check: bool = False
+
+
+class Restoration(Body):
+    """`POST /v1/keys/{key}/policy/versions/{revision}/restore`: members as of `PUT /v1/keys/{key}/policy`."""
+
+    reason: Text = ""
+    revision: Annotated[int, Meta(ge=1)] | None = None
+    bypass_policy_lockout_safety_check: bool = False
+
+
+class IdentityPolicyBody(Body):
+    """`PUT /v1/principals/{kind}/{name}/policies/{policy}`: a document in the form of AWS's identity policies."""
+
+    policy: dict[str, Any]
+    reason: Text = ""
+
+
+class Reason(Body):
+    """`DELETE /v1/principals/{kind}/{name}/policies/{policy}`: why, if need be."""
+
+    reason: Text = ""
+
+
+class GrantConstraints(Body):
+    """What the encryption or signing context of a request must be: exactly this, or at least this. One of the two."""
+
+    context_equals: GrantContext | None = None
+    context_subset: GrantContext | None = None
+
+
+class NewGrant(Body):
+    """`POST /v1/keys/{key}/grants`. `operations` are action names without prefix, such as `SignArtifact`; `retiring`
+    may retire the grant; one of the same `name` that says the same is the same grant."""
+
+    grantee: PrincipalName
+    operations: Annotated[list[ShortText], Meta(min_length=1, max_length=32)]
+    constraints: GrantConstraints | None = None
+    name: ShortText | None = None
+    retiring: PrincipalName | None = None
 
 
 class NewKeyBody(Body):
@@ -299,6 +342,7 @@ class ApprovalRequestBody(Body):
         "jwts",
         "assertions",
         "policy",
+        "grants",
         "rotate",
         "csr",
         "certificate",

@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from keystore.keystore import Keystore
     from signer.administration.approvals import ApprovalAdministration
     from signer.administration.certificates import CertificateAdministration
+    from signer.administration.grants import GrantAdministration
     from signer.administration.identities import IdentityAdministration
+    from signer.administration.identity_policies import IdentityPolicyAdministration
     from signer.administration.issuers import IssuerAdministration
     from signer.administration.keys import KeyAdministration
     from signer.administration.policies import PolicyAdministration
@@ -41,6 +43,8 @@ class Services:
     published: Published
     saml_metadata: SamlMetadata
     upkeep: Upkeep
+    grants: GrantAdministration
+    identity_policies: IdentityPolicyAdministration
     approvals: ApprovalAdministration
 
     def close(self) -> None:

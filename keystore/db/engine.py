@@ -37,6 +37,7 @@ Value = int | str | bytes | None
 RawRow = tuple[Value, ...]
 
 LOCK_SECONDS: Final = 5.0
+CHANGE_SECONDS: Final = 10.0
 _ROWS_A_STATEMENT: Final = 64
 
 
@@ -69,6 +70,7 @@ class Database:
         self._engine = sqlite.make_engine(parsed)
         self._writer = sqlite.writer(self._engine)
         self._lock = WriteLock(self.path.with_name(self.path.name + ".lock"), timeout=lock_seconds)
+        self._changes = WriteLock(self.path.with_name(self.path.name + ".changes.lock"), timeout=CHANGE_SECONDS)
         self._local = threading.local()
 
     def prepare(self, statement: Select[*tuple[Value, ...]]) -> Prepared:
@@ -131,6 +133,15 @@ class Database:
             yield connection
 
     @contextmanager
+    def change(self) -> Iterator[None]:
+        """One at a time among those who check for long before they write; keeps nobody else from writing.
+
+        Raises `StoreUnavailable` when its turn does not come within seconds. Not to be nested, nor within `write`.
+        """
+        with self._changes.held():
+            yield
+
+    @contextmanager
     def append(self) -> Iterator[Append]:
         """A transaction like that of `write` that only appends rows, past SQLAlchemy: for what every request writes.
 
@@ -173,6 +184,7 @@ class Database:
         self._forget_thread_connection()
         self._engine.dispose()
         self._lock.close()
+        self._changes.close()
 
 
 def _driver_connection(proxied: PoolProxiedConnection) -> sqlite3.Connection:

@@ -232,6 +232,37 @@ APPROVAL_VOTES: Final = _sealed(
     _text("proof", nullable=True),
 )
 
+GRANTS: Final = _sealed(
+    "grants",
+    _text("key_id", ForeignKey("keys.id")),
+    _text("grantee", ForeignKey("principals.id")),
+    _text("retiring", nullable=True),
+    _text("name", nullable=True),
+    _text("operations"),
+    _text("constraints", nullable=True),
+    _text("state"),  # active, retired, revoked
+    _number("created_at"),
+    _text("created_by"),
+    _number("ended_at", nullable=True),
+    _text("ended_by", nullable=True),
+    Index("grants_by_key", "key_id", "state", "grantee"),
+    Index("grants_by_grantee", "grantee", "state"),
+)
+# One row a principal, so that none of its policies can be taken away without its being missed: one may deny.
+PRINCIPAL_POLICIES: Final = _sealed("principal_policies", _text("policies"), identity=(ForeignKey("principals.id"),))
+# Every policy that ever was: of a key by the number of its policy's revision, of a principal by that of its row.
+POLICY_VERSIONS: Final = _sealed(
+    "policy_versions",
+    _text("subject"),  # key/ID, principal/user/NAME, principal/role/NAME
+    _number("number"),
+    _text("policy", nullable=True),  # the name of a principal's policy
+    _text("document", nullable=True),  # null: taken away
+    _number("created_at"),
+    _text("created_by"),
+    _text("reason"),
+    UniqueConstraint("subject", "number", name="one_policy_version_of_a_number"),
+)
+
 SEALED_TABLES: Final[Mapping[str, SealedTable]] = MappingProxyType(_SEALED)
 
 ROW_JOURNAL: Final = Table(

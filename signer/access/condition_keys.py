@@ -33,7 +33,7 @@ class ValueType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ConditionKey:
-    """A row of the table. `fixed`: the one value that every request here has."""
+    """A row of the table. `fixed`: the one value that it has in every request here that has it."""
 
     name: str  # as AWS writes it; compared without regard to ASCII case
     type: ValueType

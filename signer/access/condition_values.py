@@ -27,6 +27,7 @@ _NUMBER: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,9})?")
 _DATE: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2}))?"
 )
+_YEAR_OR_MONTH: Final = re.compile(r"[0-9]{4}(-[0-9]{2})?")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MAPPED: Final = ipaddress.IPv6Network("::ffff:0:0/96")  # IPv4-mapped (RFC 4291 §2.5.5.2)
 _ARN_PARTS: Final = 6
@@ -48,7 +49,12 @@ def parse_number(text: str) -> Decimal:
 
 
 def parse_date(text: str) -> Decimal:
-    """Seconds since 1970-01-01T00:00:00Z. Raises `ValueError` with what would be right."""
+    """Seconds since 1970-01-01T00:00:00Z. Raises `ValueError` with what would be right.
+
+    A year alone is a year, as in W3C's formats of ISO 8601, which AWS names: no second of 1970.
+    """
+    if _YEAR_OR_MONTH.fullmatch(text):
+        text += "-01-01" if "-" not in text else "-01"
     if _NUMBER.fullmatch(text):
         return Decimal(text)
     try:
@@ -153,7 +159,7 @@ def _comparing(comparison: str, parse: Callable[[str], Decimal]) -> Callable[[tu
 
 
 def _parse_address(text: str) -> Address:
-    address = ipaddress.ip_address(text.partition("%")[0])  # a zone (RFC 4007) is no part of the address
+    address = ipaddress.ip_address(text)
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address

@@ -155,7 +155,7 @@ class Check:
         if not values:
             return self.where_absent
         if self.quantifier is not None and not any(values):  # empty texts are a set of nothing
-            return self.where_absent
+            return self.quantifier is Quantifier.ALL
         met = (self.matches(value) != self.negated for value in values)
         if self.quantifier is None:
             return any(met) if denies else all(met)
@@ -163,14 +163,16 @@ class Check:
 
     @property
     def could_hold(self) -> bool:
-        """Whether some circumstances could meet it: yes, but for a key that has one same value in every request."""
+        """Whether some circumstances could meet it: yes, but for a key that has one same value wherever it is."""
         row = CONDITION_KEYS.get(self.key)
-        return row is None or row.fixed is None or self.holds({self.key: (row.fixed,)}, denies=False)
+        if row is None or row.fixed is None:
+            return True
+        return self.holds({self.key: (row.fixed,)}, denies=False) or self.holds({}, denies=False)
 
     def _values(self, context: ConditionValues) -> Sequence[str]:
         if not self.in_family:
             return context.get(self.key, ())
-        return [value for name, values in context.items() if ascii_lower(name) == self.key for value in values]
+        return [value for name in context if ascii_lower(name) == self.key for value in context[name]]
 
 
 def compile_condition(condition: Condition) -> Check:

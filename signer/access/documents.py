@@ -42,13 +42,13 @@ def parse_identity_policy(document: object) -> Document:
     return _parse(document, None)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=512)
 def compiled_key_policy(text: str, account: str) -> Document:
     """A stored key policy by its text: parsed once per process. Raises `PolicyRefused`."""
     return parse_key_policy(decode_policy(text), account=account)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=512)
 def compiled_identity_policy(text: str) -> Document:
     """A stored identity policy by its text: parsed once per process. Raises `PolicyRefused`."""
     return parse_identity_policy(decode_policy(text))

@@ -58,6 +58,12 @@ class Action(StrEnum):
     LIST_ISSUERS = "ListIssuers"
     CREATE_ISSUER = "CreateIssuer"
     LIST_DOMAINS = "ListDomains"
+    CREATE_GRANT = "CreateGrant"
+    LIST_GRANTS = "ListGrants"
+    RETIRE_GRANT = "RetireGrant"
+    REVOKE_GRANT = "RevokeGrant"
+    GET_PRINCIPAL_POLICY = "GetPrincipalPolicy"
+    PUT_PRINCIPAL_POLICY = "PutPrincipalPolicy"
     PUT_APPROVAL_RULE = "PutApprovalRule"
     DELETE_APPROVAL_RULE = "DeleteApprovalRule"
     GET_APPROVAL_RULE = "GetApprovalRule"
@@ -115,6 +121,13 @@ DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
         Action.LIST_ISSUERS: _KEYS,
         Action.CREATE_ISSUER: _KEYS,
         Action.LIST_DOMAINS: _KEYS,
+        Action.CREATE_GRANT: _KEYS,
+        Action.LIST_GRANTS: _KEYS,
+        # A grantee gives its grant back, too.
+        Action.RETIRE_GRANT: _SEE,
+        Action.REVOKE_GRANT: _KEYS,
+        Action.GET_PRINCIPAL_POLICY: _IDENTITIES,
+        Action.PUT_PRINCIPAL_POLICY: _IDENTITIES,
         Action.PUT_APPROVAL_RULE: _KEYS,
         Action.DELETE_APPROVAL_RULE: _KEYS,
         Action.GET_APPROVAL_RULE: frozenset(Duty),
@@ -141,6 +154,9 @@ ADMINISTRATORS_ACTIONS: Final = frozenset(
         Action.INSTALL_CERTIFICATE,
         Action.RENEW_CERTIFICATE,
         Action.REVOKE_CERTIFICATE,
+        Action.CREATE_GRANT,
+        Action.LIST_GRANTS,
+        Action.REVOKE_GRANT,
         Action.PUT_APPROVAL_RULE,
         Action.DELETE_APPROVAL_RULE,
     }

@@ -155,10 +155,10 @@ def _context_of(context: ConditionValues) -> Mapping[str, str] | None:
     """The encryption or signing context of a request, its names as the caller wrote them; None where one name has
     several values, which no grant's constraint is met by."""
     pairs: dict[str, str] = {}
-    for key, values in context.items():
+    for key in context:
         for prefix in (ENCRYPTION_CONTEXT, SIGNING_CONTEXT):
             if key.startswith(prefix):
-                name = key[len(prefix) :]
+                name, values = key[len(prefix) :], context[key]
                 if len(values) != 1 or pairs.setdefault(name, values[0]) != values[0]:
                     return None
     return pairs

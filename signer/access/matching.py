@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from signer.access.conditions import Check
     from signer.access.model import ConditionValues, Document, Principals, Statement
 
-_MOST_SELECTIONS: Final = 1024  # callers × actions remembered for one document
+_MOST_SELECTIONS: Final = 512  # callers × actions remembered for one document
 
 
 class Naming(Enum):
@@ -77,8 +77,8 @@ class Rule:
 
     @property
     def could_be_met(self) -> bool:
-        """Whether any circumstances could: all conditions are taken as satisfiable but those on a key whose one value
-        here is known."""
+        """Whether any circumstances could: each condition is taken as satisfiable, but for those on a key whose one
+        value here is known."""
         return all(check.could_hold for check in self.checks)
 
 

@@ -10,7 +10,7 @@ make it one is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from signer.access.actions import KEY_ACTIONS, POLICY_ACTIONS, Part
@@ -23,9 +23,16 @@ if TYPE_CHECKING:
 
 ANYBODY_ELSE: Final = "anybody else"  # whom no document names: what "*" gives to everybody
 _NO_NAME: Final = "*/"  # of no principal's form, so no document and no grant can name it
-_ADMINISTERING: Final = tuple(action for action in KEY_ACTIONS if POLICY_ACTIONS[action] is Part.ADMINISTER)
-_USING: Final = tuple(action for action in KEY_ACTIONS if POLICY_ACTIONS[action] is Part.USE)
 _PUT_KEY_POLICY: Final = "kms:PutKeyPolicy"
+
+
+def _of(part: Part, first: str) -> tuple[str, ...]:
+    """The actions of a part; before the others the one that tells a reader the most."""
+    return (first, *(action for action in KEY_ACTIONS if POLICY_ACTIONS[action] is part and action != first))
+
+
+_ADMINISTERING: Final = _of(Part.ADMINISTER, _PUT_KEY_POLICY)
+_USING: Final = _of(Part.USE, "kms:Sign")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +73,17 @@ def overlaps(
 ) -> list[Overlap]:
     """Everybody who could administer and use the key, by name; at the end `anybody else`. `identity_policies` has each
     principal's own with their names; `names` are the principals that there are: whoever a document names is added."""
+    mentioned = _mentioned(key_policy, identity_policies, grants)
+    anybody_else = _overlap(ANYBODY_ELSE, Standing(_NO_NAME, account, key_arn, key_policy, (), grants))
     found = []
-    for name in (*sorted(_everybody(key_policy, identity_policies, grants, names)), _NO_NAME):
-        standing = Standing(name, account, key_arn, key_policy, identity_policies.get(name, ()), grants)
-        administers = _first_possible(standing, _ADMINISTERING)
-        uses = administers and _first_possible(standing, _USING)
-        if administers and uses:
-            found.append(Overlap(ANYBODY_ELSE if name == _NO_NAME else name, *administers, *uses))
-    return found
+    for name in sorted(mentioned.union(names)):
+        if name in mentioned:
+            own = identity_policies.get(name, ())
+            overlap = _overlap(name, Standing(name, account, key_arn, key_policy, own, grants))
+        else:  # as anybody else: there may be thousands
+            overlap = anybody_else and replace(anybody_else, principal=name)
+        found += [overlap] if overlap else []
+    return [*found, anybody_else] if anybody_else else found
 
 
 def locked_out(
@@ -93,6 +103,12 @@ def locked_out(
     return Lockout(asked)
 
 
+def _overlap(name: str, standing: Standing) -> Overlap | None:
+    administers = _first_possible(standing, _ADMINISTERING)
+    uses = administers and _first_possible(standing, _USING)
+    return Overlap(name, *administers, *uses) if administers and uses else None
+
+
 def _first_possible(standing: Standing, actions: Iterable[str]) -> tuple[str, str] | None:
     for action in actions:
         by = standing.allowed_by(action)
@@ -101,16 +117,16 @@ def _first_possible(standing: Standing, actions: Iterable[str]) -> tuple[str, st
     return None
 
 
-def _everybody(
+def _mentioned(
     key_policy: Document,
     identity_policies: Mapping[str, Sequence[tuple[str, Document]]],
     grants: Iterable[GrantFacts],
-    names: Iterable[str],
 ) -> set[str]:
-    everybody = {*names, *identity_policies}
+    """Everybody who is not just anybody: named by the key policy or a grant, or with an identity policy."""
+    mentioned = {name for name, policies in identity_policies.items() if policies}
     for statement in key_policy.statements:
         for named in (statement.principals, statement.not_principals):
-            everybody |= named.names if named is not None else frozenset()
+            mentioned |= named.names if named is not None else frozenset()
     for grant in grants:
-        everybody |= {grant.grantee, *([grant.retiring] if grant.retiring is not None else [])}
-    return everybody
+        mentioned |= {grant.grantee, *([grant.retiring] if grant.retiring is not None else [])}
+    return mentioned

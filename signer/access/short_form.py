@@ -22,7 +22,7 @@ VERSION: Final = "2012-10-17"
 ADMINISTRATORS_SID: Final = "KeyAdministrators"
 USERS_SID: Final = "KeyUsers"
 _BOTH: Final = ("kms:DescribeKey", "kms:GetPublicKey", "kms:Verify")
-_READ_BY_ADMINISTRATORS: Final = (
+_NEUTRAL_FOR_ADMINISTRATORS: Final = (
     "kms:ExplainAccess",
     "kms:GetApprovalRule",
     "kms:GetKeyLastUsage",
@@ -32,6 +32,7 @@ _READ_BY_ADMINISTRATORS: Final = (
     "kms:ListKeyPolicies",
     "kms:ListKeyRotations",
     "kms:ListResourceTags",
+    "kms:RetireGrant",
 )
 _ADMINISTER: Final = sorted(action for action, part in POLICY_ACTIONS.items() if part is Part.ADMINISTER)
 _USE: Final = sorted(action for action, part in POLICY_ACTIONS.items() if part is Part.USE)
@@ -51,7 +52,7 @@ def document_of(administrators: Iterable[str], users: Iterable[str], account: st
     """The full document of a short form. Names are `user/NAME` or `role/NAME`; `account` has 12 digits."""
     statements: list[dict[str, object]] = []
     for sid, names, actions in (
-        (ADMINISTRATORS_SID, administrators, sorted({*_ADMINISTER, *_BOTH, *_READ_BY_ADMINISTRATORS})),
+        (ADMINISTRATORS_SID, administrators, sorted({*_ADMINISTER, *_BOTH, *_NEUTRAL_FOR_ADMINISTRATORS})),
         (USERS_SID, users, sorted({*_USE, *_BOTH, "kms:GetApprovalRule"})),
     ):
         arns = [arn_of(name, account) for name in sorted(set(names))]

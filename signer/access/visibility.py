@@ -68,8 +68,9 @@ def may_see(
     key_policy: Document,
     identity_policies: Sequence[tuple[str, Document]] = (),
     grants: Sequence[GrantFacts] = (),
+    actions: Iterable[str] = KEY_ACTIONS,
 ) -> bool:
-    """Whether the key exists as far as this principal (user/NAME or role/NAME) is told: some action on it could be
-    allowed. `identity_policies` are the principal's own, `grants` the key's."""
+    """Whether the key exists as far as this principal (user/NAME or role/NAME) is told: one of `actions` on it could be
+    allowed (those of the principal's duty, say). `identity_policies` are the principal's own, `grants` the key's."""
     standing = Standing(principal, account, key_arn, key_policy, identity_policies, grants)
-    return any(standing.allowed_by(action) is not None for action in KEY_ACTIONS)
+    return any(standing.allowed_by(action) is not None for action in actions)

@@ -6,6 +6,7 @@ import hmac
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from keystore.access import Change
 from keystore.api import CredentialRecord, EnrolmentRecord, PrincipalRecord
 from keystore.errors import Conflict as Taken
 from keystore.errors import NotFound as NoSuchRow
@@ -60,7 +61,7 @@ class IdentityAdministration:
         if principal is None or principal.state == "deleted":
             msg = f"there is no principal {name}"
             raise NotFound(msg, field="name")
-        self._keystore.delete_principal(name)
+        self._keystore.delete_principal(name, Change(permit.principal.name, self._keystore.clock()))
 
     def enrol(self, code: str, record: Callable[[str], None]) -> tuple[str, str]:
         """Uses a code up: (principal's name, its new token). `record` is told the name before that happens.

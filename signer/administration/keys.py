@@ -11,6 +11,7 @@ from keystore.algorithms import SIGNING_ALGORITHMS, Purpose, key_algorithms
 from keystore.api import AssertionSettings, RevocationReason, TokenSettings
 from keystore.errors import Conflict as Taken
 from keystore.errors import NotFound as NoSuchRow
+from keystore.errors import Overtaken
 from keystore.lifecycle import version_state
 from signer.administration.certificates import summary
 from signer.administration.new_key import new_key
@@ -48,7 +49,8 @@ class KeyAdministration:
         """Makes a key and, where it has one, its certificate: both or nothing. Raises `Unprocessable`, `Conflict`."""
         key_id = str(uuid.uuid4())
         arn = self._keystore.arn_of(key_id)
-        wanted = new_key(body, permit.principal.name, self._policies.first(permit, body, arn))
+        policy = self._policies.first(permit, body, arn)
+        wanted = new_key(body, permit.principal.name, policy)
         if wanted.settings is not None:
             self._require_issuer(wanted.settings.issuer)
         if wanted.domain not in {domain.name for domain in self._keystore.list_domains()}:
@@ -56,7 +58,11 @@ class KeyAdministration:
             raise Unprocessable(msg, field="domain")
         certify = partial(self._certification.certify, permit, call) if has_certificate(wanted) else None
         try:
-            return self._keystore.create_key(wanted, key_id=key_id, certify=certify)
+            return self._keystore.create_key(
+                wanted, key_id=key_id, certify=certify, check=lambda: self._policies.require_fit(policy, arn)
+            )
+        except Overtaken:
+            raise
         except Taken as taken:
             msg = f"there is a key with the alias {wanted.alias} already"
             raise Conflict(msg, field="alias") from taken

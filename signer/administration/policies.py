@@ -11,34 +11,36 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from keystore.access import Change
 from keystore.api import KeyPolicy
 from signer.access import Duty
 from signer.access.documents import compiled_key_policy, parse_key_policy
 from signer.access.duties import actions_of_duty
 from signer.access.model import Effect
-from signer.access.separation import locked_out, overlaps
 from signer.access.short_form import actions_of, document_of, named
 from signer.decoding import decode
-from signer.errors import MalformedRequest, SeparationOfDuties, Unprocessable
+from signer.errors import Conflict, MalformedRequest, NotFound, Unprocessable
 from signer.request import ShortPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from keystore.access import PolicyVersion
     from keystore.api import Key, PrincipalRecord
+    from keystore.journal import Head
     from keystore.keystore import Keystore
     from signer.access import Permit
     from signer.access.model import Document, Statement
-    from signer.request import NewKeyBody, PolicyBody
-
-_PEOPLE_A_READ = 500
+    from signer.administration.separation import Separation
+    from signer.request import NewKeyBody, PolicyBody, Restoration
 
 
 class PolicyAdministration:
     """What may become a key's policy."""
 
-    def __init__(self, keystore: Keystore) -> None:
+    def __init__(self, keystore: Keystore, separation: Separation) -> None:
         self._keystore = keystore
+        self._separation = separation
 
     def first(self, permit: Permit, body: NewKeyBody, key_arn: str) -> KeyPolicy:
         """The policy of the key that is about to be made; its maker is an administrator of it unless a whole document
@@ -57,20 +59,55 @@ class PolicyAdministration:
         document = document_of(administrators, users, self._keystore.account)
         return KeyPolicy(self._checked_document(document, key_arn))
 
+    def require_fit(self, policy: KeyPolicy, key_arn: str) -> None:
+        """Whether the policy of a key that is about to be stored may still be so. Raises as `first` does."""
+        self._require_fit(compiled_key_policy(policy.document, self._keystore.account), key_arn)
+
     def replaced(self, permit: Permit, key: Key, body: PolicyBody) -> Key:
         """Replaces a key's policy. Raises `Unprocessable`, `SeparationOfDuties`, `Conflict`."""
-        # What was approved was the change of one revision: of two at once, the second would change another.
-        approved = None if permit.approval is None else key.policy.revision
-        revision = approved if body.revision is None else body.revision
-        return self._keystore.set_policy(key.id, self._replacement(key, body), revision=revision)
+        change = Change(permit.principal.name, self._keystore.clock(), body.reason)
+        document = self._document_of(body)
+        return self._stored(permit, key, document, change, body.revision, body.bypass_policy_lockout_safety_check)
 
     def check_replacement(self, _permit: Permit, key: Key, body: PolicyBody) -> None:
         """Raises `Unprocessable`, `SeparationOfDuties`: what `replaced` would refuse."""
-        self._replacement(key, body)
+        bypass = body.bypass_policy_lockout_safety_check
+        self._checked_document(self._document_of(body), key.arn, key=key, bypass=bypass)
 
-    def _replacement(self, key: Key, body: PolicyBody) -> str:
-        document = self._document_of(body)
-        return self._checked_document(document, key.arn, bypass=body.bypass_policy_lockout_safety_check)
+    def restored(self, permit: Permit, key: Key, number: int, body: Restoration) -> Key:
+        """Makes an earlier version count again, as a new one, if it may be stored today. Raises as `replaced` does, and
+        `NotFound`."""
+        document = json.loads(self.version(key, number).document or "null")
+        change = Change(permit.principal.name, self._keystore.clock(), body.reason or f"revision {number} restored")
+        return self._stored(permit, key, document, change, body.revision, body.bypass_policy_lockout_safety_check)
+
+    def version(self, key: Key, number: int) -> PolicyVersion:
+        """A version of a key's policy. Raises `NotFound`."""
+        found = self._keystore.find_policy_version(key.id, number)
+        if found is None:
+            msg = f"the key's policy has no revision {number}; the newest is {key.policy.revision}"
+            raise NotFound(msg, field="revision")
+        return found
+
+    def _stored(
+        self,
+        permit: Permit,
+        key: Key,
+        document: dict[str, Any],
+        change: Change,
+        revision: int | None,
+        bypass: bool,
+    ) -> Key:
+        """What one policy permitted replaces that one alone: who was taken out of it meanwhile writes nothing."""
+        if revision is not None and revision != permit.policy_revision:
+            msg = f"the policy is at revision {permit.policy_revision}, not {revision}"
+            raise Conflict(msg, field="revision")
+
+        def attempt(seen: Head) -> Key:
+            text = self._checked_document(document, key.arn, key=key, bypass=bypass)
+            return self._keystore.set_policy(key.id, text, change, revision=permit.policy_revision, seen=seen)
+
+        return self._keystore.checked_change(attempt)
 
     def _document_of(self, body: PolicyBody) -> dict[str, Any]:
         short = body.administrators is not None or body.users is not None
@@ -87,21 +124,20 @@ class PolicyAdministration:
         self._require_short_form(body.administrators, body.users, None)
         return document_of(body.administrators, body.users, self._keystore.account)
 
-    def _checked_document(self, document: dict[str, Any], key_arn: str, *, bypass: bool = False) -> str:
-        account = self._keystore.account
-        policy = parse_key_policy(document, account=account)
-        people = list(self._people())
+    def _checked_document(
+        self, document: dict[str, Any], key_arn: str, *, key: Key | None = None, bypass: bool = False
+    ) -> str:
+        policy = parse_key_policy(document, account=self._keystore.account)
+        self._require_fit(policy, key_arn, key=key, bypass=bypass)
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+    def _require_fit(self, policy: Document, key_arn: str, *, key: Key | None = None, bypass: bool = False) -> None:
+        people = self._separation.people()
         for at, statement in enumerate(policy.statements):
             _require_people_whom_it_serves(statement, f"policy/Statement/{at}/Principal", people)
-        found = overlaps(key_arn, account, policy, {}, (), [person.name for person in people])
-        if found:
-            raise SeparationOfDuties(str(found[0]), field="policy")
-        keepers = [person.name for person in people if person.duty == Duty.KEY_ADMINISTRATOR.value]
-        lockout = None if bypass else locked_out(key_arn, account, policy, {}, (), keepers)
-        if lockout is not None:
-            msg = f"{lockout}, or say bypass_policy_lockout_safety_check"
-            raise Unprocessable(msg, field="policy")
-        return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+        self._separation.require_for_key_policy(key_arn, policy, people, key=key, field="policy")
+        if not bypass:
+            self._separation.require_keeper(key_arn, policy, people, field="policy")
 
     def _require_short_form(self, administrators: Iterable[str], users: Iterable[str], maker: str | None) -> None:
         if not list(administrators):
@@ -118,12 +154,6 @@ class PolicyAdministration:
         if principal is None or principal.state == "deleted" or principal.duty != duty:
             msg = f"{name} is not a principal with the duty {duty}"
             raise Unprocessable(msg, field=member)
-
-    def _people(self) -> Iterable[PrincipalRecord]:
-        after: str | None = None
-        while page := self._keystore.list_principals(after=after, limit=_PEOPLE_A_READ):
-            yield from (person for person in page if person.state != "deleted")
-            after = page[-1].name
 
 
 def _short(policy: dict[str, Any]) -> ShortPolicy:
@@ -158,3 +188,18 @@ def described(policy: KeyPolicy, account: str) -> dict[str, object]:
         "short_form": json.loads(policy.document) == document_of(administrators, users, account),
         "revision": policy.revision,
     }
+
+
+def version_summary(version: PolicyVersion) -> dict[str, object]:
+    """What there is to say of a version beside its document."""
+    return {
+        "revision": version.revision,
+        "created_at": version.created_at,
+        "created_by": version.created_by,
+        "reason": version.reason,
+    }
+
+
+def described_version(version: PolicyVersion) -> dict[str, object]:
+    """A version as JSON members."""
+    return {**version_summary(version), "policy": json.loads(version.document or "null")}

@@ -43,7 +43,7 @@ def authenticate(header: str | None, identities: Identities, now: datetime) -> P
     if record.state != "enabled" or owner.state != "enabled" or expired:
         raise Unauthenticated(REFUSAL)
     kind = CredentialKind(record.kind)
-    return Principal(owner.name, Duty(owner.duty), f"bearer:{record.id[:12]}", kind, record.facts)
+    return Principal(owner.name, Duty(owner.duty), f"bearer:{record.id[:12]}", kind, record.facts, owner.policies)
 
 
 def _token(header: str | None) -> str:

@@ -16,7 +16,18 @@ from signer.cli.options import KEY, connection_options, current_settings, yes_op
 from signer.cli.output import print_json, print_record, print_table
 
 OPERATIONS: Final = (
-    *("signatures", "artifacts", "jwts", "assertions", "policy", "rotate", "csr", "certificate", "certificate/renew"),
+    *(
+        "signatures",
+        "artifacts",
+        "jwts",
+        "assertions",
+        "policy",
+        "grants",
+        "rotate",
+        "csr",
+        "certificate",
+        "certificate/renew",
+    ),
     *("certificate/revoke", "enable", "schedule-deletion", "approval-rule", "approval-rule/remove"),
 )
 # What approvers are shown; `request_sha256` is SHA-256 of just these, as canonical JSON.

@@ -120,14 +120,14 @@ class Client:
         """Set what stands at `path`."""
         return json_object(self._call("PUT", path, body=body))
 
-    def delete(self, path: str) -> None:
+    def delete(self, path: str, body: Json | None = None) -> Json:
         """Delete what stands at `path`."""
-        self._call("DELETE", path)
+        return json_object(self._call("DELETE", path, body=body))
 
-    def pages(self, path: str, member: str, first: Mapping[str, str] | None = None) -> Iterator[Json]:
-        """Every item of a list that comes in pages by cursor; `first` is the query besides."""
+    def pages(self, path: str, member: str, only: Mapping[str, str] | None = None) -> Iterator[Json]:
+        """Every item of a list that comes in pages by cursor; `only` says which items."""
         seen: set[str] = set()
-        query = dict(first or {})
+        query: dict[str, str] = dict(only or {})
         while True:
             page = self.get(path, query or None)
             items = page.get(member)
@@ -141,7 +141,7 @@ class Client:
             if not isinstance(cursor, str) or cursor in seen:
                 raise Unreachable("the list's pages do not come to an end")
             seen.add(cursor)
-            query["cursor"] = cursor
+            query = {**(only or {}), "cursor": cursor}
 
     def _call(
         self,

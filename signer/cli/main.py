@@ -9,6 +9,7 @@ from signer.cli.ceremony import ceremony
 from signer.cli.client import package_version
 from signer.cli.completion import completion
 from signer.cli.enrolment import enrol, whoami
+from signer.cli.grants import grants
 from signer.cli.group import SealmarkGroup
 from signer.cli.issuers import domains, issuers
 from signer.cli.keys import keys
@@ -24,8 +25,7 @@ from signer.cli.tokens import assertion, jwt
     cls=SealmarkGroup,
     commands=[
         init, serve, ceremony, principals, enrol, whoami, keys, issuers, domains, trust, crl, sign, jwt, assertion,
-        approvals,
-        completion,
+        completion, grants, approvals,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )  # fmt: skip

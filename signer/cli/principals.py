@@ -7,6 +7,7 @@ import click
 from signer.cli.client import Json, open_client, text_member
 from signer.cli.options import PRINCIPAL, connection_options, current_settings, yes_option
 from signer.cli.output import note, print_json, print_record, print_table
+from signer.cli.principal_policies import policy
 
 DUTIES = ("administrator", "key-administrator", "key-user", "auditor")
 
@@ -26,6 +27,9 @@ def principals() -> None:
       sealmark principals create role/ci --duty key-user
       sealmark principals list
     """
+
+
+principals.add_command(policy)
 
 
 @principals.command("create")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from signer.web import answers
+from signer.web import access_answers, answers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,9 @@ PARAMETERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "kind": ("role", "`user` or `role`"),
         "name": ("ci", "the name without its kind"),
         "issuer": ("default", "an issuer's name"),
+        "grant": ("9d1f6a52-6f0c-4f7e-8a55-0c7d9a2f6c22", "a grant's id"),
+        "policy": ("own-network", "the name of an identity's policy"),
+        "revision": ("1", "the number of a version of a key's policy"),
         "request": ("01953f5a-7c1e-7d3a-9b42-5e1f0a6c8d21", "an approval request's id"),
     }
 )
@@ -103,6 +106,49 @@ _SHOWN_POLICY: Final = {
     "short_form": False,
     "revision": 1,
 }
+_VERSION: Final = {
+    "revision": 1,
+    "created_at": _MOMENT,
+    "created_by": "user/key-admin",
+    "reason": "the key was made",
+}
+_IDENTITY_DOCUMENT: Final[dict[str, object]] = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Sid": "OwnNetworkAlone",
+            "Effect": "Deny",
+            "Action": "kms:*",
+            "Resource": "*",
+            "Condition": {"NotIpAddress": {"aws:SourceIp": ["10.0.0.0/8", "127.0.0.0/8"]}},
+        }
+    ],
+}
+_IDENTITY_POLICY: Final = {
+    "name": "own-network",
+    "revision": 1,
+    "changed_at": _MOMENT,
+    "changed_by": "user/admin",
+    "reason": "CI runs on our own network alone",
+}
+_NEW_GRANT: Final[dict[str, object]] = {
+    "grantee": "role/ci",
+    "operations": ["DescribeKey", "RetireGrant", "SignArtifact"],
+    "constraints": {"context_subset": {"repository": "shop/app"}},
+    "name": "nightly",
+    "retiring": "user/key-admin",
+}
+_GRANT: Final[dict[str, object]] = {
+    "id": "9d1f6a52-6f0c-4f7e-8a55-0c7d9a2f6c22",
+    "key_id": _KEY_ID,
+    **_NEW_GRANT,
+    "state": "active",
+    "created_at": _MOMENT,
+    "created_by": "user/key-admin",
+    "ended_at": None,
+    "ended_by": None,
+}
+_ENDED_GRANT: Final = {**_GRANT, "ended_at": _MOMENT, "ended_by": "user/key-admin"}
 _KEY: Final[dict[str, object]] = {
     "id": _KEY_ID,
     "arn": f"arn:aws:kms:us-east-1:000000000000:key/{_KEY_ID}",
@@ -262,6 +308,7 @@ CONTRACTS: Final[Mapping[str, Contract]] = MappingProxyType(
         "POST /v1/keys/<key>/enable": _DESCRIBED,
         "POST /v1/keys/<key>/schedule-deletion": Contract(answers.KeyDescription, _KEY, {"days": 30}),
         "POST /v1/keys/<key>/cancel-deletion": _DESCRIBED,
+        "GET /v1/keys/<key>/grants": Contract(access_answers.Grants, {"grants": [_GRANT], "next_cursor": None}),
         "GET /v1/keys/<key>/policy": Contract(answers.Policy, _SHOWN_POLICY),
         "PUT /v1/keys/<key>/policy": Contract(answers.Policy, {**_SHOWN_POLICY, "revision": 2}, _POLICY_DOCUMENT),
         "POST /v1/keys/<key>/signatures": Contract(
@@ -295,6 +342,47 @@ CONTRACTS: Final[Mapping[str, Contract]] = MappingProxyType(
                 "attributes": {"groups": ["staff", "release"]},
             },
             key="sso",
+        ),
+        "POST /v1/keys/<key>/grants": Contract(access_answers.Grant, _GRANT, _NEW_GRANT),
+        "POST /v1/keys/<key>/grants/<grant>/retire": Contract(
+            access_answers.Grant, {**_ENDED_GRANT, "state": "retired"}
+        ),
+        "DELETE /v1/keys/<key>/grants/<grant>": Contract(access_answers.Grant, {**_ENDED_GRANT, "state": "revoked"}),
+        "GET /v1/keys/<key>/policy/versions": Contract(
+            access_answers.PolicyVersions, {"versions": [_VERSION], "next_cursor": None}
+        ),
+        "GET /v1/keys/<key>/policy/versions/<revision>": Contract(
+            access_answers.PolicyVersion, {**_VERSION, "policy": _POLICY_DOCUMENT}
+        ),
+        "POST /v1/keys/<key>/policy/versions/<revision>/restore": Contract(
+            answers.Policy, {**_SHOWN_POLICY, "revision": 3}, {"reason": "the last change broke the nightly build"}
+        ),
+        "PUT /v1/principals/<kind>/<name>/policies/<policy>": Contract(
+            access_answers.IdentityPolicy,
+            {**_IDENTITY_POLICY, "policy": _IDENTITY_DOCUMENT},
+            {"policy": _IDENTITY_DOCUMENT, "reason": "CI runs on our own network alone"},
+        ),
+        "GET /v1/principals/<kind>/<name>/policies": Contract(
+            access_answers.IdentityPolicies,
+            {
+                "duty": {"name": "key-user", "actions": ["kms:DescribeKey", "kms:SignArtifact"]},
+                "policies": [_IDENTITY_POLICY],
+            },
+        ),
+        "GET /v1/principals/<kind>/<name>/policies/<policy>": Contract(
+            access_answers.IdentityPolicy, {**_IDENTITY_POLICY, "policy": _IDENTITY_DOCUMENT}
+        ),
+        "GET /v1/principals/<kind>/<name>/policy-versions": Contract(
+            access_answers.IdentityPolicyVersions,
+            {
+                "versions": [{**_VERSION, "name": "own-network", "policy": _IDENTITY_DOCUMENT}],
+                "next_cursor": None,
+            },
+        ),
+        "DELETE /v1/principals/<kind>/<name>/policies/<policy>": Contract(
+            access_answers.DeletedPolicy,
+            {"name": "own-network", "state": "deleted"},
+            {"reason": "CI moved"},
         ),
         "POST /v1/issuers": Contract(
             answers.Issuer, _ISSUER, {"name": "shop", "url": "https://id.shop.example"}

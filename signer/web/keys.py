@@ -44,11 +44,11 @@ def _visible_keys(
     """At most `limit` keys that the caller may see, and the id after which to go on (None: no more)."""
     visible: list[Key] = []
     while keys := services.keystore.list_keys(after=after, limit=_KEYS_A_READ):
-        for key in keys:
-            if key.state is not KeyState.DELETED and services.pipeline.visible(permit, call, key):
-                if len(visible) == limit:
-                    return visible, visible[-1].id
-                visible.append(key)
+        present_keys = [key for key in keys if key.state is not KeyState.DELETED]
+        for key in services.pipeline.visible(permit, call, present_keys):
+            if len(visible) == limit:
+                return visible, visible[-1].id
+            visible.append(key)
         after = keys[-1].id
     return visible, None
 

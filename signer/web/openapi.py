@@ -32,6 +32,7 @@ signs nothing twice."""
 TAGS: Final = {
     "identities": "Who may call: people and machines with one duty each.",
     "keys": "Keys in the HSM and their life.",
+    "access": "Who may use which key: grants, the policies of identities, and the history of policies.",
     "signing": "What keys are for. Every result is verified and recorded before it is answered.",
     "certificates": "Certificates of keys, and requests for them.",
     "approvals": "Calls that are held until a number of people has released them.",

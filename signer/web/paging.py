@@ -18,6 +18,8 @@ from signer.errors import MalformedRequest
 DEFAULT_LIMIT: Final = 100
 LARGEST_LIMIT: Final = 1000
 _LIMIT: Final = re.compile(r"[1-9][0-9]{0,3}")
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
+_FOREIGN_CURSOR: Final = "cursor is not one that this service gave"
 QUERY: Final = {"limit": f"rows a page, 1 to {LARGEST_LIMIT}", "cursor": "`next_cursor` of the page before"}
 
 
@@ -29,9 +31,9 @@ class Page:
     after: str | None
 
 
-def requested_page(*further: str) -> Page:
-    """The page that the query asks for; `further` are the call's other parameters. Raises `MalformedRequest`."""
-    require_known_parameters("limit", "cursor", *further)
+def requested_page(*more: str) -> Page:
+    """The page that the query asks for; `more` are parameters that the call has besides. Raises `MalformedRequest`."""
+    require_known_parameters("limit", "cursor", *more)
     limit = request.args.get("limit", str(DEFAULT_LIMIT))
     if not _LIMIT.fullmatch(limit) or not 1 <= int(limit) <= LARGEST_LIMIT:
         msg = f"limit is a whole number from 1 to {LARGEST_LIMIT}"
@@ -42,6 +44,15 @@ def requested_page(*further: str) -> Page:
 def next_cursor(last_id: str | None) -> str | None:
     """The cursor for what comes after `last_id`; None where there is no more."""
     return None if last_id is None else base64.urlsafe_b64encode(last_id.encode()).decode()
+
+
+def number_after(page: Page) -> int:
+    """The number that a page goes on from, for rows that are numbered; 0 for the first. Raises `MalformedRequest`."""
+    if page.after is None:
+        return 0
+    if not _NUMBER.fullmatch(page.after):
+        raise MalformedRequest(_FOREIGN_CURSOR, field="cursor")
+    return int(page.after)
 
 
 def require_known_parameters(*known: str) -> None:
@@ -58,5 +69,4 @@ def _decoded(cursor: str | None) -> str | None:
     try:
         return base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeDecodeError, ValueError) as error:
-        msg = "cursor is not one that this service gave"
-        raise MalformedRequest(msg, field="cursor") from error
+        raise MalformedRequest(_FOREIGN_CURSOR, field="cursor") from error

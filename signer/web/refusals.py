@@ -23,9 +23,11 @@ _WITH_A_CREDENTIAL: Final = ("unauthenticated", "audit_unavailable")
 _READS: Final = ("integrity_failure", "store_unavailable", "hsm_unavailable", "hsm_fault")
 _CHANGES: Final = ("conflict", "wrong_state", "unprocessable", "unsupported")
 _SIGNS: Final = ("conflict", "request_in_progress", "wrong_purpose", "wrong_state", "unprocessable", "unsupported")
-_MAKES_KEYS: Final = frozenset({Action.CREATE_KEY, Action.ROTATE_KEY})
 _VOTES: Final = frozenset({Action.APPROVE_REQUEST, Action.REJECT_REQUEST, Action.WITHDRAW_REQUEST})
-_DECIDES_ACCESS: Final = frozenset({Action.CREATE_KEY, Action.PUT_KEY_POLICY})
+_LIMITED: Final = frozenset({Action.CREATE_KEY, Action.ROTATE_KEY, Action.CREATE_GRANT, Action.PUT_PRINCIPAL_POLICY})
+_DECIDES_ACCESS: Final = frozenset(
+    {Action.CREATE_KEY, Action.PUT_KEY_POLICY, Action.CREATE_GRANT, Action.PUT_PRINCIPAL_POLICY}
+)
 # What is signed anew now and then, by whoever asks for it first.
 _SIGNED_WHEN_DUE: Final = frozenset({"/v1/ca/crl", "/v1/trust", "/issuers/<issuer>/saml/metadata", "/saml/metadata"})
 # Calls that read no row; of these, `/readyz` alone can say that a part is not usable.
@@ -75,8 +77,8 @@ def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
     if action in _VOTES:
         yield "policy_forbids"
     if action is Action.REQUEST_APPROVAL:
-        yield from ("wrong_purpose", "limit_exceeded")
+        yield from ("wrong_purpose", "limit_exceeded", "separation_of_duties")
     if action in _DECIDES_ACCESS:
         yield "separation_of_duties"
-    if action in _MAKES_KEYS:
+    if action in _LIMITED:
         yield "limit_exceeded"

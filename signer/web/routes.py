@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from flask import Flask, Response
 
-from signer.web import approvals, certificates, health, identities, issuers, keys, public, signing
+from signer.web import approvals, certificates, grants, health, identities, issuers, keys, policies, public, signing
 from signer.web.http import (
     MAXIMUM_BODY,
     RESPONSE_HEADERS,
@@ -33,6 +33,8 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *signing.ENDPOINTS,
     *issuers.ENDPOINTS,
     *public.ENDPOINTS,
+    *grants.ENDPOINTS,
+    *policies.ENDPOINTS,
     *approvals.ENDPOINTS,
 )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from keystore.access import Change
 from keystore.algorithms import Purpose
 from keystore.api import KeyPolicy, NewKey
 from keystore.db import Database, create_database, open_database
@@ -35,6 +36,7 @@ def policy_for(*users: str) -> str:
 
 
 POLICY: Final = KeyPolicy(policy_for("role/ci"))
+CHANGE: Final = Change("user/key-admin", datetime(2030, 1, 1, tzinfo=UTC), "of a test")
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,17 @@ from keystore.errors import (
     StoreUnavailable,
 )
 from keystore.keystore import Keystore
-from tests.keystore.support import Place, TokenProxy, intent_for, make_database, make_place, new_key, policy_for, url_of
+from tests.keystore.support import (
+    CHANGE,
+    Place,
+    TokenProxy,
+    intent_for,
+    make_database,
+    make_place,
+    new_key,
+    policy_for,
+    url_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -286,11 +296,11 @@ def test_what_cannot_be_written_is_refused_and_works_again_without_restart(impat
         for _ in range(2):
             began = time.monotonic()
             with pytest.raises(StoreUnavailable):
-                place.warm.set_policy(key.id, policy_for(f"role/{enough}"))
+                place.warm.set_policy(key.id, policy_for(f"role/{enough}"), CHANGE)
             assert time.monotonic() - began < 5
         assert place.warm.get_key("release") == key
         assert place.warm.signing_key(intent_for(key)).sign(b"message")
-    changed = place.warm.set_policy(key.id, policy_for(f"role/{enough}"))
+    changed = place.warm.set_policy(key.id, policy_for(f"role/{enough}"), CHANGE)
     assert changed.policy.revision == 2
     assert place.warm.store.verify_everything()
     with place.fresh() as fresh:

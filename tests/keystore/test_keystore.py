@@ -44,7 +44,7 @@ from keystore.errors import (
 from keystore.keystore import Keystore
 from keystore.lifecycle import version_state
 from tests.hsm_support import OTHER_DOMAIN
-from tests.keystore.support import Attacker, Place, TokenProxy, intent_for, make_database, new_key, policy_for
+from tests.keystore.support import CHANGE, Attacker, Place, TokenProxy, intent_for, make_database, new_key, policy_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -297,12 +297,12 @@ def test_deletion_destroys_the_material_and_keeps_the_rows(place: Place, spec: s
 
 def test_a_policy_is_replaced_at_the_revision_that_was_seen(place: Place) -> None:
     key = place.warm.create_key(new_key())
-    changed = place.warm.set_policy(key.id, policy_for("role/b", "role/a"), revision=1)
+    changed = place.warm.set_policy(key.id, policy_for("role/b", "role/a"), CHANGE, revision=1)
     assert (changed.policy.document, changed.policy.revision) == (policy_for("role/b", "role/a"), 2)
     with pytest.raises(Conflict, match="revision 2"):
-        place.warm.set_policy(key.id, policy_for(), revision=1)
+        place.warm.set_policy(key.id, policy_for(), CHANGE, revision=1)
     with pytest.raises(NotFound):
-        place.warm.set_policy(str(uuid.uuid4()), policy_for())
+        place.warm.set_policy(str(uuid.uuid4()), policy_for(), CHANGE)
     assert place.warm.get_key(key.id) == changed
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keystore.access import Change
 from keystore.api import CertificateRecord, CredentialRecord, EnrolmentRecord, Issuer, PrincipalRecord, RevocationReason
 from keystore.errors import Conflict, NotFound, WrongState
 from tests.keystore.support import new_key
@@ -64,7 +65,7 @@ def test_a_name_is_never_used_again(keystore: Keystore) -> None:
         keystore.create_principal(CI)
     keystore.create_enrolment(ENROLMENT)
     keystore.create_credential(replace(CREDENTIAL, id="second", expires_at=None))
-    keystore.delete_principal("role/ci")
+    keystore.delete_principal("role/ci", Change("user/admin", NOW))
     assert keystore.find_principal("role/ci") == replace(CI, state="deleted")
     for credential in ("credential", "second"):
         found = keystore.find_credential(credential)
@@ -74,7 +75,7 @@ def test_a_name_is_never_used_again(keystore: Keystore) -> None:
     with pytest.raises(Conflict):
         keystore.create_principal(CI)
     with pytest.raises(NotFound):
-        keystore.delete_principal("role/ci")
+        keystore.delete_principal("role/ci", Change("user/admin", NOW))
     with pytest.raises(WrongState):
         keystore.set_principal_state("role/ci", "enabled")
     with pytest.raises(WrongState):
@@ -95,7 +96,7 @@ def test_nobody_unknown_gets_a_credential(keystore: Keystore) -> None:
     with pytest.raises(NotFound):
         keystore.create_enrolment(ENROLMENT)
     with pytest.raises(NotFound):
-        keystore.delete_principal("role/ci")
+        keystore.delete_principal("role/ci", Change("user/admin", NOW))
     with pytest.raises(NotFound):
         keystore.set_principal_state("role/ci", "disabled")
 

@@ -16,7 +16,7 @@ from keystore.errors import Conflict, WrongState
 from keystore.hsm import open_token
 from keystore.keystore import Keystore
 from keystore.queries import BoundedCache
-from tests.keystore.support import Place, TokenProxy, intent_for, new_key, policy_for, url_of
+from tests.keystore.support import CHANGE, Place, TokenProxy, intent_for, new_key, policy_for, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,7 +137,7 @@ def test_threads_write_and_read_at_once(place: Place) -> None:
             for step in range(10):
                 place.warm.create_principal(principal(f"role/{number}-{step}"))
                 users = (f"role/{number}-{step}",)
-                place.warm.set_policy(key.id, policy_for(*users))
+                place.warm.set_policy(key.id, policy_for(*users), CHANGE)
         else:
             for _ in range(200):
                 assert place.warm.get_key("release").id == key.id
@@ -175,11 +175,11 @@ def write_in_a_process(configuration: HsmConfiguration, path: Path, name: str, c
     keystore = Keystore(token, database)
     for number in range(count):
         key = keystore.create_key(new_key(f"{name}-{number}"))
-        keystore.set_policy(key.id, policy_for(name))
+        keystore.set_policy(key.id, policy_for(name), CHANGE)
         assert keystore.signing_key(intent_for(key)).sign(b"message")
         shared = keystore.get_key("shared")
         with suppress(Conflict):  # the other process was faster
-            keystore.set_policy(shared.id, policy_for(name), revision=shared.policy.revision)
+            keystore.set_policy(shared.id, policy_for(name), CHANGE, revision=shared.policy.revision)
     database.close()
     token.close()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import LargeBinary, Text
 
+from keystore.access import Change, GrantRecord
 from keystore.api import (
     ApprovalBinding,
     ApprovalRequestRecord,
@@ -25,7 +26,7 @@ from keystore.api import (
 from keystore.db.schema import ROW_JOURNAL, SEALED_TABLES
 from keystore.errors import IntegrityFailure
 from keystore.journal import chain
-from tests.keystore.support import Place, intent_for, make_place, new_key, policy_for
+from tests.keystore.support import CHANGE, Place, intent_for, make_place, new_key, policy_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,6 +65,9 @@ def populate(place: Place) -> Populated:
     keystore.add_certificate(CertificateRecord("certificate-1", key.id, version, "0a", (b"leaf", b"root"), NOW, LATER))
     keystore.reserve_idempotency("answer-1", "role/ci", b"r" * 32)
     keystore.complete_idempotency("answer-1", b"{}")
+    change = Change("user/admin", NOW, "why")
+    keystore.create_grant(GrantRecord("grant-1", key.id, "role/ci", ("Sign",), NOW, "user/key-admin"))
+    keystore.put_identity_policy("role/ci", "no-nights", '{"Statement":[]}', change)
     request = _hold_and_approve(keystore, key.id)
     root: dict[str, Value] = {"kind": "integrity", "domain": None, "version": None, "token_label": "integrity"}
     with keystore.store.transaction() as transaction:
@@ -91,6 +95,9 @@ def populate(place: Place) -> Populated:
             "enrolments": "enrolment-1",
             "certificates": "certificate-1",
             "idempotency": "answer-1",
+            "grants": "grant-1",
+            "principal_policies": "role/ci",
+            "policy_versions": "principal/role/ci/1",
             "approval_rules": key.id,
             "approval_requests": request.id,
             "approval_votes": f"{request.id} user/alice",
@@ -110,6 +117,9 @@ def populate(place: Place) -> Populated:
             "enrolments": lambda worker: worker.find_enrolment("enrolment-1"),
             "certificates": lambda worker: worker.store.select("certificates"),
             "idempotency": lambda worker: worker.find_idempotency("answer-1"),
+            "grants": lambda worker: worker.find_grant("grant-1"),
+            "principal_policies": lambda worker: worker.find_principal("role/ci"),
+            "policy_versions": lambda worker: worker.list_identity_policy_versions("role/ci", 0, 10),
             "approval_rules": sign,
             "approval_requests": lambda worker: worker.find_approval_request(request.id),
             "approval_votes": lambda worker: worker.approval_facts(request).votes,
@@ -197,6 +207,12 @@ def test_a_row_taken_away_is_refused(populated: Populated, table: str) -> None:
         if table in ("keys", "key_versions", "policies", "aliases", "approval_rules"):
             with pytest.raises(IntegrityFailure):
                 place.warm.get_key("release")
+        if table == "principal_policies":  # it may deny something
+            with pytest.raises(IntegrityFailure):
+                place.warm.find_principal("role/ci")
+        if table == "policy_versions":
+            with pytest.raises(IntegrityFailure, match="not every version"):
+                place.warm.list_identity_policy_versions("role/ci", 0, 10)
     finally:
         place.attacker.insert(table, before)
     assert place.warm.store.verify_everything()
@@ -252,7 +268,7 @@ def test_values_exchanged_between_two_keys_are_refused_for_all_pairs_of_50(
         # Values that differ from key to key, so that each exchange changes something.
         keys = [place.warm.create_key(replace(new_key(f"key-{i}"), description=str(i))) for i in range(50)]
         for i, key in enumerate(keys):
-            place.warm.set_policy(key.id, policy_for(f"role/{i}"))
+            place.warm.set_policy(key.id, policy_for(f"role/{i}"), CHANGE)
             assert place.warm.signing_key(intent_for(key)).sign(b"message")
         ids = [{"key_versions": key.versions[0].id, "aliases": key.alias}.get(table, key.id) for key in keys]
         before = [place.attacker.row(table, row_id) for row_id in ids]
@@ -288,7 +304,7 @@ class History:
         self.key = place.warm.create_key(new_key("release"))
         self.older = place.attacker.row("policies", self.key.id)
         place.warm.create_key(new_key("other"))
-        place.warm.set_policy(self.key.id, policy_for())
+        place.warm.set_policy(self.key.id, policy_for(), CHANGE)
         self.newer = place.attacker.row("policies", self.key.id)
         place.warm.create_key(new_key("third"))
 
@@ -334,7 +350,7 @@ def test_an_older_copy_with_the_journals_tail_cut_is_refused_by_a_warm_worker(pl
     key = place.warm.create_key(new_key("release"))
     older = place.attacker.row("policies", key.id)
     ((seq, link),) = place.attacker.rows("SELECT seq, link FROM row_journal_head")
-    place.warm.set_policy(key.id, policy_for())
+    place.warm.set_policy(key.id, policy_for(), CHANGE)
     with place.fresh() as warm:
         if used_before:
             warm.get_key(key.id)

@@ -187,7 +187,8 @@ def test_a_rule_holds_what_it_covers_and_its_own_change() -> None:
 
 
 def test_every_way_to_use_or_administer_a_key_is_covered_or_free_on_purpose() -> None:
-    free = {Action.DISABLE_KEY, Action.CANCEL_KEY_DELETION, Action.GET_KEY_POLICY}
+    reads = {Action.GET_KEY_POLICY, Action.LIST_GRANTS}
+    free = {Action.DISABLE_KEY, Action.CANCEL_KEY_DELETION, Action.REVOKE_GRANT, *reads}
     assert set(COVERED_BY) | CHANGES_THE_RULE | free >= ADMINISTRATORS_ACTIONS | USERS_ACTIONS
     assert set(HELD_BY_ACTION) == set(COVERED_BY) | CHANGES_THE_RULE  # each can be asked for
 

@@ -178,9 +178,9 @@ def test_a_policy_without_users_says_so(run: Run, service: ScriptedService) -> N
 @pytest.mark.parametrize(
     ("options", "wanted", "calls"),
     [
-        (("--user", "role/x"), {**POLICY, "users": ["role/x"]}, 2),
-        (("--no-users",), {**POLICY, "users": []}, 2),
-        (("--administrator", "user/b"), {**POLICY, "administrators": ["user/b"]}, 2),
+        (("--user", "role/x"), {**POLICY, "users": ["role/x"], "revision": 3}, 2),
+        (("--no-users",), {**POLICY, "users": [], "revision": 3}, 2),
+        (("--administrator", "user/b"), {**POLICY, "administrators": ["user/b"], "revision": 3}, 2),
         (("--administrator", "user/b", "--user", "role/x"), {"administrators": ["user/b"], "users": ["role/x"]}, 1),
     ],
 )

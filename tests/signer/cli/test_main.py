@@ -33,7 +33,9 @@ def test_the_commands_that_are_promised_are_there() -> None:
         "principals.": "create list show delete",
         "keys.": "create list show rotate disable enable schedule-deletion cancel-deletion public-key csr",
         "keys.certificate.": "show install renew revoke",
-        "keys.policy.": "show set",
+        "keys.policy.": "show set history diff restore",
+        "grants.": "create list retire revoke",
+        "principals.policy.": "put list show delete history",
         "issuers.": "list create",
     }
     names = {prefix + name for prefix, found in promised.items() for name in found.split()}

@@ -290,6 +290,7 @@ def test_the_break_glass_principal_is_held_too_and_never_approves(own_service: S
 
 COVERED: Final[dict[str, tuple[str, str, Any]]] = {
     "policy": ("PUT", "policy", POLICY),
+    "grants": ("POST", "grants", {"grantee": "role/other", "operations": ["SignArtifact"]}),
     "rotate": ("POST", "rotate", {}),
     "csr": ("POST", "csr", {"subject": "CN=release"}),
     "certificate/renew": ("POST", "certificate/renew", {"days": 30}),
@@ -307,11 +308,32 @@ def test_every_change_that_a_rule_covers_is_held_and_released(own_service: Servi
     assert_held(guarded.call(ADMINISTRATOR, method, path, body))
     approval = guarded.approved(ADMINISTRATOR, operation, body or {})
     released = guarded.call(ADMINISTRATOR, method, path, body, approval)
-    assert released.status_code == 200, released.get_data(as_text=True)
+    assert released.status_code in (200, 201), released.get_data(as_text=True)
     # A certificate that is issued with it is the service's own and has an intent of its own.
     assert approval in {intent["approval"] for intent in own_service.intents(released.headers["X-Request-Id"])}
     again = guarded.call(ADMINISTRATOR, method, path, body, approval)
     assert again.status_code in (403, 409)
+
+
+def test_an_earlier_policy_is_restored_as_the_document_that_approvers_see(own_service: ServiceInProcess) -> None:
+    guarded = guarded_key(own_service)
+    restoration = guarded.call(ADMINISTRATOR, "POST", "policy/versions/1/restore", {})
+    assert "`policy`" in assert_refused(restoration, 403, "approval_required")
+    approval = guarded.approved(ADMINISTRATOR, "policy", POLICY)
+    other = guarded.call(ADMINISTRATOR, "POST", "policy/versions/1/restore", {}, approval)
+    assert_refused(other, 403, "approval_required")
+    assert guarded.call(ADMINISTRATOR, "PUT", "policy", POLICY, approval).status_code == 200
+
+
+def test_what_a_grant_gave_is_taken_away_without_asking(own_service: ServiceInProcess) -> None:
+    """It only ever takes away; who was given the use of the key still signs with approval alone."""
+    guarded = guarded_key(own_service)
+    grant = COVERED["grants"][2]
+    approval = guarded.approved(ADMINISTRATOR, "grants", grant)
+    made = guarded.call(ADMINISTRATOR, "POST", "grants", grant, approval).get_json()
+    assert_held(guarded.sign(who="role/other"))
+    assert guarded.sign(approval=guarded.approved("role/other"), who="role/other").status_code == 200
+    assert guarded.call(ADMINISTRATOR, "DELETE", f"grants/{made['id']}").status_code == 200
 
 
 def test_installing_a_chain_and_enabling_are_held_and_braking_is_free(own_service: ServiceInProcess) -> None:

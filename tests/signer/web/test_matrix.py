@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from sqlalchemy import select
 
+from keystore.access import Change
 from keystore.api import CredentialRecord, PrincipalRecord
 from keystore.db.schema import METADATA
 from signer.access import Duty
@@ -61,6 +62,7 @@ NO_KEY_TO_SEE: Final = "403 404 404 404 404 403 401 401 401 401"
 OPEN_TO_ITS_PEOPLE: Final = "403 200 404 200 404 403 404 401 401 401"
 OPEN_TO_NOBODY: Final = "403 404 404 404 404 403 404 401 401 401"
 _ADMINISTERED: Final = {"present": ONLY_ITS_ADMINISTRATORS, "absent": NO_KEY_TO_ADMINISTER}
+_IDENTITY: Final = {"present": ONLY_IDENTITIES, "absent": "404 403 403 403 403 403 401 401 401 401"}
 ITS_PEOPLE_OF_ANY_DUTY: Final = "404 200 404 200 404 404 401 401 401 401"
 NOT_FOUND_WITH_A_CREDENTIAL: Final = "404 404 404 404 404 404 401 401 401 401"
 # Of a request that is there: the key's administrator sees it and has no vote, nor has who made it.
@@ -142,6 +144,18 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
     "GET /v1/ca": {"present": ANYBODY},
     "GET /v1/ca/crl": {"present": ANYBODY},
     "GET /v1/trust": {"present": ANYBODY},
+    "POST /v1/keys/<key>/grants": {**_ADMINISTERED, "present": "403 201 404 403 403 403 401 401 401 401"},
+    "GET /v1/keys/<key>/grants": _ADMINISTERED,
+    "POST /v1/keys/<key>/grants/<grant>/retire": {"present": ITS_PEOPLE, "absent": NO_KEY_TO_SEE},
+    "DELETE /v1/keys/<key>/grants/<grant>": _ADMINISTERED,
+    "GET /v1/keys/<key>/policy/versions": _ADMINISTERED,
+    "GET /v1/keys/<key>/policy/versions/<revision>": _ADMINISTERED,
+    "POST /v1/keys/<key>/policy/versions/<revision>/restore": _ADMINISTERED,
+    "GET /v1/principals/<kind>/<name>/policies": _IDENTITY,
+    "GET /v1/principals/<kind>/<name>/policies/<policy>": _IDENTITY,
+    "PUT /v1/principals/<kind>/<name>/policies/<policy>": _IDENTITY,
+    "DELETE /v1/principals/<kind>/<name>/policies/<policy>": _IDENTITY,
+    "GET /v1/principals/<kind>/<name>/policy-versions": _IDENTITY,
 }
 CASES: Final = [
     (route, target, caller, int(status))
@@ -159,6 +173,10 @@ QUORUM: Final = {"approvers": ["user/auditor"], "needed": 1, "window_seconds": 6
 ARTIFACTS: Final = {
     "artifacts": [{"name": "a.bin", "size": 3, "digests": {"sha256": "ab" * 32}}],
     "formats": ["raw"],
+}
+NO_USE: Final = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Deny", "Action": "kms:Sign*", "Resource": "*"}],
 }
 SIGNS_WITH: Final = {"signatures": "general", "artifacts": "artifact", "jwts": "jwt", "assertions": "saml"}
 
@@ -290,7 +308,14 @@ def _path(world: World, route: str, target: str) -> str:
         return path.replace("<request>", str(uuid.uuid4()) if target == "absent" else world.held["id"])
     if "<kind>" in path:
         name = "role/nobody" if target == "absent" else _doomed_principal(world.service)
-        return f"/v1/principals/{name}"
+        if "<policy>" in path and target != "absent":
+            world.service.made("user/admin", "PUT", f"/v1/principals/{name}/policies/no-use", {"policy": NO_USE})
+        return path.replace("<kind>/<name>", name).replace("<policy>", "no-use")
+    if "<grant>" in path:
+        grant = {"grantee": "role/ci", "operations": ["SignArtifact", "RetireGrant"]}
+        made = world.service.made("user/key-admin", "POST", f"/v1/keys/{world.keys['artifact']}/grants", grant)
+        path = path.replace("<grant>", made["id"])
+    path = path.replace("<revision>", "1")
     path = path.replace("<issuer>", "nobody" if target == "absent" else "default")
     return path.replace("<key>", _key_path(world, route, target)) if "<key>" in path else path
 
@@ -318,6 +343,8 @@ def _body(world: World, route: str, target: str) -> object:
             "audience": "https://sp.example",
             "recipient": "https://sp.example/acs",
         },
+        "POST /v1/keys/<key>/grants": lambda: {"grantee": "role/ci", "operations": ["DescribeKey"], "name": "same"},
+        "PUT /v1/principals/<kind>/<name>/policies/<policy>": lambda: {"policy": NO_USE},
         "PUT /v1/keys/<key>/approval-rule": lambda: {"sign": QUORUM},
         "POST /v1/keys/<key>/approval-requests": lambda: {"operation": "artifacts", "request": ARTIFACTS},
         "POST /v1/approval-requests/<request>/approve": lambda: {"request_sha256": world.held["request_sha256"]},
@@ -409,7 +436,8 @@ def test_a_caller_that_is_both_administrator_and_user_by_name_still_never_signs(
     keystore = world.service.services.keystore
 
     def set_policy(administrators: list[str], users: list[str]) -> None:
-        keystore.set_policy(world.keys["general"], json.dumps(document_of(administrators, users, keystore.account)))
+        document = json.dumps(document_of(administrators, users, keystore.account))
+        keystore.set_policy(world.keys["general"], document, Change("user/key-admin", keystore.clock()))
 
     set_policy(["user/key-admin"], ["role/ci", "user/key-admin"])
     assert world.call("key administrator of the key", "POST", path, body).status_code == 403

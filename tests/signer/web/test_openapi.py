@@ -174,18 +174,22 @@ LAST: Final = (
     "POST /v1/keys/<key>/cancel-deletion",
 )
 
+# About one grant, whose id is not known before it is made.
+ENDS_GRANTS: Final = ("POST /v1/keys/<key>/grants/<grant>/retire", "DELETE /v1/keys/<key>/grants/<grant>")
+
 
 # Of a key with approvers, in an order of their own.
 APPROVALS: Final = tuple(route for route in CONTRACTS if "approval" in route)
 
 
 def in_order() -> list[str]:
-    first = [route for route in CONTRACTS if route.startswith("POST /v1/keys") and route not in (*LAST, *APPROVALS)]
+    elsewhere = (*LAST, *APPROVALS, *ENDS_GRANTS)
+    first = [route for route in CONTRACTS if route.startswith("POST /v1/keys") and route not in elsewhere]
     disabled = "POST /v1/keys/<key>/disable"
     between = [
         route
         for route in CONTRACTS
-        if route not in (*first, *LAST, *APPROVALS, "DELETE /v1/principals/<kind>/<name>", AT_THE_ROOT, INSTALLATION)
+        if route not in (*first, *elsewhere, "DELETE /v1/principals/<kind>/<name>", AT_THE_ROOT, INSTALLATION)
     ]
     return [
         "POST /v1/keys",
@@ -229,8 +233,9 @@ def members_of(value: object) -> set[str]:
     if isinstance(value, list):
         return set().union(*(members_of(each) for each in value[:1]))
     if isinstance(value, dict):
-        # A policy document's elements are AWS's, and not of a fixed shape.
-        return set(value).union(*(members_of(each) for name, each in value.items() if name != "policy"))
+        # A policy document's elements are AWS's, a context's names the caller's: neither is of a fixed shape.
+        loose = ("policy", "constraints")
+        return set(value).union(*(members_of(each) for name, each in value.items() if name not in loose))
     return set()
 
 
@@ -265,7 +270,8 @@ def test_examples_are_answered_as_they_say(document: dict[str, Any], own_service
         elif isinstance(CONTRACTS[route].example, str):
             assert answer.get_data(as_text=True).splitlines()[0] == str(CONTRACTS[route].example).splitlines()[0]
         tried.add(route)
-    elsewhere = {*APPROVALS, "POST /v1/enrolments", "DELETE /v1/principals/<kind>/<name>", INSTALLATION, AT_THE_ROOT}
+    enrolment = {"POST /v1/enrolments", "DELETE /v1/principals/<kind>/<name>"}
+    elsewhere = {*APPROVALS, *ENDS_GRANTS, *enrolment, INSTALLATION, AT_THE_ROOT}
     assert set(CONTRACTS) - tried == elsewhere
 
 
@@ -321,3 +327,15 @@ def test_enrolment_and_deletion_are_answered_as_they_say(
     assert_shaped(document, enrolled, operation_of(document, "POST /v1/enrolments"), 201)
     gone = own_service.made("user/admin", "DELETE", "/v1/principals/role/passing")
     assert_shaped(document, gone, operation_of(document, "DELETE /v1/principals/<kind>/<name>"), 200)
+
+
+@pytest.mark.parametrize("route", ENDS_GRANTS)
+def test_a_grants_end_is_answered_as_it_says(
+    document: dict[str, Any], own_service: ServiceInProcess, route: str
+) -> None:
+    key = own_service.make_key(f"g{uuid.uuid4().hex}")["id"]
+    body = CONTRACTS["POST /v1/keys/<key>/grants"].request
+    made = own_service.made("user/key-admin", "POST", f"/v1/keys/{key}/grants", body)
+    method, _, path = route.partition(" ")
+    path = path.replace("<key>", key).replace("<grant>", made["id"])
+    assert_shaped(document, own_service.made("user/key-admin", method, path), operation_of(document, route), 200)

@@ -19,6 +19,7 @@ def upgrade() -> None:
     _aliases_and_policies()
     _certificates_and_issuers()
     _people()
+    _grants_and_identity_policies()
     _answers()
     _approvals()
     _audit()
@@ -279,6 +280,64 @@ def _people() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("enrolments_by_principal", "enrolments", ["principal"], unique=False)
+
+
+def _grants_and_identity_policies() -> None:
+    op.create_table(
+        "grants",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("grantee", sa.Text(), nullable=False),
+        sa.Column("retiring", sa.Text(), nullable=True),
+        sa.Column("name", sa.Text(), nullable=True),
+        sa.Column("operations", sa.Text(), nullable=False),
+        sa.Column("constraints", sa.Text(), nullable=True),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("ended_by", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["key_id"],
+            ["keys.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["grantee"],
+            ["principals.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("grants_by_key", "grants", ["key_id", "state", "grantee"], unique=False)
+    op.create_index("grants_by_grantee", "grants", ["grantee", "state"], unique=False)
+    op.create_table(
+        "principal_policies",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
+        sa.Column("policies", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["id"],
+            ["principals.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "policy_versions",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("policy", sa.Text(), nullable=True),
+        sa.Column("document", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("subject", "number", name="one_policy_version_of_a_number"),
+    )
 
 
 def _answers() -> None:

@@ -1,0 +1,44 @@
+"""Grants as the decision sees them, and what a grant may carry."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from keystore.algorithms import Purpose
+from signer.access.model import GrantFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from keystore.access import GrantRecord
+
+# What anybody may be granted, whatever the key is for. `CreateGrant`, which AWS lets a grant carry, is not among them:
+# here it administers a key, and a grantee uses it.
+COMMON_OPERATIONS: Final = frozenset({"DescribeKey", "GetPublicKey", "RetireGrant"})
+# The use that a key of each purpose has; a grant of another would do nothing.
+USE_OPERATIONS: Final[Mapping[Purpose, frozenset[str]]] = MappingProxyType(
+    {
+        Purpose.ARTIFACT: frozenset({"SignArtifact"}),
+        Purpose.GENERAL: frozenset({"Sign"}),
+        Purpose.JWT: frozenset({"IssueToken"}),
+        Purpose.SAML: frozenset({"IssueAssertion"}),
+    }
+)
+
+
+def grantable(purpose: Purpose) -> frozenset[str]:
+    """The operations that a grant on a key of this purpose may carry, without their prefix."""
+    return COMMON_OPERATIONS | USE_OPERATIONS.get(purpose, frozenset())
+
+
+def grant_facts(grant: GrantRecord) -> GrantFacts:
+    """A stored grant as the decision takes it."""
+    return GrantFacts(
+        grant.id,
+        grant.grantee,
+        frozenset(grant.operations),
+        context_equals=grant.context_equals,
+        context_subset=grant.context_subset,
+        retiring=grant.retiring,
+    )
