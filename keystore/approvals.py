@@ -79,6 +79,12 @@ class ApprovalRepository:
         with self._store.transaction() as transaction:
             _require_fit(transaction, requirements, now)
 
+    def is_approver(self, name: str) -> bool:
+        """Whether the approval rule of any key that is not deleted names this principal. To be asked before a
+        credential is added to it; where the writing is at hand, ask `require_credentials_may_be_added` inside it."""
+        with self._store.transaction() as transaction:
+            return _is_approver(transaction, name)
+
     def find_approval_request(self, request_id: str) -> ApprovalRequestRecord | None:
         """The request of this id, whatever its state."""
         row = self._store.get("approval_requests", request_id)
@@ -148,18 +154,21 @@ class ApprovalRepository:
 def require_credentials_may_be_added(transaction: SealedTransaction, name: str, by: str | None) -> None:
     """Raises `WrongState` if `name` is an approver of any key and `by` is somebody else: who can give an approver a
     credential can approve in its name. To be asked in the transaction that adds the credential or the code."""
-    if by == name:
-        return
+    if by != name and _is_approver(transaction, name):
+        raise WrongState(
+            f"{name} is an approver of a key: only {name} itself adds credentials of its own, or somebody else "
+            "could approve in its name"
+        )
+
+
+def _is_approver(transaction: SealedTransaction, name: str) -> bool:
     for (key_id,) in transaction.connection.execute(select(APPROVAL_RULES.c.id)).all():
-        rule = transaction.get("approval_rules", key_id)
-        key = transaction.get("keys", key_id)
+        rule, key = transaction.get("approval_rules", key_id), transaction.get("keys", key_id)
         if rule is None or key is None or key.text("state") == KeyState.DELETED.value:
             continue
         if any(name in requirement.approvers for requirement in rule_of(rule).requirements.values()):
-            raise WrongState(
-                f"{name} is an approver of a key: only {name} itself adds credentials of its own, or somebody else "
-                "could approve in its name"
-            )
+            return True
+    return False
 
 
 def rule_of(row: SealedRow | None) -> ApprovalRule:

@@ -138,6 +138,11 @@ def test_another_call_learns_nothing_of_the_request(case: str, found: ApprovalFa
     assert obstacle_to(OTHER_CALLS[case], found, NOW) is Obstacle.ANOTHER_CALL
 
 
+def test_the_requesters_own_vote_never_counts() -> None:
+    assert obstacle(facts(vote(A), vote(B), requester=A), NOW) is Obstacle.NOT_APPROVED
+    assert obstacle(facts(vote(A), vote(B), vote(C), requester=A), NOW) is None
+
+
 def test_a_call_that_another_version_would_sign_is_not_released() -> None:
     assert obstacle_to(replace(CALL, binding=ApprovalBinding(key_version=2)), FACTS, NOW) is Obstacle.KEY_CHANGED
 

@@ -6,12 +6,13 @@ import hashlib
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from keystore.api import EnrolmentRecord
+from keystore.api import CredentialRecord, EnrolmentRecord
 from keystore.errors import HsmUnavailable, WrongState
 from keystore.values import stored_json
 from signer.authn.principal import CredentialKind, Principal
@@ -550,7 +551,12 @@ def test_nobody_else_gives_an_approver_a_credential(guarded: Guarded) -> None:
     code = EnrolmentRecord("e-1", ALICE, b"c" * 32, "open", moment, moment + timedelta(hours=1))
     with pytest.raises(WrongState, match="approver of a key"):
         keystore.create_enrolment(code)
+    credential = CredentialRecord("c-1", ALICE, b"h" * 32, "enabled", moment, None, created_by="user/admin")
+    with pytest.raises(WrongState, match="approver of a key"):
+        keystore.create_credential(credential)
+    keystore.create_credential(replace(credential, created_by=ALICE))
     name = enrolled(guarded.service, f"user/free-{uuid.uuid4().hex[:6]}")
+    assert (keystore.is_approver(ALICE), keystore.is_approver(name)) == (True, False)
     keystore.create_enrolment(EnrolmentRecord("e-2", name, b"c" * 32, "open", moment, moment + timedelta(hours=1)))
     rule = {"sign": {**QUORUM, "approvers": [name], "needed": 1}}
     key = guarded.service.make_key(f"k{uuid.uuid4().hex[:12]}")["id"]
