@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from keystore.hsm import Token
 
 SEQUENCES: Final = 500
-MOVES: Final = 9
+MOVES: Final = 6
 OF_ONE_WORLD: Final = 25  # sequences, or fewer if an approver is gone
 WEEK: Final = 604800
 DUTIES: Final = ("administrator", "key-administrator", "key-user", "auditor")
