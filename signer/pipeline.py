@@ -18,15 +18,25 @@ from keystore.api import KeyState
 from keystore.errors import KeystoreError
 from keystore.errors import NotFound as NoSuchRow
 from keystore.lifecycle import current_version
-from signer.access import DUTIES_OF, Action, Admission, Permit, Surroundings, admit, judge
+from signer.access import DUTIES_OF, Action, Admission, Duty, Permit, Surroundings, admit, judge
 from signer.access.decision import KEY_NOT_FOUND, permit_approved, permit_request
 from signer.access.grants import grant_facts
 from signer.access.model import NO_CONTEXT
 from signer.audit import AuditedKey, Outcome
 from signer.audit.identifiers import time_ordered_id
+from signer.audit.records import canonical
+from signer.authn.principal import SERVICE
 from signer.call import Answer, Call
 from signer.decoding import decode, within
-from signer.errors import NotFound, SealmarkError, Unauthenticated, Unprocessable, WrongPurpose, WrongState
+from signer.errors import (
+    NotFound,
+    SealmarkError,
+    TooManyRequests,
+    Unauthenticated,
+    Unprocessable,
+    WrongPurpose,
+    WrongState,
+)
 from signer.held import HELD
 from signer.making import Making
 from signer.operations.base import Subject
@@ -109,12 +119,17 @@ class Pipeline:
         reference: str | None = None,
         details: Callable[[_Body], ConditionValues] = lambda _body: NO_CONTEXT,
         grants: GrantsOf | None = None,
+        subject: str | None = None,
         about: str | None = None,
     ) -> Answer:
-        """An administrative change. `details` are what policies may ask of it; `grants` those that may allow it, where
-        they are not the caller's on the key; `about` is the approval request that it is about, for the record."""
+        """An administrative change: an intent before it, its outcome after it, whatever happens.
+
+        `reference` names the key that it is about, `subject` the principal, `about` the approval request, where it is
+        about one; `details` are what policies may ask of it; `grants` those that may allow it, where they are not the
+        caller's on the key.
+        """
         principal = self.authenticate(call)
-        with self._refusals_recorded(principal, action, call, reference):
+        with self._refusals_recorded(principal, action, call, reference, subject):
             admission = admit(principal, action)
             body = decode(call.body, body_type)
             key = self._find_key(reference) if reference is not None else None
@@ -122,7 +137,7 @@ class Pipeline:
             permit = self._approvals.release(permit, call, key, body)
             if about is not None:
                 permit = permit_approved(permit, about)
-        return self._recorded(permit, call, key, lambda: work(permit, key, body))
+        return self._recorded(permit, call, key, lambda: work(permit, key, body), subject)
 
     def hold(self, call: Call, reference: str, describe: Callable[[ApprovalRequestRecord], object]) -> Answer:
         """Keeps a call for approvers to look at: authorised, typed and planned as the call itself would be."""
@@ -158,9 +173,11 @@ class Pipeline:
             if isinstance(item, Unprocessable):
                 raise item
 
-    def _recorded(self, permit: Permit, call: Call, key: Key | None, work: Callable[[], Answer]) -> Answer:
+    def _recorded(
+        self, permit: Permit, call: Call, key: Key | None, work: Callable[[], Answer], subject: str | None = None
+    ) -> Answer:
         """An intent before the work, its outcome after it, whatever happens."""
-        intent = self._audit.open(permit, call, _audited(key), 1)
+        intent = self._audit.open(permit, call, _audited(key), 1, subject=subject)
         try:
             answer = work()
         except (SealmarkError, KeystoreError) as error:
@@ -170,25 +187,34 @@ class Pipeline:
         except Exception:
             self._audit.close([(intent, [Outcome(0, "failed", "internal_error")])])
             raise
-        self._audit.close([(intent, [Outcome(0, "succeeded")])])
+        detail = None if answer.recorded is None else canonical(answer.recorded)
+        self._audit.close([(intent, [Outcome(0, "succeeded", detail=detail)])])
         return answer
 
     def read(
-        self, call: Call, action: Action, work: Callable[[Permit, Key | None], Answer], reference: str | None = None
+        self,
+        call: Call,
+        action: Action,
+        work: Callable[[Permit, Key | None], Answer],
+        reference: str | None = None,
+        subject: str | None = None,
     ) -> Answer:
-        """A look at something; only refusals are recorded."""
+        """A look at something; only refusals are recorded, and whatever break glass looks at."""
         principal = self.authenticate(call)
-        with self._refusals_recorded(principal, action, call, reference):
+        with self._refusals_recorded(principal, action, call, reference, subject):
             admission = admit(principal, action)
             key = self._find_key(reference) if reference is not None else None
             permit = self._permit(admission, call, key)
-            return work(permit, key)
+            answer = work(permit, key)
+        if principal.duty is Duty.ROOT:
+            self._audit.note(principal, action.value, call, key=permit.key_id, subject=subject)
+        return answer
 
     def authenticate(self, call: Call) -> Principal:
-        """The caller. Raises `Unauthenticated`, which is counted, not recorded one by one."""
+        """The caller. Raises `Unauthenticated`, `TooManyRequests`: counted, not recorded one by one."""
         try:
             return self._authenticator.authenticate(call)
-        except Unauthenticated as refusal:
+        except (Unauthenticated, TooManyRequests) as refusal:
             self._audit.count_unauthenticated(refusal.code)
             raise
 
@@ -236,6 +262,8 @@ class Pipeline:
         try:
             key = self._keystore.get_key(reference)
         except NoSuchRow as absent:
+            # Of a key that may not be seen the grants are looked up too: one that is not there costs as much.
+            self._keystore.grants_for(reference, SERVICE)
             raise NotFound(KEY_NOT_FOUND, field="key") from absent
         if key.state is KeyState.DELETED:
             raise NotFound(KEY_NOT_FOUND, field="key")
@@ -262,12 +290,12 @@ class Pipeline:
 
     @contextmanager
     def _refusals_recorded(
-        self, principal: Principal, action: Action, call: Call, reference: str | None
+        self, principal: Principal, action: Action, call: Call, reference: str | None, subject: str | None = None
     ) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            self._audit.refuse(principal, action.value, call, reference, code_of(error))
+            self._audit.refuse(principal, action.value, call, reference, code_of(error), subject)
             raise
 
 

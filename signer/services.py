@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from keystore.keystore import Keystore
     from signer.administration.approvals import ApprovalAdministration
     from signer.administration.certificates import CertificateAdministration
+    from signer.administration.credentials import CredentialAdministration
     from signer.administration.grants import GrantAdministration
     from signer.administration.identities import IdentityAdministration
     from signer.administration.identity_policies import IdentityPolicyAdministration
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from signer.administration.keys import KeyAdministration
     from signer.administration.policies import PolicyAdministration
     from signer.audit import AuditTrail
+    from signer.authn.throttle import Throttle
     from signer.certification import Certification
     from signer.config import ServerConfiguration
     from signer.pipeline import Pipeline
@@ -45,6 +47,8 @@ class Services:
     upkeep: Upkeep
     grants: GrantAdministration
     identity_policies: IdentityPolicyAdministration
+    credentials: CredentialAdministration
+    throttle: Throttle
     approvals: ApprovalAdministration
 
     def close(self) -> None:

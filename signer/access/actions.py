@@ -49,7 +49,7 @@ _NEUTRAL: Final = """
 """
 # About no key: identities, issuers, domains, and how callers prove themselves.
 _SERVICE: Final = """
-    ApproveRequest CreateCredential CreateIssuer CreatePrincipal CreateTrustedIssuer DeletePrincipal
+    ApproveRequest CreateCredential CreateEnrolment CreateIssuer CreatePrincipal CreateTrustedIssuer DeletePrincipal
     DeleteTrustedIssuer GetApprovalRequest GetPrincipalPolicy ListApprovalRequests ListCredentials ListDomains
     ListIssuers ListPrincipals ListTrustedIssuers PutPrincipalPolicy RejectRequest RevokeCredential UpdatePrincipal
     WhoAmI WithdrawRequest

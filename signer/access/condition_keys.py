@@ -51,7 +51,7 @@ def _rows(
 _KEYS: Final = (
     # Who calls, from where, how and when.
     *_rows("aws:PrincipalArn", ValueType.ARN),
-    *_rows("aws:PrincipalAccount aws:PrincipalType aws:userid aws:username kms:CallerAccount"),
+    *_rows("aws:PrincipalAccount aws:PrincipalType aws:username kms:CallerAccount"),
     *_rows("sealmark:CredentialKind sealmark:Duty"),
     *_rows("aws:SourceIp", ValueType.ADDRESS),
     *_rows("aws:CurrentTime", ValueType.DATE),
@@ -59,7 +59,6 @@ _KEYS: Final = (
     *_rows("aws:SecureTransport", ValueType.BOOLEAN),
     # The key.
     *_rows("kms:KeyOrigin kms:KeySpec kms:KeyUsage kms:RequestAlias sealmark:Purpose"),
-    *_rows("kms:CustomerMasterKeySpec kms:CustomerMasterKeyUsage"),  # their names before 2021
     *_rows("kms:ResourceAliases", many=True),
     # What is asked of it.
     *_rows("kms:DataKeyPairSpec kms:EncryptionAlgorithm kms:KeyAgreementAlgorithm kms:MacAlgorithm kms:MessageType"),
@@ -76,7 +75,8 @@ _KEYS: Final = (
     *_rows("kms:RotationPeriodInDays kms:ScheduleKeyDeletionPendingWindowInDays", ValueType.NUMBER),
     *_rows("kms:ExpirationModel kms:WrappingAlgorithm kms:WrappingKeySpec"),
     *_rows("kms:ValidTo", ValueType.EPOCH),
-    # What only AWS's own surroundings have.
+    # What only AWS's own surroundings have, and what AWS itself calls deprecated.
+    *_rows("aws:userid kms:CustomerMasterKeySpec kms:CustomerMasterKeyUsage", filled=False),
     *_rows("kms:MultiRegionKeyType kms:PrimaryRegion kms:ReplicaRegion kms:ViaService", filled=False),
     *_rows("kms:GranteeServicePrincipal kms:RetiringServicePrincipal kms:GrantConstraintSourceArn", filled=False),
     *_rows("kms:MultiRegion", ValueType.BOOLEAN, filled=False),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from keystore.api import Key, PrincipalRecord
     from keystore.keystore import Keystore
     from signer.access.model import Document, GrantFacts
+    from signer.access.separation import Overlap
 
 _PEOPLE_A_READ: Final = 500
 _KEYS_A_READ: Final = 500
@@ -49,7 +50,8 @@ class Separation:
         """A policy for a key, which is None while it is being made: over everybody."""
         grants = [] if key is None else [grant_facts(grant) for grant in self._keystore.list_grants(key.id)]
         policies = {person.name: compiled(person.policies) for person in people if person.policies}
-        self._require(arn, policy, policies, grants, [person.name for person in people], field)
+        found = overlaps(arn, self._keystore.account, policy, policies, grants, [person.name for person in people])
+        _refuse(found, field)
 
     def require_keeper(self, arn: str, policy: Document, people: Sequence[PrincipalRecord], *, field: str) -> None:
         """That somebody could change a key's policy again. Raises `Unprocessable`."""
@@ -65,7 +67,7 @@ class Separation:
         grantee = self._keystore.find_principal(grant.grantee)
         policies = {grant.grantee: compiled(grantee.policies)} if grantee else {}
         present = [grant_facts(found) for found in self._keystore.grants_for(key.id, grant.grantee)]
-        self._require(key.arn, self._policy_of(key), policies, [*present, grant], [grant.grantee], field)
+        self._require(key, grant.grantee, policies, [*present, grant], field)
 
     def require_for_principal(self, name: str, policies: Policies, field: str) -> None:
         """The policies that a principal is to have: over every key."""
@@ -73,22 +75,17 @@ class Separation:
         for grant in self._keystore.list_grants_of(name):
             grants.setdefault(grant.key_id, []).append(grant_facts(grant))
         for key in self._keys():
-            policy, granted = self._policy_of(key), grants.get(key.id, [])
-            if granted or _allows_something(policy, name):
-                self._require(key.arn, policy, {name: policies}, granted, [name], field)
+            granted = grants.get(key.id, [])
+            if granted or _allows_something(self._policy_of(key), name):
+                self._require(key, name, {name: policies}, granted, field)
 
     def _require(
-        self,
-        arn: str,
-        policy: Document,
-        policies: Mapping[str, Policies],
-        grants: Sequence[GrantFacts],
-        names: Sequence[str],
-        field: str,
+        self, key: Key, name: str, policies: Mapping[str, Policies], grants: Sequence[GrantFacts], field: str
     ) -> None:
-        found = overlaps(arn, self._keystore.account, policy, policies, grants, names)
-        if found:
-            raise SeparationOfDuties(str(found[0]), field=field)
+        """Of one principal alone. For whoever else the key's policy names nothing changes, and what keeps them apart (a
+        Deny of their own) was not read."""
+        found = overlaps(key.arn, self._keystore.account, self._policy_of(key), policies, grants, [name])
+        _refuse([overlap for overlap in found if overlap.principal == name], field)
 
     def _keys(self) -> Iterator[Key]:
         after: str | None = None
@@ -98,6 +95,11 @@ class Separation:
 
     def _policy_of(self, key: Key) -> Document:
         return compiled_key_policy(key.policy.document, self._keystore.account)
+
+
+def _refuse(found: Sequence[Overlap], field: str) -> None:
+    if found:
+        raise SeparationOfDuties(str(found[0]), field=field)
 
 
 def _allows_something(policy: Document, name: str) -> bool:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
-from signer.access.condition_keys import CONDITION_KEYS
+from signer.access.circumstances import Circumstances, Surroundings
+from signer.access.condition_keys import CONDITION_KEYS, find_condition_key
+from signer.access.duties import Duty
 from signer.access.policy_refusal import PolicyRefused
+from signer.authn.principal import Principal
 from tests.signer.access.policies import key_policy, statement
+from tests.signer.access.test_decisions import key
 
 _LIFETIME = "sealmark:TokenLifetime"
 _TIME = "aws:CurrentTime"
@@ -118,6 +124,18 @@ def test_numbers_and_booleans_may_stand_unquoted() -> None:
     }
     values = [entry.values for entry in key_policy(statement(Condition=condition)).statements[0].conditions]
     assert values == [("true",), ("true",), ("900",), ("1546257599.5",)]
+
+
+def test_what_a_call_has_is_what_the_table_says_that_calls_have() -> None:
+    surroundings = Surroundings("111122223333", datetime(2026, 1, 1, tzinfo=UTC), "10.0.0.1")
+    circumstances = Circumstances(Principal("user/ann", Duty.KEY_USER, "bearer:1"), key(), surroundings)
+    assert "aws:username" in circumstances
+    for name in circumstances:
+        row = find_condition_key(name)
+        assert row is not None, name
+        assert row.filled, name
+        assert name == row.name.lower()
+        assert row.many or len(circumstances[name]) == 1
 
 
 def test_every_condition_key_can_be_stored_by_some_operator() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from keystore.api import CredentialRecord, EnrolmentRecord
 from keystore.errors import HsmUnavailable, WrongState
-from keystore.values import stored_json
+from keystore.values import stored_json, stored_time
 from signer.authn.principal import CredentialKind, Principal
 from tests.signer.certificates.outside import outside_chain
 from tests.signer.guarded import (
@@ -276,7 +276,8 @@ def test_the_break_glass_principal_is_held_too_and_never_approves(own_service: S
     with keystore.store.transaction() as transaction:
         row = transaction.get("principals", "user/root-like")
         assert row is not None
-        transaction.update(row, {"duty": "root"})
+        until = stored_time(datetime.now(UTC) + timedelta(hours=1))
+        transaction.update(row, {"duty": "root", "enabled_until": until})
     guarded = guarded_key(own_service)
     assert_held(guarded.call("user/root-like", "DELETE", "approval-rule"))
     assert_held(guarded.call("user/root-like", "PUT", "policy", POLICY))
