@@ -6,10 +6,11 @@ are timezone-aware UTC with microseconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from keystore.algorithms import Purpose, SigningAlgorithm
@@ -125,6 +126,31 @@ class AssertionSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovalRequirement:
+    """Who must approve operations of one class: at least `needed` of `approvers` (`user/NAME`), within
+    `window_seconds` of the request; `signed`: by a signed request each."""
+
+    approvers: tuple[str, ...]
+    needed: int
+    window_seconds: int
+    signed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRule:
+    """What a key requires, by class of operation (`sign`, `policy`, `rotation`, `deletion`). Empty: nothing.
+
+    `revision` is the row's: 0 where there never was a rule.
+    """
+
+    requirements: Mapping[str, ApprovalRequirement]
+    revision: int
+
+
+NO_APPROVAL_RULE = ApprovalRule(MappingProxyType({}), 0)
+
+
+@dataclass(frozen=True, slots=True)
 class KeyVersion:
     """One version of a key: its public half, when it begins to sign, and how to reach its private half."""
 
@@ -161,6 +187,7 @@ class Key:
     deletion_at: datetime | None
     policy: KeyPolicy
     versions: tuple[KeyVersion, ...]
+    approval_rule: ApprovalRule = NO_APPROVAL_RULE
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +336,88 @@ class IdempotencyRecord:
     request_hash: bytes
     response: bytes = field(repr=False)
     created_at: datetime
+
+
+class ApprovalState(StrEnum):
+    """The stored state of an approval request. That one has expired follows from the time."""
+
+    OPEN = "open"
+    RELEASED = "released"  # used, once and for good
+    REJECTED = "rejected"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalBinding:
+    """What a held operation hangs on besides the rule; None: it does not hang on that.
+
+    `key_version` is the number of the version that would sign, `version_count` how many versions there are.
+    """
+
+    key_version: int | None = None
+    version_count: int | None = None
+    policy_revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRequestRecord:
+    """A held operation. `body` is its body in canonical JSON; `shown_sha256` covers all that approvers are shown.
+
+    `requirements` is what the rule asked for at `rule_revision`: every one of them has to be met.
+    """
+
+    id: str
+    key_id: str
+    operation: str
+    requester: str
+    body: bytes = field(repr=False)
+    shown_sha256: bytes
+    binding: ApprovalBinding
+    rule_revision: int
+    requirements: tuple[ApprovalRequirement, ...]
+    reason: str
+    created_at: datetime
+    expires_at: datetime
+    state: ApprovalState = ApprovalState.OPEN
+    closed_at: datetime | None = None
+    closed_by: str | None = None
+
+    @property
+    def approvers(self) -> tuple[str, ...]:
+        """Everybody whose vote may count, by name. The requester's own never does."""
+        named = {name for requirement in self.requirements for name in requirement.approvers}
+        return tuple(sorted(named - {self.requester}))
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalVoteRecord:
+    """One approver's word on one request; a later one takes its place. `vote` is approve or reject.
+
+    `credential`, `credential_kind` and `proof` say how the approver proved itself, as the audit trail does.
+    """
+
+    request_id: str
+    approver: str
+    vote: str
+    reason: str
+    shown_sha256: bytes
+    voted_at: datetime
+    credential: str
+    credential_kind: str
+    proof: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalFacts:
+    """A request with all that decides about it, as one transaction sees it. `able` are the approvers that are enabled
+    principals now; `policy_revision`, `version_count` and `rule_revision` are the key's now."""
+
+    request: ApprovalRequestRecord
+    votes: tuple[ApprovalVoteRecord, ...]
+    able: frozenset[str]
+    rule_revision: int
+    policy_revision: int
+    version_count: int
 
 
 @dataclass(frozen=True, slots=True)

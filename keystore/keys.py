@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, literal_column
 
 from keystore.algorithms import Purpose
 from keystore.api import BackingKey, Key, KeyPolicy, KeyState, KeyVersion, RevocationReason, Storage
+from keystore.approvals import rule_of
 from keystore.db.schema import SEALED_TABLES
 from keystore.errors import Conflict, IntegrityFailure, NotFound
 from keystore.history import key_subject, record_version
@@ -110,6 +111,7 @@ def _joins_of_key(key_id: ColumnElement[str]) -> list[Join]:
         join("deployment", literal_column("'deployment'")),
         join("keys", key_id),
         join("policies", key_id),
+        join("approval_rules", key_id),
         Join(SEALED_TABLES["key_versions"], version, version.c.id, version.c.key_id == key_id),
     ]
 
@@ -131,11 +133,17 @@ def _key_of(records: Records) -> Key | None:
         raise IntegrityFailure(f"keys/{key.id}: the policy or the deployment is missing")
     (policy,) = found["policies"].values()
     (deployment,) = found["deployment"].values()
-    return _assemble(key, policy, deployment, min(found.get("aliases", {}), default=None), versions)
+    alias = min(found.get("aliases", {}), default=None)
+    return _assemble(key, policy, found.get("approval_rules", {}).get(key.id), deployment, alias, versions)
 
 
 def _assemble(
-    key: SealedRow, policy: SealedRow, deployment: SealedRow, alias: str | None, versions: list[SealedRow]
+    key: SealedRow,
+    policy: SealedRow,
+    rule: SealedRow | None,
+    deployment: SealedRow,
+    alias: str | None,
+    versions: list[SealedRow],
 ) -> Key:
     region, account = deployment.text("region"), deployment.text("account")
     return Key(
@@ -157,6 +165,7 @@ def _assemble(
         deletion_at=optional_time_of(key.optional_number("deletion_at")),
         policy=_policy_of(policy),
         versions=tuple(version_of(row, key) for row in versions),
+        approval_rule=rule_of(rule),
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from keystore.algorithms import SIGNING_ALGORITHMS, key_algorithms
 from keystore.api import Key, KeyState, SigningKeyInfo, VersionState
+from keystore.approvals import ApprovalRepository
 from keystore.certificates import CertificateRepository
 from keystore.clock import system_clock
 from keystore.configuration import DEFAULT_TOKEN_KEYS, load_keystore_configuration
@@ -69,6 +70,7 @@ class Keystore(
     IdentityPolicyRepository,
     HistoryRepository,
     TrustedIssuerRepository,
+    ApprovalRepository,
 ):
     """One process's keystore, safe to use from many threads. Close it to give the token and the database back.
 
@@ -98,6 +100,7 @@ class Keystore(
         IdentityPolicyRepository.__init__(self, self.store)
         HistoryRepository.__init__(self, self.store)
         TrustedIssuerRepository.__init__(self, self.store)
+        ApprovalRepository.__init__(self, self.store)
         self._token = token
         self._maker = KeyMaker(token, self.store, token_keys, clock)
         deployment = self.store.get("deployment", "deployment")

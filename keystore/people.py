@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keystore.api import CredentialRecord, EnrolmentRecord, PrincipalRecord
+from keystore.approvals import require_credentials_may_be_added
 from keystore.errors import Conflict, LimitExceeded, NotFound, WrongState
 from keystore.grants import end_grants_of
 from keystore.keys import existing
@@ -116,7 +117,6 @@ class PeopleRepository:
             transaction.update(row, {"state": "deleted"})
             end_grants_of(transaction, name, change)
             self._revoke_all(transaction, name)
-            revoke_all(transaction, name)
             self._void_enrolments(transaction, name)
 
     def _revoke_all(self, transaction: SealedTransaction, name: str) -> int:
@@ -125,7 +125,7 @@ class PeopleRepository:
         ]
         for credential in found:
             transaction.update(credential, {"state": "revoked"})
-        return len(found)
+        return len(found) + revoke_all(transaction, name)
 
     def _void_enrolments(self, transaction: SealedTransaction, name: str) -> None:
         for enrolment in self._store.select("enrolments", {"principal": name, "state": "open"}):
@@ -144,12 +144,14 @@ class PeopleRepository:
     def create_credential(self, credential: CredentialRecord, *, most: int | None = None) -> None:
         """A further credential of an existing principal.
 
-        Raises: `NotFound`; `WrongState` unless the principal is enabled; `Conflict` if the id is taken;
-        `LimitExceeded` if the principal has `most` of that kind already, not counting those revoked or expired.
+        Raises: `NotFound`; `WrongState` unless the principal is enabled, and where it is an approver of a key and
+        somebody else makes the credential; `Conflict` if the id is taken; `LimitExceeded` if the principal has `most`
+        of that kind already, not counting those revoked or expired.
         """
         moment = stored_time(credential.created_at)
         with self._store.transaction() as transaction:
             require_enabled_principal(transaction, credential.principal)
+            require_credentials_may_be_added(transaction, credential.principal, credential.created_by)
             if most is not None:
                 alike = {"principal": credential.principal, "kind": credential.kind, "state": "enabled"}
                 ends = [row.optional_number("expires_at") for row in self._store.select("credentials", alike)]
@@ -180,22 +182,16 @@ class PeopleRepository:
         row = self._store.get("enrolments", enrolment_id)
         return None if row is None else _enrolment(row)
 
-    def create_enrolment(
-        self,
-        enrolment: EnrolmentRecord,
-        *,
-        revoke_credentials: bool = False,
-        require: Callable[[PrincipalRecord], None] | None = None,
-    ) -> int:
+    def create_enrolment(self, enrolment: EnrolmentRecord, *, revoke_credentials: bool = False) -> int:
         """A further one-time code for an existing principal, in place of any that is still open.
 
         With `revoke_credentials` all that the principal has end in the same moment; returns how many did.
-        `require`: as for `set_principal_state`. Raises: `NotFound`, `Conflict`, `WrongState` unless it is enabled.
+        Raises: `NotFound`, `Conflict`; `WrongState` unless it is enabled, and where it is an approver of a key: a code
+        is for somebody to hand over.
         """
         with self._store.transaction() as transaction:
-            row = require_enabled_principal(transaction, enrolment.principal)
-            if require is not None:
-                require(_found(transaction, row))
+            require_enabled_principal(transaction, enrolment.principal)
+            require_credentials_may_be_added(transaction, enrolment.principal, None)
             self._void_enrolments(transaction, enrolment.principal)
             revoked = self._revoke_all(transaction, enrolment.principal) if revoke_credentials else 0
             _insert_enrolment(transaction, enrolment)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import delete, insert, select
 
 from keystore.api import CredentialMatch, PublicCredentialRecord
+from keystore.approvals import require_credentials_may_be_added
 from keystore.db.schema import PUBLIC_CREDENTIALS, REQUEST_NONCES, SEALED_TABLES
 from keystore.errors import Conflict, NotFound, WrongState
 from keystore.keys import existing
@@ -58,13 +59,15 @@ class PublicCredentialRepository:
     def add_public_credential(self, record: PublicCredentialRecord) -> None:
         """Bind a certificate or a key to a principal.
 
-        Raises: `NotFound` for the principal, `WrongState` unless it is enabled, `Conflict` if an enabled credential
+        Raises: `NotFound` for the principal; `WrongState` unless it is enabled, and for an approver of a key unless it
+        is the one who adds; `Conflict` if an enabled credential
         would match the same certificate or holds the same request key: whose it is must never be a question.
         """
         with self._store.transaction() as transaction:
             state = existing(transaction, "principals", record.principal).text("state")
             if state != ENABLED:
                 raise WrongState(f"the principal is {state}")
+            require_credentials_may_be_added(transaction, record.principal, record.created_by)
             for other in _alike(transaction, record):
                 if other.state == ENABLED and _collides(record, other):
                     raise Conflict("an enabled credential matches the same certificate, or holds the same key")
@@ -110,13 +113,16 @@ class PublicCredentialRepository:
             return connection.execute(delete(REQUEST_NONCES).where(over)).rowcount
 
 
-def revoke_all(transaction: SealedTransaction, principal: str) -> None:
-    """Revoke every credential of a principal, in a transaction."""
+def revoke_all(transaction: SealedTransaction, principal: str) -> int:
+    """Revoke every credential of a principal, in a transaction; how many were not revoked before."""
     found = select(PUBLIC_CREDENTIALS.c.id).where(PUBLIC_CREDENTIALS.c.principal == principal)
+    revoked = 0
     for (credential_id,) in transaction.connection.execute(found).all():
         row = existing(transaction, "public_credentials", str(credential_id))
         if row.text("state") != REVOKED:
             transaction.update(row, {"state": REVOKED})
+            revoked += 1
+    return revoked
 
 
 def _alike(transaction: SealedTransaction, record: PublicCredentialRecord) -> list[PublicCredentialRecord]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from flask import Flask
 
 from keystore import open_keystore
+from signer.access import Action
+from signer.administration.approvals import ApprovalAdministration
 from signer.administration.certificates import CertificateAdministration
 from signer.administration.credentials import CredentialAdministration
 from signer.administration.grants import GrantAdministration
@@ -22,6 +24,7 @@ from signer.administration.policies import PolicyAdministration
 from signer.administration.public_credentials import PublicCredentialAdministration
 from signer.administration.separation import Separation
 from signer.administration.trusted_issuers import TrustedIssuerAdministration
+from signer.approvals import Approvals
 from signer.audit import AuditTrail
 from signer.authn.authenticator import Authenticator
 from signer.authn.exchange import Exchange
@@ -81,11 +84,21 @@ def assemble(
     certificates = CertificateAdministration(keystore, certification, revocation_lists)
     separation = Separation(keystore)
     policies = PolicyAdministration(keystore, separation)
+    grants = GrantAdministration(keystore, separation)
+    approvals = ApprovalAdministration(keystore)
+    held = Approvals(
+        keystore,
+        {
+            Action.PUT_APPROVAL_RULE: approvals.check_rule,
+            Action.PUT_KEY_POLICY: policies.check_replacement,
+            Action.CREATE_GRANT: grants.check,
+        },
+    )
     return Services(
         configuration=configuration,
         keystore=keystore,
         audit=audit,
-        pipeline=Pipeline(keystore, Authenticator(keystore, throttle), audit, Idempotency(keystore), published),
+        pipeline=Pipeline(keystore, Authenticator(keystore, throttle), audit, Idempotency(keystore), published, held),
         keys=KeyAdministration(keystore, policies, certification, certificates),
         policies=policies,
         certificates=certificates,
@@ -98,12 +111,13 @@ def assemble(
         upkeep=Upkeep(keystore, revocation_lists),
         public_credentials=PublicCredentialAdministration(keystore),
         access=AccessExplanations(keystore),
-        grants=GrantAdministration(keystore, separation),
+        grants=grants,
         identity_policies=IdentityPolicyAdministration(keystore, separation),
         credentials=CredentialAdministration(keystore, timedelta(days=configuration.longest_token_days)),
         throttle=throttle,
         trusted_issuers=TrustedIssuerAdministration(keystore),
         exchange=Exchange(keystore, audit, KeySets(keystore.clock)),
+        approvals=approvals,
     )
 
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from signer.errors import MalformedRequest
+from keystore.errors import Unsupported
+from signer.errors import MalformedRequest, SeparationOfDuties, Unprocessable
 from signer.request import FORMS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from msgspec.json import Decoder
 
 _Body = TypeVar("_Body", bound=msgspec.Struct)
@@ -44,6 +48,16 @@ def decode(body: bytes, body_type: type[_Body]) -> _Body:
         msg = "the body is not JSON (RFC 8259) in UTF-8"
         raise MalformedRequest(msg) from error
     return decoded
+
+
+@contextmanager
+def within(member: str) -> Iterator[None]:
+    """What is refused inside lies below this member of the call's own body."""
+    try:
+        yield
+    except (MalformedRequest, Unprocessable, Unsupported, SeparationOfDuties) as refusal:
+        refusal.field = member if refusal.field is None else f"{member}.{refusal.field}"
+        raise
 
 
 class _Repeated(Exception):

@@ -47,6 +47,18 @@ class PolicyForbids(SealmarkError):
     code = "policy_forbids"
 
 
+class ApprovalRequired(SealmarkError):
+    """The key's approval rule holds this call until approvers have released it."""
+
+    code = "approval_required"
+
+
+class ApprovalInvalid(SealmarkError):
+    """The approval that the call names does not release it."""
+
+    code = "approval_invalid"
+
+
 class SeparationOfDuties(SealmarkError):
     """What was asked would let one principal both administer and use a key; the message says who and by what."""
 

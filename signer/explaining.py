@@ -15,11 +15,13 @@ from keystore.errors import WrongState as KeyInWrongState
 from keystore.lifecycle import DISABLED_FROM, ENABLED_FROM, KEPT_FROM, SCHEDULED_FROM, USED_FROM, require_state
 from signer.access import Action, Duty
 from signer.access.actions import KEY_ACTIONS
+from signer.access.approvals import in_words, requirements_for
 from signer.access.asked_details import checked_details, published_name
 from signer.access.circumstances import signing_context
 from signer.access.duties import DUTIES_OF
 from signer.access.explanation import (
     DENY,
+    OF_APPROVAL,
     OF_KEY,
     Explanation,
     Question,
@@ -32,7 +34,7 @@ from signer.access.explanation import (
 from signer.access.grants import grant_facts
 from signer.authn.owners import may_call
 from signer.authn.principal import Principal
-from signer.errors import NotFound, SealmarkError, Unprocessable, WrongPurpose, WrongState
+from signer.errors import ApprovalRequired, NotFound, SealmarkError, Unprocessable, WrongPurpose, WrongState
 from signer.operations.artifacts import ArtifactSignatures
 from signer.operations.assertions import IssuedAssertions
 from signer.operations.base import Operation, usable_version
@@ -193,11 +195,25 @@ def _details(action: str, key: Key | None, body: Asking) -> ConditionValues:
 
 
 def _completed(explanation: Explanation) -> Explanation:
-    """With what else would refuse a call that the policies allow: the key's state, its purpose."""
-    hindrance = _hindrance(explanation.question) if explanation.allowed else None
-    if hindrance is None:
+    """With what else would refuse a call that the policies allow, in the order in which a call meets it: a signing call
+    the key's purpose and state before its approval rule, a change the rule first."""
+    if not explanation.allowed:
         return explanation
-    return explanation.hindered(Step(OF_KEY, None, DENY, applies=True, says=hindrance.message), hindrance)
+    question = explanation.question
+    found = [(OF_KEY, _hindrance(question)), (OF_APPROVAL, _held(question))]
+    for source, hindrance in found if question.action in _PLAIN else reversed(found):
+        if hindrance is not None:
+            return explanation.hindered(Step(source, None, DENY, applies=True, says=hindrance.message), hindrance)
+    return explanation
+
+
+def _held(question: Question) -> ApprovalRequired | None:
+    if question.key is None:
+        return None
+    for action in Action:
+        if action.policy_name == question.action and (held := requirements_for(action, question.key.approval_rule)):
+            return ApprovalRequired(f"the key's approval rule asks for {in_words(held)}")
+    return None
 
 
 def _hindrance(question: Question) -> WrongPurpose | WrongState | None:

@@ -1,8 +1,8 @@
 """The story of a signature, from bytes to response, one stage after the other.
 
-web → authn → access → audit intent → keystore → formats → HSM → self-check → audit outcome → response. Each stage takes
-only what the one before it made: a `Permit` comes from access alone, an intent from a durable record of a permit, an
-open key from an intent, an answer from recorded outcomes. So no stage can be left out.
+web → authn → access → approvals → audit intent → keystore → formats → HSM → self-check → audit outcome → response.
+Each stage takes only what the one before it made: a `Permit` comes from access alone, an intent from a durable record
+of a permit, an open key from an intent, an answer from recorded outcomes. So no stage can be left out.
 """
 
 from __future__ import annotations
@@ -11,51 +11,61 @@ from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
 import structlog
 
 from keystore.api import KeyState
 from keystore.errors import KeystoreError
 from keystore.errors import NotFound as NoSuchRow
-from signer.access import Action, Admission, Duty, Permit, Surroundings, admit, judge
-from signer.access.decision import KEY_NOT_FOUND
+from signer.access import DUTIES_OF, Action, Admission, Duty, Permit, Surroundings, admit, judge
+from signer.access.decision import KEY_NOT_FOUND, permit_approved, permit_request
 from signer.access.explanation import admit_question
 from signer.access.grants import grant_facts
 from signer.access.model import NO_CONTEXT
 from signer.audit import AuditedKey, Outcome
+from signer.audit.identifiers import time_ordered_id
 from signer.audit.records import canonical
 from signer.authn.principal import SERVICE
 from signer.call import Answer, Call
-from signer.decoding import decode
-from signer.errors import NotFound, SealmarkError, TooManyRequests, Unauthenticated
+from signer.decoding import decode, within
+from signer.errors import (
+    NotFound,
+    SealmarkError,
+    TooManyRequests,
+    Unauthenticated,
+    Unprocessable,
+)
+from signer.held import HELD
 from signer.making import Making
 from signer.operations.base import Subject, usable_version
 from signer.problems import SERVER_FAULTS, code_of
+from signer.request import ApprovalRequestBody
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import msgspec
-
-    from keystore.api import Key
+    from keystore.api import ApprovalRequestRecord, Key
     from keystore.keystore import Keystore
     from signer.access.decision import Judgement
     from signer.access.model import ConditionValues, GrantFacts
+    from signer.approvals import Approvals
     from signer.audit import AuditTrail
     from signer.authn.authenticator import Authenticator
     from signer.authn.principal import Principal
+    from signer.held import HeldOperation
     from signer.idempotency import Idempotency
     from signer.operations.base import Operation
     from signer.published import Published
     from signer.request import Question
 
-_Body = TypeVar("_Body", bound="msgspec.Struct")
+_Body = TypeVar("_Body", bound=msgspec.Struct)
 _Question = TypeVar("_Question", bound="Question")
 GrantsOf = Callable[["Key", "Principal"], Sequence["GrantFacts"]]
 _log = structlog.get_logger("sealmark.pipeline")
 
 
 class Pipeline:
-    """Everything that needs a credential goes through one of `sign`, `change` and `read`."""
+    """Everything that needs a credential goes through one of `sign`, `change`, `hold` and `read`."""
 
     def __init__(
         self,
@@ -64,12 +74,14 @@ class Pipeline:
         audit: AuditTrail,
         idempotency: Idempotency,
         published: Published,
+        approvals: Approvals,
     ) -> None:
         self._keystore = keystore
         self._authenticator = authenticator
         self._audit = audit
         self._idempotency = idempotency
         self._published = published
+        self._approvals = approvals
 
     def sign(self, call: Call, reference: str, operation: Operation[_Body]) -> Answer:
         """Makes what the operation makes, with the key that `reference` names (its id or alias)."""
@@ -91,6 +103,9 @@ class Pipeline:
         if repeated.answer is not None:
             return repeated.answer
         with repeated:
+            # approvals: have those whom the key's rule names released this very call
+            with self._refusals_recorded(principal, operation.action, call, reference):
+                permit = self._approvals.release(permit, call, key, body)
             # audit intent → keystore → formats → HSM → self-check → audit outcome
             making = Making(self._keystore, self._audit, permit, call, key, subject.version)
             # response: only what was recorded
@@ -106,11 +121,13 @@ class Pipeline:
         details: Callable[[_Body], ConditionValues] = lambda _body: NO_CONTEXT,
         grants: GrantsOf | None = None,
         subject: str | None = None,
+        about: str | None = None,
     ) -> Answer:
         """An administrative change: an intent before it, its outcome after it, whatever happens.
 
-        `reference` names the key that it is about, `subject` the principal, where it is about one; `details` are what
-        policies may ask of it; `grants` those that may allow it, where they are not the caller's on the key.
+        `reference` names the key that it is about, `subject` the principal, `about` the approval request, where it is
+        about one; `details` are what policies may ask of it; `grants` those that may allow it, where they are not the
+        caller's on the key.
         """
         principal = self.authenticate(call)
         with self._refusals_recorded(principal, action, call, reference, subject):
@@ -118,9 +135,52 @@ class Pipeline:
             body = decode(call.body, body_type)
             key = self._find_key(reference) if reference is not None else None
             permit = self._permit(admission, call, key, (details(body),), grants)
+            permit = self._approvals.release(permit, call, key, body)
+            if about is not None:
+                permit = permit_approved(permit, about)
+        return self._recorded(permit, call, key, lambda: work(permit, key, body), subject)
+
+    def hold(self, call: Call, reference: str, describe: Callable[[ApprovalRequestRecord], object]) -> Answer:
+        """Keeps a call for approvers to look at: authorised, typed and planned as the call itself would be."""
+        principal = self.authenticate(call)
+        with self._refusals_recorded(principal, Action.REQUEST_APPROVAL, call, reference):
+            admit(principal, Action.REQUEST_APPROVAL)
+            asked = decode(call.body, ApprovalRequestBody)
+            held = HELD[asked.operation]
+            admission = admit(principal, held.action)
+            with within("request"):
+                body = decode(msgspec.json.encode(asked.request), held.body_type)
+            key = self._find_key(reference)
+            permit = self._permit(admission, call, key, held.details_of(key, body))
+            with within("request"):
+                self._require_makeable(permit, call, key, held, body)
+            request = self._approvals.prepare(permit, key, body, asked.reason, time_ordered_id())
+
+        def work() -> Answer:
+            self._approvals.hold(request)
+            return Answer(describe(request), 201)
+
+        return self._recorded(permit_approved(permit_request(permit), request.id), call, key, work)
+
+    def _require_makeable(
+        self, permit: Permit, call: Call, key: Key, held: HeldOperation, body: msgspec.Struct
+    ) -> None:
+        """Raises what the call itself would be refused for; a batch is approved only if all of it can be made."""
+        if held.signing is None:
+            self._approvals.check(permit, key, body)
+            return
+        plan = held.signing.plan(self._subject(permit, call, key, held.signing), body)
+        for item in plan.items:
+            if isinstance(item, Unprocessable):
+                raise item
+
+    def _recorded(
+        self, permit: Permit, call: Call, key: Key | None, work: Callable[[], Answer], subject: str | None = None
+    ) -> Answer:
+        """An intent before the work, its outcome after it, whatever happens."""
         intent = self._audit.open(permit, call, _audited(key), 1, subject=subject)
         try:
-            answer = work(permit, key, body)
+            answer = work()
         except (SealmarkError, KeystoreError) as error:
             code = code_of(error)
             self._audit.close([(intent, [Outcome(0, "failed" if code in SERVER_FAULTS else "denied", code)])])
@@ -193,6 +253,12 @@ class Pipeline:
         return [
             key for key in keys if judge(admission, key, surroundings, grants=grants.get(key.id, ())).decision.allowed
         ]
+
+    def allows(self, principal: Principal, call: Call, action: Action, key: Key) -> bool:
+        """Whether this caller might do this now: for what is shown of something else."""
+        if principal.duty not in DUTIES_OF[action]:
+            return False
+        return judge(admit(principal, action), key, self._surroundings(call)).decision.allowed
 
     def _permit(
         self,

@@ -34,6 +34,8 @@ PROBLEMS: Final[Mapping[str, ProblemKind]] = MappingProxyType(
         "unauthenticated": ProblemKind(401, "Unauthorized"),
         "duty_forbids": ProblemKind(403, "Your duty does not allow this call"),
         "policy_forbids": ProblemKind(403, "The key's policy does not allow this call"),
+        "approval_required": ProblemKind(403, "Others must approve this call"),
+        "approval_invalid": ProblemKind(403, "The approval does not release this call"),
         "insecure_transport": ProblemKind(403, "TLS or a configured proxy is required"),
         "not_found": ProblemKind(404, "Not found"),
         "method_not_allowed": ProblemKind(405, "Method not allowed"),

@@ -23,6 +23,9 @@ KeyReference = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,250}$(?!\\n)", desc
 PrincipalName = Annotated[
     str, Meta(pattern="^(user|role)/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$(?!\\n)", description="user/NAME or role/NAME")
 ]
+UserName = Annotated[
+    str, Meta(pattern="^user/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$(?!\\n)", description="user/NAME: a person, not a role")
+]
 Slug = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$(?!\\n)")]
 Url = Annotated[str, Meta(min_length=1, max_length=1024)]
 Text = Annotated[str, Meta(max_length=1024)]
@@ -60,6 +63,7 @@ FORMS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "^[A-Za-z0-9_-]{1,250}$(?!\\n)": "1 to 250 letters, digits, _ or -",
         "^(user|role)/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$(?!\\n)": "user/NAME or role/NAME, such as role/ci",
+        "^user/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$(?!\\n)": "user/NAME: a person, not a role, which many may hold",
         "^[a-z0-9][a-z0-9-]{0,62}$(?!\\n)": "1 to 63 lower-case letters, digits or -, not beginning with -",
         "^[A-Za-z][A-Za-z0-9+.-]*:[\\x21-\\x7e]+$(?!\\n)": "an absolute URI, such as https://slsa.dev/provenance/v1",
         "^[0-9a-f]{64}$(?!\\n)": "64 lower-case hex digits",
@@ -439,3 +443,58 @@ class WhoCanQuestion(Question, kw_only=True):
     """`POST /v1/access/who-can`: who would be allowed this action on this key, in such a call, and who in others?"""
 
     key: KeyReference
+
+
+class ApprovalRequirementBody(Body):
+    """Who must approve, how many of them, and within what time of the request; `signed`: by signed requests."""
+
+    approvers: Annotated[list[UserName], Meta(min_length=1, max_length=16)]
+    needed: Annotated[int, Meta(ge=1, le=16)]
+    window_seconds: Annotated[int, Meta(ge=60, le=604800, description="seconds, 1 minute to 7 days")]
+    signed: bool = False
+
+
+class ApprovalRuleBody(Body):
+    """`PUT /v1/keys/{key}/approval-rule`: what is covered; a class that is left out is not."""
+
+    sign: ApprovalRequirementBody | None = None
+    policy: ApprovalRequirementBody | None = None
+    rotation: ApprovalRequirementBody | None = None
+    deletion: ApprovalRequirementBody | None = None
+
+
+class ApprovalRequestBody(Body):
+    """`POST /v1/keys/{key}/approval-requests`: `request` is the very body of the call that is to be released."""
+
+    operation: Literal[
+        "signatures",
+        "artifacts",
+        "jwts",
+        "assertions",
+        "policy",
+        "grants",
+        "rotate",
+        "csr",
+        "certificate",
+        "certificate/renew",
+        "certificate/revoke",
+        "enable",
+        "schedule-deletion",
+        "approval-rule",
+        "approval-rule/remove",
+    ]
+    request: dict[str, Any] = {}
+    reason: Text = ""
+
+
+class ApprovalBody(Body):
+    """`POST /v1/approval-requests/{request}/approve`: the hash says what was seen."""
+
+    request_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$(?!\\n)")]
+    reason: Text = ""
+
+
+class RejectionBody(Body):
+    """`POST /v1/approval-requests/{request}/reject`"""
+
+    reason: Text = ""

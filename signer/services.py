@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from keystore.keystore import Keystore
+    from signer.administration.approvals import ApprovalAdministration
     from signer.administration.certificates import CertificateAdministration
     from signer.administration.credentials import CredentialAdministration
     from signer.administration.grants import GrantAdministration
@@ -56,6 +57,7 @@ class Services:
     throttle: Throttle
     trusted_issuers: TrustedIssuerAdministration
     exchange: Exchange
+    approvals: ApprovalAdministration
 
     def close(self) -> None:
         """Ends this worker's use of everything, the audit trail first."""

@@ -246,6 +246,42 @@ USED_ASSERTIONS: Final = _sealed(
     Index("used_assertions_by_expiry", "expires_at"),
     journaled=False,  # there is one revision of each, and it goes when the token would be refused anyway
 )
+# A key has at most one rule; null: it was taken away. The row stays, so that its revisions go on.
+APPROVAL_RULES: Final = _sealed("approval_rules", _text("document", nullable=True), identity=(ForeignKey("keys.id"),))
+APPROVAL_REQUESTS: Final = _sealed(
+    "approval_requests",
+    _text("key_id", ForeignKey("keys.id")),
+    _text("operation"),
+    _text("requester", ForeignKey("principals.id")),
+    _octets("body"),
+    _octets("shown_sha256"),
+    _number("key_version", nullable=True),
+    _number("version_count", nullable=True),
+    _number("policy_revision", nullable=True),
+    _number("rule_revision"),
+    _text("requirements"),
+    _text("reason"),
+    _number("created_at"),
+    _number("expires_at"),
+    _text("state"),  # open, released, rejected, withdrawn
+    _number("closed_at", nullable=True),
+    _text("closed_by", nullable=True),
+    Index("approval_requests_by_state", "state"),
+    Index("approval_requests_by_requester", "requester"),
+)
+# One row for each approver of a request, by its id: no approver is counted twice, and none can be left out unseen.
+APPROVAL_VOTES: Final = _sealed(
+    "approval_votes",
+    _text("request_id", ForeignKey("approval_requests.id")),
+    _text("approver", ForeignKey("principals.id")),
+    _text("vote"),  # approve, reject
+    _text("reason"),
+    _octets("shown_sha256"),
+    _number("voted_at"),
+    _text("credential"),
+    _text("credential_kind"),
+    _text("proof", nullable=True),
+)
 
 GRANTS: Final = _sealed(
     "grants",

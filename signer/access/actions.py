@@ -31,8 +31,9 @@ KEY_PREFIX: Final = "kms:"
 SERVICE_PREFIX: Final = "sealmark:"
 
 _ADMINISTER: Final = """
-    CancelKeyDeletion CreateAlias CreateGrant DeleteAlias DeleteImportedKeyMaterial DisableKey DisableKeyRotation
-    EnableKey EnableKeyRotation GetParametersForImport ImportKeyMaterial InstallCertificate PutApprovalRule PutKeyPolicy
+    CancelKeyDeletion CreateAlias CreateGrant DeleteAlias DeleteApprovalRule DeleteImportedKeyMaterial DisableKey
+    DisableKeyRotation EnableKey EnableKeyRotation GetParametersForImport ImportKeyMaterial InstallCertificate
+    PutApprovalRule PutKeyPolicy
     RenewCertificate ReplicateKey RequestCertificate RevokeCertificate RevokeGrant RotateKey RotateKeyOnDemand
     ScheduleKeyDeletion TagResource UntagResource UpdateAlias UpdateKeyDescription UpdatePrimaryRegion
 """
@@ -44,13 +45,14 @@ _USE: Final = """
 _NEUTRAL: Final = """
     CreateKey DescribeKey ExplainAccess GenerateRandom GetApprovalRule GetKeyLastUsage GetKeyPolicy GetKeyRotationStatus
     GetPublicKey ListAliases ListGrants ListKeyPolicies ListKeyRotations ListKeys ListResourceTags ListRetirableGrants
-    RetireGrant Verify
+    RequestApproval RetireGrant Verify
 """
 # About no key: identities, issuers, domains, and how callers prove themselves.
 _SERVICE: Final = """
-    CreateCredential CreateEnrolment CreateIssuer CreatePrincipal CreateTrustedIssuer DeletePrincipal
-    DeleteTrustedIssuer GetPrincipalPolicy ListCredentials ListDomains ListIssuers ListPrincipals ListTrustedIssuers
-    PutPrincipalPolicy RevokeCredential UpdatePrincipal UpdateTrustedIssuer WhoAmI
+    ApproveRequest CreateCredential CreateEnrolment CreateIssuer CreatePrincipal CreateTrustedIssuer DeletePrincipal
+    DeleteTrustedIssuer ExchangeToken GetApprovalRequest GetPrincipalPolicy ListApprovalRequests ListCredentials
+    ListDomains ListIssuers ListPrincipals ListTrustedIssuers PutPrincipalPolicy RejectRequest RevokeCredential
+    UpdatePrincipal UpdateTrustedIssuer WhoAmI WithdrawRequest
 """
 
 POLICY_ACTIONS: Final[Mapping[str, Part]] = MappingProxyType(

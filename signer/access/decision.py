@@ -8,7 +8,7 @@ the key's grants allow it, in these circumstances? Deny by default. Only this mo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -143,6 +143,8 @@ def judge(
         mine = key.purpose in CALLER_PURPOSES
         decision = Decision(mine, Source.BREAK_GLASS if mine else Source.NOTHING)
         return Judgement(admission, key, decision, mine, _MADE_HERE)
+    if action is Action.GET_APPROVAL_RULE and _is_approver(principal, key):
+        return Judgement(admission, key, Decision(True, Source.APPROVAL_RULE), True, _MADE_HERE)
     if principal.duty is Duty.AUDITOR:
         return _for_an_auditor(admission, key, surroundings, details)
     policy = compiled_key_policy(key.policy.document, surroundings.account)
@@ -211,6 +213,10 @@ def _request(
     )
 
 
+def _is_approver(principal: Principal, key: Key) -> bool:
+    return any(principal.name in each.approvers for each in key.approval_rule.requirements.values())
+
+
 def _does_both(key: Key, account: str, principal: Principal) -> bool:
     """Whether the documents let the caller both administer and use the key. None that does is ever stored; and if one
     were, through a fault elsewhere, it would not be followed."""
@@ -255,6 +261,16 @@ def permit_revocation_list(service: Principal, authority: Key) -> Permit:
         msg = "a revocation list is signed with the certificate authority's key alone"
         raise PolicyForbids(msg)
     return Permit(service, Action.SIGN_REVOCATION_LIST, authority.id, authority.policy.revision, _MADE_HERE)
+
+
+def permit_request(permit: Permit) -> Permit:
+    """To ask for approval of what a call itself was permitted: the request is authorised as the call is."""
+    return replace(permit, action=Action.REQUEST_APPROVAL)
+
+
+def permit_approved(permit: Permit, approval: str) -> Permit:
+    """The permit of a call that a quorum has released; `approval` is the request's id, for the record."""
+    return replace(permit, approval=approval)
 
 
 def permit_ceremony(principal: Principal, action: Action, key: Key | None) -> Permit:

@@ -75,6 +75,15 @@ class Action(StrEnum):
     UPDATE_TRUSTED_ISSUER = "UpdateTrustedIssuer"
     DELETE_TRUSTED_ISSUER = "DeleteTrustedIssuer"
     EXCHANGE_TOKEN = "ExchangeToken"
+    PUT_APPROVAL_RULE = "PutApprovalRule"
+    DELETE_APPROVAL_RULE = "DeleteApprovalRule"
+    GET_APPROVAL_RULE = "GetApprovalRule"
+    REQUEST_APPROVAL = "RequestApproval"
+    LIST_APPROVAL_REQUESTS = "ListApprovalRequests"
+    GET_APPROVAL_REQUEST = "GetApprovalRequest"
+    APPROVE_REQUEST = "ApproveRequest"
+    REJECT_REQUEST = "RejectRequest"
+    WITHDRAW_REQUEST = "WithdrawRequest"
 
     @property
     def policy_name(self) -> str:
@@ -89,6 +98,7 @@ _KEYS = frozenset({Duty.KEY_ADMINISTRATOR, Duty.ROOT})
 _USE = frozenset({Duty.KEY_USER})
 _SEE = _KEYS | _USE
 _AUDIT = frozenset({Duty.AUDITOR})
+_APPROVE = frozenset(Duty) - {Duty.ROOT}  # whom a key's approval rule names; the break-glass principal never approves
 
 DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
     {
@@ -145,6 +155,15 @@ DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
         Action.DELETE_TRUSTED_ISSUER: _IDENTITIES,
         # Whose duty a workload may take on: none that administers.
         Action.EXCHANGE_TOKEN: frozenset({Duty.KEY_USER, Duty.AUDITOR}),
+        Action.PUT_APPROVAL_RULE: _KEYS,
+        Action.DELETE_APPROVAL_RULE: _KEYS,
+        Action.GET_APPROVAL_RULE: frozenset(Duty),
+        Action.REQUEST_APPROVAL: _SEE,
+        Action.LIST_APPROVAL_REQUESTS: frozenset(Duty),
+        Action.GET_APPROVAL_REQUEST: frozenset(Duty),
+        Action.APPROVE_REQUEST: _APPROVE,
+        Action.REJECT_REQUEST: _APPROVE,
+        Action.WITHDRAW_REQUEST: frozenset(Duty),
     }
 )
 
@@ -165,10 +184,12 @@ ADMINISTRATORS_ACTIONS: Final = frozenset(
         Action.CREATE_GRANT,
         Action.LIST_GRANTS,
         Action.REVOKE_GRANT,
+        Action.PUT_APPROVAL_RULE,
+        Action.DELETE_APPROVAL_RULE,
     }
 )
 USERS_ACTIONS: Final = frozenset({Action.SIGN, Action.SIGN_ARTIFACT, Action.ISSUE_TOKEN, Action.ISSUE_ASSERTION})
-COMMON_ACTIONS: Final = frozenset({Action.DESCRIBE_KEY, Action.GET_PUBLIC_KEY})
+COMMON_ACTIONS: Final = frozenset({Action.DESCRIBE_KEY, Action.GET_PUBLIC_KEY, Action.GET_APPROVAL_RULE})
 # What everybody does to credentials of their own.
 OWN_ACTIONS: Final = frozenset({Action.CREATE_CREDENTIAL, Action.LIST_CREDENTIALS, Action.REVOKE_CREDENTIAL})
 

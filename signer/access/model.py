@@ -119,6 +119,7 @@ class Source(StrEnum):
     KEY_POLICY = "key policy"
     IDENTITY_POLICY = "identity policy"
     GRANT = "grant"
+    APPROVAL_RULE = "approval rule"  # an approver of the key, who looks at its rule
     BREAK_GLASS = "break-glass"  # user/root administers every customer's key
     DUTY = "duty"  # the caller's duty does not have the action at all
     SEPARATION = "separation of duties"

@@ -17,7 +17,7 @@ from keystore.errors import NotFound as NoSuchRow
 from keystore.errors import WrongState as NotInState
 from signer.access import Duty
 from signer.administration.identities import new_enrolment, require_present
-from signer.administration.principal_rules import require_credentials_may_be_added, require_no_break_glass
+from signer.administration.principal_rules import require_no_break_glass
 from signer.authn.bearer import NOBODY
 from signer.authn.principal import BEARER, BREAK_GLASS, ROOT, CredentialKind
 from signer.authn.tokens import SHORT, new_token, short_id, stored_form
@@ -93,11 +93,7 @@ class CredentialAdministration:
         require_no_break_glass(name)
         require_present(self._keystore, name)
         code, enrolment = new_enrolment(name, permit, self._keystore.clock())
-        revoked = self._keystore.create_enrolment(
-            enrolment,
-            revoke_credentials=revoke,
-            require=lambda principal: require_credentials_may_be_added(self._keystore, principal),
-        )
+        revoked = self._keystore.create_enrolment(enrolment, revoke_credentials=revoke)
         _log.warning(
             "enrolment_in_anothers_name", alarm=True, principal=name, made_by=permit.principal.name, revoked=revoked
         )

@@ -82,18 +82,15 @@ class GrantAdministration:
         ]
 
     def circumstances(self, body: NewGrant) -> ConditionValues:
-        """What policies may ask of a grant that is to be made (AWS KMS Developer Guide, "AWS KMS condition keys")."""
-        account = self._keystore.account
-        values: dict[str, tuple[str, ...]] = {
-            "kms:granteeprincipal": (arn_of(body.grantee, account),),
-            "kms:grantoperations": tuple(body.operations),
-        }
+        """What policies may ask of a grant that is to be made."""
+        return grant_details(body, self._keystore.account)
+
+    def check(self, _permit: Permit, key: Key, body: NewGrant) -> None:
+        """Raises `Unprocessable`: what `create` would refuse, separation aside."""
+        _require_operations(key, body)
+        self._require_person(body.grantee, "grantee", {Duty.KEY_USER})
         if body.retiring is not None:
-            values["kms:retiringprincipal"] = (arn_of(body.retiring, account),)
-        if body.constraints is not None:
-            equals = body.constraints.context_equals is not None
-            values["kms:grantconstrainttype"] = ("EncryptionContextEquals" if equals else "EncryptionContextSubset",)
-        return values
+            self._require_person(body.retiring, "retiring", DUTIES_OF[Action.RETIRE_GRANT] - {Duty.ROOT})
 
     def _wanted(self, permit: Permit, key: Key, body: NewGrant) -> GrantRecord:
         constraints = body.constraints
@@ -120,6 +117,20 @@ class GrantAdministration:
             msg = f"{name} is not an enabled principal with the duty {' or '.join(sorted(duties))}"
             raise Unprocessable(msg, field=member)
         return found
+
+
+def grant_details(body: NewGrant, account: str) -> ConditionValues:
+    """What policies may ask of a grant that is to be made (AWS KMS Developer Guide, "AWS KMS condition keys")."""
+    values: dict[str, tuple[str, ...]] = {
+        "kms:granteeprincipal": (arn_of(body.grantee, account),),
+        "kms:grantoperations": tuple(body.operations),
+    }
+    if body.retiring is not None:
+        values["kms:retiringprincipal"] = (arn_of(body.retiring, account),)
+    if body.constraints is not None:
+        equals = body.constraints.context_equals is not None
+        values["kms:grantconstrainttype"] = ("EncryptionContextEquals" if equals else "EncryptionContextSubset",)
+    return values
 
 
 def _require_operations(key: Key, body: NewGrant) -> None:

@@ -69,6 +69,11 @@ class PolicyAdministration:
         document = self._document_of(body)
         return self._stored(permit, key, document, change, body.revision, body.bypass_policy_lockout_safety_check)
 
+    def check_replacement(self, _permit: Permit, key: Key, body: PolicyBody) -> None:
+        """Raises `Unprocessable`, `SeparationOfDuties`: what `replaced` would refuse."""
+        bypass = body.bypass_policy_lockout_safety_check
+        self._checked_document(self._document_of(body), key.arn, key=key, bypass=bypass)
+
     def restored(self, permit: Permit, key: Key, number: int, body: Restoration) -> Key:
         """Makes an earlier version count again, as a new one, if it may be stored today. Raises as `replaced` does, and
         `NotFound`."""

@@ -32,14 +32,6 @@ def require_no_break_glass(name: str) -> None:
         raise WrongState(msg)
 
 
-def require_credentials_may_be_added(_keystore: Keystore, principal: PrincipalRecord) -> None:
-    """Whether somebody else may give this principal a way to prove itself: who does could then act in its name.
-
-    Raises: `WrongState`.
-    """
-    require_no_break_glass(principal.name)
-
-
 def require_duty_change_allowed(keystore: Keystore, principal: PrincipalRecord, duty: str) -> None:
     """Whether the principal may have this duty from now on: not while a key's policy or a grant names it for its
     present one, nor while policies are attached to it that were checked for that.

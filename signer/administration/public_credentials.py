@@ -145,9 +145,8 @@ class PublicCredentialAdministration:
         except Taken as taken:
             msg = "an enabled credential matches the same certificate, or holds the same key; revoke that one first"
             raise Conflict(msg, field=_MEMBER[record.match]) from taken
-        except NotEnabled as gone:
-            msg = f"{record.principal} is no longer enabled"
-            raise WrongState(msg) from gone
+        except NotEnabled as refused:  # disabled since, or an approver of a key
+            raise WrongState(str(refused), field="name") from refused
 
 
 def require_may_manage(permit: Permit, principal: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from signer.cli.approval_wait import approval_options
 from signer.cli.client import Json, open_client, text_member
 from signer.cli.errors import CommandFailed
 from signer.cli.files import refuse_existing
@@ -32,6 +33,7 @@ _LARGEST_FILE = 65_536  # octets, as the service takes them
 @click.option("--uri", "uris", multiple=True, help="A URI to be certified; repeat for more.")
 @click.option("--output", type=PATH, help="Write it to a file.")
 @click.option("--force", is_flag=True, help="Write over the file if it exists.")
+@approval_options
 @connection_options
 def csr(
     key: str, subject: str | None, dns_names: tuple[str, ...], uris: tuple[str, ...], output: Path | None, force: bool
@@ -90,6 +92,7 @@ def show(key: str, version: int | None, output: Path | None, force: bool) -> Non
 @click.argument("chain", type=_FILE)
 @click.option("--anchor", type=_FILE, help="The certificate where the chain ends, if that is no root in CHAIN.")
 @version_option
+@approval_options
 @connection_options
 def install(key: str, chain: Path, anchor: Path | None, version: int | None) -> None:
     """Install an outside CA's chain.
@@ -113,6 +116,7 @@ def install(key: str, chain: Path, anchor: Path | None, version: int | None) -> 
 @click.option("--days", type=click.IntRange(1, 1825), help="How long it lasts.  [default: the service's leaf_days]")
 @click.option("--replace-installed", is_flag=True, help="Go back from an outside CA's chain to the built-in CA's.")
 @version_option
+@approval_options
 @connection_options
 def renew(key: str, days: int | None, replace_installed: bool, version: int | None) -> None:
     """Have the built-in CA certify the same key again.
@@ -135,6 +139,7 @@ def renew(key: str, days: int | None, replace_installed: bool, version: int | No
 @click.option("--reason", type=click.Choice(REASONS), required=True, help="Why; key_compromise ends the version too.")
 @version_option
 @yes_option
+@approval_options
 @connection_options
 def revoke(key: str, reason: str, version: int | None, yes: bool) -> None:
     """Revoke a key's certificates, for good.

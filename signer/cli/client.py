@@ -18,6 +18,7 @@ from typing import Self
 import click
 import httpx
 
+from signer.cli.approval_wait import HEADER, Approval, current_approval, obtain
 from signer.cli.errors import CommandFailed, Unreachable
 from signer.cli.options import Settings, current_settings
 from signer.cli.proving import Proof
@@ -69,6 +70,7 @@ class Client:
         url: str,
         proof: Proof | None = None,
         *,
+        approval: Approval | None = None,
         limits: RetryLimits | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -85,6 +87,7 @@ class Client:
         self._signer = proof.signer
         self._limits = limits if limits is not None else RetryLimits()
         self._sleep = sleep
+        self._approval = approval if approval is not None else Approval()
         self._shown_url = text_of_address(address)
         self._http = httpx.Client(
             base_url=address,
@@ -156,9 +159,23 @@ class Client:
         query: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
     ) -> httpx.Response:
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key is not None else {}
+        """One call; where others must approve it and the command is to wait for them, once more when they have."""
+        named = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        given = {} if self._approval.given is None or method == "GET" else {HEADER: self._approval.given}
+        try:
+            return self._call_once(method, path, body, query, named | given)
+        except CommandFailed as refused:
+            if refused.code != "approval_required" or self._approval.wait is None:
+                raise
+        released = obtain(self, self._approval, method, path, body or {}, self._sleep)
+        return self._call_once(method, path, body, query, named | {HEADER: released})
+
+    def _call_once(
+        self, method: str, path: str, body: Json | None, query: Mapping[str, str] | None, headers: dict[str, str]
+    ) -> httpx.Response:
         request = self._http.build_request(method, path, params=query, json=body, headers=headers)
-        repeatable = method in _SAFE_TO_REPEAT or idempotency_key is not None
+        # What an approval releases is released once: repeated, the call would be told that it was used.
+        repeatable = "Idempotency-Key" in headers or (method in _SAFE_TO_REPEAT and HEADER not in headers)
 
         def attempt() -> httpx.Response:
             return self._checked(self._send(request, repeatable), repeatable)
@@ -210,7 +227,7 @@ def open_client(settings: Settings | None = None) -> Client:
             "no token: set SEALMARK_TOKEN or give --token-file FILE (or another credential); a CI job needs none with "
             "its own identity (SEALMARK_OIDC_TOKEN, SEALMARK_OIDC_TOKEN_FILE, or GitHub's `id-token: write`)"
         )
-    return Client(found.url, proof)
+    return Client(found.url, proof, approval=current_approval())
 
 
 def _session(url: str) -> Proof | None:

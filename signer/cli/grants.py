@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import click
 
+from signer.cli.approval_wait import approval_options
 from signer.cli.client import Json, open_client
 from signer.cli.options import (
     KEY,
@@ -45,6 +46,7 @@ def grants() -> None:
 @click.option("--context-subset", type=PAIR, multiple=True, help="Only with at least this signing context; repeat.")
 @click.option("--name", help="Asked again with the same name and parameters, the same grant is given.")
 @click.option("--retiring", type=PRINCIPAL, help="Who may retire it, besides the key's administrators.")
+@approval_options
 @connection_options
 def create(
     key: str,

@@ -40,7 +40,7 @@ class SealmarkGroup(click.Group):
     """The `sealmark` group."""
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a command. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted."""
+        """Run a command. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 not approved, 130 interrupted."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:

@@ -7,6 +7,8 @@ from typing import TypedDict, Unpack
 
 import click
 
+from signer.cli.approval_rules import approval_rule
+from signer.cli.approval_wait import approval_options
 from signer.cli.certificates import REASONS, certificate, csr
 from signer.cli.client import Json, open_client
 from signer.cli.options import KEY, PRINCIPAL, SLUG, connection_options, current_settings, yes_option
@@ -56,6 +58,7 @@ def keys() -> None:
 
 
 keys.add_command(policy)
+keys.add_command(approval_rule)
 keys.add_command(public_key)
 keys.add_command(csr)
 keys.add_command(certificate)
@@ -137,6 +140,7 @@ def show(key: str) -> None:
     "--revoke", type=click.Choice(REASONS), help="With --now: revoke all earlier versions and their certificates."
 )
 @yes_option
+@approval_options
 @connection_options
 def rotate(key: str, now: bool, revoke: str | None, yes: bool) -> None:
     """Make a new version of a key; old versions stay verifiable.
@@ -174,6 +178,7 @@ def disable(key: str) -> None:
 
 @keys.command("enable")
 @click.argument("key", type=KEY)
+@approval_options
 @connection_options
 def enable(key: str) -> None:
     """Let a disabled key sign again.
@@ -189,6 +194,7 @@ def enable(key: str) -> None:
 @click.argument("key", type=KEY)
 @click.option("--days", type=click.IntRange(7, 30), default=30, show_default=True, help="The waiting period.")
 @yes_option
+@approval_options
 @connection_options
 def schedule_deletion(key: str, days: int, yes: bool) -> None:
     """Delete a key after a waiting period.

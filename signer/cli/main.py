@@ -6,6 +6,7 @@ import click
 
 from signer.cli.access import access
 from signer.cli.api_tokens import tokens
+from signer.cli.approvals import approvals
 from signer.cli.ceremony import ceremony
 from signer.cli.client import package_version
 from signer.cli.completion import completion
@@ -29,7 +30,7 @@ from signer.cli.trusted_issuers import trusted_issuers
     cls=SealmarkGroup,
     commands=[
         init, serve, ceremony, principals, enrol, whoami, login, tokens, credentials, trusted_issuers, keys, grants,
-        access, issuers, domains, trust, crl, sign, jwt, assertion, completion,
+        access, approvals, issuers, domains, trust, crl, sign, jwt, assertion, completion,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )  # fmt: skip
@@ -43,7 +44,7 @@ def cli() -> None:
     A CI job or a pod needs none: see `sealmark login --help`.
 
     \b
-    Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
+    Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 not approved, 130 interrupted.
 
     \b
     Examples:

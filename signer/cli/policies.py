@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from signer.cli.approval_wait import approval_options
 from signer.cli.client import Client, Json, open_client
 from signer.cli.documents import DOCUMENT_FILE, pretty, read_document
 from signer.cli.errors import CommandFailed
@@ -53,6 +54,7 @@ def show(key: str) -> None:
 @click.option("--file", "document", type=DOCUMENT_FILE, help="A whole policy document (JSON) instead; - reads stdin.")
 @click.option("--reason", help="Why; kept with the version.")
 @click.option("--bypass-lockout-check", is_flag=True, help="Store it even if nobody could change it again.")
+@approval_options
 @connection_options
 def set_policy(
     key: str,

@@ -10,6 +10,7 @@ import click
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
+from signer.cli.approval_wait import approval_options
 from signer.cli.client import open_client
 from signer.cli.errors import CommandFailed
 from signer.cli.one_statement import sign_one_statement
@@ -65,6 +66,7 @@ _READABLE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Pat
 )
 @click.option("--trust", type=_READABLE, help="Verify with this trust file.  [default: what the service publishes]")
 @click.option("--force", is_flag=True, help="Sign again and write over signatures that exist.")
+@approval_options
 @connection_options
 def sign(
     files: Sequence[Path],

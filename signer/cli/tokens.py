@@ -8,6 +8,7 @@ from typing import IO, TypedDict, Unpack
 
 import click
 
+from signer.cli.approval_wait import approval_options
 from signer.cli.client import open_client, text_member
 from signer.cli.options import KEY, PAIR, connection_options, current_settings, pairs_once
 from signer.cli.output import print_json
@@ -23,6 +24,7 @@ _MAXIMUM_CLAIMS = 1 << 20
 @click.option("--ttl", type=click.IntRange(1), help="Lifetime in seconds.  [default: the service's]")
 @click.option("--typ", help="The token's typ, one of the key's.  [default: the key's first]")
 @click.option("--context", "context", type=PAIR, multiple=True, help="Recorded with the signature, NAME=VALUE; repeat.")
+@approval_options
 @connection_options
 def jwt(
     key: str,
@@ -112,6 +114,7 @@ class AssertionOptions(TypedDict):
 @click.option("--session-index", help="The session at the identity provider.")
 @click.option("--base64", "as_base64", is_flag=True, help="Print base64, as the HTTP POST binding sends it.")
 @click.option("--context", "context", type=PAIR, multiple=True, help="Recorded with the signature, NAME=VALUE; repeat.")
+@approval_options
 @connection_options
 def assertion(
     key: str,

@@ -32,6 +32,7 @@ PARAMETERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "policy": ("own-network", "the name of an identity's policy"),
         "revision": ("1", "the number of a version of a key's policy"),
         "trusted": ("github", "a trusted issuer's name"),
+        "request": ("01953f5a-7c1e-7d3a-9b42-5e1f0a6c8d21", "an approval request's id"),
     }
 )
 
@@ -230,7 +231,77 @@ _KEY: Final[dict[str, object]] = {
         }
     ],
 }
+_REQUIREMENT: Final = {
+    "approvers": ["user/alice", "user/bob", "user/carol"],
+    "needed": 2,
+    "window_seconds": 86400,
+    "signed": False,
+}
+_RULE: Final = {
+    "key_id": _KEY_ID,
+    "revision": 1,
+    "sign": _REQUIREMENT,
+    "policy": _REQUIREMENT,
+    "rotation": None,
+    "deletion": None,
+}
 _DIGEST: Final = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
+_HELD: Final = {
+    "artifacts": [{"digests": {"sha256": _DIGEST}, "name": "app.tar.gz", "size": 3}],
+    "context": {"commit": "4f2a91c"},
+    "formats": ["cms"],
+}
+_VOTE: Final[dict[str, object]] = {
+    "approver": "user/alice",
+    "vote": "approve",
+    "reason": "",
+    "voted_at": _MOMENT,
+    "credential_kind": "token",
+}
+_SHOWN_SHA256: Final = "9f64a747e1b97f131fabb6b447296c9b6f0201e79fb3c5356e6c77e89b6a806a"
+_APPROVAL: Final[dict[str, object]] = {
+    "id": "01953f5a-7c1e-7d3a-9b42-5e1f0a6c8d21",
+    "key_id": _KEY_ID,
+    "operation": "artifacts",
+    "requester": "role/ci",
+    "request": _HELD,
+    "reason": "release 1.2.0",
+    "bound": {"key_version": 1, "rule_revision": 1},
+    "created_at": _MOMENT,
+    "expires_at": "2026-03-02T09:30:00Z",
+    "request_sha256": _SHOWN_SHA256,
+    "key": {"alias": "guarded", "arn": f"arn:aws:kms:us-east-1:000000000000:key/{_KEY_ID}", "purpose": "artifact"},
+    "state": "open",
+    "obstacle": "not_approved",
+    "needed": 2,
+    "requirements": [
+        {
+            "approvers": ["user/alice", "user/bob", "user/carol"],
+            "needed": 2,
+            "signed": False,
+            "approved_by": ["user/alice"],
+        }
+    ],
+    "approved_by": ["user/alice"],
+    "rejected_by": [],
+    "votes": [_VOTE],
+    "closed_at": None,
+    "closed_by": None,
+}
+_UNTOUCHED: Final[dict[str, object]] = {**_APPROVAL, "approved_by": [], "votes": []}
+_REJECTED: Final[dict[str, object]] = {
+    **_APPROVAL,
+    "approved_by": [],
+    "rejected_by": ["user/alice"],
+    "votes": [{**_VOTE, "vote": "reject", "reason": "this commit was not reviewed"}],
+}
+_WITHDRAWN: Final[dict[str, object]] = {
+    **_APPROVAL,
+    "state": "withdrawn",
+    "obstacle": "withdrawn",
+    "closed_at": _MOMENT,
+    "closed_by": "role/ci",
+}
 _PEM: Final = "-----BEGIN CERTIFICATE-----\nMIIB…\n-----END CERTIFICATE-----\n"
 _DESCRIBED: Final = Contract(answers.KeyDescription, _KEY)
 _KEY_SET: Final = Contract(
@@ -536,6 +607,30 @@ CONTRACTS: Final[Mapping[str, Contract]] = MappingProxyType(
             answers.PolicyActions,
             {"actions": [{"action": "kms:SignArtifact", "part": "use", "duties": ["key-user"]}]},
         ),
+        "GET /v1/keys/<key>/approval-rule": Contract(answers.ApprovalRule, _RULE, key="guarded"),
+        "PUT /v1/keys/<key>/approval-rule": Contract(
+            answers.ApprovalRule, _RULE, {"sign": _REQUIREMENT, "policy": _REQUIREMENT}, key="guarded"
+        ),
+        "DELETE /v1/keys/<key>/approval-rule": Contract(
+            answers.ApprovalRule, {**_RULE, "revision": 2, "sign": None, "policy": None}, key="guarded"
+        ),
+        "POST /v1/keys/<key>/approval-requests": Contract(
+            answers.ApprovalRequest,
+            _UNTOUCHED,
+            {"operation": "artifacts", "request": _HELD, "reason": "release 1.2.0"},
+            key="guarded",
+        ),
+        "GET /v1/approval-requests": Contract(
+            answers.ApprovalRequests, {"approval_requests": [_APPROVAL], "next_cursor": None}
+        ),
+        "GET /v1/approval-requests/<request>": Contract(answers.ApprovalRequest, _APPROVAL),
+        "POST /v1/approval-requests/<request>/approve": Contract(
+            answers.ApprovalRequest, _APPROVAL, {"request_sha256": _SHOWN_SHA256}
+        ),
+        "POST /v1/approval-requests/<request>/reject": Contract(
+            answers.ApprovalRequest, _REJECTED, {"reason": "this commit was not reviewed"}
+        ),
+        "POST /v1/approval-requests/<request>/withdraw": Contract(answers.ApprovalRequest, _WITHDRAWN),
     }
 )  # fmt: skip
 

@@ -8,6 +8,7 @@ from keystore.api import KeyState
 from signer.access import Action
 from signer.administration.policies import described as described_policy
 from signer.call import Answer, Call
+from signer.held import deletion_details, policy_details
 from signer.request import Deletion, Empty, NewKeyBody, PolicyBody, Rotation
 from signer.web.endpoints import Endpoint, View
 from signer.web.paging import QUERY, next_cursor, requested_page
@@ -15,7 +16,6 @@ from signer.web.paging import QUERY, next_cursor, requested_page
 if TYPE_CHECKING:
     from keystore.api import Key
     from signer.access import Permit
-    from signer.access.model import ConditionValues
     from signer.request import Body
     from signer.services import Services
 
@@ -85,10 +85,7 @@ def schedule_deletion(services: Services, call: Call, key: str) -> Answer:
     def work(_permit: Permit, found: Key | None, body: Deletion) -> Answer:
         return Answer(services.keys.describe(services.keystore.schedule_deletion(present(found).id, days=body.days)))
 
-    def details(body: Deletion) -> ConditionValues:
-        return {"kms:schedulekeydeletionpendingwindowindays": (str(body.days),)}
-
-    return services.pipeline.change(call, Action.SCHEDULE_KEY_DELETION, Deletion, work, key, details)
+    return services.pipeline.change(call, Action.SCHEDULE_KEY_DELETION, Deletion, work, key, deletion_details)
 
 
 def cancel_deletion(services: Services, call: Call, key: str) -> Answer:
@@ -110,11 +107,7 @@ def put_policy(services: Services, call: Call, key: str) -> Answer:
         replaced = services.policies.replaced(permit, present(found), body)
         return Answer(described_policy(replaced.policy, services.keystore.account))
 
-    def details(body: PolicyBody) -> ConditionValues:
-        bypass = "true" if body.bypass_policy_lockout_safety_check else "false"
-        return {"kms:bypasspolicylockoutsafetycheck": (bypass,)}
-
-    return services.pipeline.change(call, Action.PUT_KEY_POLICY, PolicyBody, work, key, details)
+    return services.pipeline.change(call, Action.PUT_KEY_POLICY, PolicyBody, work, key, policy_details)
 
 
 def present(key: Key | None) -> Key:

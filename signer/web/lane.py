@@ -31,7 +31,10 @@ _PATH: Final = re.compile(r"/v1/keys/(?P<key>[A-Za-z0-9_-]{1,250})/(?P<call>[a-z
 _THIS_MACHINE: Final = frozenset({"127.0.0.1", "::1"})
 # What says that the call was signed, or came through a proxy that may speak for its caller.
 _FOR_FLASK: Final = frozenset(
-    {"HTTP_SIGNATURE", "HTTP_SIGNATURE_INPUT", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO"}
+    {
+        *("HTTP_SIGNATURE", "HTTP_SIGNATURE_INPUT", "HTTP_SEALMARK_APPROVAL"),
+        *("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO"),
+    }
 )
 
 

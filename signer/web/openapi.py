@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from signer.access.approvals import CHANGES_THE_RULE, COVERED_BY
 from signer.access.duties import (
     ADMINISTRATORS_ACTIONS,
     COMMON_ACTIONS,
@@ -41,6 +42,7 @@ TAGS: Final = {
     "access": "Who may use which key, and why: grants, the policies of identities, the history of policies.",
     "signing": "What keys are for. Every result is verified and recorded before it is answered.",
     "certificates": "Certificates of keys, and requests for them.",
+    "approvals": "Calls that are held until a number of people has released them.",
     "issuers": "Who tokens and assertions speak for; and domains, which hold keys.",
     "published": "What anyone may fetch, without a credential.",
     "service": "The service itself, for its operators.",
@@ -126,7 +128,7 @@ def _who(endpoint: Endpoint) -> str:
     if endpoint.action in OWN_ACTIONS:
         others = "" if endpoint.action is Action.CREATE_CREDENTIAL else " An administrator, also of another."
         return f"Anyone with a credential, of their own.{others}"
-    if duties == frozenset(Duty):
+    if duties | {Duty.ROOT} == frozenset(Duty):
         return "Anyone with a credential."
     names = " or ".join(f"`{duty}`" for duty in sorted(duties) if duty is not Duty.ROOT)
     text = f"Duty {names}"
@@ -134,6 +136,8 @@ def _who(endpoint: Endpoint) -> str:
         return f"{text}, an administrator by the key's policy."
     if endpoint.action in USERS_ACTIONS:
         return f"{text}, a user by the key's policy."
+    if endpoint.action is Action.REQUEST_APPROVAL:
+        return f"{text}, as the call itself asks."
     return f"{text}, named in the key's policy." if endpoint.action in COMMON_ACTIONS else f"{text}."
 
 
@@ -181,6 +185,8 @@ def _headers(endpoint: Endpoint) -> dict[str, str]:
     recorded = {"X-Request-Id": "an id of the caller's own, recorded with the call; 1 to 128 visible ASCII characters"}
     if _is_cached(endpoint):
         return recorded | {"If-None-Match": "the ETag of what the caller has"}
+    if endpoint.action in COVERED_BY or endpoint.action in CHANGES_THE_RULE:
+        recorded["Sealmark-Approval"] = "the id of the approval request that releases this very call"
     if endpoint.tag != "signing":
         return recorded
     return recorded | {"Idempotency-Key": "the same key and body give the same answer; 1 to 255 visible characters"}

@@ -12,6 +12,7 @@ from signer.administration.policies import described as described_policy
 from signer.administration.policies import described_version, version_summary
 from signer.call import Answer, Call
 from signer.errors import NotFound
+from signer.held import policy_details
 from signer.request import IdentityPolicyBody, Reason, Restoration
 from signer.web.endpoints import Endpoint
 from signer.web.keys import present
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from keystore.access import PolicyVersion
     from keystore.api import Key
     from signer.access import Permit
-    from signer.access.model import ConditionValues
     from signer.services import Services
 
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
@@ -48,10 +48,7 @@ def restore_version(services: Services, call: Call, key: str, revision: str) -> 
         restored = services.policies.restored(permit, present(found), _number(revision), body)
         return Answer(described_policy(restored.policy, services.keystore.account))
 
-    def details(body: Restoration) -> ConditionValues:
-        return {"kms:bypasspolicylockoutsafetycheck": ("true" if body.bypass_policy_lockout_safety_check else "false",)}
-
-    return services.pipeline.change(call, Action.PUT_KEY_POLICY, Restoration, work, key, details)
+    return services.pipeline.change(call, Action.PUT_KEY_POLICY, Restoration, work, key, policy_details)
 
 
 def list_of_principal(services: Services, call: Call, kind: str, name: str) -> Answer:

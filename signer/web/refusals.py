@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from signer.access import Action
+from signer.access.approvals import CHANGES_THE_RULE, COVERED_BY
 from signer.access.duties import DUTIES_OF, OWN_ACTIONS, USERS_ACTIONS, Duty
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ _READS: Final = ("integrity_failure", "store_unavailable", "hsm_unavailable", "h
 _CHANGES: Final = ("conflict", "wrong_state", "unprocessable", "unsupported")
 _SIGNS: Final = ("conflict", "request_in_progress", "wrong_purpose", "wrong_state", "unprocessable", "unsupported")
 _NAMES_IN_THE_BODY: Final = frozenset({Action.EXPLAIN_ACCESS})  # a key or a principal that may not be there
+_VOTES: Final = frozenset({Action.APPROVE_REQUEST, Action.REJECT_REQUEST, Action.WITHDRAW_REQUEST})
 _LIMITED: Final = frozenset(
     {
         Action.CREATE_KEY,
@@ -79,6 +81,14 @@ def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
         yield "unprocessable"
     elif endpoint.method != "GET":
         yield from _CHANGES
+    if endpoint.method != "GET":
+        yield "approval_invalid"  # one that was sent though nothing asks for it, too
+    if action in COVERED_BY or action in CHANGES_THE_RULE:
+        yield "approval_required"
+    if action in _VOTES:
+        yield "policy_forbids"
+    if action is Action.REQUEST_APPROVAL:
+        yield from ("wrong_purpose", "limit_exceeded", "separation_of_duties")
     if action in _DECIDES_ACCESS:
         yield "separation_of_duties"
     if action in _LIMITED:

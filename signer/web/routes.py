@@ -8,6 +8,7 @@ from flask import Flask, Response
 
 from signer.web import (
     access,
+    approvals,
     certificates,
     credentials,
     grants,
@@ -53,6 +54,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *grants.ENDPOINTS,
     *policies.ENDPOINTS,
     *trusted_issuers.ENDPOINTS,
+    *approvals.ENDPOINTS,
 )
 
 

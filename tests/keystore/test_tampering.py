@@ -11,6 +11,11 @@ from sqlalchemy import LargeBinary, Text
 
 from keystore.access import Change, GrantRecord
 from keystore.api import (
+    ApprovalBinding,
+    ApprovalRequestRecord,
+    ApprovalRequirement,
+    ApprovalState,
+    ApprovalVoteRecord,
     CertificateRecord,
     CredentialMatch,
     CredentialRecord,
@@ -89,6 +94,7 @@ def populate(place: Place) -> Populated:
     revision = keystore.create_trusted_issuer(trusted).revision
     session = CredentialRecord("credential-2", "role/ci", b"s" * 32, "enabled", NOW, LATER, "session")
     keystore.begin_session(UsedAssertion("assertion-1", "github", NOW, LATER), session, revision=revision)
+    request = _hold_and_approve(keystore, key.id)
     root: dict[str, Value] = {"kind": "integrity", "domain": None, "version": None, "token_label": "integrity"}
     with keystore.store.transaction() as transaction:
         transaction.insert("wrapped_roots", "integrity", {**root, "wrapped": b"w", "state": "current"})
@@ -121,6 +127,9 @@ def populate(place: Place) -> Populated:
             "policy_versions": "principal/role/ci/1",
             "trusted_issuers": "github",
             "used_assertions": "assertion-1",
+            "approval_rules": key.id,
+            "approval_requests": request.id,
+            "approval_votes": f"{request.id} user/alice",
         },
         {
             "deployment": sign,
@@ -143,8 +152,35 @@ def populate(place: Place) -> Populated:
             "policy_versions": lambda worker: worker.list_identity_policy_versions("role/ci", 0, 10),
             "trusted_issuers": lambda worker: worker.find_trusted_issuer("github"),
             "used_assertions": lambda worker: worker.is_assertion_used("assertion-1"),
+            "approval_rules": sign,
+            "approval_requests": lambda worker: worker.find_approval_request(request.id),
+            "approval_votes": lambda worker: worker.approval_facts(request).votes,
         },
     )
+
+
+def _hold_and_approve(keystore: Keystore, key_id: str) -> ApprovalRequestRecord:
+    keystore.create_principal(PrincipalRecord("user/alice", "auditor", "enabled", NOW, "user/admin"))
+    requirement = ApprovalRequirement(("user/alice",), 1, 600)
+    keystore.set_approval_rule(key_id, {"rotation": requirement}, revision=0, now=NOW)
+    request = ApprovalRequestRecord(
+        id="request-1",
+        key_id=key_id,
+        operation="rotate",
+        requester="role/ci",
+        body=b"{}",
+        shown_sha256=b"s" * 32,
+        binding=ApprovalBinding(version_count=1),
+        rule_revision=1,
+        requirements=(requirement,),
+        reason="",
+        created_at=NOW,
+        expires_at=LATER,
+    )
+    keystore.create_approval_request(request)
+    vote = ApprovalVoteRecord("request-1", "user/alice", "approve", "", b"s" * 32, NOW, "bearer:1", "token", None)
+    keystore.cast_approval_vote(vote, lambda _: ApprovalState.OPEN)
+    return request
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +236,7 @@ def test_a_row_taken_away_is_refused(populated: Populated, table: str) -> None:
             place.warm.store.get(table, row_id)
         with pytest.raises(IntegrityFailure):
             place.warm.store.verify_everything()
-        if table in ("keys", "key_versions", "policies", "aliases"):
+        if table in ("keys", "key_versions", "policies", "aliases", "approval_rules"):
             with pytest.raises(IntegrityFailure):
                 place.warm.get_key("release")
         if table == "principal_policies":  # it may deny something

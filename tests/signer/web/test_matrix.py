@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from sqlalchemy import select
@@ -69,6 +69,9 @@ OPEN_TO_NOBODY: Final = "403 404 404 404 404 403 404 401 401 401"
 _REVIEWED: Final = {"present": ITS_REVIEWERS, "absent": NO_KEY_TO_REVIEW}
 _ADMINISTERED: Final = {"present": ONLY_ITS_ADMINISTRATORS, "absent": NO_KEY_TO_ADMINISTER}
 _IDENTITY: Final = {"present": ONLY_IDENTITIES, "absent": "404 403 403 403 403 403 401 401 401 401"}
+NOT_FOUND_WITH_A_CREDENTIAL: Final = "404 404 404 404 404 404 401 401 401 401"
+# Of a request that is there: the key's administrator sees it and has no vote, nor has who made it.
+_VOTED: Final = {"present": "404 403 404 403 404 200 401 401 401 401", "absent": NOT_FOUND_WITH_A_CREDENTIAL}
 _USED: Final = {"present": ONLY_ITS_USERS, "absent": NO_KEY_TO_USE}
 
 # The table: each route, for a target that is there, for one that is not, for a key that is not published.
@@ -139,6 +142,27 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
         "unpublished": OPEN_TO_ITS_PEOPLE,
     },
     "GET /v1/keys/<key>/certificate": {"present": ANYBODY, "absent": NO_SUCH, "unpublished": NO_SUCH},
+    "GET /v1/keys/<key>/approval-rule": {
+        "present": "404 200 404 200 404 200 401 401 401 401",
+        "absent": NOT_FOUND_WITH_A_CREDENTIAL,
+    },
+    "PUT /v1/keys/<key>/approval-rule": _ADMINISTERED,
+    "DELETE /v1/keys/<key>/approval-rule": _ADMINISTERED,
+    "POST /v1/keys/<key>/approval-requests": {
+        "present": "403 403 403 201 404 403 401 401 401 401",
+        "absent": NO_KEY_TO_USE,
+    },
+    "GET /v1/approval-requests": {"present": "200 200 200 200 200 200 401 401 401 401"},
+    "GET /v1/approval-requests/<request>": {
+        "present": "404 200 404 200 404 200 401 401 401 401",  # the auditor is an approver of it, the key user made it
+        "absent": NOT_FOUND_WITH_A_CREDENTIAL,
+    },
+    "POST /v1/approval-requests/<request>/approve": _VOTED,
+    "POST /v1/approval-requests/<request>/reject": _VOTED,
+    "POST /v1/approval-requests/<request>/withdraw": {
+        "present": "404 403 404 200 404 403 401 401 401 401",
+        "absent": NOT_FOUND_WITH_A_CREDENTIAL,
+    },
     "GET /v1/ca": {"present": ANYBODY},
     "GET /v1/ca/crl": {"present": ANYBODY},
     "GET /v1/trust": {"present": ANYBODY},
@@ -196,6 +220,11 @@ MEMBERS: Final[dict[str, dict[str, object]]] = {
     "jwt": {"audiences": ["https://api.example"], "max_ttl": 600},
     "saml": {"audiences": ["https://sp.example"], "recipients": ["https://sp.example/acs"]},
 }
+QUORUM: Final = {"approvers": ["user/auditor"], "needed": 1, "window_seconds": 600}
+ARTIFACTS: Final = {
+    "artifacts": [{"name": "a.bin", "size": 3, "digests": {"sha256": "ab" * 32}}],
+    "formats": ["raw"],
+}
 NO_USE: Final = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Deny", "Action": "kms:Sign*", "Resource": "*"}],
@@ -211,6 +240,7 @@ class World:
     service: ServiceInProcess
     tokens: dict[str, str | None]
     keys: dict[str, str]
+    held: dict[str, Any] = field(default_factory=dict)  # the approval request that was made last
 
     def call(self, caller: str, method: str, path: str, body: object) -> TestResponse:
         return self.service.call(self.tokens[caller], method, path, body)
@@ -323,6 +353,10 @@ def _key_path(world: World, route: str, target: str) -> str:
         return world.keys["general"]
     if last in SIGNS_WITH:
         return world.keys[SIGNS_WITH[last]]
+    if last == "approval-requests":
+        return _with_a_rule(world)
+    if route == "PUT /v1/keys/<key>/approval-rule":
+        return str(service.make_key(_new_name())["id"])
     if last == "revoke":
         return str(service.make_key(_new_name())["id"])
     preparations: dict[str, Callable[[str], object]] = {
@@ -343,8 +377,23 @@ def _asked(world: World, target: str) -> str:
     return str(uuid.uuid4()) if target == "absent" else world.keys["general"]
 
 
+def _with_a_rule(world: World, **classes: object) -> str:
+    """A key whose approval rule names the auditor."""
+    key = str(world.service.make_key(_new_name(), formats=["raw"])["id"])
+    world.service.made("user/key-admin", "PUT", f"/v1/keys/{key}/approval-rule", {"sign": QUORUM, **classes})
+    return key
+
+
+def _open_request(world: World) -> Any:
+    body = {"operation": "artifacts", "request": ARTIFACTS}
+    return world.service.made("role/ci", "POST", f"/v1/keys/{_with_a_rule(world)}/approval-requests", body)
+
+
 def _path(world: World, route: str, target: str) -> str:
     path = route.partition(" ")[2]
+    if "<request>" in path:
+        world.held.update(_open_request(world))
+        return path.replace("<request>", str(uuid.uuid4()) if target == "absent" else world.held["id"])
     if "<kind>" in path:
         name = "role/nobody" if target == "absent" else _doomed_principal(world.service)
         if route.endswith("/enable") and target == "present":
@@ -401,6 +450,9 @@ def _body(world: World, route: str, target: str) -> object:
         "POST /v1/trusted-issuers": lambda: {"name": _new_name(), **_trust()},
         "PUT /v1/trusted-issuers/<trusted>": _trust,
         "POST /v1/token-exchange": lambda: {"subject_token": _workload_token(known=target == "present")},
+        "PUT /v1/keys/<key>/approval-rule": lambda: {"sign": QUORUM},
+        "POST /v1/keys/<key>/approval-requests": lambda: {"operation": "artifacts", "request": ARTIFACTS},
+        "POST /v1/approval-requests/<request>/approve": lambda: {"request_sha256": world.held["request_sha256"]},
         "POST /v1/issuers": lambda: {"name": _new_name(), "url": "https://issuer.example"},
         "POST /v1/access/explain": lambda: {"principal": "role/ci", "action": "Sign", "key": _asked(world, target)},
         "POST /v1/access/who-can": lambda: {"action": "Sign", "key": _asked(world, target)},
@@ -426,6 +478,12 @@ def test_every_call_about_a_key_is_tried_on_one_that_is_not_there() -> None:
         assert ("<" in route) <= ("absent" in rows), route
 
 
+def _code(route: str, target: str, caller: str, status: int) -> str:
+    if status == 403 and "<request>" in route and EXPECTED[route]["absent"].split()[CALLERS.index(caller)] == "404":
+        return "policy_forbids"  # it may see the request, but has no vote on it, or did not make it
+    return {401: "unauthenticated", 403: "duty_forbids", 404: "not_found"}[status]
+
+
 @pytest.mark.parametrize(("route", "target", "caller", "status"), CASES)
 def test_each_caller_gets_the_status_of_the_table(
     world: World, route: str, target: str, caller: str, status: int
@@ -438,7 +496,7 @@ def test_each_caller_gets_the_status_of_the_table(
         problem = answer.get_json()
         assert answer.mimetype == "application/problem+json"
         assert problem["status"] == status
-        assert problem["code"] == {401: "unauthenticated", 403: "duty_forbids", 404: "not_found"}[status]
+        assert problem["code"] == _code(route, target, caller, status)
         assert problem["request_id"] == answer.headers["X-Request-Id"]
         assert ("WWW-Authenticate" in answer.headers) == (status == 401)
     if status >= 400 or method == "GET" or "/access/" in route:
@@ -448,7 +506,7 @@ def test_each_caller_gets_the_status_of_the_table(
 HIDDEN: Final = [
     (route, target, caller)
     for route, target, caller, status in CASES
-    if ("<key>" in route or "/access/" in route) and target != "absent" and status == 404
+    if ("<key>" in route or "<request>" in route or "/access/" in route) and target != "absent" and status == 404
 ]
 
 

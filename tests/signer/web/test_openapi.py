@@ -159,6 +159,7 @@ def test_each_refusal_stands_with_its_status_and_an_example(document: dict[str, 
 # In an order in which each can be sent to a service as it is written.
 MEMBERS: Final[dict[str, dict[str, object]]] = {
     "device": {"purpose": "general"},
+    "guarded": {"purpose": "artifact"},
     "tokens": {"purpose": "jwt", "audiences": ["https://api.example"], "max_ttl": 600},
     "sso": {
         "purpose": "saml",
@@ -194,10 +195,15 @@ LAST: Final = (
 )
 
 
+# Of a key with approvers, in an order of their own.
+APPROVALS: Final = tuple(route for route in CONTRACTS if "approval" in route)
+
+
 def in_order() -> list[str]:
-    first = [route for route in CONTRACTS if route.startswith("POST /v1/keys") and route not in (*LAST, *ENDS_GRANTS)]
+    elsewhere = (*LAST, *APPROVALS, *ENDS_GRANTS)
+    first = [route for route in CONTRACTS if route.startswith("POST /v1/keys") and route not in elsewhere]
     disabled = "POST /v1/keys/<key>/disable"
-    between = [route for route in CONTRACTS if route not in (*first, *LAST, *ELSEWHERE)]
+    between = [route for route in CONTRACTS if route not in (*first, *elsewhere, *ELSEWHERE)]
     return [
         "POST /v1/keys",
         *(route for route in first if route not in ("POST /v1/keys", disabled, disabled.replace("dis", "en"))),
@@ -224,19 +230,17 @@ def assert_shaped(document: dict[str, Any], answer: object, operation: dict[str,
     OAS31Validator(schema).validate(content["example"])
     assert members_of(answer) == members_of(content["example"])
     assert members_of(answer) - {"x5c", "x5t#S256", "n", "e"} <= properties_of(document, content["schema"]) | {
+        *("cms", "raw", "kty", "crv", "x", "y", "kid", "use", "alg", "repository", "ref"),
         *(
-            "cms",
-            "raw",
-            "kty",
-            "crv",
-            "x",
-            "y",
-            "kid",
-            "use",
-            "alg",
-            "repository",
-            "ref",
-        )  # within members of no fixed shape
+            "artifacts",
+            "name",
+            "size",
+            "digests",
+            "sha256",
+            "formats",
+            "context",
+            "commit",
+        ),  # within members of no fixed shape
     }
 
 
@@ -282,7 +286,7 @@ def test_examples_are_answered_as_they_say(document: dict[str, Any], own_service
         elif isinstance(CONTRACTS[route].example, str):
             assert answer.get_data(as_text=True).splitlines()[0] == str(CONTRACTS[route].example).splitlines()[0]
         tried.add(route)
-    assert set(CONTRACTS) - tried == {*ELSEWHERE, "POST /v1/enrolments"}
+    assert set(CONTRACTS) - tried == {*ELSEWHERE, *APPROVALS, "POST /v1/enrolments"}
 
 
 def test_an_installed_chain_is_answered_as_it_says(document: dict[str, Any], own_service: ServiceInProcess) -> None:
@@ -291,6 +295,42 @@ def test_an_installed_chain_is_answered_as_it_says(document: dict[str, Any], own
     path, sent = f"/v1/keys/{key}/certificate", {"chain": outside_chain(version.public_key)}
     installed = own_service.made("user/key-admin", "PUT", path, sent)
     assert_shaped(document, installed, operation_of(document, INSTALLATION), 200)
+
+
+def test_approvals_are_answered_as_they_say(document: dict[str, Any], own_service: ServiceInProcess) -> None:
+    if "guarded" not in {key["alias"] for key in own_service.made("user/key-admin", "GET", "/v1/keys")["keys"]}:
+        own_service.make_key("guarded")
+    for name in ("user/alice", "user/bob", "user/carol"):
+        made = own_service.made("user/admin", "POST", "/v1/principals", {"name": name, "duty": "auditor"})
+        code = {"code": made["enrolment_code"]}
+        own_service.tokens[name] = own_service.made(None, "POST", "/v1/enrolments", code)["token"]
+
+    def answered(route: str, who: str, request: Any = None, **changes: object) -> Any:
+        method, _, path = route.partition(" ")
+        path = path.replace("<key>", "guarded").replace("<request>", str(request and request["id"]))
+        sent = CONTRACTS[route].request
+        answer = own_service.call(who, method, path, sent if sent is None else {**sent, **changes})
+        assert answer.status_code == routes()[route].status, (route, answer.get_data(as_text=True))
+        assert_shaped(document, answer.get_json(), operation_of(document, route), answer.status_code)
+        return answer.get_json()
+
+    answered("PUT /v1/keys/<key>/approval-rule", "user/key-admin")
+    asked = [answered("POST /v1/keys/<key>/approval-requests", "role/ci") for _ in range(3)]
+    one = "/v1/approval-requests/<request>"
+    seen = {"request_sha256": asked[0]["request_sha256"]}
+    answered(f"POST {one}/approve", "user/alice", asked[0], **seen)
+    answered(f"GET {one}", "user/bob", asked[0])
+    answered("GET /v1/approval-requests", "user/bob")
+    answered(f"POST {one}/reject", "user/alice", asked[1])
+    again = {"request_sha256": asked[2]["request_sha256"]}
+    own_service.made("user/alice", "POST", one.replace("<request>", asked[2]["id"]) + "/approve", again)
+    answered(f"POST {one}/withdraw", "role/ci", asked[2])
+    answered("GET /v1/keys/<key>/approval-rule", "user/alice")
+    removal = own_service.call("user/key-admin", "DELETE", "/v1/keys/guarded/approval-rule")
+    assert removal.get_json()["code"] == "approval_required"
+    other = own_service.make_key("unguarded")["id"]
+    removed = own_service.made("user/key-admin", "DELETE", f"/v1/keys/{other}/approval-rule")
+    assert (removed["revision"], removed["sign"]) == (0, None)
 
 
 def test_enrolment_and_deletion_are_answered_as_they_say(

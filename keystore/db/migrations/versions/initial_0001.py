@@ -21,6 +21,7 @@ def upgrade() -> None:
     _people()
     _grants_and_identity_policies()
     _answers()
+    _approvals()
     _audit()
     _public_credentials()
     _trusted_issuers()
@@ -357,6 +358,78 @@ def _answers() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("idempotency_by_time", "idempotency", ["created_at"], unique=False)
+
+
+def _approvals() -> None:
+    op.create_table(
+        "approval_rules",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
+        sa.Column("document", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["id"],
+            ["keys.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "approval_requests",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("operation", sa.Text(), nullable=False),
+        sa.Column("requester", sa.Text(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("shown_sha256", sa.LargeBinary(), nullable=False),
+        sa.Column("key_version", sa.BigInteger(), nullable=True),
+        sa.Column("version_count", sa.BigInteger(), nullable=True),
+        sa.Column("policy_revision", sa.BigInteger(), nullable=True),
+        sa.Column("rule_revision", sa.BigInteger(), nullable=False),
+        sa.Column("requirements", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("closed_at", sa.BigInteger(), nullable=True),
+        sa.Column("closed_by", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["key_id"],
+            ["keys.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["requester"],
+            ["principals.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("approval_requests_by_requester", "approval_requests", ["requester"], unique=False)
+    op.create_index("approval_requests_by_state", "approval_requests", ["state"], unique=False)
+    op.create_table(
+        "approval_votes",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
+        sa.Column("request_id", sa.Text(), nullable=False),
+        sa.Column("approver", sa.Text(), nullable=False),
+        sa.Column("vote", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("shown_sha256", sa.LargeBinary(), nullable=False),
+        sa.Column("voted_at", sa.BigInteger(), nullable=False),
+        sa.Column("credential", sa.Text(), nullable=False),
+        sa.Column("credential_kind", sa.Text(), nullable=False),
+        sa.Column("proof", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["request_id"],
+            ["approval_requests.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["approver"],
+            ["principals.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
 
 
 def _audit() -> None:
