@@ -209,7 +209,10 @@ class SignedDocument:
 
 @dataclass(frozen=True, slots=True)
 class PrincipalRecord:
-    """An identity. `duty` is one of the duties of `signer.access`; `state` is enabled, disabled or deleted."""
+    """An identity. `duty` is one of the duties of `signer.access`; `state` is enabled, disabled or deleted.
+
+    `enabled_until`: from then on it is disabled, whatever `state` says (the break-glass principal).
+    """
 
     name: str
     duty: str
@@ -217,6 +220,11 @@ class PrincipalRecord:
     created_at: datetime
     created_by: str
     policies: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # (name, document) of its identity policies
+    enabled_until: datetime | None = None
+
+    def is_enabled(self, now: datetime) -> bool:
+        """Whether its credentials work at `now`."""
+        return self.state == "enabled" and (self.enabled_until is None or now < self.enabled_until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +249,7 @@ class CredentialRecord:
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentRecord:
-    """A one-time enrolment code's stored form; found by `id`, compared by `code_hash`."""
+    """A one-time enrolment code's stored form; found by `id`, compared by `code_hash`. `created_by` made the code."""
 
     id: str
     principal: str
@@ -249,6 +257,7 @@ class EnrolmentRecord:
     state: str  # open, used
     created_at: datetime
     expires_at: datetime
+    created_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Ceremonies: the only code that ever uses the security officer's PIN or the custodians' shares.
 
 `initialise` founds a deployment, `create_domain` and `rotate_domain` change its domain keys, `restore` brings it to
-another HSM. Each is done where the HSM is, by people, and needs no running service.
+another HSM, `prove_officer` is the officer's word for what changes nothing in the HSM. Each is done where the HSM is,
+by people, and needs no running service.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from keystore import shares as custody
 from keystore.clock import system_clock
+from keystore.configuration import load_keystore_configuration
 from keystore.db import create_database
 from keystore.domains import create_domain, rotate_domain
 from keystore.errors import CeremonyError
@@ -51,6 +53,7 @@ __all__ = [
     "RestoreReport",
     "create_domain",
     "initialise",
+    "prove_officer",
     "restore",
     "rotate_domain",
 ]
@@ -105,6 +108,19 @@ def initialise(state: Path, options: InitOptions) -> InitResult:
     if directory.officer_pin.exists():
         files = (directory.officer_pin, *files)
     return InitResult(directory, token, _DOMAINS, files)
+
+
+def prove_officer(state: Path, officer_pin: bytes) -> None:
+    """Logs the security officer in and out again: for what needs the officer's word and nothing of the HSM.
+
+    Raises: `CeremonyError` if the token refuses the PIN, which is not tried again; `ConfigurationError`.
+    """
+    configuration = load_keystore_configuration(state).hsm
+    with (
+        open_ceremony(configuration, officer_pin=officer_pin, user_pin=read_pin(configuration)) as ceremony,
+        ceremony.as_officer(),
+    ):
+        pass
 
 
 def _check(options: InitOptions) -> None:

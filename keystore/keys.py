@@ -64,6 +64,10 @@ class KeyRepository:
         """Every key of this purpose by id, deleted ones too."""
         return [self.get_key(row.id) for row in self._store.select("keys", {"purpose": purpose.value})]
 
+    def list_policies(self, after: str | None, limit: int) -> list[tuple[str, str]]:
+        """(key's id, its policy's text) of up to `limit` keys by id, beyond the id `after`; of deleted keys too."""
+        return [(row.id, row.text("document")) for row in self._store.select("policies", after=after, limit=limit)]
+
     def set_policy(
         self, key_id: str, document: str, change: Change, *, revision: int | None = None, seen: Head | None = None
     ) -> Key:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keystore.api import CredentialRecord, EnrolmentRecord, PrincipalRecord
-from keystore.errors import Conflict, NotFound, WrongState
+from keystore.errors import Conflict, LimitExceeded, NotFound, WrongState
 from keystore.grants import end_grants_of
 from keystore.keys import existing
 from keystore.policies import identity_policies
@@ -13,6 +13,7 @@ from keystore.queries import join, parameter
 from keystore.values import optional_stored_time, optional_time_of, stored_time, time_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from keystore.access import Change
@@ -59,6 +60,7 @@ class PeopleRepository:
                     "state": principal.state,
                     "created_at": stored_time(principal.created_at),
                     "created_by": principal.created_by,
+                    "enabled_until": optional_stored_time(principal.enabled_until),
                 },
             )
             if enrolment is not None:
@@ -66,57 +68,136 @@ class PeopleRepository:
             if credential is not None:
                 _insert_credential(transaction, credential)
 
-    def set_principal_state(self, name: str, state: str) -> None:
-        """Make a principal enabled or disabled. Raises `NotFound`, `WrongState` for one that is deleted."""
-        with self._store.transaction() as transaction:
-            row = existing(transaction, "principals", name)
-            if row.text("state") == "deleted":
-                raise WrongState("the principal is deleted")
-            transaction.update(row, {"state": state})
+    def count_enabled(self, duty: str, *, without: str) -> int:
+        """How many principals of a duty are enabled, not counting the one named."""
+        rows = self._store.select("principals", {"duty": duty, "state": "enabled"})
+        return sum(row.id != without for row in rows)
 
-    def delete_principal(self, name: str, change: Change) -> None:
-        """Delete a principal, revoke its credentials and grants and void its enrolments. Raises `NotFound`."""
-        credentials = self._store.select("credentials", {"principal": name})
-        enrolments = self._store.select("enrolments", {"principal": name})
+    def set_principal_state(
+        self,
+        name: str,
+        state: str,
+        *,
+        until: datetime | None = None,
+        require: Callable[[PrincipalRecord], None] | None = None,
+    ) -> PrincipalRecord:
+        """Make a principal enabled (for good, or `until`) or disabled.
+
+        `require` sees the principal as it is, inside the transaction: what it raises stops the change. What it reads
+        nobody changes meanwhile. Raises: `NotFound`; `WrongState` for one that is deleted.
+        """
+        changes = {"state": state, "enabled_until": optional_stored_time(until)}
+        with self._store.transaction() as transaction:
+            row = _not_deleted(transaction, name, require)
+            return _found(transaction, transaction.update(row, changes))
+
+    def set_duty(
+        self, name: str, duty: str, *, require: Callable[[PrincipalRecord], None] | None = None
+    ) -> PrincipalRecord:
+        """Give a principal another duty. `require` and what is raised: as for `set_principal_state`."""
+        with self._store.transaction() as transaction:
+            row = _not_deleted(transaction, name, require)
+            return _found(transaction, transaction.update(row, {"duty": duty}))
+
+    def delete_principal(
+        self, name: str, change: Change, *, require: Callable[[PrincipalRecord], None] | None = None
+    ) -> None:
+        """Delete a principal, revoke its credentials and grants and void its enrolments.
+
+        `require`: as for `set_principal_state`. Raises: `NotFound`.
+        """
         with self._store.transaction() as transaction:
             row = existing(transaction, "principals", name)
             if row.text("state") == "deleted":
                 raise NotFound("there is no such principal")
+            if require is not None:
+                require(_found(transaction, row))
             transaction.update(row, {"state": "deleted"})
             end_grants_of(transaction, name, change)
-            for credential in credentials:
-                if credential.text("state") != "revoked":
-                    transaction.update(credential, {"state": "revoked"})
-            for enrolment in enrolments:
-                if enrolment.text("state") == "open":
-                    transaction.update(enrolment, {"state": "used"})
+            self._revoke_all(transaction, name)
+            self._void_enrolments(transaction, name)
+
+    def _revoke_all(self, transaction: SealedTransaction, name: str) -> int:
+        found = [
+            row for row in self._store.select("credentials", {"principal": name}) if row.text("state") != "revoked"
+        ]
+        for credential in found:
+            transaction.update(credential, {"state": "revoked"})
+        return len(found)
+
+    def _void_enrolments(self, transaction: SealedTransaction, name: str) -> None:
+        for enrolment in self._store.select("enrolments", {"principal": name, "state": "open"}):
+            transaction.update(enrolment, {"state": "used"})
 
     def find_credential(self, credential_id: str) -> CredentialRecord | None:
         """The credential of this id, whatever its state."""
         row = self._store.get("credentials", credential_id)
         return None if row is None else _credential(row)
 
-    def create_credential(self, credential: CredentialRecord) -> None:
-        """A further credential of an existing principal. Raises `Conflict`."""
+    def list_credentials(self, principal: str, after: str | None, limit: int) -> list[CredentialRecord]:
+        """Up to `limit` credentials of a principal by id, those beyond the id `after`, whatever their state."""
+        rows = self._store.select("credentials", {"principal": principal}, after=after, limit=limit)
+        return [_credential(row) for row in rows]
+
+    def create_credential(self, credential: CredentialRecord, *, most: int | None = None) -> None:
+        """A further credential of an existing principal.
+
+        Raises: `NotFound`; `WrongState` unless the principal is enabled; `Conflict` if the id is taken;
+        `LimitExceeded` if the principal has `most` of that kind already, not counting those revoked or expired.
+        """
+        moment = stored_time(credential.created_at)
         with self._store.transaction() as transaction:
             _require_enabled(transaction, credential.principal)
+            if most is not None:
+                alike = {"principal": credential.principal, "kind": credential.kind, "state": "enabled"}
+                ends = [row.optional_number("expires_at") for row in self._store.select("credentials", alike)]
+                if sum(end is None or end > moment for end in ends) >= most:
+                    raise LimitExceeded(f"a principal has at most {most} of these at a time: revoke one first")
             _insert_credential(transaction, credential)
 
     def revoke_credential(self, credential_id: str) -> None:
-        """Make a credential useless for good. Raises `NotFound`."""
+        """Make a credential useless for good; one that was revoked before stays so. Raises `NotFound`."""
         with self._store.transaction() as transaction:
-            transaction.update(existing(transaction, "credentials", credential_id), {"state": "revoked"})
+            row = existing(transaction, "credentials", credential_id)
+            if row.text("state") != "revoked":
+                transaction.update(row, {"state": "revoked"})
+
+    def replace_credentials(self, credential: CredentialRecord) -> int:
+        """Revoke every credential of a principal, enabled or not, and give it this one. Returns how many were revoked.
+
+        Raises: `NotFound`; `WrongState` for a principal that is deleted.
+        """
+        with self._store.transaction() as transaction:
+            _not_deleted(transaction, credential.principal, None)
+            revoked = self._revoke_all(transaction, credential.principal)
+            _insert_credential(transaction, credential)
+        return revoked
 
     def find_enrolment(self, enrolment_id: str) -> EnrolmentRecord | None:
         """The enrolment of this id, whatever its state."""
         row = self._store.get("enrolments", enrolment_id)
         return None if row is None else _enrolment(row)
 
-    def create_enrolment(self, enrolment: EnrolmentRecord) -> None:
-        """A further one-time code for an existing principal. Raises `Conflict`."""
+    def create_enrolment(
+        self,
+        enrolment: EnrolmentRecord,
+        *,
+        revoke_credentials: bool = False,
+        require: Callable[[PrincipalRecord], None] | None = None,
+    ) -> int:
+        """A further one-time code for an existing principal, in place of any that is still open.
+
+        With `revoke_credentials` all that the principal has end in the same moment; returns how many did.
+        `require`: as for `set_principal_state`. Raises: `NotFound`, `Conflict`, `WrongState` unless it is enabled.
+        """
         with self._store.transaction() as transaction:
-            _require_enabled(transaction, enrolment.principal)
+            row = _require_enabled(transaction, enrolment.principal)
+            if require is not None:
+                require(_found(transaction, row))
+            self._void_enrolments(transaction, enrolment.principal)
+            revoked = self._revoke_all(transaction, enrolment.principal) if revoke_credentials else 0
             _insert_enrolment(transaction, enrolment)
+        return revoked
 
     def use_enrolment(self, enrolment_id: str, credential: CredentialRecord, now: datetime) -> PrincipalRecord:
         """Spend a code for a credential, once: of two who try at the same time one gets `WrongState`.
@@ -133,14 +214,28 @@ class PeopleRepository:
             principal = _require_enabled(transaction, credential.principal)
             transaction.update(row, {"state": "used"})
             _insert_credential(transaction, credential)
-            policies = transaction.get("principal_policies", principal.id)
-        return _principal(principal, policies)
+            return _found(transaction, principal)
+
+
+def _found(transaction: SealedTransaction, row: SealedRow) -> PrincipalRecord:
+    return _principal(row, transaction.get("principal_policies", row.id))
 
 
 def _require_enabled(transaction: SealedTransaction, name: str) -> SealedRow:
     row = existing(transaction, "principals", name)
     if row.text("state") != "enabled":
         raise WrongState(f"the principal is {row.text('state')}")
+    return row
+
+
+def _not_deleted(
+    transaction: SealedTransaction, name: str, require: Callable[[PrincipalRecord], None] | None
+) -> SealedRow:
+    row = existing(transaction, "principals", name)
+    if row.text("state") == "deleted":
+        raise WrongState("the principal is deleted")
+    if require is not None:
+        require(_found(transaction, row))
     return row
 
 
@@ -171,6 +266,7 @@ def _insert_enrolment(transaction: SealedTransaction, enrolment: EnrolmentRecord
             "code_hash": enrolment.code_hash,
             "state": enrolment.state,
             "created_at": stored_time(enrolment.created_at),
+            "created_by": enrolment.created_by,
             "expires_at": stored_time(enrolment.expires_at),
         },
     )
@@ -189,6 +285,7 @@ def _principal(row: SealedRow, policies: SealedRow | None) -> PrincipalRecord:
         time_of(row.number("created_at")),
         row.text("created_by"),
         tuple((policy.name, policy.document) for policy in identity_policies(policies)),
+        optional_time_of(row.optional_number("enabled_until")),
     )
 
 
@@ -215,4 +312,5 @@ def _enrolment(row: SealedRow) -> EnrolmentRecord:
         row.text("state"),
         time_of(row.number("created_at")),
         time_of(row.number("expires_at")),
+        row.text("created_by"),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from flask import Flask
 
 from keystore import open_keystore
 from signer.administration.certificates import CertificateAdministration
+from signer.administration.credentials import CredentialAdministration
 from signer.administration.grants import GrantAdministration
 from signer.administration.identities import IdentityAdministration
 from signer.administration.identity_policies import IdentityPolicyAdministration
@@ -20,6 +22,7 @@ from signer.administration.policies import PolicyAdministration
 from signer.administration.separation import Separation
 from signer.audit import AuditTrail
 from signer.authn.authenticator import Authenticator
+from signer.authn.throttle import Throttle
 from signer.certification import Certification
 from signer.config import ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
@@ -28,6 +31,7 @@ from signer.logs import configure_logs
 from signer.pipeline import Pipeline
 from signer.published import Published
 from signer.revocation import RevocationLists
+from signer.root_watch import report_enabled_root
 from signer.saml_metadata import SamlMetadata
 from signer.services import Services
 from signer.upkeep import Upkeep
@@ -47,6 +51,7 @@ def create_app(state: Path | None = None) -> Flask:
     configure_logs(configuration.log_level)
     services = assemble(open_keystore(state), state, configuration)
     atexit.register(services.close)
+    report_enabled_root(services.keystore, services.keystore.clock())
     return application(services)
 
 
@@ -58,8 +63,12 @@ def application(services: Services) -> Flask:
     return app
 
 
-def assemble(keystore: Keystore, state: Path, configuration: ServerConfiguration) -> Services:
-    """Puts the parts together over an open keystore."""
+def assemble(
+    keystore: Keystore, state: Path, configuration: ServerConfiguration, *, throttle: Throttle | None = None
+) -> Services:
+    """Puts the parts together over an open keystore. `throttle`: another than the one that every service has, for
+    whoever is the whole world of callers at once."""
+    throttle = throttle or Throttle()
     audit = AuditTrail(keystore.database, state / "locks")
     published = Published(keystore)
     certification = Certification(keystore, audit, configuration.certificates)
@@ -71,7 +80,7 @@ def assemble(keystore: Keystore, state: Path, configuration: ServerConfiguration
         configuration=configuration,
         keystore=keystore,
         audit=audit,
-        pipeline=Pipeline(keystore, Authenticator(keystore), audit, Idempotency(keystore), published),
+        pipeline=Pipeline(keystore, Authenticator(keystore, throttle), audit, Idempotency(keystore), published),
         keys=KeyAdministration(keystore, policies, certification, certificates),
         policies=policies,
         certificates=certificates,
@@ -84,6 +93,8 @@ def assemble(keystore: Keystore, state: Path, configuration: ServerConfiguration
         upkeep=Upkeep(keystore, revocation_lists),
         grants=GrantAdministration(keystore, separation),
         identity_policies=IdentityPolicyAdministration(keystore, separation),
+        credentials=CredentialAdministration(keystore, timedelta(days=configuration.longest_token_days)),
+        throttle=throttle,
     )
 
 

@@ -29,7 +29,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes out as JSON: `content` is anything msgspec can encode."""
+    """What goes out as JSON: `content` is anything msgspec can encode.
+
+    `recorded` goes nowhere but into the record of a change, beside its outcome: what was made or ended, by its name.
+    """
 
     content: object
     status: int = 200
+    recorded: Mapping[str, object] | None = field(default=None, repr=False)

@@ -24,6 +24,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 KNOWN_TABLES: Final = frozenset({"server", "certificates", "hsm", "database"})
 LONGEST_LEAF_DAYS: Final = 1825
+LONGEST_TOKEN_DAYS: Final = 3650
 _OTHERS_MAY: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -46,6 +47,7 @@ class ServerConfiguration:
     max_requests: int = 20_000  # SoftHSM leaks session objects: a worker is renewed after so many requests
     graceful_timeout: int = 30  # seconds
     log_level: str = "info"
+    longest_token_days: int = 365  # of a token made from now on
     trusted_proxies: tuple[Network, ...] = ()
     tls_certificate: Path | None = None
     tls_key: Path | None = None
@@ -89,6 +91,7 @@ def _server(table: object, state: Path, certificates: CertificateConfiguration) 
         "max_requests": lambda name, value: _whole(name, value, 0, 10_000_000),
         "graceful_timeout": lambda name, value: _whole(name, value, 1, 600),
         "log_level": _level,
+        "longest_token_days": lambda name, value: _whole(name, value, 1, LONGEST_TOKEN_DAYS),
         "trusted_proxies": _networks,
         "tls_certificate": lambda name, value: _file(name, value, state),
         "tls_key": lambda name, value: _private_file(name, value, state),

@@ -25,6 +25,16 @@ class Unauthenticated(SealmarkError):
     code = "unauthenticated"
 
 
+class TooManyRequests(SealmarkError):
+    """Too many failed attempts from here: nothing was looked up. `retry_after` is in whole seconds."""
+
+    code = "too_many_requests"
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class DutyForbids(SealmarkError):
     """The caller's duty does not allow this call; decided before any key is looked up."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 import structlog
 
 from keystore.errors import KeystoreError
+from signer.authn.tokens import blanked
 from signer.errors import SealmarkError
 
 if TYPE_CHECKING:
@@ -93,8 +94,10 @@ def place_of(error: BaseException) -> str:
 
 
 def blank_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Blanks members by name, whatever they hold."""
-    for name in event:
+    """Blanks members by name, whatever they hold, and tokens and codes wherever they stand in a text."""
+    for name, value in event.items():
         if any(secret == name or name.endswith("_" + secret) for secret in _SECRET_NAMES):
             event[name] = "[blanked]"
+        elif isinstance(value, str):
+            event[name] = blanked(value)
     return event

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from keystore import open_keystore
@@ -22,7 +23,7 @@ from signer.access.short_form import NOBODY
 from signer.administration.issuers import require_issuer_url
 from signer.app import assemble
 from signer.audit import Outcome
-from signer.authn.principal import SERVICE, CredentialKind, Principal
+from signer.authn.principal import ROOT, SERVICE, CredentialKind, Principal
 from signer.authn.tokens import new_token, stored_form
 from signer.call import Call
 from signer.certificates.request import parse_subject
@@ -30,6 +31,7 @@ from signer.config import load_server_configuration
 from signer.published import DEFAULT_ISSUER
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     from cryptography.x509 import Name
@@ -42,7 +44,7 @@ AUTHORITY_SPEC: Final = "ECC_NIST_P384"
 _FIRST_PEOPLE: Final = (
     ("user/admin", Duty.ADMINISTRATOR, "enabled", "admin.token"),
     ("user/key-admin", Duty.KEY_ADMINISTRATOR, "enabled", "key-admin.token"),
-    ("user/root", Duty.ROOT, "disabled", "ceremony/root.token"),
+    (ROOT, Duty.ROOT, "disabled", "ceremony/root.token"),
 )
 
 
@@ -73,8 +75,11 @@ def _settle(state: Path, issuer_url: str, within: Name | None) -> None:
         call = Call(uuid.uuid4().hex, None, "ceremony", None, None, b"")
         principal = Principal(SERVICE, Duty.ROOT, "ceremony", CredentialKind.SERVICE)
         intent = services.audit.open(permit_ceremony(principal, Action.CREATE_PRINCIPAL, None), call, None, 1)
+        ends = system_clock() + timedelta(days=services.configuration.longest_token_days)
         for name, duty, condition, file_name in _FIRST_PEOPLE:
-            _make_person(services.keystore, name, duty, condition, state / file_name)
+            # Break glass must work after years too: its token has no end, its being enabled always has one.
+            expires_at = None if name == ROOT else ends
+            _make_person(services.keystore, name, duty, condition, state / file_name, expires_at)
         issuer = Issuer(str(uuid.uuid4()), DEFAULT_ISSUER, issuer_url, issuer_url, system_clock())
         services.keystore.create_issuer(issuer)
         services.audit.close([(intent, [Outcome(0, "succeeded")])])
@@ -83,14 +88,28 @@ def _settle(state: Path, issuer_url: str, within: Name | None) -> None:
         services.close()
 
 
-def _make_person(keystore: Keystore, name: str, duty: Duty, condition: str, path: Path) -> None:
-    moment = system_clock()
+def _make_person(
+    keystore: Keystore, name: str, duty: Duty, condition: str, path: Path, expires_at: datetime | None
+) -> None:
+    token, credential = ceremony_token(name, expires_at)
+    keystore.create_principal(
+        PrincipalRecord(name, duty.value, condition, credential.created_at, SERVICE), credential=credential
+    )
+    write_token(path, token)
+
+
+def ceremony_token(name: str, expires_at: datetime | None) -> tuple[str, CredentialRecord]:
+    """A token that a ceremony gives, and what is stored of it."""
     token = new_token()
     stored = stored_form(token)
-    keystore.create_principal(
-        PrincipalRecord(name, duty.value, condition, moment, SERVICE),
-        credential=CredentialRecord(stored.id, name, stored.digest, "enabled", moment, None),
+    moment = system_clock()
+    return token, CredentialRecord(
+        stored.id, name, stored.digest, "enabled", moment, expires_at, label="ceremony", created_by=SERVICE
     )
+
+
+def write_token(path: Path, token: str) -> None:
+    """A new file of mode 0600."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(token + "\n")

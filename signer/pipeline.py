@@ -17,14 +17,16 @@ from keystore.api import KeyState
 from keystore.errors import KeystoreError
 from keystore.errors import NotFound as NoSuchRow
 from keystore.lifecycle import current_version
-from signer.access import Action, Admission, Permit, Surroundings, admit, judge
+from signer.access import Action, Admission, Duty, Permit, Surroundings, admit, judge
 from signer.access.decision import KEY_NOT_FOUND
 from signer.access.grants import grant_facts
 from signer.access.model import NO_CONTEXT
 from signer.audit import AuditedKey, Outcome
+from signer.audit.records import canonical
+from signer.authn.principal import SERVICE
 from signer.call import Answer, Call
 from signer.decoding import decode
-from signer.errors import NotFound, SealmarkError, Unauthenticated, WrongPurpose, WrongState
+from signer.errors import NotFound, SealmarkError, TooManyRequests, Unauthenticated, WrongPurpose, WrongState
 from signer.making import Making
 from signer.operations.base import Subject
 from signer.problems import SERVER_FAULTS, code_of
@@ -100,16 +102,20 @@ class Pipeline:
         reference: str | None = None,
         details: Callable[[_Body], ConditionValues] = lambda _body: NO_CONTEXT,
         grants: GrantsOf | None = None,
+        subject: str | None = None,
     ) -> Answer:
-        """An administrative change: an intent before it, its outcome after it, whatever happens. `details` are what
-        policies may ask of it; `grants` those that may allow it, where they are not the caller's on the key."""
+        """An administrative change: an intent before it, its outcome after it, whatever happens.
+
+        `reference` names the key that it is about, `subject` the principal, where it is about one; `details` are what
+        policies may ask of it; `grants` those that may allow it, where they are not the caller's on the key.
+        """
         principal = self.authenticate(call)
-        with self._refusals_recorded(principal, action, call, reference):
+        with self._refusals_recorded(principal, action, call, reference, subject):
             admission = admit(principal, action)
             body = decode(call.body, body_type)
             key = self._find_key(reference) if reference is not None else None
             permit = self._permit(admission, call, key, (details(body),), grants)
-        intent = self._audit.open(permit, call, _audited(key), 1)
+        intent = self._audit.open(permit, call, _audited(key), 1, subject=subject)
         try:
             answer = work(permit, key, body)
         except (SealmarkError, KeystoreError) as error:
@@ -119,25 +125,34 @@ class Pipeline:
         except Exception:
             self._audit.close([(intent, [Outcome(0, "failed", "internal_error")])])
             raise
-        self._audit.close([(intent, [Outcome(0, "succeeded")])])
+        detail = None if answer.recorded is None else canonical(answer.recorded)
+        self._audit.close([(intent, [Outcome(0, "succeeded", detail=detail)])])
         return answer
 
     def read(
-        self, call: Call, action: Action, work: Callable[[Permit, Key | None], Answer], reference: str | None = None
+        self,
+        call: Call,
+        action: Action,
+        work: Callable[[Permit, Key | None], Answer],
+        reference: str | None = None,
+        subject: str | None = None,
     ) -> Answer:
-        """A look at something; only refusals are recorded."""
+        """A look at something; only refusals are recorded, and whatever break glass looks at."""
         principal = self.authenticate(call)
-        with self._refusals_recorded(principal, action, call, reference):
+        with self._refusals_recorded(principal, action, call, reference, subject):
             admission = admit(principal, action)
             key = self._find_key(reference) if reference is not None else None
             permit = self._permit(admission, call, key)
-            return work(permit, key)
+            answer = work(permit, key)
+        if principal.duty is Duty.ROOT:
+            self._audit.note(principal, action.value, call, key=permit.key_id, subject=subject)
+        return answer
 
     def authenticate(self, call: Call) -> Principal:
-        """The caller. Raises `Unauthenticated`, which is counted, not recorded one by one."""
+        """The caller. Raises `Unauthenticated`, `TooManyRequests`: counted, not recorded one by one."""
         try:
             return self._authenticator.authenticate(call)
-        except Unauthenticated as refusal:
+        except (Unauthenticated, TooManyRequests) as refusal:
             self._audit.count_unauthenticated(refusal.code)
             raise
 
@@ -179,6 +194,8 @@ class Pipeline:
         try:
             key = self._keystore.get_key(reference)
         except NoSuchRow as absent:
+            # Of a key that may not be seen the grants are looked up too: one that is not there costs as much.
+            self._keystore.grants_for(reference, SERVICE)
             raise NotFound(KEY_NOT_FOUND, field="key") from absent
         if key.state is KeyState.DELETED:
             raise NotFound(KEY_NOT_FOUND, field="key")
@@ -205,12 +222,12 @@ class Pipeline:
 
     @contextmanager
     def _refusals_recorded(
-        self, principal: Principal, action: Action, call: Call, reference: str | None
+        self, principal: Principal, action: Action, call: Call, reference: str | None, subject: str | None = None
     ) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            self._audit.refuse(principal, action.value, call, reference, code_of(error))
+            self._audit.refuse(principal, action.value, call, reference, code_of(error), subject)
             raise
 
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from keystore.errors import KeystoreError
+from signer.authn.tokens import blanked
 from signer.errors import SealmarkError
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ PROBLEMS: Final[Mapping[str, ProblemKind]] = MappingProxyType(
         "malformed_request": ProblemKind(422, "The request is malformed"),
         "unprocessable": ProblemKind(422, "The request asks for what cannot be done"),
         "unsupported": ProblemKind(422, "Not supported"),
+        "too_many_requests": ProblemKind(429, "Too many failed attempts"),
         "hsm_unavailable": ProblemKind(503, "HSM not usable", "the HSM cannot be used just now; nothing was signed"),
         "hsm_fault": ProblemKind(503, "HSM fault", "the HSM's answer did not pass the check; nothing was released"),
         "integrity_failure": ProblemKind(
@@ -75,10 +77,10 @@ def problem(code: str, message: str, *, field: str | None = None, request_id: st
         "title": kind.title,
         "status": kind.status,
         "code": code if code in PROBLEMS else "internal_error",
-        "detail": kind.detail or message,
+        "detail": kind.detail or blanked(message),
     }
     if field is not None:
-        body["field"] = field
+        body["field"] = blanked(field)
     if request_id is not None:
         body["request_id"] = request_id
     return body

@@ -77,6 +77,26 @@ class NewPrincipal(Body):
     duty: Duty
 
 
+class NewDuty(Body):
+    """`PUT /v1/principals/{kind}/{name}/duty`"""
+
+    duty: Duty
+
+
+class NewEnrolment(Body):
+    """`POST /v1/principals/{kind}/{name}/enrolments`: `revoke_tokens` ends all that the principal has, at once."""
+
+    revoke_tokens: bool = False
+
+
+class NewApiToken(Body):
+    """`POST /v1/principals/{kind}/{name}/tokens`: lives for `days` or for `expires_in`, else as long as one may."""
+
+    label: ShortText
+    days: Annotated[int, Meta(ge=1, le=3650)] | None = None
+    expires_in: Annotated[int, Meta(ge=60, le=3650 * 86400, description="seconds")] | None = None
+
+
 class Enrolment(Body):
     """`POST /v1/enrolments`"""
 

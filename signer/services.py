@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from keystore.keystore import Keystore
     from signer.administration.certificates import CertificateAdministration
+    from signer.administration.credentials import CredentialAdministration
     from signer.administration.grants import GrantAdministration
     from signer.administration.identities import IdentityAdministration
     from signer.administration.identity_policies import IdentityPolicyAdministration
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from signer.administration.keys import KeyAdministration
     from signer.administration.policies import PolicyAdministration
     from signer.audit import AuditTrail
+    from signer.authn.throttle import Throttle
     from signer.certification import Certification
     from signer.config import ServerConfiguration
     from signer.pipeline import Pipeline
@@ -44,6 +46,8 @@ class Services:
     upkeep: Upkeep
     grants: GrantAdministration
     identity_policies: IdentityPolicyAdministration
+    credentials: CredentialAdministration
+    throttle: Throttle
 
     def close(self) -> None:
         """Ends this worker's use of everything, the audit trail first."""

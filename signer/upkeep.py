@@ -1,5 +1,5 @@
 """What has to be done by itself, every now and then: due deletions, idempotency keys whose day is over, and the
-revocation list before it ends.
+revocation list before it ends; and the word that break glass is enabled, for as long as it is.
 
 Every worker tries; each step is safe when several do it at once, and what fails now is tried again later.
 """
@@ -17,6 +17,7 @@ from keystore.errors import KeystoreError
 from signer.call import Call
 from signer.errors import SealmarkError
 from signer.problems import code_of
+from signer.root_watch import report_enabled_root
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -51,6 +52,7 @@ class Upkeep:
     def once(self, now: datetime) -> None:
         """Everything that is due at `now`."""
         try:
+            report_enabled_root(self._keystore, now)
             for key_id in self._keystore.delete_due(now):
                 _log.warning("key_deleted", key_id=key_id)
             self._keystore.forget_idempotency(now - IDEMPOTENCY_LIFE)

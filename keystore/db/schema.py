@@ -147,7 +147,14 @@ SIGNED_DOCUMENTS: Final = _sealed(
     _number("made_at"),
     _number("valid_until"),
 )
-PRINCIPALS: Final = _sealed("principals", _text("duty"), _text("state"), _number("created_at"), _text("created_by"))
+PRINCIPALS: Final = _sealed(
+    "principals",
+    _text("duty"),
+    _text("state"),
+    _number("created_at"),
+    _text("created_by"),
+    _number("enabled_until", nullable=True),  # break-glass: when an enabled principal is disabled again by itself
+)
 CREDENTIALS: Final = _sealed(
     "credentials",
     _text("principal", ForeignKey("principals.id")),
@@ -167,6 +174,7 @@ ENROLMENTS: Final = _sealed(
     _octets("code_hash"),
     _text("state"),
     _number("created_at"),
+    _text("created_by"),
     _number("expires_at"),
     Index("enrolments_by_principal", "principal"),
 )
@@ -266,6 +274,7 @@ AUDIT_INTENTS: Final = Table(
     _text("proof", nullable=True),  # how the principal proved itself, where the credential's name does not say all
     _text("source", nullable=True),
     _text("action"),
+    _text("subject", nullable=True),  # the principal that the action is about, where it is about one
     _text("key_id", nullable=True),
     _text("version_id", nullable=True),
     _number("version", nullable=True),
@@ -294,6 +303,7 @@ AUDIT_OUTCOMES: Final = Table(
     _text("proof", nullable=True),
     _text("source", nullable=True),
     _text("action"),
+    _text("subject", nullable=True),  # the principal that the action is about, where it is about one
     _text("key_id", nullable=True),
     _octets("digest", nullable=True),
     _octets("signature_sha256", nullable=True),

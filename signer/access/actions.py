@@ -48,9 +48,9 @@ _NEUTRAL: Final = """
 """
 # About no key: identities, issuers, domains, and how callers prove themselves.
 _SERVICE: Final = """
-    CreateCredential CreateIssuer CreatePrincipal CreateTrustedIssuer DeletePrincipal DeleteTrustedIssuer
-    GetPrincipalPolicy ListCredentials ListDomains ListIssuers ListPrincipals ListTrustedIssuers PutPrincipalPolicy
-    RevokeCredential UpdatePrincipal WhoAmI
+    CreateCredential CreateEnrolment CreateIssuer CreatePrincipal CreateTrustedIssuer DeletePrincipal
+    DeleteTrustedIssuer GetPrincipalPolicy ListCredentials ListDomains ListIssuers ListPrincipals ListTrustedIssuers
+    PutPrincipalPolicy RevokeCredential UpdatePrincipal WhoAmI
 """
 
 POLICY_ACTIONS: Final[Mapping[str, Part]] = MappingProxyType(

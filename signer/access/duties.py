@@ -64,6 +64,11 @@ class Action(StrEnum):
     REVOKE_GRANT = "RevokeGrant"
     GET_PRINCIPAL_POLICY = "GetPrincipalPolicy"
     PUT_PRINCIPAL_POLICY = "PutPrincipalPolicy"
+    UPDATE_PRINCIPAL = "UpdatePrincipal"
+    CREATE_ENROLMENT = "CreateEnrolment"
+    CREATE_CREDENTIAL = "CreateCredential"
+    LIST_CREDENTIALS = "ListCredentials"
+    REVOKE_CREDENTIAL = "RevokeCredential"
 
     @property
     def policy_name(self) -> str:
@@ -118,6 +123,13 @@ DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
         Action.REVOKE_GRANT: _KEYS,
         Action.GET_PRINCIPAL_POLICY: _IDENTITIES,
         Action.PUT_PRINCIPAL_POLICY: _IDENTITIES,
+        Action.UPDATE_PRINCIPAL: _IDENTITIES,
+        Action.CREATE_ENROLMENT: _IDENTITIES,
+        # Everybody's own; another's, where that is possible at all, is for administrators. Break glass has the one
+        # token that its ceremony made.
+        Action.CREATE_CREDENTIAL: frozenset(Duty) - {Duty.ROOT},
+        Action.LIST_CREDENTIALS: frozenset(Duty),
+        Action.REVOKE_CREDENTIAL: frozenset(Duty),
     }
 )
 
@@ -142,6 +154,8 @@ ADMINISTRATORS_ACTIONS: Final = frozenset(
 )
 USERS_ACTIONS: Final = frozenset({Action.SIGN, Action.SIGN_ARTIFACT, Action.ISSUE_TOKEN, Action.ISSUE_ASSERTION})
 COMMON_ACTIONS: Final = frozenset({Action.DESCRIBE_KEY, Action.GET_PUBLIC_KEY})
+# What everybody does to credentials of their own.
+OWN_ACTIONS: Final = frozenset({Action.CREATE_CREDENTIAL, Action.LIST_CREDENTIALS, Action.REVOKE_CREDENTIAL})
 
 
 def actions_of_duty(duty: Duty) -> frozenset[str]:

@@ -105,17 +105,20 @@ def _allowed_by_grant(request: AccessRequest, grants: Iterable[GrantFacts], unme
 
 
 def _first(request: AccessRequest, rules: Iterable[Rule], unmet: list[str] | None = None) -> Rule | None:
-    """The first rule that is about the resource and whose conditions are all met; `unmet` gets those of the others."""
+    """The first rule that is about the resource and whose conditions are all met; where there is none, `unmet` gets the
+    conditions that were not."""
+    lacking: list[str] = []
     for rule in rules:
         if not rule.reaches(request.resource):
             continue
         if not rule.checks:
             return rule
-        lacking = rule.unmet(request.context)
-        if not lacking:
+        lacks = rule.unmet(request.context)
+        if not lacks:
             return rule
-        if unmet is not None:
-            unmet += lacking
+        lacking += lacks
+    if unmet is not None:
+        unmet += lacking
     return None
 
 

@@ -1,29 +1,34 @@
-"""Principals and how they come to a token: an administrator makes the identity, only its holder ever sees the token."""
+"""Principals: made, disabled and enabled, given another duty, ended. Nobody changes their own.
+
+What keeps a change from being made is asked inside its transaction (`signer.administration.principal_rules`): of two
+administrators who would end each other at the same time, one does.
+"""
 
 from __future__ import annotations
 
-import hmac
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from keystore.access import Change
-from keystore.api import CredentialRecord, EnrolmentRecord, PrincipalRecord
+from keystore.api import EnrolmentRecord, PrincipalRecord
 from keystore.errors import Conflict as Taken
-from keystore.errors import NotFound as NoSuchRow
-from keystore.errors import WrongState as AlreadyUsed
-from signer.authn.tokens import new_enrolment_code, new_token, stored_form
-from signer.errors import Conflict, NotFound, Unauthenticated, Unprocessable, WrongState
+from signer.administration.principal_rules import (
+    require_another_administrator,
+    require_duty_change_allowed,
+    require_no_break_glass,
+)
+from signer.authn.tokens import new_enrolment_code, stored_form
+from signer.errors import Conflict, NotFound, Unprocessable, WrongState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from keystore.keystore import Keystore
     from signer.access import Permit
     from signer.request import NewPrincipal
 
 ENROLMENT_LIFE: Final = timedelta(hours=24)
-_NO_DIGEST: Final = bytes(32)
-_REFUSAL: Final = "the enrolment code is not valid: unknown, used or expired"
 
 
 class IdentityAdministration:
@@ -41,10 +46,8 @@ class IdentityAdministration:
             msg = "a name must hold no `..` and no line feed: no such path is routed, so nobody could delete it again"
             raise Unprocessable(msg, field="name")
         moment = self._keystore.clock()
-        code = new_enrolment_code()
-        stored = stored_form(code)
+        code, enrolment = new_enrolment(body.name, permit, moment)
         principal = PrincipalRecord(body.name, body.duty, "enabled", moment, permit.principal.name)
-        enrolment = EnrolmentRecord(stored.id, body.name, stored.digest, "open", moment, moment + ENROLMENT_LIFE)
         try:
             self._keystore.create_principal(principal, enrolment=enrolment)
         except Taken as taken:
@@ -54,38 +57,37 @@ class IdentityAdministration:
 
     def delete(self, permit: Permit, name: str) -> None:
         """Ends a principal and all its credentials. Nobody ends their own."""
-        if name == permit.principal.name:
-            msg = "nobody deletes their own principal; another administrator must"
-            raise WrongState(msg)
-        principal = self._keystore.find_principal(name)
-        if principal is None or principal.state == "deleted":
-            msg = f"there is no principal {name}"
-            raise NotFound(msg, field="name")
-        self._keystore.delete_principal(name, Change(permit.principal.name, self._keystore.clock()))
+        self._require_other(permit, name, "deletes")
+        require_present(self._keystore, name)
+        change = Change(permit.principal.name, self._keystore.clock())
+        self._keystore.delete_principal(name, change, require=self._somebody_is_left)
 
-    def enrol(self, code: str, record: Callable[[str], None]) -> tuple[str, str]:
-        """Uses a code up: (principal's name, its new token). `record` is told the name before that happens.
+    def disable(self, permit: Permit, name: str) -> PrincipalRecord:
+        """Stops every credential of a principal at once, until it is enabled again. Nobody disables their own."""
+        self._require_other(permit, name, "disables")
+        require_present(self._keystore, name)
+        return self._keystore.set_principal_state(name, "disabled", require=self._may_be_disabled)
 
-        Raises: `Unauthenticated`, and what `record` raises.
+    def enable(self, permit: Permit, name: str) -> PrincipalRecord:
+        """Lets the credentials of a disabled principal work again, those that have not ended meanwhile."""
+        self._require_other(permit, name, "enables")
+        require_present(self._keystore, name)
+        return self._keystore.set_principal_state(name, "enabled", require=_is_disabled)
+
+    def set_duty(self, permit: Permit, name: str, duty: str) -> PrincipalRecord:
+        """Gives a principal another duty, from its next call on. Nobody changes their own.
+
+        Raises: `WrongState` while it would make an overlap, or leave nobody who administers identities.
         """
-        moment = self._keystore.clock()
-        stored = stored_form(code)
-        enrolment = self._keystore.find_enrolment(stored.id)
-        matches = hmac.compare_digest(enrolment.code_hash if enrolment else _NO_DIGEST, stored.digest)
-        principal = self._keystore.find_principal(enrolment.principal if enrolment else "user/nobody")
-        if enrolment is None or principal is None or not matches:
-            raise Unauthenticated(_REFUSAL, field="code")
-        if enrolment.state != "open" or enrolment.expires_at <= moment or principal.state != "enabled":
-            raise Unauthenticated(_REFUSAL, field="code")
-        record(principal.name)
-        token = new_token()
-        kept = stored_form(token)
-        credential = CredentialRecord(kept.id, principal.name, kept.digest, "enabled", moment, None)
-        try:
-            self._keystore.use_enrolment(enrolment.id, credential, moment)
-        except (AlreadyUsed, NoSuchRow) as used:
-            raise Unauthenticated(_REFUSAL, field="code") from used
-        return principal.name, token
+        self._require_other(permit, name, "changes the duty of")
+        require_present(self._keystore, name)
+
+        def require(principal: PrincipalRecord) -> None:
+            require_duty_change_allowed(self._keystore, principal, duty)
+            if principal.duty != duty:
+                require_another_administrator(self._keystore, principal)
+
+        return self._keystore.set_duty(name, duty, require=require)
 
     def list_present(self, after: str | None, limit: int) -> list[PrincipalRecord]:
         """Up to `limit` principals by name, beyond the name `after`; deleted ones left out."""
@@ -95,13 +97,53 @@ class IdentityAdministration:
             after = page[-1].name
         return found[:limit]
 
+    def _require_other(self, permit: Permit, name: str, does: str) -> None:
+        if name == permit.principal.name:
+            msg = f"nobody {does} their own principal; another administrator must"
+            raise WrongState(msg)
+        require_no_break_glass(name)
 
-def described(principal: PrincipalRecord) -> dict[str, object]:
+    def _somebody_is_left(self, principal: PrincipalRecord) -> None:
+        require_another_administrator(self._keystore, principal)
+
+    def _may_be_disabled(self, principal: PrincipalRecord) -> None:
+        if principal.state == "disabled":
+            msg = f"{principal.name} is disabled already"
+            raise WrongState(msg)
+        self._somebody_is_left(principal)
+
+
+def _is_disabled(principal: PrincipalRecord) -> None:
+    if principal.state != "disabled":
+        msg = f"{principal.name} is {principal.state} already"
+        raise WrongState(msg)
+
+
+def require_present(keystore: Keystore, name: str) -> PrincipalRecord:
+    """The principal of this name. Raises `NotFound` for one that never was or is deleted."""
+    principal = keystore.find_principal(name)
+    if principal is None or principal.state == "deleted":
+        msg = f"there is no principal {name}"
+        raise NotFound(msg, field="name")
+    return principal
+
+
+def new_enrolment(name: str, permit: Permit, moment: datetime) -> tuple[str, EnrolmentRecord]:
+    """A fresh code for a principal, and what is stored of it."""
+    code = new_enrolment_code()
+    stored = stored_form(code)
+    expires_at = moment + ENROLMENT_LIFE
+    return code, EnrolmentRecord(stored.id, name, stored.digest, "open", moment, expires_at, permit.principal.name)
+
+
+def described(principal: PrincipalRecord, clock: Callable[[], datetime]) -> dict[str, object]:
     """A principal as JSON members."""
+    over = principal.state == "enabled" and not principal.is_enabled(clock())
     return {
         "name": principal.name,
         "duty": principal.duty,
-        "state": principal.state,
+        "state": "disabled" if over else principal.state,
+        "enabled_until": None if over else principal.enabled_until,
         "created_at": principal.created_at,
         "created_by": principal.created_by,
     }

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
+import msgspec
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from signer.access import Permit
     from signer.call import Call
@@ -41,6 +43,7 @@ class RecordedIntent:
     request_id: str
     caller_request_id: str | None
     source: str
+    subject: str | None
     proof: object = field(repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -73,9 +76,12 @@ class ItemsRefused:
     items: Sequence[tuple[int, str]]
 
 
-def recorded(
-    intent_id: str, key: AuditedKey | None, permit: Permit, request_id: str, caller_request_id: str | None, source: str
-) -> RecordedIntent:
+def canonical(members: Mapping[str, object]) -> str:
+    """Canonical JSON, as `detail` holds it."""
+    return msgspec.json.encode(members, order="sorted").decode()
+
+
+def recorded(intent_id: str, key: AuditedKey | None, permit: Permit, call: Call, subject: str | None) -> RecordedIntent:
     """For `AuditTrail` alone, after the commit."""
     return RecordedIntent(
         intent_id,
@@ -83,8 +89,9 @@ def recorded(
         key.version_id if key else "",
         key.algorithm if key else "",
         permit,
-        request_id,
-        caller_request_id,
-        source,
+        call.request_id,
+        call.caller_request_id,
+        call.source,
+        subject,
         _MADE_HERE,
     )

@@ -15,7 +15,6 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import structlog
 from sqlalchemy import exists, select, update
 
@@ -24,12 +23,13 @@ from keystore.errors import KeystoreError
 from signer.audit.committer import GroupCommitter, Rows
 from signer.audit.epochs import Epoch, forget, is_dead
 from signer.audit.identifiers import time_ordered_id
-from signer.audit.records import AuditedKey, ItemsRefused, Outcome, OutcomeKind, RecordedIntent, recorded
+from signer.audit.records import AuditedKey, ItemsRefused, Outcome, OutcomeKind, RecordedIntent, canonical, recorded
+from signer.authn.tokens import blanked
 from signer.errors import AuditUnavailable, SealmarkError
 from signer.problems import SERVER_FAULTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from keystore.db.engine import Database
@@ -67,6 +67,8 @@ class AuditTrail:
         key: AuditedKey | None,
         items: int,
         context: dict[str, str] | None = None,
+        *,
+        subject: str | None = None,
     ) -> RecordedIntent:
         """Writes down what is about to be done; returns once that is durable. Raises `AuditUnavailable`."""
         intent_id = time_ordered_id()
@@ -81,6 +83,7 @@ class AuditTrail:
             "proof": permit.principal.proof,
             "source": call.source,
             "action": permit.action.value,
+            "subject": _named(subject),
             "key_id": key.key_id if key else permit.key_id,
             "version_id": key.version_id if key else None,
             "version": key.version if key else None,
@@ -93,7 +96,7 @@ class AuditTrail:
             "approval": permit.approval,
         }
         self._commit([(AUDIT_INTENTS, [row])])
-        return recorded(intent_id, key, permit, call.request_id, call.caller_request_id, call.source)
+        return recorded(intent_id, key, permit, call, _named(subject))
 
     def close(
         self, closings: Sequence[tuple[RecordedIntent, Sequence[Outcome]]], refused: ItemsRefused | None = None
@@ -111,15 +114,31 @@ class AuditTrail:
         else:
             self._commit([(AUDIT_OUTCOMES, rows)])
 
-    def refuse(self, principal: Principal, action: str, call: Call, key: str | None, code: str) -> None:
+    def refuse(
+        self, principal: Principal, action: str, call: Call, key: str | None, code: str, subject: str | None = None
+    ) -> None:
         """Records that an authenticated call was denied or malformed, or failed before any intent."""
         kind: OutcomeKind = "failed" if code in SERVER_FAULTS else "denied"
         row = self._without_intent(principal.name, action, call, key, kind, code)
-        self._commit([(AUDIT_OUTCOMES, [row | _proved(principal)])])
+        self._commit([(AUDIT_OUTCOMES, [row | _proved(principal) | {"subject": _named(subject)}])])
 
-    def note(self, principal: str, action: str, call: Call) -> None:
-        """Records what somebody is about to do who has no credential yet: an enrolment."""
-        self._commit([(AUDIT_OUTCOMES, [self._without_intent(principal, action, call, None, "succeeded", None)])])
+    def note(
+        self,
+        principal: Principal | str,
+        action: str,
+        call: Call,
+        *,
+        key: str | None = None,
+        subject: str | None = None,
+        detail: Mapping[str, object] | None = None,
+    ) -> None:
+        """Records what needs no intent: what somebody is about to do who has no credential yet (an enrolment, by the
+        principal's name), or what break glass has looked at."""
+        name = principal if isinstance(principal, str) else principal.name
+        row = self._without_intent(name, action, call, key, "succeeded", None)
+        proved = {} if isinstance(principal, str) else _proved(principal)
+        more = {"subject": _named(subject), "detail": None if detail is None else canonical(detail)}
+        self._commit([(AUDIT_OUTCOMES, [row | proved | more])])
 
     def _commit_or_keep(self, rows: list[dict[str, Any]]) -> None:
         """Writes outcomes of what has happened already: those that cannot be written now are written later."""
@@ -152,7 +171,7 @@ class AuditTrail:
             "principal": principal,
             "source": call.source,
             "action": action,
-            "key_id": key,
+            "key_id": _named(key),
         }
 
     def count_unauthenticated(self, code: str) -> None:
@@ -277,7 +296,7 @@ class AuditTrail:
         return len(rows)
 
     def _unknown(self, intent: dict[str, Any]) -> dict[str, Any]:
-        copied = ("request_id", "caller_request_id", "principal", "source", "action", "key_id")
+        copied = ("request_id", "caller_request_id", "principal", "source", "action", "subject", "key_id")
         return {
             **_EMPTY_OUTCOME,
             **{name: intent[name] for name in copied},
@@ -300,6 +319,7 @@ _EMPTY_OUTCOME: dict[str, Any] = {
     "proof": None,
     "source": None,
     "action": "",
+    "subject": None,
     "key_id": None,
     "digest": None,
     "signature_sha256": None,
@@ -321,6 +341,7 @@ def _outcome_row(epoch: str, intent: RecordedIntent, outcome: Outcome) -> dict[s
         **_proved(intent.permit.principal),
         "source": intent.source,
         "action": intent.permit.action.value,
+        "subject": intent.subject,
         "key_id": intent.key_id or intent.permit.key_id,
         "digest": outcome.digest,
         "signature_sha256": outcome.signature_sha256,
@@ -345,7 +366,12 @@ def _overdue(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _json(value: dict[str, Any] | None) -> str | None:
-    return None if value is None else msgspec.json.encode(value, order="sorted").decode()
+    return None if value is None else canonical(value)
+
+
+def _named(name: str | None) -> str | None:
+    """A name as a caller wrote it, who may have pasted a token into the path."""
+    return None if name is None else blanked(name)
 
 
 def _now() -> int:

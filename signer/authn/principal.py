@@ -7,10 +7,15 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from signer.access.duties import Duty
 
 
 SERVICE: Final = "service/sealmark"  # nobody can call as this: it has no credential and is no principal
+ROOT: Final = "user/root"  # the break-glass principal, made disabled by `init`
+BEARER: Final = "bearer"  # what names of credentials begin with
+BREAK_GLASS: Final = "break-glass"  # instead of the former, so that its every record stands out
 
 
 class CredentialKind(StrEnum):
@@ -38,3 +43,4 @@ class Principal:
     kind: CredentialKind = CredentialKind.TOKEN
     proof: str | None = field(default=None, repr=False)
     policies: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    credential_expires_at: datetime | None = None

@@ -7,11 +7,15 @@ in constant time; neither tells anything of the secret, which is why no slow pas
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from dataclasses import dataclass, field
+from typing import Final
 
 TOKEN_PREFIX = "smk_"  # lets scanners of leaked secrets recognise one
 CODE_PREFIX = "sme_"
+SHORT = 12
+_SECRET: Final = re.compile(r"(smk|sme)_[A-Za-z0-9_-]{20,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,11 @@ class StoredSecret:
     digest: bytes = field(repr=False)
 
 
+def short_id(credential_id: str) -> str:
+    """How a credential is named in lists and records: 12 hex digits of its id, which tell nothing of the secret."""
+    return credential_id[:SHORT]
+
+
 def new_token() -> str:
     """A fresh bearer token, 47 characters."""
     return TOKEN_PREFIX + secrets.token_urlsafe(32)
@@ -30,6 +39,11 @@ def new_token() -> str:
 def new_enrolment_code() -> str:
     """A fresh enrolment code, 47 characters."""
     return CODE_PREFIX + secrets.token_urlsafe(32)
+
+
+def blanked(text: str) -> str:
+    """The text without any token or code: for what strangers wrote and others read, wherever they pasted one."""
+    return _SECRET.sub(r"\1_[blanked]", text) if "sm" in text else text
 
 
 def stored_form(secret: str) -> StoredSecret:

@@ -15,6 +15,7 @@ from rich.progress import Progress as ProgressBar
 from signer.cli.credentials import read_private_text, secret_from_text
 from signer.cli.errors import CommandFailed
 from signer.cli.extra import server_parts
+from signer.cli.files import refuse_existing
 from signer.cli.operator import hsm_options, pin_file, state_option
 from signer.cli.options import SLUG, current_settings, json_option
 from signer.cli.output import console, note, print_json, print_record, print_table
@@ -28,7 +29,7 @@ officer_pin_option = click.option(
 
 @click.group()
 def ceremony() -> None:
-    """Restore to another HSM; make and rotate domains.
+    """Restore; make and rotate domains; break glass.
 
     Needs the security officer's PIN or the custodians' shares.
 
@@ -90,6 +91,85 @@ def rotate(name: str, state: Path, officer_pin_source: str | None) -> None:
         task = bar.add_task(f"Re-wrapping the keys of {name}", total=None)
         version = rotate_domain(state, name, pin, lambda done, total: bar.update(task, completed=done, total=total))
     _say({"domain": name, "state": "rotated", "version": version})
+
+
+@ceremony.group()
+def root() -> None:
+    """Break glass: let user/root call for some hours.
+
+    It administers identities and keys, and never signs. It is disabled, and enabled here alone. Every use of it is
+    recorded and stands out in the log.
+
+    \b
+    Examples:
+      sealmark ceremony root enable --state /var/lib/sealmark --hours 2
+      sealmark ceremony root disable --state /var/lib/sealmark
+    """
+
+
+@root.command("enable")
+@click.option(
+    "--hours", type=click.IntRange(1, 24), default=4, show_default=True, help="After these it is disabled by itself."
+)
+@state_option
+@officer_pin_option
+@json_option
+def enable_root(state: Path, hours: int, officer_pin_source: str | None) -> None:
+    """Let user/root call, for some hours.
+
+    Its token is in the ceremony folder that was carried away. The running service sees the change at once.
+
+    \b
+    Example:
+      sealmark ceremony root enable --state /var/lib/sealmark --hours 2 --officer-pin-source file:/media/so.pin
+    """
+    with server_parts():
+        from signer import break_glass
+    until = break_glass.enable_root(state, _officer_pin(state, officer_pin_source), hours)
+    _say({"principal": "user/root", "state": "enabled", "until": until.isoformat(timespec="seconds")})
+
+
+@root.command("disable")
+@state_option
+@officer_pin_option
+@json_option
+def disable_root(state: Path, officer_pin_source: str | None) -> None:
+    """Stop user/root before its hours are over.
+
+    \b
+    Example:
+      sealmark ceremony root disable --state /var/lib/sealmark --officer-pin-source file:/media/so.pin
+    """
+    with server_parts():
+        from signer import break_glass
+    break_glass.disable_root(state, _officer_pin(state, officer_pin_source))
+    _say({"principal": "user/root", "state": "disabled"})
+
+
+@root.command("new-token")
+@click.option(
+    "--token-out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Where to write it (mode 0600): a file that is not there yet, to be carried away.",
+)
+@state_option
+@officer_pin_option
+@json_option
+def new_root_token(state: Path, token_out: Path, officer_pin_source: str | None) -> None:
+    """Replace the token of user/root: after it was used, or lost.
+
+    The old one ends at once. Whether user/root is enabled stays as it is.
+
+    \b
+    Example:
+      sealmark ceremony root new-token --state /var/lib/sealmark --token-out /media/root.token
+    """
+    refuse_existing(token_out, "nothing was changed; choose another --token-out")
+    with server_parts():
+        from signer import break_glass
+    break_glass.replace_root_token(state, _officer_pin(state, officer_pin_source), token_out)
+    _say({"principal": "user/root", "token_file": str(token_out)})
 
 
 @ceremony.command("restore")

@@ -91,7 +91,7 @@ def _report(name: str, token: str | None, target: Path | None) -> None:
 @click.command()
 @connection_options
 def whoami() -> None:
-    """Show whose token this is, and its duty.
+    """Show whose token this is, its duty, and when the token ends.
 
     \b
     Example:

@@ -48,14 +48,7 @@ def create(name: str, duty: str) -> None:
     """
     with open_client() as client:
         made = client.post("/v1/principals", {"name": name, "duty": duty})
-    code = text_member(made, "enrolment_code")
-    if current_settings().as_json:
-        print_json(made)
-        return
-    print_record({"name": made.get("name"), "duty": made.get("duty")})
-    click.echo(f"enrolment code  {code}")
-    click.echo(f"valid until     {text_member(made, 'expires_at')}, once")
-    note(f"Hand the code to {name}, who types: sealmark enrol - (and pastes the code)")
+    _show_code(made)
 
 
 @principals.command("list")
@@ -106,6 +99,85 @@ def delete(name: str, yes: bool) -> None:
     with open_client() as client:
         client.delete(f"/v1/principals/{name}")
     _print({"name": name, "state": "deleted"})
+
+
+@principals.command("disable")
+@click.argument("name", type=PRINCIPAL)
+@connection_options
+def disable(name: str) -> None:
+    """Stop an identity for a while: none of its tokens works.
+
+    \b
+    Example:
+      sealmark principals disable role/ci
+    """
+    with open_client() as client:
+        _print(client.post(f"/v1/principals/{name}/disable", {}))
+
+
+@principals.command("enable")
+@click.argument("name", type=PRINCIPAL)
+@connection_options
+def enable(name: str) -> None:
+    """Let a disabled identity work again.
+
+    Its tokens work as before, those that have not ended meanwhile.
+
+    \b
+    Example:
+      sealmark principals enable role/ci
+    """
+    with open_client() as client:
+        _print(client.post(f"/v1/principals/{name}/enable", {}))
+
+
+@principals.command("set-duty")
+@click.argument("name", type=PRINCIPAL)
+@click.argument("duty", type=click.Choice(DUTIES))
+@connection_options
+def set_duty(name: str, duty: str) -> None:
+    """Give an identity another duty, from its next call on.
+
+    It is refused while a key's policy names it for the duty that it has.
+
+    \b
+    Example:
+      sealmark principals set-duty user/alice auditor
+    """
+    with open_client() as client:
+        _print(client.put(f"/v1/principals/{name}/duty", {"duty": duty}))
+
+
+@principals.command("re-enrol")
+@click.argument("name", type=PRINCIPAL)
+@click.option("--revoke-tokens/--keep-tokens", default=None, help="Whether the tokens that it has end now.")
+@connection_options
+def re_enrol(name: str, revoke_tokens: bool | None) -> None:
+    """Make a new enrolment code, for who has lost a token.
+
+    Whoever holds the code gets a token in NAME's name: that you made it is recorded, and an alarm in the log.
+
+    \b
+    Examples:
+      sealmark principals re-enrol role/ci --revoke-tokens
+      sealmark principals re-enrol user/alice --keep-tokens
+    """
+    if revoke_tokens is None:
+        raise click.UsageError("say --revoke-tokens (a token was lost or stolen) or --keep-tokens")
+    with open_client() as client:
+        made = client.post(f"/v1/principals/{name}/enrolments", {"revoke_tokens": revoke_tokens})
+    _show_code(made)
+
+
+def _show_code(made: Json) -> None:
+    code, name = text_member(made, "enrolment_code"), text_member(made, "name")
+    if current_settings().as_json:
+        print_json(made)
+        return
+    print_record({member: made.get(member) for member in ("name", "duty", "revoked_tokens")})
+    click.echo(f"enrolment code  {code}")
+    click.echo(f"valid until     {text_member(made, 'expires_at')}, once")
+    note(f"Hand the code to {name}, who types: sealmark enrol - (and pastes the code)")
 
 
 def _print(principal: Json) -> None:

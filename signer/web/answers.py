@@ -27,6 +27,9 @@ class Me(msgspec.Struct):
 
     name: str
     duty: Duty | Literal["root"]
+    credential: Annotated[str, Meta(description="as records name it")]
+    kind: Literal["token", "session", "certificate", "signed-request"]
+    expires_at: datetime | None
 
 
 class MadePrincipal(msgspec.Struct):
@@ -44,6 +47,7 @@ class Principal(msgspec.Struct):
     name: str
     duty: Duty | Literal["root"]
     state: Literal["enabled", "disabled", "deleted"]
+    enabled_until: Annotated[datetime | None, Meta(description="of the break-glass principal, in an emergency")]
     created_at: datetime
     created_by: str
 
@@ -62,11 +66,56 @@ class DeletedPrincipal(msgspec.Struct):
     state: Literal["deleted"]
 
 
+class MadeEnrolment(msgspec.Struct):
+    """A new code for an identity that is there: shown this once."""
+
+    name: str
+    enrolment_code: str
+    expires_at: datetime
+    revoked_tokens: int
+
+
+class MadeApiToken(msgspec.Struct):
+    """A token, shown this once; `id` is its name from now on."""
+
+    id: str
+    token: str
+    label: str
+    expires_at: datetime
+
+
+class ApiToken(msgspec.Struct):
+    """A token without its secret. `created_by` is whoever made it, or the code that it was exchanged for."""
+
+    id: str
+    kind: Literal["token", "session"]
+    label: str
+    state: Literal["enabled", "expired", "revoked"]
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+
+
+class ApiTokens(msgspec.Struct):
+    """A page of an identity's tokens."""
+
+    tokens: list[ApiToken]
+    next_cursor: str | None
+
+
+class RevokedApiToken(msgspec.Struct):
+    """A token that is no more."""
+
+    id: str
+    state: Literal["revoked"]
+
+
 class Enrolled(msgspec.Struct):
     """The token, shown this once."""
 
     name: str
     token: str
+    expires_at: datetime
 
 
 class HsmToken(msgspec.Struct):

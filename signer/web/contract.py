@@ -25,6 +25,7 @@ PARAMETERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "key": ("release", "a key's alias or id"),
         "kind": ("role", "`user` or `role`"),
         "name": ("ci", "the name without its kind"),
+        "credential": ("3f2a9c04d1be", "a token's `id`, as lists and records show it"),
         "issuer": ("default", "an issuer's name"),
         "grant": ("9d1f6a52-6f0c-4f7e-8a55-0c7d9a2f6c22", "a grant's id"),
         "policy": ("own-network", "the name of an identity's policy"),
@@ -53,8 +54,19 @@ _PRINCIPAL: Final = {
     "name": "role/ci",
     "duty": "key-user",
     "state": "enabled",
+    "enabled_until": None,
     "created_at": _MOMENT,
     "created_by": "user/admin",
+}
+_IN_A_YEAR: Final = "2027-03-01T09:30:00Z"
+_TOKEN: Final = {
+    "id": "3f2a9c04d1be",
+    "kind": "token",
+    "label": "pipeline",
+    "state": "enabled",
+    "created_at": _MOMENT,
+    "created_by": "role/ci",
+    "expires_at": _IN_A_YEAR,
 }
 _ISSUER: Final = {
     "name": "shop",
@@ -205,7 +217,16 @@ CONTRACTS: Final[Mapping[str, Contract]] = MappingProxyType(
     {
         "GET /healthz": Contract(answers.Status, {"status": "alive"}),
         "GET /readyz": Contract(answers.Status, {"status": "ready"}),
-        "GET /v1/whoami": Contract(answers.Me, {"name": "role/ci", "duty": "key-user"}),
+        "GET /v1/whoami": Contract(
+            answers.Me,
+            {
+                "name": "role/ci",
+                "duty": "key-user",
+                "credential": "bearer:3f2a9c04d1be",
+                "kind": "token",
+                "expires_at": _IN_A_YEAR,
+            },
+        ),
         "POST /v1/principals": Contract(
             answers.MadePrincipal,
             {"name": "role/ci", "duty": "key-user", "enrolment_code": "sme_…", "expires_at": _MOMENT},
@@ -216,8 +237,33 @@ CONTRACTS: Final[Mapping[str, Contract]] = MappingProxyType(
         "DELETE /v1/principals/<kind>/<name>": Contract(
             answers.DeletedPrincipal, {"name": "role/ci", "state": "deleted"}
         ),
+        "POST /v1/principals/<kind>/<name>/disable": Contract(
+            answers.Principal, {**_PRINCIPAL, "state": "disabled"}
+        ),
+        "POST /v1/principals/<kind>/<name>/enable": Contract(answers.Principal, _PRINCIPAL),
+        "PUT /v1/principals/<kind>/<name>/duty": Contract(
+            answers.Principal, {**_PRINCIPAL, "duty": "auditor"}, {"duty": "auditor"}
+        ),
+        "POST /v1/principals/<kind>/<name>/enrolments": Contract(
+            answers.MadeEnrolment,
+            {"name": "role/ci", "enrolment_code": "sme_…", "expires_at": _MOMENT, "revoked_tokens": 1},
+            {"revoke_tokens": True},
+        ),
+        "POST /v1/principals/<kind>/<name>/tokens": Contract(
+            answers.MadeApiToken,
+            {"id": "3f2a9c04d1be", "token": "smk_…", "label": "pipeline", "expires_at": _IN_A_YEAR},
+            {"label": "pipeline", "days": 90},
+        ),
+        "GET /v1/principals/<kind>/<name>/tokens": Contract(
+            answers.ApiTokens, {"tokens": [_TOKEN], "next_cursor": None}
+        ),
+        "DELETE /v1/principals/<kind>/<name>/tokens/<credential>": Contract(
+            answers.RevokedApiToken, {"id": "3f2a9c04d1be", "state": "revoked"}
+        ),
         "POST /v1/enrolments": Contract(
-            answers.Enrolled, {"name": "role/ci", "token": "smk_…"}, {"code": "sme_the-code-that-was-handed-over"}
+            answers.Enrolled,
+            {"name": "role/ci", "token": "smk_…", "expires_at": _IN_A_YEAR},
+            {"code": "sme_the-code-that-was-handed-over"},
         ),
         "POST /v1/keys": Contract(
             answers.KeyDescription,

@@ -129,7 +129,7 @@ def error_response(error: Exception) -> Response:
     if code == "unauthenticated":
         response.headers["WWW-Authenticate"] = "Bearer"
     if response.status_code in (429, 503):
-        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        response.headers["Retry-After"] = str(getattr(error, "retry_after", RETRY_AFTER_SECONDS))
     return response
 
 

@@ -1,34 +1,35 @@
-"""`/v1/principals`, `/v1/enrolments`, `/v1/whoami`: who may call."""
+"""`/v1/principals`, `/v1/whoami`: who may call."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from signer.access import Action
-from signer.administration.identities import described
+from signer.administration.identities import described, require_present
 from signer.call import Answer, Call
-from signer.decoding import decode
-from signer.errors import NotFound, Unauthenticated
-from signer.request import Empty, Enrolment, NewPrincipal
+from signer.request import Empty, NewDuty, NewPrincipal
 from signer.web.endpoints import Endpoint
 from signer.web.paging import QUERY, next_cursor, requested_page
 
 if TYPE_CHECKING:
-    from keystore.api import Key
+    from keystore.api import Key, PrincipalRecord
     from signer.access import Permit
     from signer.services import Services
 
 
 def who_am_i(services: Services, call: Call) -> Answer:
     def work(permit: Permit, _key: Key | None) -> Answer:
-        return Answer({"name": permit.principal.name, "duty": permit.principal.duty.value})
+        caller = permit.principal
+        proved = {"credential": caller.credential, "kind": caller.kind, "expires_at": caller.credential_expires_at}
+        return Answer({"name": caller.name, "duty": caller.duty.value, **proved})
 
     return services.pipeline.read(call, Action.WHO_AM_I, work)
 
 
 def create(services: Services, call: Call) -> Answer:
     def work(permit: Permit, _key: Key | None, body: NewPrincipal) -> Answer:
-        return Answer(services.identities.create(permit, body), 201)
+        recorded = {"principal": body.name, "duty": body.duty}
+        return Answer(services.identities.create(permit, body), 201, recorded)
 
     return services.pipeline.change(call, Action.CREATE_PRINCIPAL, NewPrincipal, work)
 
@@ -39,20 +40,18 @@ def list_all(services: Services, call: Call) -> Answer:
         found = services.identities.list_present(page.after, page.limit + 1)
         shown = found[: page.limit]
         last = shown[-1].name if len(found) > page.limit else None
-        return Answer({"principals": [described(principal) for principal in shown], "next_cursor": next_cursor(last)})
+        people = [described(principal, services.keystore.clock) for principal in shown]
+        return Answer({"principals": people, "next_cursor": next_cursor(last)})
 
     return services.pipeline.read(call, Action.LIST_PRINCIPALS, work)
 
 
 def show(services: Services, call: Call, kind: str, name: str) -> Answer:
     def work(_permit: Permit, _key: Key | None) -> Answer:
-        principal = services.keystore.find_principal(f"{kind}/{name}")
-        if principal is None or principal.state == "deleted":
-            msg = f"there is no principal {kind}/{name}"
-            raise NotFound(msg, field="name")
-        return Answer(described(principal))
+        principal = require_present(services.keystore, f"{kind}/{name}")
+        return Answer(described(principal, services.keystore.clock))
 
-    return services.pipeline.read(call, Action.LIST_PRINCIPALS, work)
+    return services.pipeline.read(call, Action.LIST_PRINCIPALS, work, subject=f"{kind}/{name}")
 
 
 def delete(services: Services, call: Call, kind: str, name: str) -> Answer:
@@ -60,20 +59,36 @@ def delete(services: Services, call: Call, kind: str, name: str) -> Answer:
         services.identities.delete(permit, f"{kind}/{name}")
         return Answer({"name": f"{kind}/{name}", "state": "deleted"})
 
-    return services.pipeline.change(call, Action.DELETE_PRINCIPAL, Empty, work)
+    return services.pipeline.change(call, Action.DELETE_PRINCIPAL, Empty, work, subject=f"{kind}/{name}")
 
 
-def enrol(services: Services, call: Call) -> Answer:
-    body = decode(call.body, Enrolment)
-    try:
-        # The record comes first: a code is not used up for a token that cannot be given.
-        name, token = services.identities.enrol(body.code, lambda holder: services.audit.note(holder, "Enrol", call))
-    except Unauthenticated as refusal:
-        services.audit.count_unauthenticated(f"enrolment_{refusal.code}")
-        raise
-    return Answer({"name": name, "token": token}, 201)
+def disable(services: Services, call: Call, kind: str, name: str) -> Answer:
+    def work(permit: Permit, _key: Key | None, _body: Empty) -> Answer:
+        return _changed(services, services.identities.disable(permit, f"{kind}/{name}"))
+
+    return services.pipeline.change(call, Action.UPDATE_PRINCIPAL, Empty, work, subject=f"{kind}/{name}")
 
 
+def enable(services: Services, call: Call, kind: str, name: str) -> Answer:
+    def work(permit: Permit, _key: Key | None, _body: Empty) -> Answer:
+        return _changed(services, services.identities.enable(permit, f"{kind}/{name}"))
+
+    return services.pipeline.change(call, Action.UPDATE_PRINCIPAL, Empty, work, subject=f"{kind}/{name}")
+
+
+def set_duty(services: Services, call: Call, kind: str, name: str) -> Answer:
+    def work(permit: Permit, _key: Key | None, body: NewDuty) -> Answer:
+        return _changed(services, services.identities.set_duty(permit, f"{kind}/{name}", body.duty))
+
+    return services.pipeline.change(call, Action.UPDATE_PRINCIPAL, NewDuty, work, subject=f"{kind}/{name}")
+
+
+def _changed(services: Services, principal: PrincipalRecord) -> Answer:
+    recorded = {"state": principal.state, "duty": principal.duty}
+    return Answer(described(principal, services.keystore.clock), recorded=recorded)
+
+
+_ONE: Final = "/v1/principals/<kind>/<name>"
 ENDPOINTS: Final = (
     Endpoint("GET", "/v1/whoami", "Who the credential speaks for", who_am_i, Action.WHO_AM_I, tag="identities"),
     Endpoint(
@@ -100,6 +115,30 @@ ENDPOINTS: Final = (
         tag="identities",
     ),
     Endpoint(
-        "POST", "/v1/enrolments", "Use an enrolment code up for a token", enrol, None, Enrolment, 201, tag="identities"
+        "POST",
+        f"{_ONE}/disable",
+        "Stop an identity and its credentials for a while",
+        disable,
+        Action.UPDATE_PRINCIPAL,
+        Empty,
+        tag="identities",
+    ),
+    Endpoint(
+        "POST",
+        f"{_ONE}/enable",
+        "Let a disabled identity work again",
+        enable,
+        Action.UPDATE_PRINCIPAL,
+        Empty,
+        tag="identities",
+    ),
+    Endpoint(
+        "PUT",
+        f"{_ONE}/duty",
+        "Give an identity another duty",
+        set_duty,
+        Action.UPDATE_PRINCIPAL,
+        NewDuty,
+        tag="identities",
     ),
 )

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from signer.access.duties import ADMINISTRATORS_ACTIONS, COMMON_ACTIONS, DUTIES_OF, USERS_ACTIONS, Duty
+from signer.access.duties import (
+    ADMINISTRATORS_ACTIONS,
+    COMMON_ACTIONS,
+    DUTIES_OF,
+    OWN_ACTIONS,
+    USERS_ACTIONS,
+    Action,
+    Duty,
+)
 from signer.problems import PROBLEMS, RETRY_AFTER_SECONDS, problem
 from signer.web.answers import Problem
 from signer.web.contract import PARAMETERS, contract_of
@@ -25,8 +33,8 @@ _PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
 _DESCRIPTION: Final = f"""\
 Bodies are JSON of at most 1 MiB, in and out; unknown members are refused. File digests are hex, all other bytes
 standard base64, times RFC 3339 in UTC. Refusals are RFC 9457 problems: decide by `code`. After a 503 wait for
-`Retry-After` ({RETRY_AFTER_SECONDS} s) and try again; signing calls take an `Idempotency-Key`, so that a repeated call
-signs nothing twice."""
+`Retry-After` ({RETRY_AFTER_SECONDS} s) and try again, after a 429 for what its `Retry-After` says; signing calls take
+an `Idempotency-Key`, so that a repeated call signs nothing twice."""
 TAGS: Final = {
     "identities": "Who may call: people and machines with one duty each.",
     "keys": "Keys in the HSM and their life.",
@@ -115,6 +123,9 @@ def _who(endpoint: Endpoint) -> str:
         more = " Of a key that is not published: whom its policy names." if endpoint.credential_helps else ""
         return f"Anyone; no credential is asked for.{more}"
     duties = DUTIES_OF[endpoint.action]
+    if endpoint.action in OWN_ACTIONS:
+        others = "" if endpoint.action is Action.CREATE_CREDENTIAL else " An administrator, also of another."
+        return f"Anyone with a credential, of their own.{others}"
     if duties == frozenset(Duty):
         return "Anyone with a credential."
     names = " or ".join(f"`{duty}`" for duty in sorted(duties) if duty is not Duty.ROOT)
@@ -150,7 +161,7 @@ def _refusal(status: int, codes: list[str]) -> dict[str, object]:
         "description": "; ".join(PROBLEMS[code].title for code in codes),
         "content": {_PROBLEM_TYPE: {"schema": schema, "examples": examples}},
     }
-    headers = {401: "WWW-Authenticate", 503: "Retry-After"}
+    headers = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
     if status in headers:
         answer["headers"] = {headers[status]: {"schema": {"type": "string"}}}
     return answer

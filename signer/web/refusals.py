@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from signer.access import Action
-from signer.access.duties import DUTIES_OF, USERS_ACTIONS, Duty
+from signer.access.duties import DUTIES_OF, OWN_ACTIONS, USERS_ACTIONS, Duty
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,12 +17,20 @@ if TYPE_CHECKING:
 
 _ANY_CALL: Final = ("insecure_transport", "malformed_request", "internal_error")
 _WITH_A_BODY: Final = ("request_too_large", "unsupported_media_type")
-_WITH_A_CREDENTIAL: Final = ("unauthenticated", "audit_unavailable")
+_WITH_A_CREDENTIAL: Final = ("unauthenticated", "too_many_requests", "audit_unavailable")
 # Whatever reads a sealed row: the seal is checked in the HSM.
 _READS: Final = ("integrity_failure", "store_unavailable", "hsm_unavailable", "hsm_fault")
 _CHANGES: Final = ("conflict", "wrong_state", "unprocessable", "unsupported")
 _SIGNS: Final = ("conflict", "request_in_progress", "wrong_purpose", "wrong_state", "unprocessable", "unsupported")
-_LIMITED: Final = frozenset({Action.CREATE_KEY, Action.ROTATE_KEY, Action.CREATE_GRANT, Action.PUT_PRINCIPAL_POLICY})
+_LIMITED: Final = frozenset(
+    {
+        Action.CREATE_KEY,
+        Action.ROTATE_KEY,
+        Action.CREATE_GRANT,
+        Action.PUT_PRINCIPAL_POLICY,
+        Action.CREATE_CREDENTIAL,
+    }
+)
 _DECIDES_ACCESS: Final = frozenset(
     {Action.CREATE_KEY, Action.PUT_KEY_POLICY, Action.CREATE_GRANT, Action.PUT_PRINCIPAL_POLICY}
 )
@@ -61,7 +69,7 @@ def _codes(endpoint: Endpoint) -> Iterator[str]:
 
 def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
     yield from _WITH_A_CREDENTIAL
-    if DUTIES_OF[action] != frozenset(Duty):
+    if DUTIES_OF[action] != frozenset(Duty) or action in OWN_ACTIONS:
         yield "duty_forbids"
     yield "policy_forbids"  # the key's policy, or one that is attached to the caller
     if action in USERS_ACTIONS:

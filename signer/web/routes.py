@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from flask import Flask, Response
 
-from signer.web import certificates, grants, health, identities, issuers, keys, policies, public, signing
+from signer.web import certificates, credentials, grants, health, identities, issuers, keys, policies, public, signing
 from signer.web.http import (
     MAXIMUM_BODY,
     RESPONSE_HEADERS,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *health.ENDPOINTS,
     *identities.ENDPOINTS,
+    *credentials.ENDPOINTS,
     *keys.ENDPOINTS,
     *certificates.ENDPOINTS,
     *signing.ENDPOINTS,

@@ -15,7 +15,7 @@ import pytest
 import structlog
 from sqlalchemy import func, select
 
-from keystore.api import Certify, Key
+from keystore.api import Key
 from keystore.db.schema import AUDIT_INTENTS, AUDIT_OUTCOMES
 from signer.audit import trail
 from tests.faults import storage
@@ -298,8 +298,8 @@ def test_a_change_that_took_effect_is_recorded_as_that(
     alias = uuid.uuid4().hex
     with ExitStack() as broken:
 
-        def create_and_break(new: Any, *, key_id: str | None = None, certify: Certify | None = None) -> Key:
-            key = create_key(new, key_id=key_id, certify=certify)
+        def create_and_break(new: Any, **more: Any) -> Key:
+            key = create_key(new, **more)
             broken.enter_context(storage.read_only(keystore.database))
             return key
 

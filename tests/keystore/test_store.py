@@ -27,7 +27,13 @@ if TYPE_CHECKING:
     from tests.hsm_support import TestToken
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
-VALUES: dict[str, Value] = {"duty": "key-user", "state": "enabled", "created_at": 1, "created_by": "user/admin"}
+VALUES: dict[str, Value] = {
+    "duty": "key-user",
+    "state": "enabled",
+    "created_at": 1,
+    "created_by": "user/admin",
+    "enabled_until": None,
+}
 
 
 def principal(name: str) -> PrincipalRecord:

@@ -19,6 +19,7 @@ from keystore.keystore import Keystore
 from signer.access import Duty
 from signer.app import application, assemble
 from signer.authn.principal import SERVICE, Principal
+from signer.authn.throttle import Throttle
 from signer.authn.tokens import new_token, stored_form
 from signer.call import Call
 from signer.config import ServerConfiguration
@@ -123,11 +124,17 @@ class MovedClock:
 
 @contextmanager
 def running_service(
-    token: HardwareToken, directory: Path, *, clock: Clock = system_clock, issuer_url: str = ISSUER_URL
+    token: HardwareToken,
+    directory: Path,
+    *,
+    clock: Clock = system_clock,
+    issuer_url: str = ISSUER_URL,
+    throttle: Throttle | None = None,
 ) -> Iterator[ServiceInProcess]:
     """The service, its people and its authority, as `sealmark init` leaves them."""
     keystore = Keystore(token, make_database(directory / "sealmark.db", token), clock=clock)
-    services = assemble(keystore, directory, ServerConfiguration())
+    # One address and a thousand failures: no test of anything else is to wait for its caller's.
+    services = assemble(keystore, directory, ServerConfiguration(), throttle=throttle or Throttle(most=1_000_000))
     tokens = {name: _enrolled(keystore, name, duty) for name, duty in PEOPLE.items()}
     moment = datetime.now(UTC)
     keystore.create_issuer(Issuer(str(uuid.uuid4()), "default", issuer_url, issuer_url, moment))

@@ -19,6 +19,7 @@ import msgspec
 from keystore import open_keystore
 from signer.access import Action, Surroundings, admit, judge
 from signer.authn.authenticator import Authenticator
+from signer.authn.throttle import Throttle
 from signer.call import Call
 from signer.operations.signatures import RawSignatures
 from signer.request import Signatures
@@ -64,7 +65,7 @@ def measure_access(state: Path, token: str, alias: str, body: bytes, request_sec
 def _steps(state: Path, token: str, alias: str, body: bytes) -> tuple[float, float]:
     keystore = open_keystore(state)
     try:
-        authenticator, operation = Authenticator(keystore), RawSignatures()
+        authenticator, operation = Authenticator(keystore, Throttle()), RawSignatures()
         call = Call("0" * 32, None, "127.0.0.1", f"Bearer {token}", None, body)
         key, asked = keystore.get_key(alias), msgspec.json.decode(body, type=Signatures)
         authentications, decisions = [], []

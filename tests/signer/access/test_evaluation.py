@@ -229,6 +229,12 @@ def test_the_delegation_has_conditions_too() -> None:
     assert evaluate(request(), policy, allow, ()) == replace(NOTHING, unmet=("StringEquals kms:SigningAlgorithm",))
 
 
+def test_a_delegation_that_another_one_made_good_is_not_said_to_have_been_lacking() -> None:
+    sometimes = delegation(Condition={"StringEquals": {"kms:SigningAlgorithm": "A"}})
+    assert evaluate(request(), key_policy(sometimes, delegation()), (), ()) == NOTHING
+    assert evaluate(request(), key_policy(delegation(), sometimes), (), ()) == NOTHING
+
+
 def test_a_deny_of_an_identity_policy_beats_the_key_policy() -> None:
     policies = [("a", identity_policy(statement())), ("b", identity_policy(deny(Sid="No")))]
     expected = Decision(False, Source.IDENTITY_POLICY, "b: No")

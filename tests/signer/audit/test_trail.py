@@ -157,6 +157,7 @@ def test_an_intent_is_written_with_all_that_is_known(audit: AuditTrail, database
         "proof": None,
         "source": "192.0.2.1",
         "action": "CreateKey",
+        "subject": None,
         "key_id": None,
         "version_id": None,
         "version": None,
@@ -172,7 +173,7 @@ def test_an_intent_is_written_with_all_that_is_known(audit: AuditTrail, database
 
 def test_nobody_but_the_trail_makes_an_intent(permit: Permit) -> None:
     with pytest.raises(TypeError, match="only the audit trail"):
-        RecordedIntent("id", "key", "version", "ECDSA_SHA_256", permit, "request", None, "source", object())
+        RecordedIntent("id", "key", "version", "ECDSA_SHA_256", permit, "request", None, "source", None, object())
 
 
 def test_no_intent_is_given_that_was_not_written(audit: AuditTrail, database: Database, permit: Permit) -> None:

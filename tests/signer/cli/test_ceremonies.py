@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,73 @@ def test_a_wrong_officer_pin_is_refused(founded: tuple[Path, subprocess.Complete
     assert "12345678901234567890" not in result.stderr
 
 
+MAKE_CALLS = """
+import json, sys
+from pathlib import Path
+from sqlalchemy import select
+from keystore.db.schema import AUDIT_INTENTS, AUDIT_OUTCOMES
+from signer.app import create_app
+app = create_app(Path(sys.argv[1]))
+tokens = [Path(path).read_text().strip() for path in sys.argv[2:]]
+calls = [app.test_client().get("/v1/whoami", headers={"Authorization": f"Bearer {token}"}) for token in tokens]
+pairs = AUDIT_OUTCOMES.c.intent_id == AUDIT_INTENTS.c.id
+joined = select(AUDIT_INTENTS, AUDIT_OUTCOMES.c.detail).join(AUDIT_OUTCOMES, pairs)
+with app.extensions["sealmark"].keystore.database.read() as connection:
+    rows = connection.execute(joined.order_by(AUDIT_OUTCOMES.c.seq)).mappings()
+    told = [dict(row) for row in rows if row["subject"] == "user/root"]
+print(json.dumps([[answer.status_code for answer in calls], told]))
+"""
+
+
+def call_with(state: Path, *tokens: Path) -> tuple[list[int], list[dict[str, str]], list[str]]:
+    """whoami with each token, at a service that starts over the state: statuses, what is recorded of root, events."""
+    program = [sys.executable, "-c", MAKE_CALLS, str(state), *map(str, tokens)]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    statuses, recorded = json.loads(done.stdout)
+    return statuses, recorded, [json.loads(line)["event"] for line in done.stderr.splitlines()]
+
+
+def test_break_glass_by_the_officers_word_alone(
+    founded: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    state, carried, fresh = tmp_path / "state", tmp_path / "carried", tmp_path / "fresh.token"
+    shutil.copytree(founded[0], state)
+    (state / "ceremony").rename(carried)
+    source = ("--officer-pin-source", f"file:{carried / 'so.pin'}")
+    common = ("--state", state)
+
+    # The service's own PIN is not the officer's.
+    refused = sealmark(
+        *("ceremony", "root", "enable", *common, "--officer-pin-source", f"file:{state / 'hsm.pin'}"), folder=tmp_path
+    )
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert (state / "hsm.pin").read_text().strip() not in refused.stderr
+    enabled = sealmark("ceremony", "root", "enable", *common, "--hours", "2", *source, "--json", folder=tmp_path)
+    assert (enabled.returncode, enabled.stderr) == (0, "")
+    until = datetime.fromisoformat(json.loads(enabled.stdout)["until"])
+    assert timedelta(hours=1, minutes=50) < until - datetime.now(UTC) <= timedelta(hours=2)
+    replaced = sealmark("ceremony", "root", "new-token", *common, "--token-out", fresh, *source, folder=tmp_path)
+    assert (replaced.returncode, replaced.stderr) == (0, "")
+    assert fresh.read_text().strip() not in replaced.stdout
+    assert fresh.stat().st_mode & 0o777 == 0o600
+
+    statuses, recorded, events = call_with(state, carried / "root.token", fresh)
+    assert statuses == [401, 200]
+    assert events == ["break_glass_enabled", "break_glass_used"]  # at the start, and for the call
+    assert [json.loads(each["detail"]).get("state") for each in recorded] == ["enabled", None]
+    for each in recorded:
+        assert (each["principal"], each["credential"]) == ("service/sealmark", "ceremony:officer")
+        assert (each["action"], each["source"]) == ("UpdatePrincipal", "ceremony")
+        assert json.loads(each["proof"])["proved"] == "officer's PIN"
+
+    disabled = sealmark("ceremony", "root", "disable", *common, *source, folder=tmp_path)
+    assert (disabled.returncode, disabled.stdout) == (0, "principal  user/root\nstate      disabled\n")
+    statuses, recorded, events = call_with(state, fresh)
+    assert (statuses, events) == ([401], [])
+    assert json.loads(recorded[-1]["detail"]) == {"state": "disabled"}
+
+
 def test_a_state_that_is_none(run: Run, tmp_path: Path) -> None:
     pin = tmp_path / "so.pin"
     pin.write_text("1234")
@@ -168,6 +236,11 @@ def test_a_state_that_is_none(run: Run, tmp_path: Path) -> None:
         ("ceremony", "domain", "create", "x", "--state", "new"),
         ("ceremony", "domain", "create", "x", "--state", "new", "--officer-pin-source", "1234"),
         ("ceremony", "domain", "rotate", "x", "--state", "new", "--officer-pin-source", "file:"),
+        ("ceremony", "root", "enable", "--state", "new"),
+        ("ceremony", "root", "enable", "--state", "new", "--hours", "25", "--officer-pin-source", "file:x"),
+        ("ceremony", "root", "enable", "--state", "new", "--hours", "0", "--officer-pin-source", "file:x"),
+        ("ceremony", "root", "enable", "--state", "new", "--officer-pin-source", "1234"),
+        ("ceremony", "root", "new-token", "--state", "new", "--officer-pin-source", "file:x"),
         ("ceremony", "restore", "--state", "new"),
         ("ceremony", "restore", "--state", "new", "--database", "missing.db"),
         ("ceremony", "restore", "--state", "new", "--database", "file.txt"),

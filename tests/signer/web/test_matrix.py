@@ -61,6 +61,7 @@ NO_KEY_TO_SEE: Final = "403 404 404 404 404 403 401 401 401 401"
 # nothing; who shows a wrong one is told so.
 OPEN_TO_ITS_PEOPLE: Final = "403 200 404 200 404 403 404 401 401 401"
 OPEN_TO_NOBODY: Final = "403 404 404 404 404 403 404 401 401 401"
+NO_IDENTITY: Final = "404 403 403 403 403 403 401 401 401 401"
 _ADMINISTERED: Final = {"present": ONLY_ITS_ADMINISTRATORS, "absent": NO_KEY_TO_ADMINISTER}
 _IDENTITY: Final = {"present": ONLY_IDENTITIES, "absent": "404 403 403 403 403 403 401 401 401 401"}
 _USED: Final = {"present": ONLY_ITS_USERS, "absent": NO_KEY_TO_USE}
@@ -82,6 +83,20 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
         "present": ONLY_IDENTITIES,
         "absent": "404 403 403 403 403 403 401 401 401 401",
     },
+    "POST /v1/principals/<kind>/<name>/disable": _IDENTITY,
+    "POST /v1/principals/<kind>/<name>/enable": _IDENTITY,
+    "PUT /v1/principals/<kind>/<name>/duty": _IDENTITY,
+    "POST /v1/principals/<kind>/<name>/enrolments": {
+        "present": "201 403 403 403 403 403 401 401 401 401",
+        "absent": NO_IDENTITY,
+    },
+    # Another's: of their own everybody makes, lists and ends them (test_tokens.py).
+    "POST /v1/principals/<kind>/<name>/tokens": {
+        "present": "403 403 403 403 403 403 401 401 401 401",
+        "absent": "403 403 403 403 403 403 401 401 401 401",
+    },
+    "GET /v1/principals/<kind>/<name>/tokens": _IDENTITY,
+    "DELETE /v1/principals/<kind>/<name>/tokens/<credential>": _IDENTITY,
     "POST /v1/enrolments": {
         "present": "201 201 201 201 201 201 201 201 201 201",
         "absent": "401 401 401 401 401 401 401 401 401 401",
@@ -232,6 +247,15 @@ def _doomed_principal(service: ServiceInProcess) -> str:
     return name
 
 
+def _token_of(service: ServiceInProcess, name: str) -> str:
+    """The short id of a token that the principal has from now on."""
+    stored, moment = stored_form(new_token()), datetime.now(UTC)
+    service.services.keystore.create_credential(
+        CredentialRecord(stored.id, name, stored.digest, "enabled", moment, None)
+    )
+    return stored.id[:12]
+
+
 def _key_path(world: World, route: str, target: str) -> str:
     """The path about a key in the state that the call needs; made anew where the call uses it up."""
     service, (_, _, last) = world.service, route.rpartition("/")
@@ -261,9 +285,13 @@ def _path(world: World, route: str, target: str) -> str:
     path = route.partition(" ")[2]
     if "<kind>" in path:
         name = "role/nobody" if target == "absent" else _doomed_principal(world.service)
+        if route.endswith("/enable") and target == "present":
+            world.service.services.keystore.set_principal_state(name, "disabled")
+        token = _token_of(world.service, name) if "<credential>" in path and target == "present" else "0" * 12
         if "<policy>" in path and target != "absent":
             world.service.made("user/admin", "PUT", f"/v1/principals/{name}/policies/no-use", {"policy": NO_USE})
-        return path.replace("<kind>/<name>", name).replace("<policy>", "no-use")
+        path = path.replace("<credential>", token).replace("<policy>", "no-use")
+        return path.replace("<kind>/<name>", name)
     if "<grant>" in path:
         grant = {"grantee": "role/ci", "operations": ["SignArtifact", "RetireGrant"]}
         made = world.service.made("user/key-admin", "POST", f"/v1/keys/{world.keys['artifact']}/grants", grant)
@@ -277,6 +305,8 @@ def _body(world: World, route: str, target: str) -> object:
     """A body that is right for the call, so that nothing but the caller decides."""
     bodies: dict[str, Callable[[], object]] = {
         "POST /v1/principals": lambda: {"name": f"role/{_new_name()}", "duty": "key-user"},
+        "PUT /v1/principals/<kind>/<name>/duty": lambda: {"duty": "auditor"},
+        "POST /v1/principals/<kind>/<name>/tokens": lambda: {"label": "laptop"},
         "POST /v1/enrolments": lambda: {"code": "sme_no" if target == "absent" else _open_code(world.service)},
         "POST /v1/keys": lambda: {"alias": _new_name(), "spec": "ECC_NIST_P256", "purpose": "general"},
         "POST /v1/keys/<key>/rotate": lambda: {"now": True},

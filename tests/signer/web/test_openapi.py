@@ -147,7 +147,7 @@ def test_each_refusal_stands_with_its_status_and_an_example(document: dict[str, 
             codes = set(content["examples"])
             assert {PROBLEMS[code].status for code in codes} == {int(status)}, route
             assert set(content["schema"]["allOf"][1]["properties"]["code"]["enum"]) == codes
-            assert ("Retry-After" in answer.get("headers", {})) == (status == "503")
+            assert ("Retry-After" in answer.get("headers", {})) == (status in ("429", "503"))
     signing = operation_of(document, "POST /v1/keys/<key>/artifacts")["responses"]["503"]["content"]
     assert set(signing["application/problem+json"]["examples"]) == SERVER_FAULTS - {
         "internal_error",
@@ -166,6 +166,13 @@ MEMBERS: Final[dict[str, dict[str, object]]] = {
     },
 }
 # There only where the default issuer's url has no path; else the same document as the issuer's own.
+# What ends or changes who calls for the others, or is about a token that is made first.
+ABOUT_A_PRINCIPAL: Final = (
+    "DELETE /v1/principals/<kind>/<name>",
+    "PUT /v1/principals/<kind>/<name>/duty",
+    "POST /v1/principals/<kind>/<name>/enrolments",
+    "DELETE /v1/principals/<kind>/<name>/tokens/<credential>",
+)
 AT_THE_ROOT: Final = "GET /.well-known/openid-configuration"
 LAST: Final = (
     "POST /v1/keys/<key>/certificate/revoke",  # of a certificate without which nothing more is signed
@@ -183,7 +190,7 @@ def in_order() -> list[str]:
     between = [
         route
         for route in CONTRACTS
-        if route not in (*first, *LAST, *ENDS_GRANTS, "DELETE /v1/principals/<kind>/<name>", AT_THE_ROOT, INSTALLATION)
+        if route not in (*first, *LAST, *ENDS_GRANTS, *ABOUT_A_PRINCIPAL, AT_THE_ROOT, INSTALLATION)
     ]
     return [
         "POST /v1/keys",
@@ -197,6 +204,8 @@ def in_order() -> list[str]:
 
 def caller_of(route: str) -> str | None:
     action = routes()[route].action
+    if route.endswith("/tokens"):
+        return "role/ci"  # of their own
     people = {Duty.ADMINISTRATOR: "user/admin", Duty.KEY_ADMINISTRATOR: "user/key-admin", Duty.KEY_USER: "role/ci"}
     return next((name for duty, name in people.items() if action and duty in DUTIES_OF[action]), None)
 
@@ -254,7 +263,7 @@ def test_examples_are_answered_as_they_say(document: dict[str, Any], own_service
         elif isinstance(CONTRACTS[route].example, str):
             assert answer.get_data(as_text=True).splitlines()[0] == str(CONTRACTS[route].example).splitlines()[0]
         tried.add(route)
-    elsewhere = {"POST /v1/enrolments", "DELETE /v1/principals/<kind>/<name>", INSTALLATION, AT_THE_ROOT, *ENDS_GRANTS}
+    elsewhere = {"POST /v1/enrolments", *ABOUT_A_PRINCIPAL, INSTALLATION, AT_THE_ROOT, *ENDS_GRANTS}
     assert set(CONTRACTS) - tried == elsewhere
 
 
@@ -272,6 +281,16 @@ def test_enrolment_and_deletion_are_answered_as_they_say(
     made = own_service.made("user/admin", "POST", "/v1/principals", {"name": "role/passing", "duty": "key-user"})
     enrolled = own_service.made(None, "POST", "/v1/enrolments", {"code": made["enrolment_code"]})
     assert_shaped(document, enrolled, operation_of(document, "POST /v1/enrolments"), 201)
+    path = "/v1/principals/role/passing"
+    (token,) = own_service.made("user/admin", "GET", f"{path}/tokens")["tokens"]
+    for method, of_path, end, status in (
+        ("DELETE", "/tokens/<credential>", f"/tokens/{token['id']}", 200),
+        ("PUT", "/duty", "/duty", 200),
+        ("POST", "/enrolments", "/enrolments", 201),
+    ):
+        route = f"{method} /v1/principals/<kind>/<name>{of_path}"
+        answered = own_service.made("user/admin", method, path + end, CONTRACTS[route].request)
+        assert_shaped(document, answered, operation_of(document, route), status)
     gone = own_service.made("user/admin", "DELETE", "/v1/principals/role/passing")
     assert_shaped(document, gone, operation_of(document, "DELETE /v1/principals/<kind>/<name>"), 200)
 

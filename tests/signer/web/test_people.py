@@ -51,10 +51,18 @@ def test_an_identity_is_made_enrolled_and_knows_itself(service: ServiceInProcess
     assert timedelta(hours=24) <= life < timedelta(hours=24, seconds=60)
     answer = enrol(service, made["enrolment_code"])
     assert answer.status_code == 201
-    assert set(answer.get_json()) == {"name", "token"}
+    assert set(answer.get_json()) == {"name", "token", "expires_at"}
     token = answer.get_json()["token"]
     assert answer.get_json()["name"] == name
-    assert service.made(token, "GET", "/v1/whoami") == {"name": name, "duty": duty}
+    assert service.made(token, "GET", "/v1/whoami") == {
+        "name": name,
+        "duty": duty,
+        "credential": f"bearer:{stored_form(token).id[:12]}",
+        "kind": "token",
+        "expires_at": answer.get_json()["expires_at"],
+    }
+    life = datetime.fromisoformat(answer.get_json()["expires_at"]) - before
+    assert timedelta(days=365) <= life < timedelta(days=365, seconds=60)
     (noted,) = service.outcomes(answer.headers["X-Request-Id"])
     assert (noted["principal"], noted["action"], noted["outcome"]) == (name, "Enrol", "succeeded")
 
@@ -65,7 +73,7 @@ def test_nobody_but_the_holder_ever_sees_the_token(service: ServiceInProcess) ->
     assert "smk_" not in str(made)
     token = enrol(service, made["enrolment_code"]).get_json()["token"]
     shown = service.made("user/admin", "GET", f"/v1/principals/{name}")
-    assert set(shown) == {"name", "duty", "state", "created_at", "created_by"}
+    assert set(shown) == {"name", "duty", "state", "enabled_until", "created_at", "created_by"}
     assert (shown["name"], shown["duty"], shown["state"], shown["created_by"]) == (
         name,
         "key-user",
