@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from keystore.hsm import Token
 
-SEQUENCES: Final = 24
+SEQUENCES: Final = 30
 STEPS: Final = 10
 KEEPERS: Final = {"administrators": ["user/key-admin", "user/other-key-admin"], "users": ["role/ci"]}
 MESSAGE: Final = {"message": "AAAA"}
@@ -105,7 +105,7 @@ class Walk:
         return self.service.call(actor, method, path, body).status_code
 
     def _kinds(self, actor: str) -> list[str]:
-        keys = ["key policy", "key policy", "key policy", "grant", "grant", "revocation"]
+        keys = ["key policy", "key policy", "grant", "grant", "grant", "revocation"]
         people = ["identity policy", "identity policy", "removal"]
         duty = PEOPLE[actor]
         if duty is Duty.KEY_ADMINISTRATOR and self.random.random() < 0.9:
@@ -113,17 +113,26 @@ class Walk:
         return people if duty is Duty.ADMINISTRATOR and self.random.random() < 0.9 else keys + people
 
     def _new_policy(self, actor: str) -> dict[str, Any]:
-        """Any, or one of the short form."""
-        if self.random.random() < 0.4:
-            keepers = self.random.sample(["user/key-admin", "user/other-key-admin"], self.random.choice((1, 2)))
-            return {"administrators": keepers, "users": self.random.sample(["role/ci", "role/deploy"], 1)}
-        policy = json.dumps(random_key_policy(self.random, actor))
-        drawn: dict[str, Any] = json.loads(policy.replace("role/who-comes-later", "role/deploy"))
-        return drawn
+        """Any; or the short form; or one from which a grant or an identity policy more would give both."""
+        keepers = self.random.sample(["user/key-admin", "user/other-key-admin"], self.random.choice((1, 2)))
+        users = self.random.sample(["role/ci", "role/deploy"], 1)
+        drawn = self.random.random()
+        if drawn < 0.2:
+            return {"administrators": keepers, "users": users}
+        if drawn < 0.4:
+            policy = json.dumps(random_key_policy(self.random, actor))
+            return dict(json.loads(policy.replace("role/who-comes-later", "role/deploy")))
+        keeping: dict[str, Any] = {"Principal": arns_of(keepers), "Action": ["kms:*KeyPolicy", "kms:*Grant"]}
+        halves: list[dict[str, Any]] = [
+            {"Principal": arns_of(users), "Action": ["kms:Describe*", "kms:Enable*"]},
+            {"Principal": ROOT, "Action": self.random.choice(("kms:*", "kms:Sign*", "kms:*able*"))},
+        ]
+        chosen = [keeping, *self.random.sample(halves, self.random.choice((1, 2)))]
+        return document(*({"Effect": "Allow", "Resource": "*", **statement} for statement in chosen))
 
     def _new_grant(self) -> dict[str, Any]:
         drawn = random_grant(self.random)
-        grantee = drawn["GranteePrincipal"].replace("who-comes-later", "deploy")
+        grantee = self.random.choice(("role/ci", "role/deploy", drawn["GranteePrincipal"]))
         operations = [operation for operation in drawn["Operations"] if operation in ("Sign", "Verify", "DescribeKey")]
         if "Constraints" in drawn:
             constraints = {"context_equals": drawn["Constraints"]["EncryptionContextEquals"]}
