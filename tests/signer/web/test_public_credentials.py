@@ -330,6 +330,8 @@ def test_a_principal_deleted_meanwhile_gets_nothing(
         lambda principal: own_service.services.keystore.delete_principal(principal, Change("user/admin", PRESENT)),
     )
     body = {"match": "dns", "name": "leaving.example"}
-    assert_refused(own_service.call("user/admin", "POST", PATH.format("role/leaving"), body), 409, "wrong_state")
+    assert_refused(
+        own_service.call("user/admin", "POST", PATH.format("role/leaving"), body), 409, "wrong_state", "name"
+    )
     with pytest.raises(WrongState):
         own_service.services.keystore.set_principal_state("role/leaving", "enabled")
