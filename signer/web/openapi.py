@@ -20,7 +20,7 @@ from signer.access.duties import (
     Duty,
 )
 from signer.problems import PROBLEMS, RETRY_AFTER_SECONDS, problem
-from signer.web.answers import Problem
+from signer.web.answers.signing import Problem
 from signer.web.contract import PARAMETERS, contract_of
 from signer.web.refusals import problem_codes
 

@@ -1,0 +1,17 @@
+"""Values that the examples of several kinds of calls share."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MOMENT: Final = "2026-03-01T09:30:00Z"
+KEY_ID: Final = "0b7e5b4e-6b0e-4f0e-9a55-3f7d9a2f6c11"
+KID: Final = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+VERSION: Final = {
+    "revision": 1,
+    "created_at": MOMENT,
+    "created_by": "user/key-admin",
+    "reason": "the key was made",
+}
+DIGEST: Final = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
+PEM: Final = "-----BEGIN CERTIFICATE-----\nMIIB…\n-----END CERTIFICATE-----\n"
