@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SIGNING_PATH: Final = "/v1/keys/device/signatures"
 BODY: Final = '{"message": "aGVsbG8K"}'
+ADDRESSES: Final = (f"127.1.{high}.{low}" for high in range(256) for low in range(1, 255))  # all are this machine's
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,21 @@ class Place:
     ids: dict[str, str]
 
     def curl(self, path: str, *arguments: str, url: str | None = None, who: str | None = None) -> tuple[int, Any]:
-        """Status and answer; status 0 where TLS refused the connection."""
+        """Status and answer; status 0 where TLS refused the connection. Each call comes from an address of its own, so
+        that none waits for the failures of others."""
         shown = ("--cert", f"{who}.crt", "--key", f"{who}.key") if who else ()
-        words = ["curl", "-sS", "--cacert", "ca.crt", *shown, "-w", "\n%{http_code}", *arguments]
+        words = [
+            "curl",
+            "-sS",
+            "--interface",
+            next(ADDRESSES),
+            "--cacert",
+            "ca.crt",
+            *shown,
+            "-w",
+            "\n%{http_code}",
+            *arguments,
+        ]
         done = subprocess.run(
             [*words, (url or self.service.url) + path], cwd=self.pki, capture_output=True, text=True, timeout=60
         )
@@ -114,7 +127,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 @pytest.mark.parametrize("tls", ["--tlsv1.3", "--tls-max"])
 def test_curl_with_a_certificate_is_its_principal(place: Place, who: str, tls: str) -> None:
     version = (tls, "1.2") if tls == "--tls-max" else (tls,)
-    assert place.curl("/v1/whoami", *version, who=who) == (200, {"name": "role/ci", "duty": "key-user"})
+    status, me = place.curl("/v1/whoami", *version, who=who)
+    assert (status, me["name"], me["kind"]) == (200, "role/ci", "certificate")
 
 
 def test_what_is_signed_with_a_certificate_is_recorded_with_it(place: Place) -> None:
@@ -188,11 +202,12 @@ def test_the_header_of_proxies_is_refused_from_everybody_else(place: Place) -> N
 def test_a_named_proxy_speaks_for_callers_certificates(place: Place, write: Any) -> None:
     der = openssl(place.pki, "x509", "-in", "ci.crt", "-outform", "DER")
     with tls_proxy(place.pki, place.service.url, write) as proxy:
-        assert place.curl("/v1/whoami", url=proxy, who="ci") == (200, {"name": "role/ci", "duty": "key-user"})
-        status, answer = place.curl(SIGNING_PATH, "--json", BODY, url=proxy, who="named")
+        status, me = place.curl("/v1/whoami", url=proxy, who="ci")
+        assert (status, me["name"], me["kind"]) == (200, "role/ci", "certificate")
+        status, answer = place.curl(SIGNING_PATH, "--json", BODY, "--interface", "127.2.0.1", url=proxy, who="named")
         assert status == 200, answer
         intent, _ = place.records(answer["results"][0]["request_id"])
-        assert (intent["source"], intent["credential"]) == ("127.0.0.1", f"certificate:{place.ids['named']}")
+        assert (intent["source"], intent["credential"]) == ("127.2.0.1", f"certificate:{place.ids['named']}")
         assert place.curl("/v1/whoami", url=proxy, who="unbound")[0] == 401
         assert place.curl("/v1/whoami", url=proxy, who="expired")[0] == 0  # the proxy's own TLS
         bearer = ("-H", f"Authorization: Bearer {place.token}")
@@ -211,7 +226,7 @@ def npm_requests(place: Place, name: str, algorithm: str, asked: list[dict[str, 
     done = subprocess.run(
         [str(node()), str(NPM / "sign_request.mjs"), str(place.pki / f"{name}.pem"), algorithm, place.ids[name]],
         input=json.dumps(asked),
-        env={**os.environ, "NODE_EXTRA_CA_CERTS": str(place.pki / "ca.crt")},
+        env={**os.environ, "NODE_EXTRA_CA_CERTS": str(place.pki / "ca.crt"), "LOCAL_ADDRESS": next(ADDRESSES)},
         capture_output=True,
         text=True,
         timeout=60,
@@ -266,7 +281,7 @@ def test_openssl_and_curl_by_hand_as_the_page_says_and_the_record_checked_as_it_
         **os.environ,
         "KEYID": place.ids["request"],
         "SEALMARK_URL": place.service.url,
-        "CURL_OPTIONS": "--cacert ca.crt",
+        "CURL_OPTIONS": f"--cacert ca.crt --interface {next(ADDRESSES)}",
     }
 
     def shell(script: str) -> subprocess.CompletedProcess[str]:
@@ -306,7 +321,7 @@ def test_every_command_can_be_sent_with_a_certificate_or_signed(place: Place) ->
         place.sealmark("whoami", "--json", **signed),
         place.sealmark("whoami", "--json", *certificate, **signed),  # the command line counts before the environment
     ):
-        assert json.loads(done.stdout) == {"name": "role/ci", "duty": "key-user"}, done.stderr
+        assert json.loads(done.stdout)["name"] == "role/ci", done.stderr
     listed = place.sealmark("credentials", "list", "role/ci", "--json", **signed)
     assert set(place.ids.values()) <= {one["id"] for one in json.loads(listed.stdout)["public_credentials"]}
     make_key(place.pki, "own")
@@ -323,7 +338,7 @@ def test_a_signed_request_passes_a_proxy_that_keeps_host_and_scheme(place: Place
     with tls_proxy(place.pki, place.service.url, structured) as proxy:
         signed = {"SEALMARK_SIGNING_KEY": "request.pem", "SEALMARK_SIGNING_KEY_ID": place.ids["request"]}
         done = place.sealmark("whoami", "--json", **{**signed, "SEALMARK_URL": proxy})
-        assert json.loads(done.stdout) == {"name": "role/ci", "duty": "key-user"}, done.stderr
+        assert json.loads(done.stdout)["name"] == "role/ci", done.stderr
 
 
 def test_no_secret_stands_in_the_log(place: Place) -> None:

@@ -1,11 +1,12 @@
-// Requests to the service, signed by npm's http-message-signatures (RFC 9421) and sent with fetch.
+// Requests to the service, signed by npm's http-message-signatures (RFC 9421) and sent with node:https.
 //
 // Called as `node sign_request.mjs KEY.pem ALGORITHM KEYID`; standard input is a list of {"method", "url", "body"?,
 // "headers"?, "sent"?}: what is signed, and in `sent` what is sent otherwise. Standard output is a list of {"status",
-// "answer"}. It imports nothing of Sealmark.
+// "answer"}. LOCAL_ADDRESS in the environment is the address to call from. It imports nothing of Sealmark.
 
 import { constants, createHash, randomBytes, sign } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { request } from "node:https";
 import { text } from "node:stream/consumers";
 import { createSigner, httpbis } from "http-message-signatures";
 
@@ -17,6 +18,17 @@ const key =
   algorithm === "rsa-pss-sha512"
     ? { id: keyid, alg: algorithm, sign: async (data) => sign("sha512", data, pss) }
     : createSigner(pem, algorithm, keyid);
+
+function send(url, { method, headers, body }) {
+  return new Promise((resolve, reject) => {
+    const options = { method, headers, localAddress: process.env.LOCAL_ADDRESS };
+    const call = request(url, options, async (answer) => {
+      resolve({ status: answer.statusCode, answer: JSON.parse(await text(answer)) });
+    });
+    call.on("error", reject);
+    call.end(body);
+  });
+}
 
 async function ask(asked) {
   const headers = { ...asked.headers };
@@ -36,8 +48,7 @@ async function ask(asked) {
     { method: asked.method, url: asked.url, headers },
   );
   const sent = { ...signed, body: asked.body, ...asked.sent, headers: { ...signed.headers, ...asked.sent?.headers } };
-  const answer = await fetch(sent.url, { method: sent.method, headers: sent.headers, body: sent.body });
-  return { status: answer.status, answer: await answer.json() };
+  return send(sent.url, sent);
 }
 
 const answers = [];

@@ -26,6 +26,10 @@ _PSS: Final = padding.PSS(padding.MGF1(hashes.SHA512()), 64)
 USUAL: Final = ("@method", "@authority", "@target-uri")
 
 
+def _at_last(value: object) -> object:
+    return value() if isinstance(value, FromNow) else value
+
+
 def public_pem(key: PrivateKey) -> str:
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
@@ -65,6 +69,16 @@ def _hash(bits: int) -> hashes.HashAlgorithm:
 def digest_of(body: bytes) -> str:
     """RFC 9530 section 2."""
     return f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode()}:"
+
+
+@dataclass(frozen=True)
+class FromNow:
+    """A moment so many seconds after the request is signed, however long ago the tests were collected."""
+
+    seconds: int
+
+    def __call__(self) -> int:
+        return int(time.time()) + self.seconds
 
 
 @dataclass(frozen=True)
@@ -129,7 +143,7 @@ class Signed:
         }
         written = "".join(
             f";{name}={value if isinstance(value, int) else _quoted(str(value))}"
-            for name, value in parameters.items()
+            for name, value in ((name, _at_last(value)) for name, value in parameters.items())
             if value is not None
         )
         signature_input = f"({' '.join(_component(name) for name in covered)}){written}"

@@ -18,7 +18,7 @@ from keystore.db.schema import REQUEST_NONCES
 from signer.authn import signed_request
 from signer.authn.authenticator import REFUSAL
 from signer.authn.possession import prove
-from tests.signer.authn.by_hand import USUAL, Signed, digest_of, is_signature, public_pem
+from tests.signer.authn.by_hand import USUAL, FromNow, Signed, digest_of, is_signature, public_pem
 from tests.signer.web.refusal import assert_refused
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def registered(service: ServiceInProcess) -> dict[str, str]:
 @pytest.mark.parametrize(
     "covered", [USUAL, ("@query", "@path", "@authority", "@method"), (*USUAL, "@scheme", "@request-target", "host")]
 )
-@pytest.mark.parametrize("parameters", [{}, {"tag": "sealmark", "expires": int(time.time()) + 300}, {"alg": None}])
+@pytest.mark.parametrize("parameters", [{}, {"tag": "sealmark", "expires": FromNow(300)}, {"alg": None}])
 def test_a_signed_request_is_its_principal(
     service: ServiceInProcess,
     registered: dict[str, str],
@@ -231,12 +231,12 @@ def test_every_octet_of_the_signature_counts(caller: Caller) -> None:
 
 PARAMETERS: Final[dict[str, dict[str, object]]] = {
     "no created": {"created": None},
-    "created too long ago": {"created": int(time.time()) - 331},
-    "created to come": {"created": int(time.time()) + 600},
-    "created as text": {"created": str(int(time.time()))},
+    "created too long ago": {"created": FromNow(-331)},
+    "created to come": {"created": FromNow(600)},
+    "created as text": {"created": "1795600000"},
     "created beyond all time": {"created": 10**14},
-    "expired": {"expires": int(time.time()) - 31},
-    "expired before it was made": {"created": int(time.time()), "expires": int(time.time()) - 10},
+    "expired": {"expires": FromNow(-31)},
+    "expired before it was made": {"created": FromNow(0), "expires": FromNow(-10)},
     "expires as text": {"expires": "never"},
     "no nonce": {"nonce": None},
     "a short nonce": {"nonce": "x" * 15},
