@@ -183,7 +183,9 @@ def test_a_name_is_taken_once(place: Place) -> None:
     assert place.warm.list_keys(None, 10) == [key]
 
 
-@pytest.mark.parametrize("reference", ["none", str(uuid.uuid4()), "", "a/b", "x" * 300, "\ud800"[:0]])
+@pytest.mark.parametrize(
+    "reference", ["none", "3d3e6615-57e8-4024-8031-6c14a910baf4", "", "a/b", "x" * 300, "\ud800"[:0]]
+)
 def test_no_such_key(place: Place, reference: str) -> None:
     with pytest.raises(NotFound):
         place.warm.get_key(reference)

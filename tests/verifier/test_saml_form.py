@@ -268,7 +268,11 @@ def test_hmac_with_what_is_public(secret: str, length: int | None) -> None:
     assert code(data.replace(old, base64.b64encode(value))) == expected
 
 
-@pytest.mark.parametrize("value", [ecdsa(b"other"), base64.b64encode(bytes(64)).decode(), "AAAA"])
+@pytest.mark.parametrize(
+    "value",
+    [ecdsa(b"other"), base64.b64encode(bytes(64)).decode(), "AAAA"],
+    ids=["of something else", "zeros", "short"],
+)
 def test_signature_values_that_are_none(value: str) -> None:
     old = GOOD.partition(VALUE.encode())[2].partition(b"<")[0]
     assert code(GOOD.replace(old, value.encode())) == "signature_invalid"

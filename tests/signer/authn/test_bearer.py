@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -41,9 +42,9 @@ class Known:
         return 3 if name == "github" else None
 
 
-@pytest.mark.parametrize("header", [f"Bearer {TOKEN}", f"bearer {TOKEN}", f"BEARER {TOKEN}"])
-def test_a_valid_token_is_its_principal(header: str) -> None:
-    principal = authenticate(header, Known(CREDENTIAL, OWNER), NOW)
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_a_valid_token_is_its_principal(scheme: str) -> None:
+    principal = authenticate(f"{scheme} {TOKEN}", Known(CREDENTIAL, OWNER), NOW)
     assert (principal.name, principal.duty) == ("role/ci", Duty.KEY_USER)
     assert principal.credential == f"bearer:{STORED.id[:12]}"
     assert TOKEN not in repr(principal)
@@ -124,6 +125,7 @@ def test_a_token_lives_until_it_expires() -> None:
         f"Bearer {TOKEN}" + " " * 300,
         "Bearer " + "x" * 100_000,
     ],
+    ids=itertools.count(),  # a secret stands in no test's name either
 )
 def test_another_form_of_header_is_refused(header: str | None) -> None:
     with pytest.raises(Unauthenticated) as refusal:

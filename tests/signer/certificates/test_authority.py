@@ -215,6 +215,7 @@ def test_only_a_ca_key_gets_a_ca_certificate() -> None:
         b"no key",
         x25519.X25519PrivateKey.generate().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
     ],
+    ids=["empty", "no key", "no key that signs"],
 )
 def test_what_cannot_be_certified_is_refused(public_key: bytes) -> None:
     authority_key, root = authority_of()

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from keystore.db.schema import METADATA
-from signer.access.duties import DUTIES_OF, OWN_ACTIONS, Duty
+from signer.access.duties import DUTIES_OF, OWN_ACTIONS, Action, Duty
 from signer.web.contract import contract_of
 from signer.web.routes import ENDPOINTS
 from tests.signer.service import ServiceInProcess, running_service
@@ -103,7 +103,7 @@ def scene(token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sc
 def caller_of(endpoint: Endpoint) -> str | None:
     if endpoint.action is None:
         return "role/ci" if endpoint.credential_helps else None
-    if endpoint.action in OWN_ACTIONS:
+    if endpoint.action in OWN_ACTIONS or endpoint.action is Action.REQUEST_APPROVAL:
         return "role/ci"
     people = {Duty.ADMINISTRATOR: "user/admin", Duty.KEY_ADMINISTRATOR: "user/key-admin", Duty.KEY_USER: "role/ci"}
     return next(name for duty, name in people.items() if duty in DUTIES_OF[endpoint.action])
@@ -123,7 +123,7 @@ def own_name_as(spell: Callable[[str], str]) -> Callable[[str, str], str]:
 def path_of(scene: Scene, endpoint: Endpoint, spell: Callable[[str, str], str]) -> str:
     """The route's path with one's own and another's name spelled so."""
     path = endpoint.path.replace("<credential>", scene.token_id)
-    for other in ("policy", "grant", "revision"):
+    for other in ("policy", "grant", "revision", "binding"):
         path = path.replace(f"<{other}>", "1")
     if "<key>" not in path:
         return path.replace("<kind>/<name>", f"role/{spell('ci', 'role/other')}")

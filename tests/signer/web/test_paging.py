@@ -77,7 +77,8 @@ def test_pages_of_principals_hold_each_once_and_no_deleted_one(own_service: Serv
         f"role/p{limit}-{number}" for number in range(9) if number % 3
     }
     assert {"user/admin", "user/key-admin", "role/ci"} <= set(names)
-    assert all(set(one) == {"name", "duty", "state", "created_at", "created_by"} for page in found for one in page)
+    members = {"name", "duty", "state", "enabled_until", "created_at", "created_by"}
+    assert all(set(one) == members for page in found for one in page)
     assert all(len(page) == limit for page in found[:-1])
 
 

@@ -320,7 +320,7 @@ def test_a_request_id_that_could_forge_a_line_is_refused(service: ServiceInProce
 
 def test_refusals_of_the_authenticated_are_recorded_one_by_one(service: ServiceInProcess) -> None:
     for who, method, path, body, code in (
-        ("user/auditor", "GET", "/v1/keys", None, "duty_forbids"),
+        ("user/auditor", "GET", "/v1/domains", None, "duty_forbids"),
         ("role/other", "GET", "/v1/keys/no-such-key", None, "not_found"),
         ("user/admin", "POST", "/v1/principals", {"x": 1}, "malformed_request"),
     ):
