@@ -32,6 +32,7 @@ class PeopleRepository:
         self._store = store
         both = [join(table, parameter("name")) for table in ("principals", "principal_policies")]
         self._principal_by_name = store.query(both, _principal_of)
+        self._credential_by_id = store.query([join("credentials", parameter("id"))], _credential_of)
 
     def find_principal(self, name: str) -> PrincipalRecord | None:
         """The principal of this name with its policies, deleted or not; None if there never was one."""
@@ -133,8 +134,8 @@ class PeopleRepository:
 
     def find_credential(self, credential_id: str) -> CredentialRecord | None:
         """The credential of this id, whatever its state."""
-        row = self._store.get("credentials", credential_id)
-        return None if row is None else _credential(row)
+        query = self._credential_by_id
+        return self._store.read(query, (credential_id,) * len(query.names))
 
     def list_credentials(self, principal: str, after: str | None, limit: int) -> list[CredentialRecord]:
         """Up to `limit` credentials of a principal by id, those beyond the id `after`, whatever their state."""
@@ -287,6 +288,11 @@ def _principal(row: SealedRow, policies: SealedRow | None) -> PrincipalRecord:
         tuple((policy.name, policy.document) for policy in identity_policies(policies)),
         optional_time_of(row.optional_number("enabled_until")),
     )
+
+
+def _credential_of(records: Records) -> CredentialRecord | None:
+    (row,) = records[0]
+    return None if row is None else _credential(row)
 
 
 def _credential(row: SealedRow) -> CredentialRecord:

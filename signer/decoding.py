@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -65,7 +65,7 @@ class _Repeated(Exception):
 
 
 def _require_unique_members(body: bytes) -> None:
-    json.loads(body, object_pairs_hook=_unique, parse_float=_ignored, parse_int=_ignored)
+    _MEMBERS.decode(body.decode())
 
 
 def _unique(pairs: list[tuple[str, object]]) -> None:
@@ -77,6 +77,9 @@ def _unique(pairs: list[tuple[str, object]]) -> None:
 
 def _ignored(_digits: str) -> None:
     return None
+
+
+_MEMBERS: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_ignored, parse_int=_ignored)
 
 
 def _in_words(message: str) -> str:
