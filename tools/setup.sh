@@ -27,6 +27,7 @@ missing_packages() {
     find /usr/lib /usr/local/lib /opt/homebrew/lib -name 'libsofthsm2.*' 2>/dev/null | grep -q . || printf ' softhsm2'
     command -v openssl >/dev/null || printf ' openssl'
     command -v xmlsec1 >/dev/null || printf ' xmlsec1'
+    command -v curl >/dev/null || printf ' curl'
     case $extras in *" opensaml "*) command -v samlsign >/dev/null || printf ' opensaml-tools' ;; esac
 }
 
