@@ -26,6 +26,7 @@ from signer.audit.identifiers import time_ordered_id
 from signer.audit.records import AuditedKey, ItemsRefused, Outcome, OutcomeKind, RecordedIntent, canonical, recorded
 from signer.authn.tokens import blanked
 from signer.errors import AuditUnavailable, SealmarkError
+from signer.logs import place_of
 from signer.problems import SERVER_FAULTS
 
 if TYPE_CHECKING:
@@ -229,6 +230,9 @@ class AuditTrail:
             self._sweep()
         except (KeystoreError, SealmarkError, OSError) as fault:  # a full disk, a lost folder: try again
             _log.warning("audit_sweep_postponed", kind=type(fault).__name__, reason=str(fault))
+        except Exception as fault:  # noqa: BLE001 - whatever it was: what waits to be written must be tried again
+            # Words of an unforeseen exception may hold anything, a secret too.
+            _log.error("audit_sweep_postponed", alarm=True, kind=type(fault).__name__, place=place_of(fault))
 
     def _sweep(self) -> None:
         self._write_overdue()

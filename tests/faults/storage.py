@@ -11,11 +11,12 @@ import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from keystore.db import Database
 
@@ -43,25 +44,38 @@ def make_impatient(database: Database) -> None:
     _on_each_use(database, f"PRAGMA busy_timeout={int(PATIENCE * 1000)}")
 
 
-def _on_each_use(database: Database, pragma: str) -> Callable[[], None]:
-    """Says the pragma to each connection when it is taken from the pool; returns what ends that."""
+class _Spoken:
+    """What is said to each connection of a database when it is taken from the pool: one listener for all faults, since
+    other threads take connections while a fault begins and ends."""
 
-    def say(connection: sqlite3.Connection, *_: object) -> None:
-        connection.execute(pragma).fetchall()
+    def __init__(self, database: Database) -> None:
+        self.pragmas: dict[str, str] = {}
+        event.listen(database._engine.pool, "checkout", self._say)
 
-    event.listen(database._engine.pool, "checkout", say)
+    def _say(self, connection: sqlite3.Connection, *_: object) -> None:
+        for pragma in self.pragmas.values():
+            connection.execute(pragma).fetchall()
+
+
+_SPOKEN: WeakKeyDictionary[Database, _Spoken] = WeakKeyDictionary()
+
+
+def _on_each_use(database: Database, pragma: str) -> None:
+    """Says the pragma to each connection from now on when it is taken from the pool."""
+    if database not in _SPOKEN:
+        _SPOKEN[database] = _Spoken(database)
+    spoken = _SPOKEN[database]
+    spoken.pragmas = {**spoken.pragmas, pragma.partition("=")[0]: pragma}
     database._local = threading.local()  # every thread's own connection is taken anew, and told
-    return lambda: event.remove(database._engine.pool, "checkout", say)
 
 
 @contextmanager
 def read_only(database: Database) -> Iterator[None]:
     """SQLite answers every write with SQLITE_READONLY."""
-    stop = _on_each_use(database, "PRAGMA query_only=ON")
+    _on_each_use(database, "PRAGMA query_only=ON")
     try:
         yield
     finally:
-        stop()
         _on_each_use(database, "PRAGMA query_only=OFF")
 
 
@@ -85,11 +99,10 @@ def full(database: Database) -> Iterator[None]:
     with sqlite3.connect(database.path) as connection:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.close()
-    stop = _on_each_use(database, f"PRAGMA max_page_count={pages}")
+    _on_each_use(database, f"PRAGMA max_page_count={pages}")
     try:
         yield
     finally:
-        stop()
         _on_each_use(database, "PRAGMA max_page_count=1000000000")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import select
+from structlog.testing import capture_logs
 
 from keystore.db import create_database
 from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS, AUDIT_OUTCOMES
@@ -258,3 +259,15 @@ def test_an_epoch_lives_as_long_as_it_is_held(tmp_path: Path) -> None:
     epoch.release()
     assert is_dead(locks, epoch.id)
     assert is_dead(locks, "never-was")
+
+
+def test_the_sweeper_outlives_what_nobody_foresaw(audit: AuditTrail, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unforeseen() -> None:
+        raise RuntimeError("with a secret in its words")
+
+    monkeypatch.setattr(audit, "_write_overdue", unforeseen)
+    with capture_logs() as log:
+        audit._sweep_or_postpone()
+    (line,) = log
+    assert (line["event"], line["kind"], line["alarm"]) == ("audit_sweep_postponed", "RuntimeError", True)
+    assert "secret" not in str(line)
