@@ -265,8 +265,8 @@ def test_the_sweeper_outlives_what_nobody_foresaw(audit: AuditTrail, monkeypatch
     def unforeseen() -> None:
         raise RuntimeError("with a secret in its words")
 
-    monkeypatch.setattr(audit, "_write_overdue", unforeseen)
-    with capture_logs() as log:
+    with capture_logs() as log, monkeypatch.context() as broken:
+        broken.setattr(audit, "_write_overdue", unforeseen)
         audit._sweep_or_postpone()
     (line,) = log
     assert (line["event"], line["kind"], line["alarm"]) == ("audit_sweep_postponed", "RuntimeError", True)
