@@ -21,6 +21,7 @@ import httpx
 from signer.cli.approval_wait import HEADER, Approval, current_approval, obtain
 from signer.cli.errors import CommandFailed, Unreachable
 from signer.cli.options import Settings, current_settings
+from signer.cli.output import note
 from signer.cli.proving import Proof
 from signer.cli.retry import RetryLimits, TryAgain, parse_retry_after, retrying
 from signer.cli.workload import audience_for, exchange, find_identity_token
@@ -166,6 +167,8 @@ class Client:
             return self._call_once(method, path, body, query, named | given)
         except CommandFailed as refused:
             if refused.code != "approval_required" or self._approval.wait is None:
+                if refused.code == "approval_required":
+                    note("This command asks for approval and goes on with it if --wait is added; --approval ID later.")
                 raise
         released = obtain(self, self._approval, method, path, body or {}, self._sleep)
         return self._call_once(method, path, body, query, named | {HEADER: released})
