@@ -5,6 +5,7 @@ It has a token of its own and speaks to python-pkcs11 directly; each process loa
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import subprocess
@@ -67,8 +68,7 @@ def sign_and_verify(token: BareToken, spec: str, begin: float, seconds: float) -
     """Runs in a process of its own, from `begin` (monotonic clock) on. A signature that does not verify raises."""
     os.environ["SOFTHSM2_CONF"] = str(token.configuration)
     module = next(place for place in MODULE_PLACES if os.path.exists(place))
-    library = pkcs11.lib(module)
-    with library.get_token(token_label=_LABEL).open(user_pin=token.pin) as session:
+    with _open(module, token) as session:
         once = _loop_of(session, spec)
         digests = [secrets.token_bytes(32) for _ in range(64)]
         for digest in digests:
@@ -80,6 +80,13 @@ def sign_and_verify(token: BareToken, spec: str, begin: float, seconds: float) -
                 once(digest)
             made += len(digests)
         return Rate(made, time.perf_counter() - started)
+
+
+def _open(module: str, token: BareToken) -> pkcs11.Session:
+    """Logs in, one process at a time: SoftHSM does not see a token that another process is just opening."""
+    with token.configuration.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return pkcs11.lib(module).get_token(token_label=_LABEL).open(user_pin=token.pin)
 
 
 def _loop_of(session: pkcs11.Session, spec: str) -> Callable[[bytes], None]:
