@@ -28,6 +28,8 @@ RejectionCode = Literal[
     "key_not_for_this_purpose",
     "key_not_yet_valid",
     "key_revoked",
+    "log_entry_mismatch",  # the log's entry is about another signature, file or key
+    "log_proof_invalid",  # not in the log: the proof, or the history of the log, does not add up
     "malformed",  # not the one strict encoding that this package reads
     "missing_claim",
     "not_yet_valid",
@@ -37,6 +39,7 @@ RejectionCode = Literal[
     "signature_invalid",
     "signer_mismatch",  # the message names its signer in two ways that disagree, or not exactly once
     "status_not_success",
+    "too_few_cosignatures",  # fewer witnesses saw the log's head than the caller asks for
     "too_large",
     "type_mismatch",
     "untrusted_signer",
