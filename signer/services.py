@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from signer.explaining import AccessExplanations
     from signer.pipeline import Pipeline
     from signer.published import Published
+    from signer.published_logs import PublishedLogs
     from signer.revocation import RevocationLists
     from signer.saml_metadata import SamlMetadata
     from signer.upkeep import Upkeep
@@ -47,6 +48,7 @@ class Services:
     certification: Certification
     revocation_lists: RevocationLists
     published: Published
+    published_logs: PublishedLogs
     saml_metadata: SamlMetadata
     upkeep: Upkeep
     public_credentials: PublicCredentialAdministration

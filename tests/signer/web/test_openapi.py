@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def template(path: str) -> str:
-    return re.sub("<([a-z]+)>", r"{\1}", path)
+    return re.sub("<(?:path:)?([a-z]+)>", r"{\1}", path)
 
 
 @pytest.fixture(scope="module")
