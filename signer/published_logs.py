@@ -6,7 +6,10 @@ since proofs of what was signed then name them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NoReturn
+
+import msgspec
 
 from signer.audit.checkpoints import NoteSigner, proof_text
 from signer.audit.reading import Head, LogReader, heads
@@ -19,6 +22,14 @@ if TYPE_CHECKING:
 _DEEPEST: Final = 63  # tlog-tiles, "Merkle Tree": levels are 0 to 63
 
 
+class TrustedLog(msgspec.Struct, frozen=True):
+    """A log in a trust bundle: its key, its witnesses' keys, and how many of their cosignatures a proof needs."""
+
+    key: str
+    witnesses: Sequence[str]
+    cosignatures: int
+
+
 class PublishedLogs:
     """Reads only. Whatever no stored checkpoint covers is `NotFound`, as what never was.
 
@@ -28,12 +39,12 @@ class PublishedLogs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def verifier_keys(self) -> list[str]:
-        """The keys of all logs, `NAME+ID+KEY` (signed-note, "Verifier keys"), the growing one's first."""
-        return [_signer(head).verifier_key for head in reversed(heads(self._database))]
+    def trusted(self) -> list[TrustedLog]:
+        """Every log as a trust bundle names it, the growing one first."""
+        return [TrustedLog(_signer(head).verifier_key, [], 0) for head in reversed(heads(self._database))]
 
     def verifier_key(self, identifier: str | None) -> str:
-        """One log's key."""
+        """One log's key, `NAME+ID+KEY` (signed-note, "Verifier keys")."""
         return _signer(self._head(identifier)).verifier_key
 
     def checkpoint(self, identifier: str | None, *, cosigned: bool = False) -> str:
