@@ -1,13 +1,9 @@
-"""A log in a database of its own, whose key lies in software: what the HSM does for the service's."""
+"""Logs in databases of their own, filled with entries that cost little."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signer.audit.records import rows_entry
 from signer.audit.sequencer import Sequencer
@@ -17,39 +13,7 @@ if TYPE_CHECKING:
 
     from keystore.db import Database
     from signer.audit.records import Entry
-    from signer.audit.sequencer import KeptHead
-
-
-@dataclass
-class Head:
-    origin: str
-    size: int
-    root: bytes
-
-
-@dataclass
-class SoftwareAnchor:
-    """Satisfies `signer.audit.sequencer.Anchor`."""
-
-    private_key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
-    kept: Head | None = None
-
-    @property
-    def public_key(self) -> bytes:
-        return self.private_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-    @property
-    def origin(self) -> str:
-        return f"sealmark/000000000000/us-east-1/{hashlib.sha256(self.public_key).hexdigest()[:16]}"
-
-    def sign(self, text: bytes) -> bytes:
-        return self.private_key.sign(text)
-
-    def kept_head(self) -> KeptHead | None:
-        return self.kept
-
-    def keep_head(self, origin: str, size: int, root: bytes) -> None:
-        self.kept = Head(origin, size, root)
+    from tests.signer.audit.anchor import SoftwareAnchor
 
 
 def numbered(first: int, count: int) -> list[Entry]:
@@ -66,6 +30,6 @@ def filled(database: Database, anchor: SoftwareAnchor, steps: Sequence[int], fir
     entries: list[Entry] = []
     for count in steps:
         some = numbered(first + len(entries), count)
-        sequencer.append(some)
+        sequencer.append(some, proved=False)
         entries += some
     return entries

@@ -90,7 +90,7 @@ def test_only_what_a_checkpoint_covers_is_served(world: ServiceInProcess) -> Non
     size = size_of(get(world, "/log/checkpoint").get_data(as_text=True))
     width = size - 256
     assert get(world, f"/log/tile/0/001.p/{width}").status_code == 200
-    world.services.audit.log.append(numbered(0, 1))
+    world.services.audit.log.append(numbered(0, 1), proved=True)
     covered = size_of(get(world, "/log/checkpoint").get_data(as_text=True))
     database = world.services.keystore.database
     try:
@@ -196,7 +196,7 @@ def test_the_proof_of_an_answer_can_be_fetched_anew(world: ServiceInProcess) -> 
     old = result["proof"].split("\n")
     assert old[0] == "c2sp.org/tlog-proof@v1"
     index = int(old[2].removeprefix("index "))
-    world.services.audit.log.append(numbered(1000, 3))
+    world.services.audit.log.append(numbered(1000, 3), proved=True)
     new = get(world, f"/log/proof/{index}").get_data(as_text=True)
     assert new.split("\n")[:3] == old[:3]
     assert size_of(new.partition("\n\n")[2]) == size_of(result["proof"].partition("\n\n")[2]) + 3
@@ -212,7 +212,7 @@ def test_a_cosigned_checkpoint_is_preferred_where_it_covers(world: ServiceInProc
     set_cosigned(world, size, cosigned)
     try:
         assert get(world, "/log/checkpoint").get_data(as_text=True) == cosigned
-        world.services.audit.log.append(numbered(2000, 2))
+        world.services.audit.log.append(numbered(2000, 2), proved=True)
         newest = get(world, "/log/checkpoint").get_data(as_text=True)
         assert size_of(newest) == size + 2
         assert get(world, "/log/checkpoint?cosigned=true").get_data(as_text=True) == cosigned
