@@ -1,5 +1,6 @@
-"""Checkpoints, tiles and proofs, as a service on a real HSM serves them over HTTP, are accepted by readers that are not
-ours, and each refused with one thing changed: PyPI's tlog-scales, npm's @sigstore/verify, and OpenSSL for the signature.
+"""Readers that are not ours accept the log as a service on a real HSM serves it, and refuse it with one thing changed.
+
+PyPI's tlog-scales takes checkpoints, tiles, entries and proofs, npm's @sigstore/verify proofs, OpenSSL the signature.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ def test_tlog_scales_accepts_each_proof_and_refuses_it_changed(log: Log) -> None
 def test_tlog_scales_makes_the_same_proofs_of_the_tiles(log: Log) -> None:
     """Word for word, but for the entry that ours carry along."""
     for index in (0, 255, 256, log.size - 1):
-        words = [PYTHON.with_name("tlog-tiles"), "gen-proof", log.url, str(index)]
+        words: list[str | Path] = [PYTHON.with_name("tlog-tiles"), "gen-proof", log.url, str(index)]
         made = subprocess.run(words, capture_output=True, text=True, check=True).stdout
         ours = httpx.get(f"{log.url}/proof/{index}").text.split("\n")
         assert ours.pop(1).startswith("extra ")

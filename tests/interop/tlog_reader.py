@@ -1,4 +1,4 @@
-"""What tlog-scales, a reader of tlog-tiles logs that is not ours, makes of a log, run by that library's own environment.
+"""What tlog-scales, a reader of logs that is not ours, makes of a log; run by that library's own environment.
 
 Reads a JSON list of questions from standard input and prints a list of answers: null where it accepts, else the words
 it refuses with. It imports nothing of Sealmark.
@@ -25,7 +25,8 @@ from tlog_scales.tlog import (
     InclusionProofInvalid,
 )
 
-REFUSALS = (RuntimeError, ValueError, InvalidSignature, ConsistencyProofInvalid, InclusionProofInvalid)
+# It asserts that sizes do not shrink.
+REFUSALS = (AssertionError, RuntimeError, ValueError, InvalidSignature, ConsistencyProofInvalid, InclusionProofInvalid)
 
 
 def signed(text: str, key: str) -> Checkpoint:
