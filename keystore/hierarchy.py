@@ -36,6 +36,7 @@ from keystore.hsm.templates import (
     REGION,
     TRANSPORT,
     TWIN,
+    data_object_named,
     labelled,
     locked,
     of_known_value,
@@ -147,6 +148,7 @@ def _refuse_a_token_in_use(session: Session) -> None:
     try:
         taken = [label for label in (labels.REGION, labels.INTEGRITY, labels.LOG) if session.find(labelled(label))]
         taken += trusted_labels(session)
+        taken += [name for name in labels.LOG_HEADS if session.find(data_object_named(name))]
     except HsmFault as error:
         raise CeremonyError(str(error)) from error
     if taken:

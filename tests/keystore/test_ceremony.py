@@ -16,6 +16,7 @@ from keystore.hierarchy import found_hierarchy
 from keystore.hsm import open_token
 from keystore.hsm.audit import trusted_labels
 from keystore.keystore import Keystore
+from keystore.log_anchor import EMPTY_ROOT, KeptHead
 from tests.hsm_support import SOFTHSM, make_empty_token
 from tests.keystore.support import intent_for, new_key
 
@@ -85,6 +86,9 @@ def test_what_initialise_leaves(tmp_path: Path) -> None:
     key = keystore.create_key(new_key("release"))
     assert key.arn == f"arn:aws:kms:eu-central-1:123456789012:key/{key.id}"
     signs(keystore, key)
+    assert keystore.log.origin.startswith("sealmark/123456789012/eu-central-1/")
+    assert keystore.log.kept_head() == KeptHead(keystore.log.origin, 0, EMPTY_ROOT)
+    assert len(keystore.log.sign(b"head")) == 64
     roots = keystore.store.select("wrapped_roots")
     assert [row.id for row in roots] == ["domain/default/1", "integrity"]
     keystore.close()
