@@ -183,11 +183,14 @@ def test_the_newest_head_is_never_the_one_that_is_written_over(place: Place) -> 
 
 def test_a_text_that_is_missing_is_made_again_beside_the_other(place: Place, token: Token) -> None:
     log = place.warm.log
+    log.kept_head()
+    connection = token._connection
     for size in range(1, 7):
         if size % 2:
             _destroy(token, place.token.own_name(LOG_HEADS[size % 4 // 2]))
         log.keep_head(log.origin, size, root(size))
         assert log.kept_head() == KeptHead(log.origin, size, root(size))
+    assert token._connection is connection  # nobody's login was ended for it
 
 
 def test_without_any_kept_head_nothing_is_assumed(place: Place, token: Token) -> None:
