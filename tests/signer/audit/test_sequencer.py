@@ -332,7 +332,7 @@ def test_a_running_service_that_is_behind_the_kept_head_refuses_until_it_is_not(
     sequencer.append(entries(5), proved=True)
     right = anchor.kept
     anchor.kept = KeptHead(anchor.origin, kept, bytes(32))
-    with pytest.raises(IntegrityFailure, match="went back|the HSM keeps the head of 6 leaves"):
+    with pytest.raises(IntegrityFailure, match=r"went back|the HSM keeps the head of 6 leaves"):
         sequencer.keep()
     with pytest.raises(IntegrityFailure):
         sequencer.require_usable(proved=False)
