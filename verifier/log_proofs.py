@@ -7,6 +7,7 @@ by witnesses. Whom to believe comes from the caller. Every proof that is not rig
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -29,7 +30,6 @@ from verifier.trusted_logs import TrustedLog, check_distinct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from verifier.errors import RejectionCode
     from verifier.log_leaves import MadeSignature
@@ -94,8 +94,8 @@ class LoggedEntry:
         return (NOT_RECORD,) if self.proven_at is not None else (NOT_WITNESSED, NOT_RECORD)
 
 
-def verify_log_proof(proof: bytes | str, logs: Sequence[TrustedLog], *, clock: datetime) -> LoggedEntry:
-    """The entry that the proof is for. `clock` is the machine's time, aware.
+def verify_log_proof(proof: bytes | str, logs: Sequence[TrustedLog], *, clock: datetime | None = None) -> LoggedEntry:
+    """The entry that the proof is for, of whatever kind. `clock` is the machine's time, aware; now by default.
 
     Rejected: log_proof_invalid, untrusted_signer (not one of these logs), too_few_cosignatures. `Indeterminate`
     (no_trust) if no log is trusted at all.
@@ -103,8 +103,9 @@ def verify_log_proof(proof: bytes | str, logs: Sequence[TrustedLog], *, clock: d
     if not logs:
         raise Indeterminate("no_trust", "There is a log proof, and no log is trusted: name one, by its key.")
     check_distinct(logs)
+    now = datetime.now(UTC) if clock is None else require_aware(clock, "clock")
     try:
-        return _verify(parse_proof(_octets(proof)), logs, clock)
+        return _verify(parse_proof(_octets(proof)), logs, now)
     except Rejected as error:
         code = _CODES.get(error.code, "log_proof_invalid")
         raise Rejected(code, f"The log proof does not hold: {error.message}.") from error

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from tests.verifier.proof_builder import LOG, WITNESSES, logged, proof
 from tests.verifier.trust_builder import bundle, key_entry
 from verifier.command import run
 
+ROOT = Path(__file__).resolve().parents[2]
 CONTENT = b"a release\n"
 LOG_KEY = ("--log-key", LOG.text)
 WITNESS = tuple(("--witness", witness.text) for witness in WITNESSES)
@@ -109,6 +113,28 @@ def test_a_log_key_that_is_a_witness_too_is_refused(folder: Path, capsys: pytest
     call = ["artifact", str(folder / "tool"), "--signature", str(folder / "sig"), "--trust", str(folder / "pub")]
     assert run([*call, "--proof", str(folder / "proof"), *LOG_KEY, "--witness", itself.text]) == 2
     assert "none the log's own" in capsys.readouterr().err
+
+
+def test_the_readmes_example_runs(folder: Path) -> None:
+    text = (ROOT / "verifier" / "README.md").read_text()
+    (example,) = [each for each in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "trusted_log" in each]
+
+    def call(made: str, *witnesses: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-c", example, "tool", "sig", made, "pub", LOG.text, *witnesses],
+            cwd=folder,
+            env={"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    code, said = call("proof", WITNESSES[0].text)
+    assert (code, said[:12]) == (0, "LogPosition(")
+    code, said = call("proof", WITNESSES[2].text)
+    assert (code, "too_few_cosignatures" in said) == (1, True)
 
 
 def test_logs_of_a_trust_file_are_shown_and_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -127,6 +128,15 @@ def test_the_largest_proof() -> None:
     with pytest.raises(Rejected) as caught:
         parse_proof(made + b"x" * (MAXIMUM_PROOF + 1 - len(made)))
     assert caught.value.code == "too_large"
+
+
+def test_the_clock_is_this_machines_unless_it_is_given() -> None:
+    ahead = proof(decision_leaf(time="2999-01-01T00:00:00.000000Z"))
+    with pytest.raises(Rejected):
+        verify_log_proof(ahead, [proof_builder.trust()])
+    assert verify_log_proof(ahead, [proof_builder.trust()], clock=datetime(2999, 1, 2, tzinfo=UTC))
+    with pytest.raises(ValueError, match="clock"):
+        verify_log_proof(GOOD, [proof_builder.trust()], clock=datetime(2999, 1, 2))  # noqa: DTZ001
 
 
 def test_no_log_is_trusted_and_two_of_one_name() -> None:

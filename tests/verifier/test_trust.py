@@ -151,6 +151,7 @@ def test_the_example_in_the_readme_is_a_trust_file() -> None:
     assert {key.purpose for key in trust.keys} == {"artifact", "jwt"}
     assert any(key.revoked_at for key in trust.keys)
     assert any(authority.identities for authority in trust.authorities)
+    assert [(len(log.witnesses), log.cosignatures) for log in trust.logs] == [(2, 1)]
 
 
 @pytest.mark.parametrize(
