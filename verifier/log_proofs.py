@@ -179,11 +179,7 @@ def _verify(proof: Proof, logs: Sequence[TrustedLog], clock: datetime) -> Logged
         raise Rejected("log_proof_invalid", "the log that was signed does not have this entry at this place")
     leaf = parse_leaf(proof.entry)
     cosigned = tuple(Cosigned(name, at) for name, at in cosigned_at(proof.note, log.witnesses).items())
-    seen_at = _seen_at(log, cosigned)
-    _check_times(leaf, seen_at, clock)
-    # What is held in hand exists by now, whatever a witness's clock that is a little ahead says.
-    proven_at = None if seen_at is None else min(seen_at, clock)
-    return LoggedEntry(leaf, proof.index, checkpoint, log, cosigned, proven_at)
+    return LoggedEntry(leaf, proof.index, checkpoint, log, cosigned, _proven_at(leaf, _seen_at(log, cosigned), clock))
 
 
 def _seen_at(log: TrustedLog, cosigned: Sequence[Cosigned]) -> datetime | None:
@@ -198,10 +194,15 @@ def _seen_at(log: TrustedLog, cosigned: Sequence[Cosigned]) -> datetime | None:
     return sorted(each.at for each in cosigned)[needed - 1] if needed else None
 
 
-def _check_times(leaf: Leaf, seen_at: datetime | None, clock: datetime) -> None:
-    """An entry is made before its head is seen, and both before now; clocks may differ by CLOCK_MARGIN."""
+def _proven_at(leaf: Leaf, seen_at: datetime | None, clock: datetime) -> datetime | None:
+    """When the entry existed at the latest. Rejected if it claims to be made after it was seen, or seen in the future.
+
+    Clocks may differ by CLOCK_MARGIN, and a witness's tells whole seconds: where the log's is ahead, its time counts,
+    so that nothing is judged before it was made. What is held in hand exists by now, whatever a clock ahead says.
+    """
     if seen_at is not None and seen_at > clock + CLOCK_MARGIN:
         raise Rejected("log_proof_invalid", f"the log's head is cosigned at {format_time(seen_at)}, in the future")
-    latest = (clock if seen_at is None else seen_at) + CLOCK_MARGIN
-    if isinstance(leaf, DecisionLeaf) and leaf.time > latest:
-        raise Rejected("log_proof_invalid", f"the entry is of {format_time(leaf.time)}, after it was seen")
+    made = leaf.time if isinstance(leaf, DecisionLeaf) else None
+    if made is not None and made > (clock if seen_at is None else seen_at) + CLOCK_MARGIN:
+        raise Rejected("log_proof_invalid", f"the entry is of {format_time(made)}, after it was seen")
+    return None if seen_at is None else min(max(seen_at, made or seen_at), clock)
