@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.verifier import proof_builder
 from tests.verifier.log_builder import LogBuilder, canonical, decision_leaf, rows_leaf
 from tests.verifier.pki import NOW
 from tests.verifier.proof_builder import LOG, proof
-from verifier import DecisionLeaf, Indeterminate, LoggedSignature, Rejected, RowsLeaf, verify_log_proof
+from verifier import DecisionLeaf, Indeterminate, LoggedSignature, Rejected, RowsLeaf, trusted_log, verify_log_proof
 from verifier.log_leaves import MAXIMUM_LEAF, check_names, parse_leaf
 from verifier.log_proofs import MAXIMUM_PROOF, parse_proof
 
@@ -42,6 +43,22 @@ def test_a_good_proof() -> None:
     assert isinstance(entry.leaf, DecisionLeaf)
     assert entry.leaf.signatures == (LoggedSignature("ab" * 32, "cd" * 32),)
     assert (entry.leaf.key_version, entry.leaf.time.microsecond) == (3, 678901)
+
+
+VECTORS = json.loads(Path(__file__).with_name("log_vectors.json").read_text())
+
+
+@pytest.mark.parametrize("index", [int(each) for each in VECTORS["proofs"]])
+def test_a_proof_by_another_program_holds(index: int) -> None:
+    """PyPI tlog-scales made the log and the proofs. It writes no `extra`: the format has it be added."""
+    entry = canonical({"journal": index + 1, "link": "05" * 32, "v": 1})
+    lines = VECTORS["proofs"][str(index)].split("\n")
+    made = "\n".join([lines[0], f"extra {base64.b64encode(entry).decode()}", *lines[1:]])
+    log = trusted_log(VECTORS["log"])
+    found = verify_log_proof(made, [log])
+    assert (found.index, found.checkpoint.size, found.leaf) == (index, 600, RowsLeaf(index + 1, "05" * 32))
+    with pytest.raises(Rejected):
+        verify_log_proof(made.replace(f"index {index}", f"index {index + 1}"), [log])
 
 
 def test_a_log_of_one_entry_needs_no_hashes() -> None:
