@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.verifier import proof_builder
-from tests.verifier.log_builder import LogBuilder, canonical, decision_leaf, rows_leaf
+from tests.verifier.log_builder import LogBuilder, NoteSigner, canonical, decision_leaf, log_signer, rows_leaf
 from tests.verifier.pki import NOW
 from tests.verifier.proof_builder import LOG, proof
 from verifier import DecisionLeaf, Indeterminate, LoggedSignature, Rejected, RowsLeaf, trusted_log, verify_log_proof
@@ -113,6 +113,7 @@ VERSION, EXTRA, INDEX, *HASHES = LINES
         "a long hash": text(*LINES[:-1], base64.b64encode(bytes(33)).decode()),
         "hashes in hex": text(VERSION, EXTRA, INDEX, *(base64.b64decode(each).hex() for each in HASHES)),
         "64 hashes": text(VERSION, EXTRA, INDEX, *HASHES[:1] * 64),
+        "something else among the hashes": text(VERSION, EXTRA, INDEX, HASHES[0], "x", *HASHES[1:]),
         "an empty line among the hashes": text(VERSION, EXTRA, INDEX, HASHES[0], "", *HASHES[1:]),
         "carriage returns": GOOD.replace(b"\n", b"\r\n"),
         "letters that are no ASCII": text(VERSION, EXTRA, "index \uff15", *HASHES),
@@ -127,6 +128,23 @@ VERSION, EXTRA, INDEX, *HASHES = LINES
 )
 def test_proofs_that_are_none(data: tuple[str, bytes]) -> None:
     assert refused(data[1]) == "log_proof_invalid"
+
+
+def test_a_log_of_the_same_name_by_somebody_else() -> None:
+    """Whoever has no log key can build any tree, sign its head with a key of his own, and write the log's name on it."""
+    forger = NoteSigner(LOG.name, log_signer("forger").private_key)
+    log = LogBuilder([LEAF])
+    made = log.proof(0, log.checkpoint(forger))
+    assert refused(made) == "untrusted_signer"
+    renamed = made.replace(base64.b64encode(forger.key_id)[:5], base64.b64encode(LOG.key_id)[:5])
+    assert refused(renamed) in ("untrusted_signer", "log_proof_invalid")
+    # The id of the log's key over a signature of another's: the id selects, and proves nothing.
+    head = log.checkpoint(forger)
+    body = head[: head.rindex(b"\n\n") + 1]
+    claimed = body + b"\n" + LOG.line(forger.private_key.sign(body))
+    assert refused(log.proof(0, claimed)) == "log_proof_invalid"
+    # Witnesses that cosign whatever they are shown do not stand in for the log's own signature.
+    assert refused(log.proof(0, proof_builder.cosigned(head)), 3) == "untrusted_signer"
 
 
 def test_every_part_cut_off() -> None:
