@@ -131,7 +131,7 @@ def test_proofs_that_are_none(data: tuple[str, bytes]) -> None:
 
 
 def test_a_log_of_the_same_name_by_somebody_else() -> None:
-    """Whoever has no log key can build any tree, sign its head with a key of his own, and write the log's name on it."""
+    """Whoever has no log key can build any tree, sign its head with another key, and write the log's name on it."""
     forger = NoteSigner(LOG.name, log_signer("forger").private_key)
     log = LogBuilder([LEAF])
     made = log.proof(0, log.checkpoint(forger))
