@@ -1,0 +1,285 @@
+"""Audits a whole log: every entry, every tile, the root, the signatures over it, and what was verified before.
+
+In this order: checkpoints (signatures, cosignatures), the kept head (the same log, no shorter), the entries by 256 (what
+was kept, tile, form, record or row), the tiles above, the root at every size that a checkpoint names. Entries are
+streamed; what stays in memory is 256 of them, 4 bytes of each one's hash, and 32 bytes for every 256.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from verifier.errors import Rejected
+from verifier.log.errors import LogRejected, entries
+from verifier.log.head import MARK_SIZE, KeptHead
+from verifier.log.results import LogAudit
+from verifier.log.tally import Tally
+from verifier.log.tree import TILE_WIDTH, Tile, TileTree, split_hashes, tile_path
+from verifier.merkle import HASH_SIZE, leaf_hash
+from verifier.notes import Checkpoint, Note, NoteKey, cosigned_at, parse_checkpoint, parse_note, require_signature
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from verifier.log.source import LogEntry, LogSource
+
+
+def audit_log(
+    source: LogSource,
+    key: NoteKey,
+    *,
+    witnesses: Sequence[NoteKey] = (),
+    cosignatures: int = 0,
+    head: KeptHead | None = None,
+    further: Iterable[bytes] = (),
+    full: bool = False,
+) -> LogAudit:
+    """Audits the log that `key` signs, up to the source's checkpoint.
+
+    With a `head` that was kept, everything must continue it, and only what came since is read, unless `full`. At least
+    `cosignatures` of the `witnesses` must have cosigned the checkpoint, or one of the `further` ones: signed notes of
+    the same log from anywhere, no larger than it, with each of which the log must agree.
+
+    Returns what was found, with the new head to keep. Raises: `Rejected`, most often `LogRejected` with the place;
+    `Indeterminate` where the source's bytes cannot be had.
+    """
+    signed = _open(source.checkpoint(), key, "the checkpoint")
+    others = [_open(note, key, f"further checkpoint {number}") for number, note in enumerate(further, 1)]
+    cosigned_size, cosigned = _require_cosigned([signed, *others], witnesses, cosignatures)
+    if head is not None and head.origin != signed.checkpoint.origin:
+        message = f"the kept head is of the log {head.origin}, and this is the log {signed.checkpoint.origin}"
+        raise LogRejected(f"{message}: another log, such as that of a new HSM, needs a head of its own")
+    walked = _Audit(source, signed, others, head).run(full=full)
+    tally = walked.tally
+    return LogAudit(
+        origin=signed.checkpoint.origin,
+        size=signed.checkpoint.size,
+        root=signed.checkpoint.root,
+        start=walked.start,
+        decisions=tally.decisions,
+        counts=tally.counts if source.has_records else None,
+        rows=tally.rows,
+        signatures=tally.signatures,
+        first_time=tally.first_time,
+        last_time=tally.last_time,
+        journal=tally.journal,
+        cosigned_size=cosigned_size,
+        cosigned=cosigned,
+        kept_size=None if head is None else head.size,
+        has_records=source.has_records,
+        has_tiles=source.has_tiles,
+        head=walked.head,
+    )
+
+
+class _Signed(NamedTuple):
+    """A checkpoint that the log's key signed, and what a message calls it."""
+
+    checkpoint: Checkpoint
+    note: Note
+    data: bytes
+    name: str
+
+
+def _open(data: bytes, key: NoteKey, name: str) -> _Signed:
+    note = parse_note(data)
+    require_signature(note, key)
+    checkpoint = parse_checkpoint(note.text)
+    if checkpoint.origin != key.name:
+        raise LogRejected(f"{name} is of the log {checkpoint.origin}, and signed by the key of {key.name}")
+    return _Signed(checkpoint, note, data, name)
+
+
+def _require_cosigned(
+    signed: Sequence[_Signed], witnesses: Sequence[NoteKey], needed: int
+) -> tuple[int | None, dict[str, datetime]]:
+    """The largest size that enough witnesses saw (one at least), and when; None where there is none."""
+    if not 0 <= needed <= len({witness.public_key for witness in witnesses}):
+        raise ValueError(f"{needed} cosignatures cannot be asked of {len(witnesses)} witnesses")
+    seen = [(each.checkpoint.size, cosigned_at(each.note, witnesses)) for each in signed]
+    enough = [found for found in seen if len(found[1]) >= max(needed, 1)]
+    if enough:
+        return max(enough, key=lambda found: found[0])
+    if needed:
+        most = max(len(found[1]) for found in seen)
+        raise Rejected("too_few_cosignatures", f"{most} of the witnesses saw the log's head, {needed} are asked for")
+    return None, {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Walked:
+    start: int
+    tally: Tally
+    head: KeptHead
+
+
+class _RootMismatch(LogRejected):
+    """The entries have another root than a checkpoint says; which of them it is, only what was kept can tell."""
+
+
+class _Audit:
+    """One audit: a source, and what it is held against."""
+
+    def __init__(self, source: LogSource, signed: _Signed, others: Sequence[_Signed], kept: KeptHead | None) -> None:
+        self._source = source
+        self._signed = signed
+        self._size = signed.checkpoint.size
+        self._kept = kept
+        self._roots: dict[int, list[tuple[str, bytes]]] = {}  # by size
+        for each in (signed, *others):
+            self._roots.setdefault(each.checkpoint.size, []).append((each.name, each.checkpoint.root))
+        if kept is not None:
+            self._roots.setdefault(kept.size, []).append(("the kept head", kept.root))
+        self._confirmed = 0  # the largest size so far whose root a checkpoint confirms
+
+    def run(self, *, full: bool) -> _Walked:
+        """The whole audit. Where what is new contradicts what was kept, everything is read, to say where."""
+        most = max(self._roots)
+        if most > self._size:
+            self._walk(None)  # an entry that was changed as well is the better thing to name
+            name = self._roots[most][0][0]
+            message = f"the log is cut: it has {self._size} entries, and {name} says {most}"
+            raise LogRejected(message, size=self._size)
+        kept = self._kept
+        needs_all = kept is None or min(self._roots) < kept.size or (self._source.has_records and not kept.records)
+        if full or needs_all:
+            return self._walk(None)
+        try:
+            return self._walk(kept)
+        except _RootMismatch:
+            self._walk(None)
+            raise
+
+    def _walk(self, base: KeptHead | None) -> _Walked:
+        """Reads on from `base`, or everything."""
+        tree = TileTree() if base is None else base.tree()
+        tally = Tally(records=self._source.has_records)
+        marks = bytearray()
+        if base is not None:
+            tally = Tally(records=self._source.has_records, journal=base.journal, link=base.link)
+            marks += base.marks
+        start = tree.size
+        self._confirmed = 0
+        self._check_root(start, tree.root())
+        for chunk in self._chunks(start):
+            hashes = [leaf_hash(entry.leaf) for entry in chunk]
+            number, tile = tree.size // TILE_WIDTH, tree.levels[0] + hashes
+            roots = self._roots_within(tree, hashes)
+            filled = tree.add(hashes)
+            self._check_kept(number, tile, tree)
+            self._check_tile(Tile(0, number, tile))
+            for above in filled[1:]:
+                self._check_tile(above)
+            tally.add(chunk)
+            for size, root in roots:
+                self._check_root(size, root)
+            marks += b"".join([each[:MARK_SIZE] for each in hashes])
+        for above in tree.partial():
+            if above.level:
+                self._check_tile(above)
+        return _Walked(start, tally, self._head(base, tree, tally, bytes(marks)))
+
+    def _head(self, base: KeptHead | None, tree: TileTree, tally: Tally, marks: bytes) -> KeptHead:
+        return KeptHead(
+            checkpoint=self._signed.data,
+            origin=self._signed.checkpoint.origin,
+            size=self._size,
+            root=self._signed.checkpoint.root,
+            tiles=bytes(tree.tile_roots),
+            leaves=b"".join(tree.levels[0]),
+            marks=marks,
+            journal=tally.journal_end,
+            link=tally.link,
+            records=self._source.has_records and (base is None or base.records),
+        )
+
+    def _chunks(self, first: int) -> Iterator[list[LogEntry]]:
+        """The entries up to the checkpoint's size, each chunk to the end of a tile. Raises where one is missing."""
+        source = iter(self._source.entries(first, self._size))
+        while first < self._size:
+            end = min(self._size, (first // TILE_WIDTH + 1) * TILE_WIDTH)
+            chunk = list(islice(source, end - first))
+            for index, entry in enumerate(chunk, first):
+                if entry.index != index:
+                    raise LogRejected(f"entry {index} is missing: {entry.index} follows", index=index)
+            if len(chunk) != end - first:
+                size = first + len(chunk)
+                message = f"the log is cut: it has {size} entries, and its checkpoint says {self._size}"
+                raise LogRejected(message, index=size, size=size)
+            yield chunk
+            first = end
+        for entry in source:
+            message = f"entry {entry.index} is in no checkpoint: the newest one has {self._size} entries"
+            raise LogRejected(message, index=entry.index, size=self._size)
+
+    def _roots_within(self, tree: TileTree, more: list[bytes]) -> list[tuple[int, bytes]]:
+        """The roots at the sizes that a checkpoint names, for those that the tree gets with these leaf hashes."""
+        within = [size for size in self._roots if tree.size < size <= tree.size + len(more)]
+        return [(size, tree.root(more[: size - tree.size])) for size in sorted(within)]
+
+    def _check_root(self, size: int, root: bytes) -> None:
+        says = self._roots.get(size, [])
+        wrong = [name for name, said in says if said != root]
+        right = [name for name, said in says if said == root]
+        if wrong and right:
+            message = f"{wrong[0]} and {right[0]} have different roots of the same {size} entries: the log was forked"
+            raise _RootMismatch(message, size=size)
+        if wrong:
+            self._blame(self._confirmed, size - 1, f"do not have the root that {wrong[0]} says", size)
+        if right:
+            self._confirmed = size
+
+    def _blame(self, first: int, last: int, what: str, size: int) -> NoReturn:
+        if last < first:
+            raise _RootMismatch(f"{size} entries {what}", size=size)
+        raise _RootMismatch(f"the {entries(first, last)} {what}", first_index=first, last_index=last, size=size)
+
+    def _check_kept(self, number: int, tile: list[bytes], tree: TileTree) -> None:
+        """That a tile of level 0, full or not, is what was verified before."""
+        kept = self._kept
+        first = number * TILE_WIDTH
+        if kept is None or first >= kept.size:
+            return
+        place = slice(number * HASH_SIZE, (number + 1) * HASH_SIZE)
+        same = tile[: kept.size - first]
+        if before := kept.tiles[place]:
+            is_kept = len(tile) == TILE_WIDTH and tree.tile_roots[place] == before
+        else:
+            is_kept = b"".join(same) == kept.leaves[: len(same) * HASH_SIZE]
+        if is_kept:
+            return
+        last = first + len(same) - 1
+        for index, digest in enumerate(same, first):
+            if digest[:MARK_SIZE] != kept.marks[index * MARK_SIZE : (index + 1) * MARK_SIZE]:
+                message = f"entry {index} is not the one that was verified before: history was rewritten there"
+                raise LogRejected(message, index=index, first_index=first, last_index=last)
+        if before and len(tile) < TILE_WIDTH:
+            return  # the log is cut amid this tile, and the kept root is of all of it
+        message = f"one of {entries(first, last)} is not what was verified before: history was rewritten there"
+        raise LogRejected(message, first_index=first, last_index=last)
+
+    def _check_tile(self, tile: Tile) -> None:
+        """That the source's tile has the hashes that its entries have."""
+        if not self._source.has_tiles:
+            return
+        span = TILE_WIDTH**tile.level  # entries below one hash of the tile
+        first = tile.number * TILE_WIDTH * span
+        path = tile_path(tile.level, tile.number, len(tile.hashes))
+        found = self._source.tile(tile.level, tile.number, len(tile.hashes))
+        if found == b"".join(tile.hashes):
+            return
+        last = first + len(tile.hashes) * span - 1
+        if found is None or len(found) != len(tile.hashes) * HASH_SIZE:
+            message = f"{path} is missing" if found is None else f"{path} has {len(found)} bytes"
+            raise LogRejected(message, first_index=first, last_index=last, tile=path)
+        places = zip(tile.hashes, split_hashes(found), strict=True)
+        wrong = next(at for at, (computed, said) in enumerate(places) if computed != said)
+        first += wrong * span
+        if tile.level == 0:
+            raise LogRejected(f"entry {first} has not the hash that {path} says", index=first, tile=path)
+        last = first + span - 1
+        message = f"the {entries(first, last)} have not the hash that {path} says"
+        raise LogRejected(message, first_index=first, last_index=last, tile=path)
