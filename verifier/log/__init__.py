@@ -5,7 +5,7 @@ raises `LogRejected` (`Rejected` with a place) or `Indeterminate`. A source has 
 
 - `has_records`, `has_tiles`: what of the log is here beside the leaves; what is said to be here is demanded.
 - `checkpoint() -> bytes`: the newest signed note.
-- `entries(first, size) -> Iterable[LogEntry]`: `(index, leaf, nonce | None, record | None, row | None)` in order, lazily.
+- `entries(first, size) -> Iterable[LogEntry]`: index, leaf, and nonce, record, row or None; in order, lazily.
 - `tile(level, number, width) -> bytes | None`: the first `width` hashes of a tile, 32 bytes each.
 
 `load_head` and `store_head` keep what was verified; the new head is `LogAudit.head`. `audit_log` itself writes nothing.

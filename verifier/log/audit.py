@@ -1,8 +1,8 @@
 """Audits a whole log: every entry, every tile, the root, the signatures over it, and what was verified before.
 
-In this order: checkpoints (signatures, cosignatures), the kept head (the same log, no shorter), the entries by 256 (what
-was kept, tile, form, record or row), the tiles above, the root at every size that a checkpoint names. Entries are
-streamed; what stays in memory is 256 of them, 4 bytes of each one's hash, and 32 bytes for every 256.
+In this order: checkpoints (signatures, cosignatures), the kept head (the same log, no shorter), the entries by 256
+(what was kept, tile, form, record or row), the tiles above, the root at every size that a checkpoint names. Entries
+are streamed; what stays in memory is 256 of them, 4 bytes of each one's hash, and 32 bytes for every 256.
 """
 
 from __future__ import annotations

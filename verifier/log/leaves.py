@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from verifier.errors import Indeterminate
@@ -25,7 +25,6 @@ NONCE_SIZE: Final = 32
 LEAF_VERSION: Final = 1
 GENESIS: Final = bytes(32)  # the link before the journal's first entry
 _CHAIN_DOMAIN: Final = b"sealmark journal chain v1"
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _HEX: Final = rb"[0-9a-f]{64}"
 _SIGNATURE: Final = rb'\{"digest":"(?:[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})","sha256":"' + _HEX + rb'"\}'
@@ -67,6 +66,9 @@ def parse_leaf(leaf: bytes, index: int) -> DecisionLeaf | RowsLeaf:
     decision = _DECISION.fullmatch(leaf)
     if decision is not None:
         algorithm, key, version, record, signed, time = decision.groups()
+        if signed and None in (algorithm, key, version):
+            message = f"entry {index} has signatures and lacks their algorithm, key_sha256 or key_version"
+            raise LogRejected(message, code="malformed", index=index)
         moment = time.decode()
         try:
             datetime.fromisoformat(moment)
@@ -112,20 +114,20 @@ def check_record(leaf: DecisionLeaf, nonce: bytes, record: bytes, index: int) ->
     if len(nonce) != NONCE_SIZE or hashlib.sha256(nonce + record).hexdigest() != leaf.record_sha256:
         raise LogRejected(f"the record of entry {index} is not the one that its leaf names", index=index)
     facts = _parse_record(record, index)
-    for member in _differing(leaf, facts):
+    if member := _differing(leaf, facts):
         raise LogRejected(f"the record of entry {index} and its leaf differ in {member}", index=index)
     return facts
 
 
 def _parse_record(record: bytes, index: int) -> dict[str, JsonValue]:
-    """Strict JSON that is its own canonical encoding: no member twice, no other writing of a text or a number."""
+    """The record's members, read strictly. What is its own canonical encoding has no member twice."""
     try:
         value: JsonValue = json.loads(record)
-        if isinstance(value, dict) and _encode(value).encode() == record:
+        if isinstance(value, dict) and canonical(value) == record:
             return value
+        return parse_object(record)  # such as a number that another encoder writes otherwise
     except (ValueError, RecursionError):
-        pass
-    raise LogRejected(f"the record of entry {index} is not canonical JSON", code="malformed", index=index)
+        raise LogRejected(f"the record of entry {index} is not JSON", code="malformed", index=index) from None
 
 
 def canonical(value: JsonValue) -> bytes:
@@ -133,41 +135,26 @@ def canonical(value: JsonValue) -> bytes:
     return _encode(value).encode()
 
 
-def _differing(leaf: DecisionLeaf, record: dict[str, JsonValue]) -> list[str]:
-    """The members in which they differ. A leaf of a refusal may say less than the record; one of a signature may not."""
-    differing = [] if _same_time(record.get("time"), leaf.time) else ["time"]
-    if _signed(record.get("signatures", [])) != list(leaf.signatures):
-        differing.append("signatures")
-    for name, said in (("algorithm", leaf.algorithm), ("key_version", leaf.key_version)):
-        if (leaf.signatures or said is not None) and record.get(name) != said:
-            differing.append(name)
-    if "key_sha256" in record and record["key_sha256"] != leaf.key_sha256:
-        differing.append("key_sha256")
-    return differing
-
-
-def _signed(value: JsonValue) -> list[tuple[JsonValue, JsonValue]] | None:
-    if not isinstance(value, list):
-        return None
-    return [(each.get("digest"), each.get("sha256")) if isinstance(each, dict) else (None, None) for each in value]
-
-
-def _same_time(value: JsonValue, time: str) -> bool:
-    """Whether the record's time, a text or microseconds since 1970, is the leaf's."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        try:
-            moment = _EPOCH + timedelta(microseconds=value)
-        except OverflowError:
-            return False
-        return moment.isoformat(timespec="microseconds").replace("+00:00", "Z") == time
-    return value == time
+def _differing(leaf: DecisionLeaf, record: dict[str, JsonValue]) -> str | None:
+    """A member in which the record and its leaf differ."""
+    if record.get("time") != leaf.time:
+        return "time"
+    if record.get("algorithm") != leaf.algorithm:
+        return "algorithm"
+    if record.get("key_version") != leaf.key_version:
+        return "key_version"
+    signatures = record.get("signatures", [])
+    if not isinstance(signatures, list) or len(signatures) != len(leaf.signatures):
+        return "signatures"
+    named = [(each.get("digest"), each.get("sha256")) for each in signatures if isinstance(each, dict)]
+    return None if named == list(leaf.signatures) else "signatures"
 
 
 def link_of(before: bytes, number: int, row: RowEntry) -> bytes | None:
     """The link of journal entry `number` that follows the link `before`; None if a value has no encoding."""
-    values = (before, number, row.table, row.id, row.revision, row.seal, row.previous)
+    values: tuple[bytes | int | str, ...] = (before, number, row.table, row.id, row.revision, row.seal, row.previous)
     try:
-        parts = [_field(_CHAIN_DOMAIN), *map(_value, values)]
+        parts = [_field(_CHAIN_DOMAIN), *(_value(value) for value in values)]
     except (OverflowError, UnicodeEncodeError):
         return None
     return hashlib.sha256(b"".join(parts)).digest()

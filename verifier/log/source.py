@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ class RowEntry(NamedTuple):
     link: bytes  # 32 bytes; what the source says it is
 
 
-class LogEntry(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LogEntry:
     """One entry as the source has it, unchecked.
 
     `nonce` and `record` (its canonical JSON, UTF-8) belong to decision leaves, `row` to rows leaves. A source without
@@ -36,8 +38,8 @@ class LogEntry(NamedTuple):
 class LogSource(Protocol):
     """The bytes of one log. Nothing of it is believed.
 
-    A method may raise `LogRejected` for bytes that it cannot read as what they should be (with the index, if known), and
-    `Indeterminate` where the bytes cannot be had at all.
+    A method may raise `LogRejected` for bytes that it cannot read as what they should be (with the index, if known),
+    and `Indeterminate` where the bytes cannot be had at all.
     """
 
     @property
