@@ -18,6 +18,7 @@ import click
 from verifier.algorithms import ALGORITHMS
 from verifier.completion import completion, only_for_shells
 from verifier.errors import Indeterminate, Rejected, VerificationError
+from verifier.log_command import log
 from verifier.options import FILE, MAXIMUM_INPUT_BYTES, at_option, json_option, leeway_option, read_file
 from verifier.trust_command import trust
 from verifier.version import __version__
@@ -49,6 +50,7 @@ def cli() -> None:
 
 
 cli.add_command(trust)
+cli.add_command(log)
 cli.add_command(completion)
 
 

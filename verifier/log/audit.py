@@ -116,10 +116,6 @@ class _Walked:
     head: KeptHead
 
 
-class _RootMismatch(LogRejected):
-    """The entries have another root than a checkpoint says; which of them it is, only what was kept can tell."""
-
-
 class _Audit:
     """One audit: a source, and what it is held against."""
 
@@ -136,7 +132,7 @@ class _Audit:
         self._confirmed = 0  # the largest size so far whose root a checkpoint confirms
 
     def run(self, *, full: bool) -> _Walked:
-        """The whole audit. Where what is new contradicts what was kept, everything is read, to say where."""
+        """The whole audit. What does not hold after the kept head may be wrong before it: then everything is read."""
         most = max(self._roots)
         if most > self._size:
             self._walk(None)  # an entry that was changed as well is the better thing to name
@@ -149,7 +145,7 @@ class _Audit:
             return self._walk(None)
         try:
             return self._walk(kept)
-        except _RootMismatch:
+        except LogRejected:
             self._walk(None)
             raise
 
@@ -183,6 +179,7 @@ class _Audit:
         return _Walked(start, tally, self._head(base, tree, tally, bytes(marks)))
 
     def _head(self, base: KeptHead | None, tree: TileTree, tally: Tally, marks: bytes) -> KeptHead:
+        new_have_records = self._source.has_records or (base is not None and base.size == self._size)
         return KeptHead(
             checkpoint=self._signed.data,
             origin=self._signed.checkpoint.origin,
@@ -193,7 +190,7 @@ class _Audit:
             marks=marks,
             journal=tally.journal_end,
             link=tally.link,
-            records=self._source.has_records and (base is None or base.records),
+            records=new_have_records and (base is None or base.records),
         )
 
     def _chunks(self, first: int) -> Iterator[list[LogEntry]]:
@@ -226,7 +223,7 @@ class _Audit:
         right = [name for name, said in says if said == root]
         if wrong and right:
             message = f"{wrong[0]} and {right[0]} have different roots of the same {size} entries: the log was forked"
-            raise _RootMismatch(message, size=size)
+            raise LogRejected(message, size=size)
         if wrong:
             self._blame(self._confirmed, size - 1, f"do not have the root that {wrong[0]} says", size)
         if right:
@@ -234,8 +231,8 @@ class _Audit:
 
     def _blame(self, first: int, last: int, what: str, size: int) -> NoReturn:
         if last < first:
-            raise _RootMismatch(f"{size} entries {what}", size=size)
-        raise _RootMismatch(f"the {entries(first, last)} {what}", first_index=first, last_index=last, size=size)
+            raise LogRejected(f"{size} entries {what}", size=size)
+        raise LogRejected(f"the {entries(first, last)} {what}", first_index=first, last_index=last, size=size)
 
     def _check_kept(self, number: int, tile: list[bytes], tree: TileTree) -> None:
         """That a tile of level 0, full or not, is what was verified before."""
