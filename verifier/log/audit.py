@@ -160,9 +160,13 @@ class _Audit:
         start = tree.size
         self._confirmed = 0
         self._check_root(start, tree.root())
-        for chunk in self._chunks(start):
+        for chunk, fault in self._chunks(start):
             hashes = [leaf_hash(entry.leaf) for entry in chunk]
             number, tile = tree.size // TILE_WIDTH, tree.levels[0] + hashes
+            if fault is not None:
+                self._check_kept(number, tile, tree)
+                tally.add(chunk)
+                raise fault
             roots = self._roots_within(tree, hashes)
             filled = tree.add(hashes)
             self._check_kept(number, tile, tree)
@@ -193,24 +197,36 @@ class _Audit:
             records=new_have_records and (base is None or base.records),
         )
 
-    def _chunks(self, first: int) -> Iterator[list[LogEntry]]:
-        """The entries up to the checkpoint's size, each chunk to the end of a tile. Raises where one is missing."""
+    def _chunks(self, first: int) -> Iterator[tuple[list[LogEntry], LogRejected | None]]:
+        """The entries up to the checkpoint's size, each chunk to the end of a tile; the last one with its fault, if any.
+
+        What came before a fault is looked at first: an entry there may be the first bad one.
+        """
         source = iter(self._source.entries(first, self._size))
         while first < self._size:
             end = min(self._size, (first // TILE_WIDTH + 1) * TILE_WIDTH)
-            chunk = list(islice(source, end - first))
-            for index, entry in enumerate(chunk, first):
-                if entry.index != index:
-                    raise LogRejected(f"entry {index} is missing: {entry.index} follows", index=index)
-            if len(chunk) != end - first:
-                size = first + len(chunk)
-                message = f"the log is cut: it has {size} entries, and its checkpoint says {self._size}"
-                raise LogRejected(message, index=size, size=size)
-            yield chunk
+            chunk: list[LogEntry] = []
+            yield chunk, self._fill(chunk, source, first, end)
             first = end
         for entry in source:
             message = f"entry {entry.index} is in no checkpoint: the newest one has {self._size} entries"
             raise LogRejected(message, index=entry.index, size=self._size)
+
+    def _fill(self, chunk: list[LogEntry], source: Iterator[LogEntry], first: int, end: int) -> LogRejected | None:
+        """Takes the entries from `first` up to `end`. Returns what kept it from that."""
+        try:
+            for index, entry in enumerate(islice(source, end - first), first):
+                if entry.index != index:
+                    return LogRejected(f"entry {index} is missing: {entry.index} follows", index=index)
+                chunk.append(entry)
+        except LogRejected as error:
+            is_placed = {"index", "first_index", "size"} & error.where.keys()
+            return error if is_placed else error.at(first + len(chunk))
+        size = first + len(chunk)
+        if size == end:
+            return None
+        message = f"the log is cut: it has {size} entries, and its checkpoint says {self._size}"
+        return LogRejected(message, index=size, size=size)
 
     def _roots_within(self, tree: TileTree, more: list[bytes]) -> list[tuple[int, bytes]]:
         """The roots at the sizes that a checkpoint names, for those that the tree gets with these leaf hashes."""
@@ -268,15 +284,13 @@ class _Audit:
         found = self._source.tile(tile.level, tile.number, len(tile.hashes))
         if found == b"".join(tile.hashes):
             return
-        last = first + len(tile.hashes) * span - 1
-        if found is None or len(found) != len(tile.hashes) * HASH_SIZE:
-            message = f"{path} is missing" if found is None else f"{path} has {len(found)} bytes"
-            raise LogRejected(message, first_index=first, last_index=last, tile=path)
-        places = zip(tile.hashes, split_hashes(found), strict=True)
-        wrong = next(at for at, (computed, said) in enumerate(places) if computed != said)
-        first += wrong * span
-        if tile.level == 0:
-            raise LogRejected(f"entry {first} has not the hash that {path} says", index=first, tile=path)
+        if found is None:
+            last = first + len(tile.hashes) * span - 1
+            raise LogRejected(f"{path} is missing", first_index=first, last_index=last, tile=path)
+        said = split_hashes(found)
+        differing = (at for at, computed in enumerate(tile.hashes) if said[at : at + 1] != [computed])
+        first += span * next(differing, len(tile.hashes) - 1)  # with no other fault it goes on after its last hash
         last = first + span - 1
-        message = f"the {entries(first, last)} have not the hash that {path} says"
-        raise LogRejected(message, first_index=first, last_index=last, tile=path)
+        where = {"index": first} if tile.level == 0 else {"first_index": first, "last_index": last}
+        message = f"{path} does not have the hash that {entries(first, last)} should have there"
+        raise LogRejected(message, tile=path, **where)
