@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from verifier.artifacts import verify_artifact
     from verifier.artifacts.files import FileDigests
     from verifier.errors import Indeterminate, Rejected, VerificationError
+    from verifier.log_leaves import DecisionLeaf, LoggedSignature, RowsLeaf
+    from verifier.log_proofs import LoggedEntry, verify_log_proof
     from verifier.policy import (
         Algorithm,
         AllOf,
@@ -27,13 +29,16 @@ if TYPE_CHECKING:
         Identity,
         Issuer,
         KeyId,
+        Logged,
         MaximumAge,
         Policy,
         VerifiedFacts,
     )
     from verifier.results import (
         CertificateFacts,
+        Cosigned,
         KeyFacts,
+        LogPosition,
         RevocationFacts,
         StatementFacts,
         StatementSubject,
@@ -48,6 +53,7 @@ if TYPE_CHECKING:
     from verifier.tokens import verify_jwt
     from verifier.tokens.jwks import KeySet, parse_jwks
     from verifier.trust import Authority, Trust, TrustedKey, load_certificates, parse_trust
+    from verifier.trusted_logs import TrustedLog, trusted_log
 
 __all__ = [
     "ALGORITHMS",
@@ -58,6 +64,8 @@ __all__ = [
     "Authority",
     "CertificateFacts",
     "CertificateIdentity",
+    "Cosigned",
+    "DecisionLeaf",
     "FileDigests",
     "Format",
     "Identity",
@@ -66,12 +74,17 @@ __all__ = [
     "KeyFacts",
     "KeyId",
     "KeySet",
+    "LogPosition",
+    "Logged",
+    "LoggedEntry",
+    "LoggedSignature",
     "MaximumAge",
     "Policy",
     "Rejected",
     "ReplayCache",
     "RevocationFacts",
     "RevocationList",
+    "RowsLeaf",
     "SignatureAlgorithm",
     "StatementFacts",
     "StatementSubject",
@@ -79,6 +92,7 @@ __all__ = [
     "Trust",
     "TrustEntryFacts",
     "TrustedKey",
+    "TrustedLog",
     "VerificationError",
     "VerifiedArtifact",
     "VerifiedAssertion",
@@ -89,8 +103,10 @@ __all__ = [
     "load_revocation_lists",
     "parse_jwks",
     "parse_trust",
+    "trusted_log",
     "verify_artifact",
     "verify_jwt",
+    "verify_log_proof",
     "verify_saml",
 ]
 
@@ -99,6 +115,8 @@ _HOMES = {
     "verifier.artifacts": ("verify_artifact",),
     "verifier.artifacts.files": ("FileDigests",),
     "verifier.errors": ("Indeterminate", "Rejected", "VerificationError"),
+    "verifier.log_leaves": ("DecisionLeaf", "LoggedSignature", "RowsLeaf"),
+    "verifier.log_proofs": ("LoggedEntry", "verify_log_proof"),
     "verifier.policy": (
         "Algorithm",
         "AllOf",
@@ -109,13 +127,16 @@ _HOMES = {
         "Identity",
         "Issuer",
         "KeyId",
+        "Logged",
         "MaximumAge",
         "Policy",
         "VerifiedFacts",
     ),
     "verifier.results": (
         "CertificateFacts",
+        "Cosigned",
         "KeyFacts",
+        "LogPosition",
         "RevocationFacts",
         "StatementFacts",
         "StatementSubject",
@@ -130,6 +151,7 @@ _HOMES = {
     "verifier.tokens": ("verify_jwt",),
     "verifier.tokens.jwks": ("KeySet", "parse_jwks"),
     "verifier.trust": ("Authority", "Trust", "TrustedKey", "load_certificates", "parse_trust"),
+    "verifier.trusted_logs": ("TrustedLog", "trusted_log"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -198,7 +198,7 @@ class _Audit:
         )
 
     def _chunks(self, first: int) -> Iterator[tuple[list[LogEntry], LogRejected | None]]:
-        """The entries up to the checkpoint's size, each chunk to the end of a tile; the last one with its fault, if any.
+        """The entries up to the checkpoint's size, to the end of a tile each; the last with its fault, if any.
 
         What came before a fault is looked at first: an entry there may be the first bad one.
         """
