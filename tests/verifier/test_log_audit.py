@@ -28,10 +28,12 @@ from verifier.log import (
     load_head,
     store_head,
 )
-from verifier.log.leaves import DecisionLeaf, RowsLeaf, link_of, parse_leaf
+from verifier.log.leaves import Decision, link_of, read_leaf
 from verifier.log.tree import TileTree, fold
+from verifier.log_leaves import RowsLeaf
 from verifier.merkle import leaf_hash
 from verifier.notes import NoteKey, parse_key
+from verifier.results import Cosigned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -158,14 +160,14 @@ def test_the_signer_s_own_leaves_links_and_records_are_read() -> None:
         key_version=12,
         signatures=[signature, signature],
     )
-    parsed = parse_leaf(signed, 0)
-    assert isinstance(parsed, DecisionLeaf)
+    parsed = read_leaf(signed, 0)
+    assert isinstance(parsed, Decision)
     assert parsed.signatures == (("ab" * 64, "cd" * 32),) * 2
     assert (parsed.algorithm, parsed.key_version, parsed.time) == (
         *("ED25519_SHA_512", 12, "2023-11-14T22:13:20.000000Z"),
     )
-    assert isinstance(parse_leaf(signer_leaf.decision_leaf(b"{}", bytes(32), time=0), 0), DecisionLeaf)
-    assert parse_leaf(signer_leaf.rows_leaf(7, b"\7" * 32), 0) == RowsLeaf(7, b"\7" * 32)
+    assert isinstance(read_leaf(signer_leaf.decision_leaf(b"{}", bytes(32), time=0), 0), Decision)
+    assert read_leaf(signer_leaf.rows_leaf(7, b"\7" * 32), 0) == RowsLeaf(7, "07" * 32)
     row = RowEntry("keys", "id-é", 3, b"seal", 2, b"")
     expected = journal.chain(journal.GENESIS, 7, "keys", "id-é", 3, b"seal", 2)
     assert link_of(bytes(32), 7, row) == expected
@@ -196,7 +198,7 @@ def test_cosignatures_are_counted() -> None:
     for signer in signers[:2]:
         note = cosign(note, signer, SEEN)
     found = audit_log(Memory(LOG, note), KEY, witnesses=keys, cosignatures=2)
-    assert (found.cosigned_size, found.cosigned) == (1000, dict.fromkeys((key.name for key in keys[:2]), SEEN))
+    assert (found.cosigned_size, found.cosigned) == (1000, tuple(Cosigned(key.name, SEEN) for key in keys[:2]))
     assert not any("shown" in limit for limit in found.not_covered)
     with pytest.raises(Rejected) as caught:
         audit_log(Memory(LOG, note), KEY, witnesses=keys, cosignatures=3)
@@ -204,14 +206,14 @@ def test_cosignatures_are_counted() -> None:
     with pytest.raises(ValueError, match="3 cosignatures"):
         audit_log(Memory(LOG, note), KEY, witnesses=keys[:2], cosignatures=3)
     found = audit_log(Memory(LOG), KEY, witnesses=keys)
-    assert (found.cosigned_size, found.cosigned) == (None, {})
+    assert (found.cosigned_size, found.cosigned) == (None, ())
 
 
 def test_cosignatures_under_an_earlier_checkpoint_count_for_its_entries() -> None:
     signers, keys = witnesses(1)
     earlier = cosign(checkpoint(LOG, 600), signers[0], SEEN)
     found = audit_log(Memory(LOG), KEY, witnesses=keys, cosignatures=1, further=[earlier])
-    assert (found.cosigned_size, found.cosigned) == (600, {keys[0].name: SEEN})
+    assert (found.cosigned_size, found.cosigned) == (600, (Cosigned(keys[0].name, SEEN),))
     assert any("the entries from 600 on" in limit for limit in found.not_covered)
 
 

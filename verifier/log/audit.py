@@ -19,10 +19,10 @@ from verifier.log.tally import Tally
 from verifier.log.tree import TILE_WIDTH, Tile, TileTree, split_hashes, tile_path
 from verifier.merkle import HASH_SIZE, leaf_hash
 from verifier.notes import Checkpoint, Note, NoteKey, cosigned_at, parse_checkpoint, parse_note, require_signature
+from verifier.results import Cosigned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from datetime import datetime
 
     from verifier.log.source import LogEntry, LogSource
 
@@ -95,18 +95,19 @@ def _open(data: bytes, key: NoteKey, name: str) -> _Signed:
 
 def _require_cosigned(
     signed: Sequence[_Signed], witnesses: Sequence[NoteKey], needed: int
-) -> tuple[int | None, dict[str, datetime]]:
+) -> tuple[int | None, tuple[Cosigned, ...]]:
     """The largest size that enough witnesses saw (one at least), and when; None where there is none."""
     if not 0 <= needed <= len({witness.public_key for witness in witnesses}):
         raise ValueError(f"{needed} cosignatures cannot be asked of {len(witnesses)} witnesses")
     seen = [(each.checkpoint.size, cosigned_at(each.note, witnesses)) for each in signed]
     enough = [found for found in seen if len(found[1]) >= max(needed, 1)]
     if enough:
-        return max(enough, key=lambda found: found[0])
+        size, witnessed = max(enough, key=lambda found: found[0])
+        return size, tuple(Cosigned(name, moment) for name, moment in witnessed.items())
     if needed:
         most = max(len(found[1]) for found in seen)
         raise Rejected("too_few_cosignatures", f"{most} of the witnesses saw the log's head, {needed} are asked for")
-    return None, {}
+    return None, ()
 
 
 @dataclass(frozen=True, slots=True)
