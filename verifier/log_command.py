@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--cosignatures",
     type=click.IntRange(min=0),
-    help="How many witnesses must have seen it (all that --witness names; else what trust.json says).",
+    help="How many witnesses must have seen it (all that --witness names; no fewer than trust.json says).",
 )
 @click.option("--head", "head_file", type=FILE, help="Where what was verified is kept, for the next time.")
 @click.option("--full", is_flag=True, help="Read all entries again, not only those since the kept head.")
@@ -60,11 +60,14 @@ def log(
         raise click.UsageError("--witness needs --log-key: a trust file names its logs' witnesses itself.")
     opened = _open(source)
     trusted = _of_trust(trust_file, opened) if trust_file is not None else _of_key(log_key or "", witnesses)
+    # A trust file's number is its owner's rule, which can only be tightened here.
+    least = 0 if log_key is not None and cosignatures is not None else trusted.cosignatures
+    needed = max(least, cosignatures or 0)
     audit = audit_log(
         opened,
         trusted.key,
         witnesses=trusted.witnesses,
-        cosignatures=trusted.cosignatures if cosignatures is None else cosignatures,
+        cosignatures=needed,
         head=None if head_file is None else load_head(head_file),
         further=[read_file(path) for path in checkpoints],
         full=full,
