@@ -36,6 +36,7 @@ _DECISION: Final = re.compile(
     rb'"signatures":\[((?:' + _SIGNATURE + rb"(?:," + _SIGNATURE + rb")*)?)\],"
     rb'"time":"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6})Z","v":1\}'
 )
+_ROWS: Final = re.compile(rb'\{"journal":([1-9][0-9]{0,14}),"link":"(' + _HEX + rb')","v":1\}')
 _encode: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 
 
@@ -56,23 +57,26 @@ def read_leaf(leaf: bytes, index: int) -> Decision | RowsLeaf:
     (unsupported_format) for another version.
     """
     decision = _DECISION.fullmatch(leaf)
-    if decision is not None and _is_moment(decision[6]):
-        algorithm, key, version, record, signed, time = decision.groups()
-        if signed and (algorithm is None or key == b"null" or version is None):
-            return _read_slowly(leaf, index)
-        return Decision(
-            algorithm=None if algorithm is None else algorithm.decode(),
-            key_version=None if version is None else int(version),
-            record_sha256=record.decode(),
-            signatures=_signatures(signed) if signed else (),
-            time=time.decode() + "Z",
-        )
+    if decision is not None:
+        algorithm, key, version, record, signed, moment = decision.groups()
+        is_named = algorithm is not None and key != b"null" and version is not None
+        time = moment.decode()
+        if (is_named or not signed) and _is_moment(time):
+            return Decision(
+                None if algorithm is None else algorithm.decode(),
+                None if version is None else int(version),
+                record.decode(),
+                _signatures(signed) if signed else (),
+                time + "Z",
+            )
+    elif (rows := _ROWS.fullmatch(leaf)) is not None:
+        return RowsLeaf(int(rows[1]), rows[2].decode())
     return _read_slowly(leaf, index)
 
 
-def _is_moment(time: bytes) -> bool:
+def _is_moment(time: str) -> bool:
     try:
-        datetime.fromisoformat(time.decode())
+        datetime.fromisoformat(time)
     except ValueError:
         return False
     return True
