@@ -104,7 +104,7 @@ def verify_log_proof(proof: bytes | str, logs: Sequence[TrustedLog], *, clock: d
         raise Indeterminate("no_trust", "There is a log proof, and no log is trusted: name one, by its key.")
     check_distinct(logs)
     try:
-        return _verify(parse_proof(proof.encode() if isinstance(proof, str) else proof), logs, clock)
+        return _verify(parse_proof(_octets(proof)), logs, clock)
     except Rejected as error:
         code = _CODES.get(error.code, "log_proof_invalid")
         raise Rejected(code, f"The log proof does not hold: {error.message}.") from error
@@ -160,6 +160,11 @@ def parse_proof(data: bytes) -> Proof:
     if len(hashes) != len(lines) - 3 or len(hashes) > MAXIMUM_HASHES:
         raise Rejected("malformed", f"it has not up to {MAXIMUM_HASHES} lines with the base64 of {HASH_SIZE} bytes")
     return Proof(entry, index, hashes, parse_note(rest))
+
+
+def _octets(proof: bytes | str) -> bytes:
+    # What has no UTF-8 form (a lone surrogate) becomes bytes that are no UTF-8 either, and is refused as such.
+    return proof.encode("utf-8", "surrogatepass") if isinstance(proof, str) else proof
 
 
 def _verify(proof: Proof, logs: Sequence[TrustedLog], clock: datetime) -> LoggedEntry:
