@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,9 +81,13 @@ def log(
 def _open(path: Path) -> LogSource:
     from verifier.log import DirectorySource, ExportSource
 
-    if path.is_dir():
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise Indeterminate("unreadable_file", f"{path} cannot be read: {error.strerror}.") from error
+    if stat.S_ISDIR(mode):
         return DirectorySource(path)
-    if path.is_file():
+    if stat.S_ISREG(mode):
         return ExportSource(path)
     raise Indeterminate("unreadable_file", f"{path} is neither a directory of tiles nor an export.")
 

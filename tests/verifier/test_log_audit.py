@@ -29,7 +29,7 @@ from verifier.log import (
     store_head,
 )
 from verifier.log.leaves import Decision, link_of, read_leaf
-from verifier.log.tree import TileTree, fold
+from verifier.log.tree import TileTree, fold, tile_path
 from verifier.log_leaves import RowsLeaf
 from verifier.merkle import leaf_hash
 from verifier.notes import NoteKey, parse_key
@@ -146,6 +146,14 @@ def test_the_tree_is_that_of_the_standard() -> None:
         assert tree.root(more) == standard.root(size + len(more))
         tree.add([digest])
     assert TileTree.of_tiles([fold(hashes[:256]), fold(hashes[256:512])], hashes[512:]).root() == standard.root()
+
+
+def test_paths_of_tiles() -> None:
+    """C2SP tlog-tiles, "Paths"."""
+    assert tile_path(0, 0) == "tile/0/000"
+    assert tile_path(3, 999, 255) == "tile/3/999.p/255"
+    assert tile_path("entries", 1000) == "tile/entries/x001/000"
+    assert tile_path(1, 1_234_067, 1) == "tile/1/x001/x234/067.p/1"
 
 
 def test_the_signer_s_own_leaves_links_and_records_are_read() -> None:

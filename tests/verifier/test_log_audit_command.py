@@ -169,6 +169,8 @@ def test_the_trust_file_names_logs(shell: Shell) -> None:
         ("export", "--log-key", KEY, "--witness", KEY),
         ("export", "--log-key", KEY, "--cosignatures", "1"),
         ("nowhere", "--log-key", KEY),
+        ("x" * 5000, "--log-key", KEY),
+        ("export", "--log-key", KEY, "--head", "x" * 5000),
         ("/dev/null", "--log-key", KEY),
         (".", "--log-key", KEY),
     ],
