@@ -133,6 +133,11 @@ def test_a_log_with_three_levels_of_tiles(tmp_path: Path) -> None:
         found = caught.value.where
         assert (found["tile"], found["first_index"], found["last_index"]) == (name, *place)
         (tiles / name).write_bytes(data)
+    tile = tiles / "tile/1/000"
+    tile.write_bytes(tile.read_bytes()[:-1] + b"?")
+    with pytest.raises(LogRejected) as caught:
+        audit_log(DirectorySource(tiles), KEY)
+    assert caught.value.where == {"tile": "tile/1/000", "first_index": 65_280, "last_index": 65_535}
 
 
 def test_the_tree_is_that_of_the_standard() -> None:
@@ -245,6 +250,23 @@ def test_a_further_checkpoint_must_fit() -> None:
     assert caught.value.where == {"size": 600}
 
 
+def test_entries_that_are_missing_at_the_end() -> None:
+    for size, there in ((600, 599), (600, 512), (600, 300), (512, 511), (257, 256), (1, 0)):
+        found = where(LOG[:there], note=checkpoint(LOG, size))
+        assert found == {"index": there, "size": there}
+
+
+def test_entries_that_no_checkpoint_covers() -> None:
+    class Longer(Memory):
+        def entries(self, first: int, size: int) -> Iterator[LogEntry]:
+            return super().entries(first, size + 1)
+
+    for size in (0, 1, 256, 600):
+        with pytest.raises(LogRejected, match="in no checkpoint") as caught:
+            audit_log(Longer(LOG, checkpoint(LOG, size)), KEY)
+        assert caught.value.where == {"index": size, "size": size}
+
+
 # The kept head
 
 
@@ -327,6 +349,48 @@ def test_entries_that_hash_alike_in_four_bytes_do_not_pass() -> None:
 
 def _members(head: KeptHead) -> dict[str, Any]:
     return {name: getattr(head, name) for name in KeptHead.__slots__}
+
+
+def test_a_changed_entry_is_named_before_a_missing_one() -> None:
+    """Whatever else is wrong with the same tile, and whether or not a head was kept."""
+    made = [*LOG[:550], log_files.decision(1, label="forged"), *LOG[551:590]]
+    assert where(made, grown(LOG, 600), checkpoint(LOG, 700))["index"] == 550
+    lying = log_files.decision(1)
+    made = [*LOG[:550], Entry(lying.leaf, bytes(32), lying.record), *LOG[551:590]]
+    assert where(made, None, checkpoint(LOG, 600)) == {"index": 550}
+
+
+def test_a_checkpoint_from_before_the_kept_head_is_held_against_the_log() -> None:
+    source = Memory(LOG)
+    found = audit_log(source, KEY, head=grown(LOG, 600), further=[checkpoint(LOG, 400)])
+    assert (found.start, source.given) == (0, 1000)
+    forged = checkpoint([*LOG[:300], log_files.decision(1, label="forged"), *LOG[301:]], 400)
+    with pytest.raises(LogRejected) as caught:
+        audit_log(Memory(LOG), KEY, head=grown(LOG, 600), further=[forged])
+    assert caught.value.where == {"first_index": 0, "last_index": 399, "size": 400}
+
+
+class Newest(Memory):
+    """An export of what came since: it has no entries before the number 500."""
+
+    def entries(self, first: int, size: int) -> Iterator[LogEntry]:
+        return super().entries(max(first, 500), size)
+
+
+def test_what_came_since_is_enough_with_a_kept_head() -> None:
+    assert audit_log(Newest(LOG), KEY, head=grown(LOG, 600)).entries == 400
+    for head in (None, grown(LOG, 400)):
+        with pytest.raises(LogRejected) as caught:
+            audit_log(Newest(LOG), KEY, head=head)
+        assert caught.value.where == {"index": 0 if head is None else 400}
+    # Where it does not hold, the entries before cannot be asked, and what was found first stands.
+    changed = [*LOG[:701], Entry(LOG[701].leaf, bytes(32), LOG[701].record), *LOG[702:]]
+    with pytest.raises(LogRejected) as caught:
+        audit_log(Newest(changed, checkpoint(LOG)), KEY, head=grown(LOG, 600))
+    assert caught.value.where == {"index": 701}
+    with pytest.raises(LogRejected) as caught:
+        audit_log(Newest(LOG[:550]), KEY, head=grown(LOG, 600))
+    assert caught.value.where == {"size": 550}
 
 
 def test_the_head_of_another_log_is_refused() -> None:

@@ -7,6 +7,7 @@ are streamed; what stays in memory is 256 of them, 4 bytes of each one's hash, a
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -117,6 +118,10 @@ class _Walked:
     head: KeptHead
 
 
+class _BeginsLater(LogRejected):
+    """The source has no first entries: an export of what came since, which a kept head may continue."""
+
+
 class _Audit:
     """One audit: a source, and what it is held against."""
 
@@ -136,7 +141,8 @@ class _Audit:
         """The whole audit. What does not hold after the kept head may be wrong before it: then everything is read."""
         most = max(self._roots)
         if most > self._size:
-            self._walk(None)  # an entry that was changed as well is the better thing to name
+            with suppress(_BeginsLater):
+                self._walk(None)  # an entry that was changed as well is the better thing to name
             name = self._roots[most][0][0]
             message = f"the log is cut: it has {self._size} entries, and {name} says {most}"
             raise LogRejected(message, size=self._size)
@@ -147,7 +153,8 @@ class _Audit:
         try:
             return self._walk(kept)
         except LogRejected:
-            self._walk(None)
+            with suppress(_BeginsLater):
+                self._walk(None)
             raise
 
     def _walk(self, base: KeptHead | None) -> _Walked:
@@ -181,6 +188,8 @@ class _Audit:
         for above in tree.partial():
             if above.level:
                 self._check_tile(above)
+        if self._confirmed != self._size:
+            raise LogRejected(f"the root of {self._size} entries was not reached", size=tree.size)
         return _Walked(start, tally, self._head(base, tree, tally, bytes(marks)))
 
     def _head(self, base: KeptHead | None, tree: TileTree, tally: Tally, marks: bytes) -> KeptHead:
@@ -218,7 +227,8 @@ class _Audit:
         try:
             for index, entry in enumerate(islice(source, end - first), first):
                 if entry.index != index:
-                    return LogRejected(f"entry {index} is missing: {entry.index} follows", index=index)
+                    kind = LogRejected if index else _BeginsLater
+                    return kind(f"entry {index} is missing: {entry.index} follows", index=index)
                 chunk.append(entry)
         except LogRejected as error:
             is_placed = {"index", "first_index", "size"} & error.where.keys()
