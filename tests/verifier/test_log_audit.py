@@ -250,6 +250,18 @@ def test_a_further_checkpoint_must_fit() -> None:
     assert caught.value.where == {"size": 600}
 
 
+def test_what_lies_behind_each_leaf_must_be_there_and_nothing_else() -> None:
+    one, other = LOG[10], LOG[11]
+    assert one.row is not None
+    for entry in (
+        *(Entry(one.leaf), Entry(one.leaf, bytes(32), b"{}"), Entry(one.leaf, other.nonce, other.record, one.row)),
+        *(Entry(other.leaf), Entry(other.leaf, other.nonce), Entry(other.leaf, None, other.record)),
+        *(Entry(other.leaf, other.nonce, other.record, one.row), Entry(other.leaf, row=one.row)),
+    ):
+        at = 10 if entry.leaf == one.leaf else 11
+        assert where([*LOG[:at], entry, *LOG[at + 1 :]]) == {"index": at}
+
+
 def test_entries_that_are_missing_at_the_end() -> None:
     for size, there in ((600, 599), (600, 512), (600, 300), (512, 511), (257, 256), (1, 0)):
         found = where(LOG[:there], note=checkpoint(LOG, size))
