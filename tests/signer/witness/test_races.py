@@ -1,4 +1,4 @@
-"""The witness never cosigns two roots of one size, whenever it is killed; `races.py` runs as many races as are asked."""
+"""The witness never cosigns two roots of one size, whenever it is killed; `races.py` runs any number of races."""
 
 from __future__ import annotations
 
