@@ -77,7 +77,7 @@ def assemble(
     """Puts the parts together over an open keystore. `throttle`: another than the one that every service has, for
     whoever is the whole world of callers at once."""
     throttle = throttle or Throttle()
-    audit = AuditTrail(keystore.database, state / "locks")
+    audit = AuditTrail(keystore.database, state / "locks", keystore.log)
     published = Published(keystore)
     certification = Certification(keystore, audit, configuration.certificates)
     revocation_lists = RevocationLists(keystore, certification, configuration.certificates)

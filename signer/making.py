@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 
 from keystore.errors import HsmFault, KeystoreError
-from signer.audit import AuditedKey, ItemsRefused, Outcome
+from signer.audit import ItemsRefused, Outcome, audited
+from signer.audit.records import canonical
 from signer.errors import AuditUnavailable, Unprocessable
 from signer.formats.observed import ObservedKey
 from signer.operations.base import Output, Prepared
@@ -40,6 +40,7 @@ class _Batch:
     """The items of one algorithm: one intent, one open key; by position what the HSM signed and what was refused."""
 
     intent: RecordedIntent
+    plan: Plan
     positions: list[int]
     made: dict[int, list[MadeSignature]] = field(default_factory=dict)
     refused: dict[int, Unprocessable] = field(default_factory=dict)
@@ -47,9 +48,9 @@ class _Batch:
     def outcomes(self, kind: OutcomeKind, code: str | None) -> list[Outcome]:
         """One for each item: this one, or its own refusal."""
         return [
-            _outcome(position, "denied", self.refused[position].code, self.made.get(position, []))
+            _outcome(self.plan, position, "denied", self.refused[position].code, self.made.get(position, ()))
             if position in self.refused
-            else _outcome(position, kind, code, self.made.get(position, []))
+            else _outcome(self.plan, position, kind, code, self.made.get(position, ()))
             for position in self.positions
         ]
 
@@ -77,14 +78,17 @@ class Making:
         batches: list[_Batch] = []
         try:
             for algorithm, positions in _by_algorithm(plan).items():
-                batch = _Batch(self._open(algorithm, positions, plan), positions)
+                batch = _Batch(self._open(algorithm, positions, plan), plan, positions)
                 batches.append(batch)
                 self._make_batch(batch, algorithm, plan, results)
                 refused |= batch.refused
         except Exception as error:
             self._record_failure(batches, never_intended, error)
             raise
-        self.audit.close([(batch.intent, batch.outcomes("succeeded", None)) for batch in batches], never_intended)
+        closings = [(batch.intent, batch.outcomes("succeeded", None)) for batch in batches]
+        for batch, proofs in zip(batches, self.audit.close(closings, never_intended), strict=True):
+            for position, proof in zip(batch.positions, proofs, strict=True):
+                results[position]["proof"] = proof
         if plan.single and refused:
             raise refused[0]
         for position, refusal in refused.items():
@@ -92,9 +96,8 @@ class Making:
         return results
 
     def _open(self, algorithm: str, positions: list[int], plan: Plan) -> RecordedIntent:
-        version = self.version
-        audited = AuditedKey(self.key.id, version.id, version.number, algorithm, self.key.purpose.value)
-        return self.audit.open(self.permit, self.call, audited, len(positions), plan.context)
+        key = audited(self.key, self.version, algorithm)
+        return self.audit.open(self.permit, self.call, key, len(positions), plan.context)
 
     def _make_batch(self, batch: _Batch, algorithm: str, plan: Plan, results: list[Output]) -> None:
         """Makes every item of the batch into `results`, or finds that it cannot be made."""
@@ -134,17 +137,12 @@ class Making:
             _log.error("failure_recorded_late", alarm=True, key_id=self.key.id, code=code)
 
 
-def _outcome(position: int, kind: OutcomeKind, code: str | None, made: Sequence[MadeSignature]) -> Outcome:
+def _outcome(plan: Plan, position: int, kind: OutcomeKind, code: str | None, made: Sequence[MadeSignature]) -> Outcome:
     """The outcome of one item, which names every signature that the HSM made for it, released or not."""
-    if not made:
-        return Outcome(position, kind, code)
-    detail = None
-    if len(made) > 1:
-        further = [
-            {"digest": more.message_digest.hex(), "signature_sha256": more.signature_sha256.hex()} for more in made[1:]
-        ]
-        detail = msgspec.json.encode({"further_signatures": further}).decode()
-    return Outcome(position, kind, code, made[0].message_digest, made[0].signature_sha256, detail)
+    item = plan.items[position]
+    about, digest = (item.about, item.artifact_digest) if isinstance(item, Prepared) else (None, None)
+    told = None if about is None else canonical(about)
+    return Outcome(position, kind, code, tuple(made), about=told, artifact_digest=digest)
 
 
 def _by_algorithm(plan: Plan) -> dict[str, list[int]]:

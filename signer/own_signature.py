@@ -11,7 +11,7 @@ import structlog
 
 from keystore.errors import HsmFault
 from keystore.lifecycle import current_version
-from signer.audit import AuditedKey, Outcome
+from signer.audit import Outcome, audited
 from signer.errors import AuditUnavailable
 from signer.formats.observed import ObservedKey
 from signer.problems import SERVER_FAULTS, code_of
@@ -52,16 +52,14 @@ class OwnSignatures:
         Raises what the HSM, the keystore, the audit trail and `build` raise.
         """
         version = version or current_version(key.versions, self._keystore.clock())
-        audited = AuditedKey(key.id, version.id, version.number, key.algorithm, key.purpose.value)
-        intent = self._audit.open(permit, call, audited, 1, context)
+        intent = self._audit.open(permit, call, audited(key, version, key.algorithm), 1, context)
         try:
             observed = ObservedKey(self._keystore.signing_key(intent))
             built = build(observed)
         except Exception as error:
             self._record_failure(intent, error)
             raise
-        made = observed.made[-1]
-        self._audit.close([(intent, [Outcome(0, "succeeded", None, made.message_digest, made.signature_sha256)])])
+        self._audit.close([(intent, [Outcome(0, "succeeded", signatures=tuple(observed.made))])])
         return built
 
     def _record_failure(self, intent: RecordedIntent, error: Exception) -> None:

@@ -17,14 +17,15 @@ import structlog
 from keystore.api import KeyState
 from keystore.errors import KeystoreError
 from keystore.errors import NotFound as NoSuchRow
-from signer.access import DUTIES_OF, Action, Admission, Duty, Permit, Surroundings, admit, judge
+from signer.access import DUTIES_OF, Action, Admission, Permit, Surroundings, admit, judge
 from signer.access.decision import KEY_NOT_FOUND, permit_approved, permit_request
 from signer.access.explanation import admit_question
 from signer.access.grants import grant_facts
 from signer.access.model import NO_CONTEXT
-from signer.audit import AuditedKey, Outcome
+from signer.audit import Outcome, audited
 from signer.audit.identifiers import time_ordered_id
 from signer.audit.records import canonical
+from signer.audit.trail import REPEATED
 from signer.authn.principal import SERVICE
 from signer.call import Answer, Call
 from signer.decoding import decode, within
@@ -101,6 +102,7 @@ class Pipeline:
             # the same request again gets the same answer
             repeated = self._idempotency.begin(permit, call, key.id)
         if repeated.answer is not None:
+            self._audit.note(principal, operation.action.value, call, key=key.id, code=REPEATED)
             return repeated.answer
         with repeated:
             # approvals: have those whom the key's rule names released this very call
@@ -178,7 +180,7 @@ class Pipeline:
         self, permit: Permit, call: Call, key: Key | None, work: Callable[[], Answer], subject: str | None = None
     ) -> Answer:
         """An intent before the work, its outcome after it, whatever happens."""
-        intent = self._audit.open(permit, call, _audited(key), 1, subject=subject)
+        intent = self._audit.open(permit, call, None if key is None else audited(key), 1, subject=subject)
         try:
             answer = work()
         except (SealmarkError, KeystoreError) as error:
@@ -200,15 +202,14 @@ class Pipeline:
         reference: str | None = None,
         subject: str | None = None,
     ) -> Answer:
-        """A look at something; only refusals are recorded, and whatever break glass looks at."""
+        """A look at something: nothing is changed or used, so the record follows the look."""
         principal = self.authenticate(call)
         with self._refusals_recorded(principal, action, call, reference, subject):
             admission = admit(principal, action)
             key = self._find_key(reference) if reference is not None else None
             permit = self._permit(admission, call, key)
             answer = work(permit, key)
-        if principal.duty is Duty.ROOT:
-            self._audit.note(principal, action.value, call, key=permit.key_id, subject=subject)
+        self._audit.note(principal, action.value, call, key=permit.key_id, subject=subject)
         return answer
 
     def ask(
@@ -230,9 +231,8 @@ class Pipeline:
             elif key is not None and not judgement.visible:
                 raise NotFound(KEY_NOT_FOUND, field="key")
             answer = work(principal, key, self._surroundings(call), body)
-        if principal.duty is Duty.ROOT:
-            key_id = None if key is None else key.id
-            self._audit.note(principal, Action.EXPLAIN_ACCESS.value, call, key=key_id, subject=body.about)
+        key_id = None if key is None else key.id
+        self._audit.note(principal, Action.EXPLAIN_ACCESS.value, call, key=key_id, subject=body.about)
         return answer
 
     def authenticate(self, call: Call) -> Principal:
@@ -326,7 +326,3 @@ class Pipeline:
         except Exception as error:
             self._audit.refuse(principal, action.value, call, reference, code_of(error), subject)
             raise
-
-
-def _audited(key: Key | None) -> AuditedKey | None:
-    return None if key is None else AuditedKey(key.id, "", 0, "", key.purpose.value)

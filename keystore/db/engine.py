@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import insert, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -25,13 +25,7 @@ from keystore.errors import ConfigurationError, StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sqlalchemy import Connection, PoolProxiedConnection, Select, Table
-
-    class Append(Protocol):
-        """What `Database.append` yields."""
-
-        def __call__(self, prepared: Prepared, rows: Sequence[RawRow], alone: bool = False) -> None: ...
-
+    from sqlalchemy import Connection, PoolProxiedConnection, Select, Table, UpdateBase
 
 Value = int | str | bytes | None
 RawRow = tuple[Value, ...]
@@ -56,6 +50,37 @@ def _repeated(sql: str, rows: int) -> str:
     return head + separator + ", ".join([row] * rows)
 
 
+class Appending:
+    """The transaction that `Database.append` opens; it begins with the first call that needs one."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __call__(self, prepared: Prepared, rows: Sequence[RawRow], alone: bool = False) -> None:
+        """Insert rows by `prepare_insert`, in the order of its names; `alone`: all that the transaction has to do."""
+        # Each call of SQLite gives the GIL away, and every worker waits while this one waits to have it back.
+        # So many rows go into one statement, and one statement that is all there is needs no BEGIN and COMMIT.
+        if not (alone and len(rows) <= _ROWS_A_STATEMENT):
+            self.begin()
+        for start in range(0, len(rows), _ROWS_A_STATEMENT):
+            some = rows[start : start + _ROWS_A_STATEMENT]
+            self._connection.execute(_repeated(prepared.sql, len(some)), tuple(chain.from_iterable(some)))
+
+    def begin(self) -> None:
+        """Be alone among writers from here on: what is read now holds until the commit."""
+        if not self._connection.in_transaction:
+            self._connection.execute(sqlite.BEGIN_WRITE)
+
+    def fetch(self, prepared: Prepared, parameters: RawRow) -> list[RawRow]:
+        """Every row of a prepared SELECT, as this transaction sees it."""
+        rows: list[RawRow] = self._connection.execute(prepared.sql, parameters).fetchall()
+        return rows
+
+    def run(self, prepared: Prepared, parameters: RawRow) -> int:
+        """Run a prepared UPDATE or INSERT; returns how many rows it has changed."""
+        return self._connection.execute(prepared.sql, parameters).rowcount
+
+
 class Database:
     """An open database. Safe to use from many threads. `url` is `sqlite:///PATH` in this version."""
 
@@ -78,10 +103,14 @@ class Database:
         compiled = statement.compile(dialect=self._engine.dialect)
         return Prepared(str(compiled), tuple(compiled.positiontup or ()))
 
+    def prepare_change(self, statement: UpdateBase) -> Prepared:
+        """Compile an INSERT or UPDATE for `Appending.run`. All its bound values must be named parameters."""
+        compiled = statement.compile(dialect=self._engine.dialect)
+        return Prepared(str(compiled), tuple(compiled.positiontup or ()))
+
     def prepare_insert(self, table: Table) -> Prepared:
-        """Compile an INSERT of whole rows for `append`; a column that numbers rows by itself is left out."""
-        serial = table.autoincrement_column
-        names = [column.name for column in table.columns if column is not serial]
+        """Compile an INSERT of whole rows for `append`."""
+        names = [column.name for column in table.columns]
         compiled = insert(table).compile(dialect=self._engine.dialect, column_keys=names)
         return Prepared(str(compiled), tuple(compiled.positiontup or ()))
 
@@ -142,26 +171,15 @@ class Database:
             yield
 
     @contextmanager
-    def append(self) -> Iterator[Append]:
-        """A transaction like that of `write` that only appends rows, past SQLAlchemy: for what every request writes.
+    def append(self, lock_seconds: float | None = None) -> Iterator[Appending]:
+        """A transaction like that of `write`, past SQLAlchemy: for what every request writes.
 
-        Yields a function of (`Prepared` by `prepare_insert`, rows in the order of its names, whether these are all the
-        rows of the transaction). Raises as `write` does.
+        Raises as `write` does, `StoreUnavailable` too when the lock is not had within `lock_seconds`.
         """
-        with self._lock.held():
+        with self._lock.held(lock_seconds):
             connection = getattr(self._local, "connection", None) or self._thread_connection()
-
-            def append(prepared: Prepared, rows: Sequence[RawRow], alone: bool = False) -> None:
-                # Each call of SQLite gives the GIL away, and every worker waits while this one waits to have it back.
-                # So many rows go into one statement, and one statement that is all there is needs no BEGIN and COMMIT.
-                if not (alone and len(rows) <= _ROWS_A_STATEMENT) and not connection.in_transaction:
-                    connection.execute(sqlite.BEGIN_WRITE)
-                for start in range(0, len(rows), _ROWS_A_STATEMENT):
-                    some = rows[start : start + _ROWS_A_STATEMENT]
-                    connection.execute(_repeated(prepared.sql, len(some)), tuple(chain.from_iterable(some)))
-
             try:
-                yield append
+                yield Appending(connection)
                 if connection.in_transaction:
                     connection.execute("COMMIT")
             except sqlite3.Error as exc:

@@ -81,10 +81,12 @@ class WriteLock:
         self._waiter: _Waiter | None = None
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the lock. Raises `StoreUnavailable` after `timeout` seconds, or if the file cannot be opened."""
-        deadline = time.monotonic() + self._timeout
-        if not self._threads.acquire(timeout=self._timeout):
+    def held(self, timeout: float | None = None) -> Iterator[None]:
+        """Hold the lock. Raises `StoreUnavailable` after `timeout` seconds (None: the lock's own), or if the file
+        cannot be opened."""
+        seconds = self._timeout if timeout is None else min(timeout, self._timeout)
+        deadline = time.monotonic() + seconds
+        if not self._threads.acquire(timeout=seconds):
             raise StoreUnavailable("the database is being written by another thread for too long")
         try:
             descriptor = self._lock_file(deadline)

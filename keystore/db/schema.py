@@ -366,8 +366,10 @@ AUDIT_INTENTS: Final = Table(
     _text("key_id", nullable=True),
     _text("version_id", nullable=True),
     _number("version", nullable=True),
+    _octets("key_sha256", nullable=True),  # of the version's SubjectPublicKeyInfo
     _text("algorithm", nullable=True),
     _text("purpose", nullable=True),
+    _text("domain", nullable=True),
     _number("items"),
     _text("context", nullable=True),
     _number("policy_revision", nullable=True),
@@ -375,28 +377,68 @@ AUDIT_INTENTS: Final = Table(
     _text("approval", nullable=True),
     Index("audit_intents_by_epoch", "epoch"),
 )
-AUDIT_OUTCOMES: Final = Table(
-    "audit_outcomes",
+# The transparency log: one row a leaf, in the order of the tree. The tree is what protects them: its head is signed,
+# and kept outside the database. `record` is canonical JSON of all that is known; the columns beside it are for searching.
+LOG_ENTRIES: Final = Table(
+    "log_entries",
     METADATA,
-    Column("seq", _SERIAL, primary_key=True, autoincrement=True),
+    Column("seq", _SERIAL, primary_key=True, autoincrement=False),  # the index of the leaf + its log's `first`
+    _text("kind"),  # decision, count, rows
     _text("intent_id", nullable=True),
-    _number("item"),
+    _number("item", nullable=True),
     _number("time"),
-    _text("outcome"),
+    _text("outcome", nullable=True),
     _text("code", nullable=True),
-    _text("request_id"),
+    _text("request_id", nullable=True),
     _text("caller_request_id", nullable=True),
     _text("principal", nullable=True),
     _text("credential", nullable=True),
     _text("proof", nullable=True),
     _text("source", nullable=True),
-    _text("action"),
+    _text("action", nullable=True),
     _text("subject", nullable=True),  # the principal that the action is about, where it is about one
     _text("key_id", nullable=True),
-    _octets("digest", nullable=True),
+    _octets("digest", nullable=True),  # of the first signature: what was signed
     _octets("signature_sha256", nullable=True),
+    _octets("artifact_digest", nullable=True),  # of the file, where the signature is about one
     _text("detail", nullable=True),
-    _text("epoch"),
-    Index("audit_outcomes_by_intent", "intent_id"),
-    sqlite_autoincrement=True,  # a number is never used again, as sequences of other databases behave
+    _text("epoch", nullable=True),
+    _octets("leaf"),
+    _octets("leaf_hash"),
+    _octets("nonce", nullable=True),
+    _text("record", nullable=True),
+    Index("log_entries_by_intent", "intent_id"),
+    Index("log_entries_by_key", "key_id"),
+    Index("log_entries_by_principal", "principal"),
+    Index("log_entries_by_digest", "digest"),
+    Index("log_entries_by_signature", "signature_sha256"),
+    Index("log_entries_by_artifact", "artifact_digest"),
+)
+# Full tiles of 256 hashes (C2SP tlog-tiles); what is not full yet is read from the entries and the tiles below.
+LOG_TILES: Final = Table(
+    "log_tiles",
+    METADATA,
+    Column("log", BigInteger, primary_key=True, autoincrement=False),
+    Column("level", BigInteger, primary_key=True, autoincrement=False),
+    Column("tile", BigInteger, primary_key=True, autoincrement=False),
+    _octets("hashes"),
+    _octets("root"),
+)
+# One log for each HSM that the deployment ever had; the last one grows.
+LOG_HEADS: Final = Table(
+    "log_heads",
+    METADATA,
+    Column("log", BigInteger, primary_key=True, autoincrement=False),
+    _text("origin"),
+    _octets("public_key"),
+    _number("first"),  # `seq` of its first leaf
+    _number("size"),
+    _octets("root"),
+    _number("time"),
+    _number("journal"),  # the last entry of the rows' journal that is a leaf
+    _number("checkpoint_size"),
+    _text("checkpoint", nullable=True),
+    _number("cosigned_size"),
+    _text("cosigned", nullable=True),  # the last checkpoint that has the witnesses' cosignatures
+    UniqueConstraint("origin", name="one_log_of_an_origin"),
 )

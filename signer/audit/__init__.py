@@ -1,9 +1,10 @@
-"""The audit trail: an intent durable before the HSM is asked, an outcome durable before the answer leaves.
+"""The audit trail: an intent durable before the HSM is asked, a leaf of the transparency log before the answer leaves.
 
-Transparency (the Merkle log over outcomes) comes with a later version; the seam is `trail.AuditTrail.close`.
+`trail` is what the rest of the service calls; `records` and `leaf` say what is written, `sequencer` gives it its place
+in the log and proves it, `reading` reads it.
 """
 
-from signer.audit.records import AuditedKey, ItemsRefused, Outcome, RecordedIntent
+from signer.audit.records import AuditedKey, ItemsRefused, Outcome, RecordedIntent, audited
 from signer.audit.trail import AuditTrail
 
-__all__ = ["AuditTrail", "AuditedKey", "ItemsRefused", "Outcome", "RecordedIntent"]
+__all__ = ["AuditTrail", "AuditedKey", "ItemsRefused", "Outcome", "RecordedIntent", "audited"]

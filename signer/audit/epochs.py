@@ -9,9 +9,11 @@ from __future__ import annotations
 import fcntl
 import os
 import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -28,6 +30,23 @@ class Epoch:
     def release(self) -> None:
         """Ends the epoch; what it left open is then for others to close."""
         os.close(self._descriptor)
+
+
+@contextmanager
+def claimed(directory: Path, epoch: str) -> Iterator[bool]:
+    """Whether the worker of that epoch is gone and the caller alone may close what it left open, inside the block.
+
+    A lock file that went with the machine is made anew, to be the lock among those who close.
+    """
+    descriptor = os.open(directory / f"{epoch}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)
 
 
 def is_dead(directory: Path, epoch: str) -> bool:

@@ -1,38 +1,60 @@
-"""What is written: the values of an intent and of an outcome. No plaintext, no secret."""
+"""What is written: the values of an intent, and the entries of the log. No plaintext, no secret.
+
+An entry is a row of `log_entries` without its place: the full record (canonical JSON, for auditors), a random nonce,
+the leaf that commits to both, and the columns by which entries are found.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
+
+from signer.audit.leaf import NONCE_SIZE, MadeSignature, decision_leaf, format_time, rows_leaf
+from signer.audit.tree import leaf_hash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from keystore.api import Key, KeyVersion
     from signer.access import Permit
     from signer.call import Call
 
 OutcomeKind = Literal["succeeded", "failed", "denied", "unknown"]
+Entry = dict[str, Any]
+RECORD_VERSION: Final = 1
 _MADE_HERE: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
 class AuditedKey:
-    """The key, version and algorithm that an intent is about."""
+    """The key, version and algorithm that an intent is about. `key_sha256` is over the version's public key."""
 
     key_id: str
-    version_id: str
-    version: int
-    algorithm: str
-    purpose: str
+    purpose: str | None = None
+    domain: str | None = None
+    version_id: str | None = None
+    version: int | None = None
+    algorithm: str | None = None
+    key_sha256: bytes | None = None
+
+
+def audited(key: Key, version: KeyVersion | None = None, algorithm: str | None = None) -> AuditedKey:
+    """A key as an intent names it; with `version`, as what it is about to sign with."""
+    if version is None:
+        return AuditedKey(key.id, key.purpose.value, key.domain)
+    hashed = hashlib.sha256(version.public_key).digest()
+    return AuditedKey(key.id, key.purpose.value, key.domain, version.id, version.number, algorithm, hashed)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedIntent:
     """An intent that is durable. Satisfies `keystore.api.Intent`: the only thing that opens a key for use.
 
-    Only `AuditTrail` makes one, after the commit.
+    Only `AuditTrail` makes one, after the commit. `row` is the intent as it was written.
     """
 
     intent_id: str
@@ -40,10 +62,7 @@ class RecordedIntent:
     version_id: str
     algorithm: str
     permit: Permit
-    request_id: str
-    caller_request_id: str | None
-    source: str
-    subject: str | None
+    row: Mapping[str, Any]
     proof: object = field(repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -54,17 +73,20 @@ class RecordedIntent:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one item: digest of what was signed and SHA-256 of the signature where there is one.
+    """What became of one item.
 
-    An item of several signatures has the first one here and the others in `detail`.
+    `signatures` are those that the HSM made for it, released or not: (hash of what was signed, SHA-256 of the
+    signature). `about` is what the item was, in the caller's words: canonical JSON; `artifact_digest` the file's
+    digest, where it was a file.
     """
 
     item: int
     kind: OutcomeKind
     code: str | None = None
-    digest: bytes | None = None
-    signature_sha256: bytes | None = None
+    signatures: Sequence[tuple[bytes, bytes]] = ()
     detail: str | None = None  # canonical JSON
+    about: str | None = None
+    artifact_digest: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +103,92 @@ def canonical(members: Mapping[str, object]) -> str:
     return msgspec.json.encode(members, order="sorted").decode()
 
 
-def recorded(intent_id: str, key: AuditedKey | None, permit: Permit, call: Call, subject: str | None) -> RecordedIntent:
+def recorded(row: Mapping[str, Any], permit: Permit) -> RecordedIntent:
     """For `AuditTrail` alone, after the commit."""
     return RecordedIntent(
-        intent_id,
-        key.key_id if key else "",
-        key.version_id if key else "",
-        key.algorithm if key else "",
-        permit,
-        call.request_id,
-        call.caller_request_id,
-        call.source,
-        subject,
-        _MADE_HERE,
+        row["id"], row["key_id"] or "", row["version_id"] or "", row["algorithm"] or "", permit, row, _MADE_HERE
     )
+
+
+# What an entry takes over from its intent, by the name that it has there.
+_OF_THE_INTENT: Final = (
+    *("request_id", "caller_request_id", "principal", "credential", "proof", "source", "action", "subject", "key_id"),
+    *("version_id", "version", "key_sha256", "algorithm", "purpose", "domain", "items", "context"),
+    *("policy_revision", "decided_by", "approval"),
+)
+_JSON: Final = frozenset({"context", "detail", "proof", "about"})  # texts that are canonical JSON themselves
+_TIMES: Final = frozenset({"time", "intent_time"})
+_NOT_RECORDED: Final = frozenset({"key_sha256", "digest", "signature_sha256", "artifact_digest"})
+_RENAMED: Final = {"intent_id": "intent", "version": "key_version"}
+_COLUMNS: Final = (
+    *("kind", "intent_id", "item", "time", "outcome", "code", "request_id", "caller_request_id", "principal"),
+    *("credential", "proof", "source", "action", "subject", "key_id", "digest", "signature_sha256"),
+    *("artifact_digest", "detail", "epoch", "leaf", "leaf_hash", "nonce", "record"),
+)
+_EMPTY: Final[Entry] = dict.fromkeys(_COLUMNS)
+
+
+def outcome_of(intent: Mapping[str, Any], outcome: Outcome, *, time: int, epoch: str) -> Entry:
+    """The entry of one item of an intent (its row)."""
+    values = {name: intent[name] for name in _OF_THE_INTENT} | {
+        "intent_id": intent["id"],
+        "intent_time": intent["time"],
+        "item": outcome.item,
+        "outcome": outcome.kind,
+        "code": outcome.code,
+        "detail": outcome.detail,
+        "about": outcome.about,
+        "artifact_digest": outcome.artifact_digest,
+    }
+    return decision(values, outcome.signatures, time=time, epoch=epoch)
+
+
+def decision(
+    values: Mapping[str, Any],
+    signatures: Sequence[tuple[bytes, bytes]] = (),
+    *,
+    time: int,
+    epoch: str,
+    kind: str = "decision",
+) -> Entry:
+    """An entry of these values; what has no column stands in the record alone."""
+    made = [MadeSignature(digest.hex(), hashed.hex()) for digest, hashed in signatures]
+    known = {**values, "kind": kind, "time": time, "epoch": epoch}
+    record = _record(known, made)
+    nonce = os.urandom(NONCE_SIZE)
+    leaf = decision_leaf(
+        record,
+        nonce,
+        time=time,
+        algorithm=known.get("algorithm"),
+        key_sha256=known.get("key_sha256"),
+        key_version=known.get("version"),
+        signatures=made,
+    )
+    entry = {name: known.get(name) for name in _COLUMNS}
+    if signatures:
+        entry["digest"], entry["signature_sha256"] = signatures[0]
+    return entry | {"leaf": leaf, "leaf_hash": leaf_hash(leaf), "nonce": nonce, "record": record.decode()}
+
+
+def rows_entry(journal: int, link: bytes, *, time: int) -> Entry:
+    """The entry of one entry of the sealed rows' journal."""
+    leaf = rows_leaf(journal, link)
+    return _EMPTY | {"kind": "rows", "time": time, "leaf": leaf, "leaf_hash": leaf_hash(leaf)}
+
+
+def _record(known: Mapping[str, Any], signatures: Sequence[MadeSignature]) -> bytes:
+    record: dict[str, object] = {"v": RECORD_VERSION}
+    for name, value in known.items():
+        if value is None or name in _NOT_RECORDED:
+            continue
+        record[_RENAMED.get(name, name)] = _shown(name, value)
+    if signatures:
+        record["signatures"] = signatures
+    return msgspec.json.encode(record, order="sorted")
+
+
+def _shown(name: str, value: Any) -> object:
+    if name in _JSON:
+        return msgspec.Raw(value.encode())
+    return format_time(value) if name in _TIMES else value

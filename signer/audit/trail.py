@@ -5,6 +5,10 @@
 in time is kept and written as soon as the database can be written again: a signature as failed, since nobody got it; a
 change that took effect as what it is, with the code that its caller was answered. What a dead worker left open is
 closed as `unknown` by any living one.
+
+Each decision is one leaf of the transparency log (`sequencer`): each item signed, each change, each look at something
+that needs a credential, each refusal of somebody known. What strangers do, public documents, and who is too fast are
+counted, one leaf a minute each.
 """
 
 from __future__ import annotations
@@ -13,51 +17,69 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 from sqlalchemy import exists, select, update
 
-from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS, AUDIT_OUTCOMES
+from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS, LOG_ENTRIES
 from keystore.errors import KeystoreError
-from signer.audit.committer import GroupCommitter, Rows
-from signer.audit.epochs import Epoch, forget, is_dead
+from signer.audit.committer import GroupCommitter
+from signer.audit.epochs import Epoch, claimed, forget
 from signer.audit.identifiers import time_ordered_id
-from signer.audit.records import AuditedKey, ItemsRefused, Outcome, OutcomeKind, RecordedIntent, canonical, recorded
+from signer.audit.records import (
+    AuditedKey,
+    ItemsRefused,
+    Outcome,
+    OutcomeKind,
+    RecordedIntent,
+    canonical,
+    decision,
+    outcome_of,
+    recorded,
+)
+from signer.audit.sequencer import Anchor, NotPublished, Sequencer
 from signer.authn.tokens import blanked
 from signer.errors import AuditUnavailable, SealmarkError
 from signer.logs import place_of
 from signer.problems import SERVER_FAULTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from keystore.db.engine import Database
     from signer.access import Permit
+    from signer.audit.records import Entry
+    from signer.audit.sequencer import Logged
     from signer.authn.principal import Principal
     from signer.call import Call
 
-SWEEP_SECONDS = 2.0
+SWEEP_SECONDS = 0.5
 COUNT_SECONDS = 60.0
+REPEATED: Final = "repeated"  # an answer that was given before, given again
+_Result = TypeVar("_Result")
 _log = structlog.get_logger("sealmark.audit")
 
 
 class AuditTrail:
     """One per worker process."""
 
-    def __init__(self, database: Database, locks: Path) -> None:
+    def __init__(self, database: Database, locks: Path, anchor: Anchor) -> None:
         self._database = database
         self._locks = locks
+        self.log = Sequencer(database, anchor)
         self._committer = GroupCommitter(database)
         self._epoch = Epoch(locks)
-        self._overdue: list[dict[str, Any]] = []
+        self._overdue: list[Callable[[], Entry]] = []
         self._overdue_guard = threading.Lock()
-        self._unauthenticated: Counter[str] = Counter()
-        self._unauthenticated_guard = threading.Lock()
+        self._counts: dict[str, Counter[str]] = {}
+        self._counts_guard = threading.Lock()
         self._counted_at = time.monotonic()
         self._stopping = threading.Event()
-        self._commit([(AUDIT_EPOCHS, [{"id": self._epoch.id, "started_at": _now(), "closed_at": None}])])
+        self._committer.commit(AUDIT_EPOCHS, [{"id": self._epoch.id, "started_at": _now(), "closed_at": None}])
         self._sweeper = threading.Thread(target=self._sweep_for_ever, name="audit-sweeper", daemon=True)
         self._sweeper.start()
 
@@ -71,57 +93,57 @@ class AuditTrail:
         *,
         subject: str | None = None,
     ) -> RecordedIntent:
-        """Writes down what is about to be done; returns once that is durable. Raises `AuditUnavailable`."""
-        intent_id = time_ordered_id()
+        """Writes down what is about to be done; returns once that is durable. Raises `AuditUnavailable`, also where
+        the log could not take the outcome."""
+        key = key or AuditedKey(permit.key_id or "")
         row = {
-            "id": intent_id,
+            "id": time_ordered_id(),
             "epoch": self._epoch.id,
             "time": _now(),
-            "request_id": call.request_id,
-            "caller_request_id": call.caller_request_id,
-            "principal": permit.principal.name,
-            "credential": permit.principal.credential,
-            "proof": permit.principal.proof,
-            "source": call.source,
-            "action": permit.action.value,
-            "subject": _named(subject),
-            "key_id": key.key_id if key else permit.key_id,
-            "version_id": key.version_id if key else None,
-            "version": key.version if key else None,
-            "algorithm": key.algorithm if key else None,
-            "purpose": key.purpose if key else None,
+            **_asked(permit.principal, permit.action.value, call, subject),
+            "key_id": key.key_id or permit.key_id,
+            "version_id": key.version_id,
+            "version": key.version,
+            "key_sha256": key.key_sha256,
+            "algorithm": key.algorithm,
+            "purpose": key.purpose,
+            "domain": key.domain,
             "items": items,
-            "context": _json(context),
+            "context": None if context is None else canonical(context),
             "policy_revision": permit.policy_revision,
             "decided_by": permit.decided_by,
             "approval": permit.approval,
         }
-        self._commit([(AUDIT_INTENTS, [row])])
-        return recorded(intent_id, key, permit, call, _named(subject))
+        self._translated(self.log.require_usable)
+        self._translated(lambda: self._committer.commit(AUDIT_INTENTS, [row]))
+        return recorded(row, permit)
 
     def close(
         self, closings: Sequence[tuple[RecordedIntent, Sequence[Outcome]]], refused: ItemsRefused | None = None
-    ) -> None:
+    ) -> list[list[str]]:
         """Writes down what became of every item of each intent, and of the items refused before there was an intent,
-        all at once; returns once that is durable.
+        all at once; returns once that is durable and provable: the proofs of each intent's items, in their order.
 
-        Raises `AuditUnavailable` if not: then nothing may be released, and it is written later, signatures as failed.
+        Raises `AuditUnavailable` if not: then nothing may be released. What is not in the log then is written later,
+        signatures as failed.
         """
-        rows = [_outcome_row(self._epoch.id, intent, outcome) for intent, outcomes in closings for outcome in outcomes]
+        entries = [self._closed(intent, outcome) for intent, outcomes in closings for outcome in outcomes]
         if refused is not None:
-            rows += self._refused_rows(refused)
-        if closings:
-            self._commit_or_keep(rows)
-        else:
-            self._commit([(AUDIT_OUTCOMES, rows)])
+            entries += self._refused_items(refused)
+        try:
+            logged = self._append(entries)
+        except AuditUnavailable as fault:
+            if closings and not isinstance(fault.__cause__, NotPublished):
+                self._keep(closings, refused)
+            raise
+        return _proofs(logged, closings)
 
     def refuse(
         self, principal: Principal, action: str, call: Call, key: str | None, code: str, subject: str | None = None
     ) -> None:
         """Records that an authenticated call was denied or malformed, or failed before any intent."""
         kind: OutcomeKind = "failed" if code in SERVER_FAULTS else "denied"
-        row = self._without_intent(principal.name, action, call, key, kind, code)
-        self._commit([(AUDIT_OUTCOMES, [row | _proved(principal) | {"subject": _named(subject)}])])
+        self._decide(principal, action, call, key, kind, code, subject=subject)
 
     def note(
         self,
@@ -132,54 +154,61 @@ class AuditTrail:
         key: str | None = None,
         subject: str | None = None,
         detail: Mapping[str, object] | None = None,
+        code: str | None = None,
     ) -> None:
-        """Records what needs no intent: what somebody is about to do who has no credential yet (an enrolment, by the
-        principal's name), or what break glass has looked at."""
-        name = principal if isinstance(principal, str) else principal.name
-        row = self._without_intent(name, action, call, key, "succeeded", None)
-        proved = {} if isinstance(principal, str) else _proved(principal)
-        more = {"subject": _named(subject), "detail": None if detail is None else canonical(detail)}
-        self._commit([(AUDIT_OUTCOMES, [row | proved | more])])
+        """Records what needs no intent: a look at something, an answer given again, what somebody is about to do who
+        has no credential yet (an enrolment, by the principal's name)."""
+        told = None if detail is None else canonical(detail)
+        self._decide(principal, action, call, key, "succeeded", code, subject=subject, detail=told)
 
-    def _commit_or_keep(self, rows: list[dict[str, Any]]) -> None:
-        """Writes outcomes of what has happened already: those that cannot be written now are written later."""
-        try:
-            self._commit([(AUDIT_OUTCOMES, rows)])
-        except AuditUnavailable:
-            with self._overdue_guard:
-                self._overdue.extend(_overdue(row) for row in rows)
-            raise
+    def count(self, what: str, code: str) -> None:
+        """Counts what has no record of its own: one leaf a minute for each `what` says how many of each code, so that
+        strangers cannot fill the trail."""
+        with self._counts_guard:
+            self._counts.setdefault(what, Counter())[code] += 1
 
-    def _refused_rows(self, refused: ItemsRefused) -> list[dict[str, Any]]:
+    def count_unauthenticated(self, code: str) -> None:
+        """Counts a refusal of somebody unknown, or of somebody who is too fast."""
+        self.count("too_many_requests" if code == "too_many_requests" else "unauthenticated", code)
+
+    def _closed(self, intent: RecordedIntent, outcome: Outcome) -> Entry:
+        return outcome_of(intent.row, outcome, time=_now(), epoch=self._epoch.id)
+
+    def _keep(self, closings: Sequence[tuple[RecordedIntent, Sequence[Outcome]]], refused: ItemsRefused | None) -> None:
+        """Outcomes of what has happened already, which cannot be written now, are written later."""
+        late: list[Callable[[], Entry]] = []
+        for intent, outcomes in closings:
+            late += [partial(self._closed, intent, _overdue(outcome)) for outcome in outcomes]
+        if refused is not None:
+            late += [partial(dict, entry) for entry in self._refused_items(refused)]
+        with self._overdue_guard:
+            self._overdue += late
+
+    def _refused_items(self, refused: ItemsRefused) -> list[Entry]:
         permit, call = refused.permit, refused.call
-        name, action, proved = permit.principal.name, permit.action.value, _proved(permit.principal)
+        asked = _asked(permit.principal, permit.action.value, call, None) | {"key_id": permit.key_id}
         return [
-            {**self._without_intent(name, action, call, permit.key_id, "denied", code), **proved, "item": position}
+            self._decision(asked | {"outcome": "denied", "code": code, "item": position})
             for position, code in refused.items
         ]
 
-    def _without_intent(
-        self, principal: str, action: str, call: Call, key: str | None, kind: OutcomeKind, code: str | None
-    ) -> dict[str, Any]:
-        return {
-            **_EMPTY_OUTCOME,
-            "epoch": self._epoch.id,
-            "time": _now(),
-            "outcome": kind,
-            "code": code,
-            "request_id": call.request_id,
-            "caller_request_id": call.caller_request_id,
-            "principal": principal,
-            "source": call.source,
-            "action": action,
-            "key_id": _named(key),
-        }
+    def _decide(
+        self,
+        principal: Principal | str,
+        action: str,
+        call: Call,
+        key: str | None,
+        kind: OutcomeKind,
+        code: str | None,
+        *,
+        subject: str | None,
+        detail: str | None = None,
+    ) -> None:
+        told = {"outcome": kind, "code": code, "item": 0, "key_id": _named(key), "detail": detail}
+        self._append([self._decision(_asked(principal, action, call, subject) | told)])
 
-    def count_unauthenticated(self, code: str) -> None:
-        """Counts a refusal of somebody unknown: one row a minute says how many, so that strangers cannot fill the
-        trail."""
-        with self._unauthenticated_guard:
-            self._unauthenticated[code] += 1
+    def _decision(self, values: Mapping[str, Any], kind: str = "decision") -> Entry:
+        return decision(values, time=_now(), epoch=self._epoch.id, kind=kind)
 
     def probe(self) -> None:
         """Raises `AuditUnavailable` unless the trail can be written to right now."""
@@ -206,17 +235,21 @@ class AuditTrail:
         try:
             self._sweep()
             self._close_epoch(self._epoch.id)
+            self.log.keep()
         except (KeystoreError, SealmarkError, OSError) as fault:
             _log.error("audit_left_open", alarm=True, kind=type(fault).__name__, reason=str(fault))
         finally:
             self._epoch.release()
 
-    def _commit(self, rows: Sequence[Rows]) -> None:
+    def _append(self, entries: Sequence[Entry]) -> Logged:
+        return self._translated(lambda: self.log.append(entries))
+
+    def _translated(self, work: Callable[[], _Result]) -> _Result:
         try:
-            self._committer.commit(rows)
+            return work()
         except KeystoreError as fault:
             with suppress(OSError):  # the log may be on the same full disk; that must not hide what matters here
-                _log.error("audit_unavailable", alarm=True, reason=str(fault))
+                _log.error("audit_unavailable", alarm=True, code=fault.code, reason=str(fault))
             msg = "the audit trail cannot be written"
             raise AuditUnavailable(msg) from fault
 
@@ -238,40 +271,43 @@ class AuditTrail:
         self._write_overdue()
         self._write_counts()
         self._close_what_the_dead_left_open()
+        self.log.require_usable()
+        self.log.follow()
+        if self.log.pending_rows:
+            self._append([])
+        self.log.keep()
 
     def _write_overdue(self) -> None:
         with self._overdue_guard:
-            rows, self._overdue = self._overdue, []
-        if not rows:
+            late, self._overdue = self._overdue, []
+        if not late:
             return
         try:
-            self._commit([(AUDIT_OUTCOMES, rows)])
-        except AuditUnavailable:
-            with self._overdue_guard:
-                self._overdue[:0] = rows
+            self._append([make() for make in late])
+        except AuditUnavailable as fault:
+            if not isinstance(fault.__cause__, NotPublished):
+                with self._overdue_guard:
+                    self._overdue[:0] = late
             raise
 
     def _write_counts(self) -> None:
         if time.monotonic() - self._counted_at < COUNT_SECONDS:
             return
-        with self._unauthenticated_guard:
-            counts, self._unauthenticated = self._unauthenticated, Counter()
-        if not counts:
-            return
-        row = {
-            **_EMPTY_OUTCOME,
-            "epoch": self._epoch.id,
-            "time": _now(),
-            "outcome": "denied",
-            "code": "unauthenticated",
-            "detail": _json(dict(counts)),
-        }
-        try:
-            self._commit([(AUDIT_OUTCOMES, [row])])
-        except AuditUnavailable:
-            with self._unauthenticated_guard:
-                self._unauthenticated.update(counts)
-            raise
+        with self._counts_guard:
+            counts, self._counts = self._counts, {}
+        if counts:
+            told = [
+                {"outcome": "counted", "code": what, "detail": canonical(dict(counter))}
+                for what, counter in sorted(counts.items())
+            ]
+            try:
+                self._append([self._decision(values, "count") for values in told])
+            except AuditUnavailable as fault:
+                if not isinstance(fault.__cause__, NotPublished):
+                    with self._counts_guard:
+                        for what, counter in counts.items():
+                            self._counts.setdefault(what, Counter()).update(counter)
+                raise
         self._counted_at = time.monotonic()
 
     def _close_what_the_dead_left_open(self) -> None:
@@ -279,98 +315,69 @@ class AuditTrail:
             open_epochs = connection.execute(select(AUDIT_EPOCHS.c.id).where(AUDIT_EPOCHS.c.closed_at.is_(None)))
             others = [epoch for (epoch,) in open_epochs if epoch != self._epoch.id]
         for epoch in others:
-            if is_dead(self._locks, epoch):
+            with claimed(self._locks, epoch) as dead:
+                if not dead:
+                    continue
                 closed = self._close_epoch(epoch)
                 report = _log.warning if closed else _log.info
                 report("epoch_closed", epoch=epoch, alarm=bool(closed), intents_closed_as_unknown=closed)
 
     def _close_epoch(self, epoch: str) -> int:
-        """Closes every open intent of a dead worker as `unknown`, in one transaction: two sweepers cannot both do
-        it."""
-        has_outcome = exists().where(AUDIT_OUTCOMES.c.intent_id == AUDIT_INTENTS.c.id)
+        """Closes every open intent of an ended worker as `unknown`. Its lock is held, so that two sweepers cannot both
+        do it; a sweeper that dies half-way has closed some or all of them, and the next one ends it."""
+        has_outcome = exists().where(LOG_ENTRIES.c.intent_id == AUDIT_INTENTS.c.id)
         left_open = select(AUDIT_INTENTS).where(AUDIT_INTENTS.c.epoch == epoch, ~has_outcome)
-        still_open = update(AUDIT_EPOCHS).where(AUDIT_EPOCHS.c.id == epoch, AUDIT_EPOCHS.c.closed_at.is_(None))
-        with self._database.write() as connection:
-            if connection.execute(still_open.values(closed_at=_now())).rowcount != 1:
+        still_open = select(AUDIT_EPOCHS.c.id).where(AUDIT_EPOCHS.c.id == epoch, AUDIT_EPOCHS.c.closed_at.is_(None))
+        with self._database.read() as connection:
+            if connection.execute(still_open).one_or_none() is None:
+                forget(self._locks, epoch)
                 return 0
-            rows = [self._unknown(dict(intent)) for intent in connection.execute(left_open).mappings()]
-            if rows:
-                connection.execute(AUDIT_OUTCOMES.insert(), rows)
+            intents = [dict(intent) for intent in connection.execute(left_open).mappings()]
+        entries = [self._unknown(intent, item) for intent in intents for item in range(intent["items"])]
+        if entries:
+            self._append(entries)
+        with self._database.write() as connection:
+            connection.execute(update(AUDIT_EPOCHS).where(AUDIT_EPOCHS.c.id == epoch).values(closed_at=_now()))
         forget(self._locks, epoch)
-        return len(rows)
+        return len(intents)
 
-    def _unknown(self, intent: dict[str, Any]) -> dict[str, Any]:
-        copied = ("request_id", "caller_request_id", "principal", "source", "action", "subject", "key_id")
-        return {
-            **_EMPTY_OUTCOME,
-            **{name: intent[name] for name in copied},
-            "intent_id": intent["id"],
-            "epoch": self._epoch.id,
-            "time": _now(),
-            "outcome": "unknown",
-            "code": "worker_died",
-        }
+    def _unknown(self, intent: dict[str, Any], item: int) -> Entry:
+        outcome = Outcome(item, "unknown", "worker_died")
+        return outcome_of(intent, outcome, time=_now(), epoch=self._epoch.id)
 
 
-_EMPTY_OUTCOME: dict[str, Any] = {
-    "intent_id": None,
-    "item": 0,
-    "code": None,
-    "request_id": "",
-    "caller_request_id": None,
-    "principal": None,
-    "credential": None,
-    "proof": None,
-    "source": None,
-    "action": "",
-    "subject": None,
-    "key_id": None,
-    "digest": None,
-    "signature_sha256": None,
-    "detail": None,
-}
-
-
-def _outcome_row(epoch: str, intent: RecordedIntent, outcome: Outcome) -> dict[str, Any]:
+def _asked(principal: Principal | str, action: str, call: Call, subject: str | None) -> dict[str, Any]:
+    """Who asks for what, and from where."""
+    known = not isinstance(principal, str)
     return {
-        "intent_id": intent.intent_id,
-        "item": outcome.item,
-        "epoch": epoch,
-        "time": _now(),
-        "outcome": outcome.kind,
-        "code": outcome.code,
-        "request_id": intent.request_id,
-        "caller_request_id": intent.caller_request_id,
-        "principal": intent.permit.principal.name,
-        **_proved(intent.permit.principal),
-        "source": intent.source,
-        "action": intent.permit.action.value,
-        "subject": intent.subject,
-        "key_id": intent.key_id or intent.permit.key_id,
-        "digest": outcome.digest,
-        "signature_sha256": outcome.signature_sha256,
-        "detail": outcome.detail,
+        "request_id": call.request_id,
+        "caller_request_id": call.caller_request_id,
+        "principal": principal.name if known else principal,
+        "credential": principal.credential if known else None,
+        "proof": principal.proof if known else None,
+        "source": call.source,
+        "action": action,
+        "subject": _named(subject),
     }
 
 
-def _proved(principal: Principal) -> dict[str, Any]:
-    return {"credential": principal.credential, "proof": principal.proof}
+def _proofs(logged: Logged, closings: Sequence[tuple[RecordedIntent, Sequence[Outcome]]]) -> list[list[str]]:
+    proofs, place = [], 0
+    for _, outcomes in closings:
+        proofs.append([logged.proof(place + at) if outcome.signatures else "" for at, outcome in enumerate(outcomes)])
+        place += len(outcomes)
+    return proofs
 
 
-def _overdue(row: dict[str, Any]) -> dict[str, Any]:
+def _overdue(outcome: Outcome) -> Outcome:
     """An outcome that could not be recorded in time, as it is recorded later.
 
     A signature was not released: that is a failure, whatever the HSM did. A change cannot be taken back: it stays a
     success, with the code that its caller was answered. A failure or refusal stays what it is.
     """
-    if row["outcome"] != "succeeded":
-        return row
-    kind = "succeeded" if row["signature_sha256"] is None else "failed"
-    return {**row, "outcome": kind, "code": "audit_unavailable"}
-
-
-def _json(value: dict[str, Any] | None) -> str | None:
-    return None if value is None else canonical(value)
+    if outcome.kind != "succeeded":
+        return outcome
+    return replace(outcome, kind="failed" if outcome.signatures else "succeeded", code="audit_unavailable")
 
 
 def _named(name: str | None) -> str | None:

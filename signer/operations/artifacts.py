@@ -140,7 +140,7 @@ def _prepare(subject: Subject, artifact: Artifact, wanted: _Wanted, at: str) -> 
         signatures |= _attest(key, subject, payload, wanted) if payload else {}
         return {"name": artifact.name, "signatures": {name: signatures[name] for name in wanted.formats}}
 
-    return Prepared(algorithm.name, make)
+    return Prepared(algorithm.name, make, _about(artifact), _file_digest(artifact, digest))
 
 
 def _prepare_one_statement(subject: Subject, artifacts: Sequence[Artifact], wanted: _Wanted) -> Prepared:
@@ -152,7 +152,19 @@ def _prepare_one_statement(subject: Subject, artifacts: Sequence[Artifact], want
         names = [artifact.name for artifact in artifacts]
         return {"names": names, "signatures": _attest(key, subject, payload, wanted)}
 
-    return Prepared(subject.key.algorithm, make)
+    about = {"artifacts": [_about(artifact) for artifact in artifacts]}
+    return Prepared(subject.key.algorithm, make, about, _file_digest(artifacts[0], b""))
+
+
+def _about(artifact: Artifact) -> dict[str, object]:
+    """The file, for the record."""
+    return {"name": artifact.name, "size": artifact.size, "digests": msgspec.to_builtins(artifact.digests)}
+
+
+def _file_digest(artifact: Artifact, signed: bytes) -> bytes | None:
+    """By which entries about the file are found: the digest that is signed, or SHA-256, or whichever was given."""
+    given = artifact.digests
+    return signed or bytes.fromhex(given.sha256 or given.sha384 or given.sha512 or "") or None
 
 
 def _statement(artifacts: Sequence[Artifact], wanted: _Wanted, fields: Sequence[str]) -> bytes:

@@ -44,10 +44,15 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """One item, checked: the algorithm to open the key with, and what makes the output once it is open."""
+    """One item, checked: the algorithm to open the key with, and what makes the output once it is open.
+
+    `about` is what the record says of it besides its signatures, `artifact_digest` the digest of the file, if any.
+    """
 
     algorithm: str
     make: Callable[[SigningKey], Output]
+    about: Mapping[str, object] | None = None
+    artifact_digest: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

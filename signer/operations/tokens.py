@@ -66,6 +66,8 @@ class IssuedTokens:
         kid = jwks.thumbprint(subject.version.public_key)
 
         def prepare(item: TokenItem, _position: int) -> Prepared:
+            token_id = str(uuid.uuid4())
+
             def make(key: SigningKey) -> Output:
                 token = jwt.issue(
                     key,
@@ -76,11 +78,11 @@ class IssuedTokens:
                     ttl=item.ttl,
                     typ=item.typ,
                     now=subject.now,
-                    jti=str(uuid.uuid4()),
+                    jti=token_id,
                 )
                 return {"token": token}
 
-            return Prepared(subject.key.algorithm, make)
+            return Prepared(subject.key.algorithm, make, {"jti": token_id})
 
         items = body.items if body.items is not None else [body]
         return Plan(prepare_each(items, prepare), body.items is None, body.context)

@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import func, select
 
 from keystore.api import Key
-from keystore.db.schema import AUDIT_INTENTS, AUDIT_OUTCOMES
+from keystore.db.schema import AUDIT_INTENTS, LOG_ENTRIES
 from signer.audit import trail
 from tests.faults import storage
 from tests.faults.conftest import FaultyService
@@ -126,7 +126,7 @@ def recorded(service: ServiceInProcess) -> tuple[int, int]:
     with service.services.keystore.database.read() as connection:
         count = select(func.count())
         intents = connection.execute(count.select_from(AUDIT_INTENTS)).scalar_one()
-        return intents, connection.execute(count.select_from(AUDIT_OUTCOMES)).scalar_one()
+        return intents, connection.execute(count.select_from(LOG_ENTRIES)).scalar_one()
 
 
 @pytest.mark.parametrize("way", storage.WAYS, ids=lambda way: way.__name__)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from sqlalchemy import select
 
-from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS, AUDIT_OUTCOMES
+from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS, LOG_ENTRIES
 from signer.audit import AuditTrail, trail
 from tests.signer.service import ServiceInProcess, running_service
 
@@ -48,7 +48,7 @@ class Place:
         return [row["id"] for row in self.rows(AUDIT_EPOCHS) if row["closed_at"] is None]
 
     def outcomes_of(self, intent: dict[str, Any]) -> list[dict[str, Any]]:
-        return self.rows(AUDIT_OUTCOMES, intent_id=intent["id"])
+        return self.rows(LOG_ENTRIES, intent_id=intent["id"])
 
 
 @pytest.fixture

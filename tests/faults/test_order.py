@@ -28,7 +28,7 @@ def _intents_seen_by_others(faulty: FaultyService) -> list[dict[str, Any]]:
 def _outcomes_seen_by_others(faulty: FaultyService, intent_id: str) -> int:
     connection = sqlite3.connect(f"file:{faulty.running.services.keystore.database.path}?mode=ro", uri=True)
     try:
-        count = "SELECT count(*) FROM audit_outcomes WHERE intent_id = ?"
+        count = "SELECT count(*) FROM log_entries WHERE intent_id = ?"
         (found,) = connection.execute(count, (intent_id,)).fetchone()
         return int(found)
     finally:

@@ -82,7 +82,7 @@ class Place:
         with sqlite3.connect(self.service.state / "sealmark.db") as database:
             database.row_factory = sqlite3.Row
             found: list[dict[str, Any]] = []
-            for table in ("audit_intents", "audit_outcomes"):
+            for table in ("audit_intents", "log_entries"):
                 rows = database.execute(f"SELECT * FROM {table} WHERE request_id = ?", (request_id,))  # noqa: S608
                 found += [dict(row) for row in rows]
         database.close()

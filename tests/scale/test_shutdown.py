@@ -97,10 +97,10 @@ def assert_recorded(scene: Scene, clients: Sequence[Client]) -> None:
     for one in signed(clients):
         scene.verify(one.digest, one.signature)
     rows = scene.query(
-        "SELECT request_id FROM audit_outcomes WHERE signature_sha256 IS NOT NULL AND outcome = 'succeeded' "
+        "SELECT request_id FROM log_entries WHERE signature_sha256 IS NOT NULL AND outcome = 'succeeded' "
         "AND principal = 'role/scale'"
     )
     assert {one.request_id for one in signed(clients)} == {str(request_id) for (request_id,) in rows}
-    closed = "SELECT intent_id FROM audit_outcomes WHERE intent_id IS NOT NULL"
+    closed = "SELECT intent_id FROM log_entries WHERE intent_id IS NOT NULL"
     assert scene.query(f"SELECT id FROM audit_intents WHERE id NOT IN ({closed})") == []  # noqa: S608
-    assert scene.query("SELECT intent_id FROM audit_outcomes WHERE outcome = 'unknown'") == []
+    assert scene.query("SELECT intent_id FROM log_entries WHERE outcome = 'unknown'") == []

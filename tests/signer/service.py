@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 
 from keystore.api import CredentialRecord, Issuer, PrincipalRecord
 from keystore.clock import system_clock
-from keystore.db.schema import AUDIT_INTENTS, AUDIT_OUTCOMES
+from keystore.db.schema import AUDIT_INTENTS, LOG_ENTRIES
 from keystore.keystore import Keystore
 from signer.access import Duty
 from signer.app import application, assemble
@@ -84,8 +84,8 @@ class ServiceInProcess:
 
     def outcomes(self, request_id: str) -> list[dict[str, Any]]:
         with self.services.keystore.database.read() as connection:
-            found = select(AUDIT_OUTCOMES).where(AUDIT_OUTCOMES.c.request_id == request_id)
-            return [dict(row) for row in connection.execute(found.order_by(AUDIT_OUTCOMES.c.seq)).mappings()]
+            found = select(LOG_ENTRIES).where(LOG_ENTRIES.c.request_id == request_id)
+            return [dict(row) for row in connection.execute(found.order_by(LOG_ENTRIES.c.seq)).mappings()]
 
     def intents(self, request_id: str) -> list[dict[str, Any]]:
         with self.services.keystore.database.read() as connection:

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import func, select
 
 from keystore.api import SigningKey
-from keystore.db.schema import AUDIT_OUTCOMES
+from keystore.db.schema import LOG_ENTRIES
 from keystore.errors import HsmUnavailable
 from signer.formats import raw
 from signer.upkeep import IDEMPOTENCY_LIFE
@@ -50,8 +50,8 @@ def new_key() -> str:
 
 def signatures_recorded(service: ServiceInProcess, key_id: str) -> int:
     with service.services.keystore.database.read() as connection:
-        query = select(func.count()).where(AUDIT_OUTCOMES.c.key_id == key_id, AUDIT_OUTCOMES.c.outcome == "succeeded")
-        return int(connection.execute(query.where(AUDIT_OUTCOMES.c.signature_sha256.is_not(None))).scalar_one())
+        query = select(func.count()).where(LOG_ENTRIES.c.key_id == key_id, LOG_ENTRIES.c.outcome == "succeeded")
+        return int(connection.execute(query.where(LOG_ENTRIES.c.signature_sha256.is_not(None))).scalar_one())
 
 
 def test_the_same_request_gets_the_same_answer_and_signs_once(service: ServiceInProcess, key: str) -> None:

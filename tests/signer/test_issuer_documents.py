@@ -18,7 +18,7 @@ from signxml.verifier import SignatureConfiguration, XMLVerifier
 from sqlalchemy import select
 
 from keystore.db import open_database
-from keystore.db.schema import AUDIT_INTENTS, AUDIT_OUTCOMES
+from keystore.db.schema import AUDIT_INTENTS, LOG_ENTRIES
 from keystore.errors import HsmUnavailable
 from keystore.keystore import Keystore
 from signer.app import application, assemble
@@ -93,12 +93,12 @@ class Place:
 
     def signings(self, key: Any) -> list[dict[str, Any]]:
         """The outcomes, with their intents, of every signature that this key made over metadata."""
-        joined = select(AUDIT_INTENTS, AUDIT_OUTCOMES.c.outcome, AUDIT_OUTCOMES.c.signature_sha256).join(
-            AUDIT_OUTCOMES, AUDIT_OUTCOMES.c.intent_id == AUDIT_INTENTS.c.id
+        joined = select(AUDIT_INTENTS, LOG_ENTRIES.c.outcome, LOG_ENTRIES.c.signature_sha256).join(
+            LOG_ENTRIES, LOG_ENTRIES.c.intent_id == AUDIT_INTENTS.c.id
         )
         wanted = joined.where(AUDIT_INTENTS.c.action == "SignMetadata", AUDIT_INTENTS.c.key_id == key["id"])
         with self.service.services.keystore.database.read() as connection:
-            return [dict(row) for row in connection.execute(wanted.order_by(AUDIT_OUTCOMES.c.seq)).mappings()]
+            return [dict(row) for row in connection.execute(wanted.order_by(LOG_ENTRIES.c.seq)).mappings()]
 
 
 @pytest.fixture(scope="module")

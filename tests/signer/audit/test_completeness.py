@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import func, select
 from structlog.testing import capture_logs
 
-from keystore.db.schema import AUDIT_INTENTS, AUDIT_OUTCOMES
+from keystore.db.schema import AUDIT_INTENTS, LOG_ENTRIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ def rows(service: ServiceInProcess) -> tuple[int, int]:
     with service.services.keystore.database.read() as connection:
         counts = [
             connection.execute(select(func.count()).select_from(table)).scalar_one()
-            for table in (AUDIT_INTENTS, AUDIT_OUTCOMES)
+            for table in (AUDIT_INTENTS, LOG_ENTRIES)
         ]
     return counts[0], counts[1]
 

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from keystore.db import create_database
-from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS, AUDIT_OUTCOMES
+from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS, LOG_ENTRIES
 from keystore.errors import StoreUnavailable
 from signer.access import Action, Duty, Surroundings, admit, decide
 from signer.audit import AuditTrail, Outcome, trail
@@ -72,7 +72,7 @@ def unwritable(database: Database) -> Iterator[None]:
 
 def outcomes(database: Database) -> list[dict[str, Any]]:
     with database.read() as connection:
-        return [dict(row) for row in connection.execute(select(AUDIT_OUTCOMES)).mappings()]
+        return [dict(row) for row in connection.execute(select(LOG_ENTRIES)).mappings()]
 
 
 def count_now(audit: AuditTrail) -> None:

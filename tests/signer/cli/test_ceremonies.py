@@ -138,15 +138,15 @@ MAKE_CALLS = """
 import json, sys
 from pathlib import Path
 from sqlalchemy import select
-from keystore.db.schema import AUDIT_INTENTS, AUDIT_OUTCOMES
+from keystore.db.schema import AUDIT_INTENTS, LOG_ENTRIES
 from signer.app import create_app
 app = create_app(Path(sys.argv[1]))
 tokens = [Path(path).read_text().strip() for path in sys.argv[2:]]
 calls = [app.test_client().get("/v1/whoami", headers={"Authorization": f"Bearer {token}"}) for token in tokens]
-pairs = AUDIT_OUTCOMES.c.intent_id == AUDIT_INTENTS.c.id
-joined = select(AUDIT_INTENTS, AUDIT_OUTCOMES.c.detail).join(AUDIT_OUTCOMES, pairs)
+pairs = LOG_ENTRIES.c.intent_id == AUDIT_INTENTS.c.id
+joined = select(AUDIT_INTENTS, LOG_ENTRIES.c.detail).join(LOG_ENTRIES, pairs)
 with app.extensions["sealmark"].keystore.database.read() as connection:
-    rows = connection.execute(joined.order_by(AUDIT_OUTCOMES.c.seq)).mappings()
+    rows = connection.execute(joined.order_by(LOG_ENTRIES.c.seq)).mappings()
     told = [dict(row) for row in rows if row["subject"] == "user/root"]
 print(json.dumps([[answer.status_code for answer in calls], told]))
 """

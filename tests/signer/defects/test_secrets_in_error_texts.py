@@ -10,7 +10,7 @@ import pytest
 import structlog
 from sqlalchemy import select
 
-from keystore.db.schema import AUDIT_INTENTS, AUDIT_OUTCOMES
+from keystore.db.schema import AUDIT_INTENTS, LOG_ENTRIES
 from keystore.errors import HsmFault, IntegrityFailure, StoreUnavailable
 from signer.authn.tokens import blanked, new_enrolment_code, new_token
 from signer.logs import blank_secrets, json_formatter
@@ -53,7 +53,7 @@ def secrets_of(service: ServiceInProcess, *more: str) -> list[str]:
 
 def assert_none_told(service: ServiceInProcess, log: list[str], answers: list[Any], *more: str) -> None:
     with service.services.keystore.database.read() as connection:
-        records = [str(row) for table in (AUDIT_INTENTS, AUDIT_OUTCOMES) for row in connection.execute(select(table))]
+        records = [str(row) for table in (AUDIT_INTENTS, LOG_ENTRIES) for row in connection.execute(select(table))]
     told = [f"{answer.get_data(as_text=True)} {answer.headers}" for answer in answers]
     for secret in secrets_of(service, *more):
         bare = secret.partition("_")[2]

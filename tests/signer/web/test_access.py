@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 
 from keystore.access import Change, GrantRecord
 from keystore.api import KeyState
-from keystore.db.schema import AUDIT_INTENTS, AUDIT_OUTCOMES
+from keystore.db.schema import AUDIT_INTENTS, LOG_ENTRIES
 from keystore.keystore import Keystore
 from signer.access import Action
 from signer.access.actions import POLICY_ACTIONS
@@ -320,7 +320,7 @@ def test_only_refusals_are_recorded(own: ServiceInProcess, pinned: str) -> None:
         with own.services.keystore.database.read() as connection:
             return sum(
                 int(connection.execute(select(func.count()).select_from(table)).scalar_one())
-                for table in (AUDIT_INTENTS, AUDIT_OUTCOMES)
+                for table in (AUDIT_INTENTS, LOG_ENTRIES)
             )
 
     before = recorded()

@@ -21,7 +21,7 @@ import pytest
 from sqlalchemy import func, select
 
 from keystore.api import ApprovalState, KeyState
-from keystore.db.schema import AUDIT_OUTCOMES
+from keystore.db.schema import LOG_ENTRIES
 from tests.signer.guarded import ADMINISTRATOR, CI, Guarded, artifacts, enrolled
 from tests.signer.service import ServiceInProcess, running_service
 
@@ -86,8 +86,8 @@ class World:
 
     def signatures(self) -> int:
         with self.service.services.keystore.database.read() as connection:
-            made = (AUDIT_OUTCOMES.c.key_id == self.guarded.key, AUDIT_OUTCOMES.c.signature_sha256.is_not(None))
-            found = select(func.count()).select_from(AUDIT_OUTCOMES).where(*made)
+            made = (LOG_ENTRIES.c.key_id == self.guarded.key, LOG_ENTRIES.c.signature_sha256.is_not(None))
+            found = select(func.count()).select_from(LOG_ENTRIES).where(*made)
             return int(connection.execute(found).scalar_one())
 
 

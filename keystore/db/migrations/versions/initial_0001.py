@@ -456,8 +456,10 @@ def _audit() -> None:
         sa.Column("key_id", sa.Text(), nullable=True),
         sa.Column("version_id", sa.Text(), nullable=True),
         sa.Column("version", sa.BigInteger(), nullable=True),
+        sa.Column("key_sha256", sa.LargeBinary(), nullable=True),
         sa.Column("algorithm", sa.Text(), nullable=True),
         sa.Column("purpose", sa.Text(), nullable=True),
+        sa.Column("domain", sa.Text(), nullable=True),
         sa.Column("items", sa.BigInteger(), nullable=False),
         sa.Column("context", sa.Text(), nullable=True),
         sa.Column("policy_revision", sa.BigInteger(), nullable=True),
@@ -467,30 +469,66 @@ def _audit() -> None:
     )
     op.create_index("audit_intents_by_epoch", "audit_intents", ["epoch"], unique=False)
     op.create_table(
-        "audit_outcomes",
-        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        "log_entries",
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("intent_id", sa.Text(), nullable=True),
-        sa.Column("item", sa.BigInteger(), nullable=False),
+        sa.Column("item", sa.BigInteger(), nullable=True),
         sa.Column("time", sa.BigInteger(), nullable=False),
-        sa.Column("outcome", sa.Text(), nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=True),
         sa.Column("code", sa.Text(), nullable=True),
-        sa.Column("request_id", sa.Text(), nullable=False),
+        sa.Column("request_id", sa.Text(), nullable=True),
         sa.Column("caller_request_id", sa.Text(), nullable=True),
         sa.Column("principal", sa.Text(), nullable=True),
         sa.Column("credential", sa.Text(), nullable=True),
         sa.Column("proof", sa.Text(), nullable=True),
         sa.Column("source", sa.Text(), nullable=True),
-        sa.Column("action", sa.Text(), nullable=False),
+        sa.Column("action", sa.Text(), nullable=True),
         sa.Column("subject", sa.Text(), nullable=True),
         sa.Column("key_id", sa.Text(), nullable=True),
         sa.Column("digest", sa.LargeBinary(), nullable=True),
         sa.Column("signature_sha256", sa.LargeBinary(), nullable=True),
+        sa.Column("artifact_digest", sa.LargeBinary(), nullable=True),
         sa.Column("detail", sa.Text(), nullable=True),
-        sa.Column("epoch", sa.Text(), nullable=False),
+        sa.Column("epoch", sa.Text(), nullable=True),
+        sa.Column("leaf", sa.LargeBinary(), nullable=False),
+        sa.Column("leaf_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("nonce", sa.LargeBinary(), nullable=True),
+        sa.Column("record", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("seq"),
-        sqlite_autoincrement=True,
     )
-    op.create_index("audit_outcomes_by_intent", "audit_outcomes", ["intent_id"], unique=False)
+    op.create_index("log_entries_by_intent", "log_entries", ["intent_id"], unique=False)
+    op.create_index("log_entries_by_key", "log_entries", ["key_id"], unique=False)
+    op.create_index("log_entries_by_principal", "log_entries", ["principal"], unique=False)
+    op.create_index("log_entries_by_digest", "log_entries", ["digest"], unique=False)
+    op.create_index("log_entries_by_signature", "log_entries", ["signature_sha256"], unique=False)
+    op.create_index("log_entries_by_artifact", "log_entries", ["artifact_digest"], unique=False)
+    op.create_table(
+        "log_tiles",
+        sa.Column("log", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("level", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("tile", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("hashes", sa.LargeBinary(), nullable=False),
+        sa.Column("root", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("log", "level", "tile"),
+    )
+    op.create_table(
+        "log_heads",
+        sa.Column("log", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("public_key", sa.LargeBinary(), nullable=False),
+        sa.Column("first", sa.BigInteger(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("root", sa.LargeBinary(), nullable=False),
+        sa.Column("time", sa.BigInteger(), nullable=False),
+        sa.Column("journal", sa.BigInteger(), nullable=False),
+        sa.Column("checkpoint_size", sa.BigInteger(), nullable=False),
+        sa.Column("checkpoint", sa.Text(), nullable=True),
+        sa.Column("cosigned_size", sa.BigInteger(), nullable=False),
+        sa.Column("cosigned", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("log"),
+        sa.UniqueConstraint("origin", name="one_log_of_an_origin"),
+    )
 
 
 def _public_credentials() -> None:

@@ -1,0 +1,375 @@
+"""The sequencer: gives entries their places in the log, and proofs of it.
+
+In this order: leaves, full tiles and the new head in one durable commit, alone among all writers; then, out of the
+transaction, the log key signs a checkpoint over that head; the checkpoint is stored; only then does anybody get a
+proof. A head is moved only from the head that this process has followed to the one that follows from it, so that two
+heads of one size cannot be. Entries of the sealed rows' journal that are no leaves yet come first.
+
+What other workers have appended is followed before anything is added, and must give the head that is in the database;
+a database that is behind what this process, the HSM or a witness has seen is not signed for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+from sqlalchemy import bindparam, func, insert, select, update
+
+from keystore.db.schema import LOG_ENTRIES, LOG_HEADS, LOG_TILES, ROW_JOURNAL, ROW_JOURNAL_HEAD
+from keystore.errors import IntegrityFailure, KeystoreError
+from signer.audit.checkpoints import NoteSigner, checkpoint_text, proof_text
+from signer.audit.committer import LOCK_SECONDS
+from signer.audit.groups import Groups
+from signer.audit.reading import Head, LogReader
+from signer.audit.records import rows_entry
+from signer.audit.tree import EMPTY_ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from keystore.db.engine import Appending, Database, RawRow
+    from signer.audit.records import Entry
+    from signer.audit.tree import Extension, FullTile, Tree
+
+_GROUP_LIMIT: Final = 64  # requests; each has up to some hundred entries
+_JOURNAL_CHUNK: Final = 2_000  # entries of the rows' journal that become leaves at once
+_log = structlog.get_logger("sealmark.audit")
+
+
+class KeptHead(Protocol):
+    """The head that the HSM keeps."""
+
+    @property
+    def origin(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def root(self) -> bytes: ...
+
+
+class Anchor(Protocol):
+    """The log's key, and the head that is kept outside the database: `keystore.log_anchor.LogAnchor`."""
+
+    @property
+    def origin(self) -> str: ...
+    @property
+    def public_key(self) -> bytes: ...
+    def sign(self, text: bytes) -> bytes: ...
+    def kept_head(self) -> KeptHead | None: ...
+    def keep_head(self, origin: str, size: int, root: bytes) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """Entries of one request, in the log: what proves it is made when it is asked for."""
+
+    extension: Extension
+    checkpoint: str  # with its signatures
+    first: int  # index of the first of the entries
+    leaves: Sequence[bytes]
+
+    def proof(self, position: int) -> str:
+        """The proof (`c2sp.org/tlog-proof@v1`) of the entry at this position of the request."""
+        index = self.first + position
+        return proof_text(self.leaves[position], index, self.extension.inclusion(index), self.checkpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What this process has followed: the tree, and the last entry of the rows' journal that is a leaf."""
+
+    tree: Tree
+    journal: int
+
+
+class Sequencer:
+    """One per worker process. Raises `IntegrityFailure` when made over a database that is behind what is known of it,
+    `StoreUnavailable`, `HsmUnavailable`."""
+
+    def __init__(self, database: Database, anchor: Anchor) -> None:
+        self._database = database
+        self._anchor = anchor
+        self.signer = NoteSigner(anchor.origin, anchor.public_key)
+        self._groups: Groups[Sequence[Entry], Logged] = Groups(self._commit, limit=_GROUP_LIMIT)
+        self._guard = threading.Lock()  # of `_state`, against a follower that is no leader
+        self._unpublished: Tree | None = None  # a head that has no checkpoint, since none could be made or stored
+        self._fault: KeystoreError | None = None
+        self._prepare()
+        head = self._open()
+        self.log, self.first = head.log, head.first
+        self.reader = LogReader(database, self.log, self.first)
+        tree = self.reader.tree(head.size)
+        _require(tree.root == head.root, head.size, "its head is not the root of its leaves")
+        self._state = _State(tree, head.journal)
+        self._check_kept(head.size)
+        self._check_journal(head.journal)
+        if head.checkpoint_size < head.size:
+            self._unpublished = tree
+
+    def append(self, entries: Sequence[Entry]) -> Logged:
+        """Puts the entries into the log, next to one another; returns once a checkpoint over them is stored.
+
+        Raises `NotPublished` where they are in the log and the checkpoint could not be made or stored, and else what
+        kept them from being written: then they are not in it.
+        """
+        return self._groups.submit(entries)
+
+    def require_usable(self) -> None:
+        """Raises what the last attempt to write or to sign failed by, unless it works again."""
+        if self._fault is None:
+            return
+        try:
+            self.follow()
+            if self._unpublished is not None:
+                self._publish(self._unpublished)
+        except KeystoreError as fault:
+            self._fault = fault
+            raise
+        self._fault = None
+
+    def follow(self) -> None:
+        """Catches up with what other workers have appended. Raises `IntegrityFailure` if it does not add up."""
+        with self._guard:
+            rows = self._database.fetch(self._behind.sql, self._behind_parameters())
+            try:
+                self._state = self._followed(rows)
+            except IntegrityFailure as fault:
+                self._fault = fault
+                raise
+
+    def keep(self) -> None:
+        """Has the HSM keep the head that this process has followed, unless it keeps a later one."""
+        tree = self._state.tree
+        kept = self._anchor.kept_head()
+        if kept is None or (kept.origin, kept.size) != (self._anchor.origin, tree.size):
+            if kept is not None and kept.size > tree.size:
+                self.follow()
+                tree = self._state.tree
+                _require(tree.size >= kept.size, tree.size, f"the HSM keeps the head of {kept.size} leaves")
+            self._anchor.keep_head(self._anchor.origin, tree.size, tree.root)
+
+    @property
+    def size(self) -> int:
+        """How many leaves this process has followed."""
+        return self._state.tree.size
+
+    @property
+    def pending_rows(self) -> bool:
+        """Whether the rows' journal has entries that are no leaves yet."""
+        ((seq,),) = self._database.fetch(self._journal_head.sql, ())
+        return isinstance(seq, int) and seq > self._state.journal
+
+    def _prepare(self) -> None:
+        database, head, entries, journal = self._database, LOG_HEADS.c, LOG_ENTRIES.c, ROW_JOURNAL.c
+        # One statement for all that has to be read under the lock: the head, the rows' journal, others' new leaves.
+        self._behind = database.prepare(
+            select(head.size, head.root, head.journal, ROW_JOURNAL_HEAD.c.seq, entries.leaf_hash)
+            .select_from(LOG_HEADS)
+            .join(ROW_JOURNAL_HEAD, ROW_JOURNAL_HEAD.c.id == 1)
+            .outerjoin(LOG_ENTRIES, entries.seq >= bindparam("known"))
+            .where(head.origin == bindparam("origin"))
+            .order_by(entries.seq)
+        )
+        self._journal_range = database.prepare(
+            select(journal.seq, journal.link)
+            .where(journal.seq > bindparam("after"), journal.seq <= bindparam("last"))
+            .order_by(journal.seq)
+        )
+        self._journal_head = database.prepare(select(ROW_JOURNAL_HEAD.c.seq))
+        self._insert = database.prepare_insert(LOG_ENTRIES)
+        self._values = itemgetter(*(name for name in self._insert.names if name != "seq"))
+        self._insert_tile = database.prepare_insert(LOG_TILES)
+        self._move = database.prepare_change(
+            update(LOG_HEADS)
+            .where(head.log == bindparam("this"), head.size == bindparam("before"))
+            .values(size=bindparam("after"), root=bindparam("top"), time=bindparam("moment"), journal=bindparam("rows"))
+        )
+        self._store = database.prepare_change(
+            update(LOG_HEADS)
+            .where(head.log == bindparam("this"), head.checkpoint_size < bindparam("over"))
+            .values(checkpoint_size=bindparam("over"), checkpoint=bindparam("note"))
+        )
+
+    def _open(self) -> Head:
+        """This log's row; made if the HSM's log has never had an entry."""
+        with self._database.write() as connection:
+            mine = select(LOG_HEADS).where(LOG_HEADS.c.origin == self._anchor.origin)
+            found = connection.execute(mine).one_or_none()
+            if found is not None:
+                return Head(*found)
+            kept = self._anchor.kept_head()
+            size = 0 if kept is None or kept.origin != self._anchor.origin else kept.size
+            _require(size == 0, 0, f"the HSM keeps the head of {size} leaves")
+            former = connection.execute(select(LOG_HEADS).order_by(LOG_HEADS.c.log.desc()).limit(1)).one_or_none()
+            last = connection.execute(select(func.max(LOG_ENTRIES.c.seq))).scalar_one()
+            head = Head(
+                log=1 if former is None else Head(*former).log + 1,
+                origin=self._anchor.origin,
+                public_key=self._anchor.public_key,
+                first=0 if last is None else last + 1,
+                size=0,
+                root=EMPTY_ROOT,
+                time=_now(),
+                journal=0 if former is None else Head(*former).journal,
+                checkpoint_size=-1,
+                checkpoint=None,
+                cosigned_size=0,
+                cosigned=None,
+            )
+            connection.execute(insert(LOG_HEADS).values(head._asdict()))
+            return head
+
+    def _check_kept(self, size: int) -> None:
+        """That the database continues what the HSM has kept."""
+        kept = self._anchor.kept_head()
+        if kept is None or kept.origin != self._anchor.origin or not kept.size:
+            return
+        _require(size >= kept.size, size, f"the HSM keeps the head of {kept.size} leaves")
+        _require(self.reader.root(kept.size) == kept.root, kept.size, "the HSM keeps another head of that size")
+
+    def _check_journal(self, last: int) -> None:
+        """That the sealed rows' journal continues what is in the log: else an older one was put back."""
+        if not last:
+            return
+        newest = select(LOG_ENTRIES.c.leaf).where(LOG_ENTRIES.c.kind == "rows").order_by(LOG_ENTRIES.c.seq.desc())
+        with self._database.read() as connection:
+            leaf = connection.execute(newest.limit(1)).scalar_one_or_none()
+            link = connection.execute(select(ROW_JOURNAL.c.link).where(ROW_JOURNAL.c.seq == last)).scalar_one_or_none()
+        if link is None or leaf is None or leaf != rows_entry(last, link, time=0)["leaf"]:
+            msg = f"row_journal/{last}: is not what the log says; an older copy of the rows was put back"
+            raise IntegrityFailure(msg)
+
+    def _behind_parameters(self) -> RawRow:
+        values = {"known": self.first + self._state.tree.size, "origin": self._anchor.origin}
+        return tuple(values[name] for name in self._behind.names)
+
+    def _followed(self, rows: list[RawRow]) -> _State:
+        """The state that the rows of `_behind` lead to."""
+        tree = self._state.tree
+        _require(bool(rows), 0, "its head is missing")
+        size, root, journal = rows[0][:3]
+        leaves = [row[4] for row in rows if isinstance(row[4], bytes)]
+        if leaves:
+            tree = tree.extended(leaves).tree
+        if (size, root) != (tree.size, tree.root) or not isinstance(journal, int):
+            _require(isinstance(size, int) and size >= self._state.tree.size, size, "this process has seen more")
+            _require(False, size, "its head does not follow from what this process has seen")
+        return self._state if tree is self._state.tree else _State(tree, int(journal or 0))
+
+    def _commit(self, gather: Callable[[], list[Sequence[Entry]]]) -> Callable[[], Sequence[Logged]]:
+        """Leaves, tiles and head of all who wait, in one transaction."""
+        with self._noting_faults(), self._guard:
+            with self._database.append(LOCK_SECONDS) as appending:
+                appending.begin()
+                rows = appending.fetch(self._behind, self._behind_parameters())
+                self._state = self._followed(rows)
+                group = gather()
+                moment = _now()
+                new = self._new_rows(appending, rows[0][3], moment)
+                journal = self._state.journal + len(new)
+                places = []
+                for entries in group:
+                    places.append(len(new))
+                    new += entries
+                extension = self._write(appending, new, journal, moment)
+            first = self._state.tree.size
+            self._state = _State(extension.tree, journal)
+            self._unpublished = extension.tree
+
+        def publish() -> Sequence[Logged]:
+            try:
+                checkpoint = self._publish(extension.tree)
+            except KeystoreError as fault:
+                self._fault = fault
+                raise NotPublished(str(fault)) from fault
+            return [
+                Logged(extension, checkpoint, first + place, [entry["leaf"] for entry in entries])
+                for place, entries in zip(places, group, strict=True)
+            ]
+
+        return publish
+
+    def _new_rows(self, appending: Appending, last: object, moment: int) -> list[Entry]:
+        """Leaves of the rows' journal that are not in the log yet."""
+        known = self._state.journal
+        if last == known:
+            return []
+        if not isinstance(last, int) or last < known:
+            msg = f"row_journal_head: went back from {known}, which is in the log; the database is behind"
+            raise IntegrityFailure(msg)
+        values = {"after": known, "last": min(last, known + _JOURNAL_CHUNK)}
+        found = appending.fetch(self._journal_range, tuple(values[name] for name in self._journal_range.names))
+        if [seq for seq, _ in found] != list(range(known + 1, values["last"] + 1)):
+            msg = "row_journal: an entry is missing"
+            raise IntegrityFailure(msg)
+        return [
+            rows_entry(known + at, link, time=moment)
+            for at, (_, link) in enumerate(found, 1)
+            if isinstance(link, bytes)
+        ]
+
+    def _write(self, appending: Appending, entries: list[Entry], journal: int, moment: int) -> Extension:
+        state = self._state
+        extension = state.tree.extended([entry["leaf_hash"] for entry in entries])
+        first = self.first + extension.first
+        appending(self._insert, [(first + at, *self._values(entry)) for at, entry in enumerate(entries)])
+        if extension.full_tiles:
+            appending(self._insert_tile, [self._tile_row(tile) for tile in extension.full_tiles])
+        values = {
+            "this": self.log,
+            "before": state.tree.size,
+            "after": extension.tree.size,
+            "top": extension.tree.root,
+            "moment": moment,
+            "rows": journal,
+        }
+        moved = appending.run(self._move, tuple(values[name] for name in self._move.names))
+        _require(moved == 1, state.tree.size, "its head was moved by somebody else")
+        return extension
+
+    def _tile_row(self, tile: FullTile) -> RawRow:
+        values = {"log": self.log, "level": tile.level, "tile": tile.tile, "hashes": tile.hashes, "root": tile.root}
+        return tuple(values[name] for name in self._insert_tile.names)
+
+    def _publish(self, tree: Tree) -> str:
+        """The checkpoint over a committed head: signed, stored, returned."""
+        text = checkpoint_text(self._anchor.origin, tree.size, tree.root)
+        note = f"{text}\n{self.signer.line(self._anchor.sign(text.encode()))}"
+        values = {"this": self.log, "over": tree.size, "note": note}
+        with self._database.append(LOCK_SECONDS) as appending:
+            appending.run(self._store, tuple(values[name] for name in self._store.names))
+        if self._unpublished is not None and self._unpublished.size <= tree.size:
+            self._unpublished = None
+        return note
+
+    @contextmanager
+    def _noting_faults(self) -> Iterator[None]:
+        try:
+            yield
+        except KeystoreError as fault:
+            self._fault = fault
+            raise
+
+
+class NotPublished(KeystoreError):
+    """Entries are in the log, and no checkpoint over them could be made or stored: what they are about is not given
+    out, and they are not written again."""
+
+    code = "audit_unavailable"
+
+
+def _require(condition: bool, size: object, reason: str) -> None:
+    if not condition:
+        msg = f"log at {size} leaves: {reason}; the database is behind, or was changed"
+        raise IntegrityFailure(msg)
+
+
+def _now() -> int:
+    """Microseconds since the epoch."""
+    return time.time_ns() // 1000
