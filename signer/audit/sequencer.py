@@ -16,17 +16,20 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 from sqlalchemy import bindparam, func, insert, select, true, update
 
 from keystore.db.schema import LOG_ENTRIES, LOG_HEADS, LOG_TILES, ROW_JOURNAL, ROW_JOURNAL_HEAD
 from keystore.errors import IntegrityFailure, KeystoreError
-from signer.audit.checkpoints import NoteSigner, checkpoint_text, proof_text
+from signer.audit.checkpoints import NoteSigner, checkpoint_text
 from signer.audit.committer import LOCK_SECONDS
+from signer.audit.cosigned_heads import NotCosignedNow
 from signer.audit.groups import Groups
+from signer.audit.logged import Logged, NotPublished, Published
 from signer.audit.reading import Head, LogReader
 from signer.audit.records import rows_entry
 from signer.audit.tree import EMPTY_ROOT
@@ -35,53 +38,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from keystore.db.engine import Appending, Database, RawRow, Value
+    from signer.audit.anchor import Anchor
+    from signer.audit.cosigned_heads import CosignedHeads, Witnessing
     from signer.audit.records import Entry
     from signer.audit.tree import Extension, FullTile, Tree
 
 _GROUP_LIMIT: Final = 64  # requests; each has up to some hundred entries
 _JOURNAL_CHUNK: Final = 2_000  # entries of the rows' journal that become leaves at once
 _log = structlog.get_logger("sealmark.audit")
-
-
-class KeptHead(Protocol):
-    """The head that the HSM keeps."""
-
-    @property
-    def origin(self) -> str: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def root(self) -> bytes: ...
-
-
-class Anchor(Protocol):
-    """The log's key, and the head that is kept outside the database: `keystore.log_anchor.LogAnchor`."""
-
-    @property
-    def origin(self) -> str: ...
-    @property
-    def public_key(self) -> bytes: ...
-    def sign(self, text: bytes) -> bytes: ...
-    def kept_head(self) -> KeptHead | None: ...
-    def keep_head(self, origin: str, size: int, root: bytes) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """Entries of one request, in the log: what proves it is made when it is asked for."""
-
-    extension: Extension
-    checkpoint: str | None  # with its signatures; None: nobody asked for one, or none could be had
-    first: int  # index of the first of the entries
-    leaves: Sequence[bytes]
-
-    def proof(self, position: int) -> str:
-        """The proof (`c2sp.org/tlog-proof@v1`) of the entry at this position of the request."""
-        if self.checkpoint is None:
-            msg = "the log has no checkpoint over these entries"
-            raise NotPublished(msg)
-        index = self.first + position
-        return proof_text(self.leaves[position], index, self.extension.inclusion(index), self.checkpoint)
 
 
 class _Asked(NamedTuple):
@@ -103,7 +67,7 @@ class Sequencer:
     """One per worker process. Raises `IntegrityFailure` when made over a database that is behind what is known of it,
     `StoreUnavailable`, `HsmUnavailable`."""
 
-    def __init__(self, database: Database, anchor: Anchor) -> None:
+    def __init__(self, database: Database, anchor: Anchor, witnessing: Witnessing | None = None) -> None:
         self._database = database
         self._anchor = anchor
         self.signer = NoteSigner(anchor.origin, anchor.public_key)
@@ -122,6 +86,9 @@ class Sequencer:
         self._check_journal(head.journal)
         if head.checkpoint_size < head.size:
             self._unpublished = tree
+        self._cosigned = None if witnessing is None else witnessing.heads(database, self.reader, self.log, self._sign)
+        if self._cosigned is not None:
+            self._ask_witnesses(self._cosigned, tree)
 
     def append(self, entries: Sequence[Entry], *, proved: bool) -> Logged:
         """Puts the entries into the log, next to one another; returns once they are durable, and with `proved` once a
@@ -131,13 +98,16 @@ class Sequencer:
         kept them from being written: then they are not in it.
         """
         logged = self._groups.submit(_Asked(entries, proved))
-        if proved and logged.checkpoint is None:
+        if proved and logged.published is None:
             msg = "no checkpoint over the entries could be made or stored"
             raise NotPublished(msg)
         return logged
 
     def require_usable(self, *, proved: bool) -> None:
-        """Raises what the last attempt to write (`proved`: or to publish) failed by, unless it works again."""
+        """Raises what the last attempt to write (`proved`: or to publish) failed by, unless it works again; and
+        `IntegrityFailure` while a witness contradicts the database."""
+        if self._cosigned is not None:
+            self._cosigned.require_agreement()
         if self._unwritable:
             self.follow()
             self._unwritable = False
@@ -170,6 +140,23 @@ class Sequencer:
                 tree = self._state.tree
                 _require(tree.size >= kept.size, tree.size, f"the HSM keeps the head of {kept.size} leaves")
             self._anchor.keep_head(self._anchor.origin, tree.size, tree.root)
+
+    def stop(self) -> None:
+        """Asks witnesses no more."""
+        if self._cosigned is not None:
+            self._cosigned.stop()
+
+    def _ask_witnesses(self, cosigned: CosignedHeads, tree: Tree) -> None:
+        try:
+            cosigned.check(tree)
+        except (NotCosignedNow, IntegrityFailure) as fault:
+            _log.error("witnesses_do_not_cosign", alarm=True, code=fault.code, reason=str(fault))
+            self._unpublished, self._unpublishable = tree, True
+        cosigned.start(self._caught_up)
+
+    def _caught_up(self) -> Tree:
+        self.follow()
+        return self._state.tree
 
     @property
     def size(self) -> int:
@@ -300,9 +287,12 @@ class Sequencer:
             self._unpublished = extension.tree
 
         def publish() -> Sequence[Logged]:
-            checkpoint = self._published(extension.tree) if any(asked.proved for asked in group) else None
+            published = self._published(extension.tree) if any(asked.proved for asked in group) else None
+            inclusion = extension.inclusion
+            if published is not None and published.size != extension.tree.size:  # it covers others' leaves too
+                inclusion = partial(self.reader.inclusion, size=published.size)
             return [
-                Logged(extension, checkpoint, first + place, [entry["leaf"] for entry in asked.entries])
+                Logged(inclusion, published, first + place, [entry["leaf"] for entry in asked.entries])
                 for place, asked in zip(places, group, strict=True)
             ]
 
@@ -356,7 +346,7 @@ class Sequencer:
         }
         return tuple(values[name] for name in self._insert_tile.names)
 
-    def _published(self, tree: Tree) -> str | None:
+    def _published(self, tree: Tree) -> Published | None:
         try:
             return self._publish(tree)
         except KeystoreError as fault:
@@ -364,19 +354,28 @@ class Sequencer:
                 _log.error("checkpoint_failed", alarm=True, code=fault.code, reason=str(fault))
             return None
 
-    def _publish(self, tree: Tree) -> str:
-        """The checkpoint over a committed head: signed, stored, returned."""
+    def _publish(self, tree: Tree) -> Published:
+        """The checkpoint over a committed head, or a larger one: signed, cosigned where it must be, stored."""
         self._unpublishable = True
-        text = checkpoint_text(self._anchor.origin, tree.size, tree.root)
-        note = f"{text}\n{self.signer.line(self._anchor.sign(text.encode()))}"
-        values: dict[str, Value] = {"this": self.log, "over": tree.size, "note": note}
-        with self._database.append(LOCK_SECONDS) as appending:
-            appending.run(self._store, tuple(values[name] for name in self._store.names))
+        if self._cosigned is not None and self._cosigned.required:
+            published = self._cosigned.release(tree.size, self._caught_up)
+        else:
+            if self._cosigned is not None:
+                self._cosigned.require_agreement()
+            published = Published(self._sign(tree), tree.size)
+            values: dict[str, Value] = {"this": self.log, "over": published.size, "note": published.checkpoint}
+            with self._database.append(LOCK_SECONDS) as appending:
+                appending.run(self._store, tuple(values[name] for name in self._store.names))
         self._unpublishable = False
         owed = self._unpublished
-        if owed is not None and owed.size <= tree.size:
+        if owed is not None and owed.size <= published.size:
             self._unpublished = None
-        return note
+        return published
+
+    def _sign(self, tree: Tree) -> str:
+        """The checkpoint over a committed head, with the log key's signature."""
+        text = checkpoint_text(self._anchor.origin, tree.size, tree.root)
+        return f"{text}\n{self.signer.line(self._anchor.sign(text.encode()))}"
 
     @contextmanager
     def _noting_faults(self) -> Iterator[None]:
@@ -385,13 +384,6 @@ class Sequencer:
         except KeystoreError:
             self._unwritable = True
             raise
-
-
-class NotPublished(KeystoreError):
-    """Entries are in the log, and no checkpoint over them could be made or stored: what they are about is not given
-    out, and they are not written again."""
-
-    code = "audit_unavailable"
 
 
 def _require(condition: bool, size: object, reason: str) -> None:

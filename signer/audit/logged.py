@@ -1,0 +1,44 @@
+"""What a request is given of the log: the place of its entries, and proofs of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from keystore.errors import KeystoreError
+from signer.audit.checkpoints import proof_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class NotPublished(KeystoreError):
+    """Entries are in the log, and no checkpoint over them could be made or stored: what they are about is not given
+    out, and they are not written again."""
+
+    code = "audit_unavailable"
+
+
+class Published(NamedTuple):
+    """A checkpoint that was given out, with its signatures, and the size that it is over."""
+
+    checkpoint: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """Entries of one request, in the log: what proves it is made when it is asked for."""
+
+    inclusion: Callable[[int], Sequence[bytes]]  # of a leaf's index, in the tree of the checkpoint
+    published: Published | None  # None: nobody asked for a checkpoint, or none could be had
+    first: int  # index of the first of the entries
+    leaves: Sequence[bytes]
+
+    def proof(self, position: int) -> str:
+        """The proof (`c2sp.org/tlog-proof@v1`) of the entry at this position of the request."""
+        if self.published is None:
+            msg = "the log has no checkpoint over these entries"
+            raise NotPublished(msg)
+        index = self.first + position
+        return proof_text(self.leaves[position], index, self.inclusion(index), self.published.checkpoint)
