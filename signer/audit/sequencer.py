@@ -28,7 +28,7 @@ from keystore.errors import IntegrityFailure, KeystoreError
 from signer.audit.checkpoints import NoteSigner, checkpoint_text
 from signer.audit.committer import LOCK_SECONDS
 from signer.audit.cosigned_heads import NotCosignedNow
-from signer.audit.groups import Groups
+from signer.audit.groups import Coming, Groups
 from signer.audit.logged import Logged, NotPublished, Published
 from signer.audit.reading import Head, LogReader
 from signer.audit.records import rows_entry
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from signer.audit.tree import Extension, FullTile, Tree
 
 _GROUP_LIMIT: Final = 64  # requests; each has up to some hundred entries
+_PATIENCE: Final = 0.003  # seconds that a group waits for requests of this worker that are in the HSM
 _JOURNAL_CHUNK: Final = 2_000  # entries of the rows' journal that become leaves at once
 _log = structlog.get_logger("sealmark.audit")
 
@@ -71,7 +72,8 @@ class Sequencer:
         self._database = database
         self._anchor = anchor
         self.signer = NoteSigner(anchor.origin, anchor.public_key)
-        self._groups: Groups[_Asked, Logged] = Groups(self._commit, limit=_GROUP_LIMIT)
+        self.coming = Coming(_PATIENCE)  # requests that sign now, whose entries come soon
+        self._groups: Groups[_Asked, Logged] = Groups(self._commit, limit=_GROUP_LIMIT, coming=self.coming)
         self._guard = threading.Lock()  # of `_state`, against a follower that is no leader
         self._unpublished: Tree | None = None  # a head that has no checkpoint yet
         self._unwritable = self._unpublishable = False  # what the last attempt came to
@@ -106,8 +108,7 @@ class Sequencer:
     def require_usable(self, *, proved: bool) -> None:
         """Raises what the last attempt to write (`proved`: or to publish) failed by, unless it works again; and
         `IntegrityFailure` while a witness contradicts the database."""
-        if self._cosigned is not None:
-            self._cosigned.require_agreement()
+        self._require_agreement()
         if self._unwritable:
             self.follow()
             self._unwritable = False
@@ -131,7 +132,8 @@ class Sequencer:
                 raise
 
     def keep(self) -> None:
-        """Has the HSM keep the head that this process has followed, unless it keeps a later one."""
+        """Has the HSM keep the head that was followed here, unless it keeps a later one or a witness objects."""
+        self._require_agreement()
         tree = self._state.tree
         kept = self._anchor.kept_head()
         if kept is None or (kept.origin, kept.size) != (self._anchor.origin, tree.size):
@@ -142,7 +144,7 @@ class Sequencer:
             self._anchor.keep_head(self._anchor.origin, tree.size, tree.root)
 
     def stop(self) -> None:
-        """Asks witnesses no more."""
+        """Asks no witness any more."""
         if self._cosigned is not None:
             self._cosigned.stop()
 
@@ -153,6 +155,10 @@ class Sequencer:
             _log.error("witnesses_do_not_cosign", alarm=True, code=fault.code, reason=str(fault))
             self._unpublished, self._unpublishable = tree, True
         cosigned.start(self._caught_up)
+
+    def _require_agreement(self) -> None:
+        if self._cosigned is not None:
+            self._cosigned.require_agreement()
 
     def _caught_up(self) -> Tree:
         self.follow()
@@ -352,7 +358,7 @@ class Sequencer:
         except KeystoreError as fault:
             with suppress(OSError):  # the service's log may be on the same full disk
                 _log.error("checkpoint_failed", alarm=True, code=fault.code, reason=str(fault))
-            return None
+        return None
 
     def _publish(self, tree: Tree) -> Published:
         """The checkpoint over a committed head, or a larger one: signed, cosigned where it must be, stored."""
@@ -360,8 +366,7 @@ class Sequencer:
         if self._cosigned is not None and self._cosigned.required:
             published = self._cosigned.release(tree.size, self._caught_up)
         else:
-            if self._cosigned is not None:
-                self._cosigned.require_agreement()
+            self._require_agreement()
             published = Published(self._sign(tree), tree.size)
             values: dict[str, Value] = {"this": self.log, "over": published.size, "note": published.checkpoint}
             with self._database.append(LOCK_SECONDS) as appending:

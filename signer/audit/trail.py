@@ -119,6 +119,8 @@ class AuditTrail:
         }
         self._require_usable(proved=row["version"] is not None)
         self._translated(lambda: self._committer.commit(AUDIT_INTENTS, [row]))
+        if key.version is not None:
+            self.log.coming.enter()
         return recorded(row, permit)
 
     def close(
@@ -133,6 +135,9 @@ class AuditTrail:
         entries = [self._closed(intent, outcome) for intent, outcomes in closings for outcome in outcomes]
         if refused is not None:
             entries += self._refused_items(refused)
+        for intent, _ in closings:
+            if intent.row["version"] is not None:
+                self.log.coming.arrive()
         try:
             proved = any(_released(outcome) for _, outcomes in closings for outcome in outcomes)
             logged = self._append(entries, proved=proved)
@@ -235,7 +240,6 @@ class AuditTrail:
         """Writes what is still to be written and ends this worker's epoch."""
         self._stopping.set()
         self._sweeper.join(timeout=10)
-        self.log.stop()
         self._counted_at = -COUNT_SECONDS  # however little time has passed
         try:
             self._sweep()
@@ -244,6 +248,7 @@ class AuditTrail:
         except (KeystoreError, SealmarkError, OSError) as fault:
             _log.error("audit_left_open", alarm=True, kind=type(fault).__name__, reason=str(fault))
         finally:
+            self.log.stop()
             self._epoch.release()
 
     def _append(self, entries: Sequence[Entry], *, proved: bool = False) -> Logged:
