@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from keystore.hsm import Token
 
-BODY = {"formats": ["cms"], "artifacts": [{"name": "app", "size": 1, "digests": {"sha256": hashlib.sha256(b"x").hexdigest()}}]}
+FILE = {"name": "app", "size": 1, "digests": {"sha256": hashlib.sha256(b"x").hexdigest()}}
+BODY = {"formats": ["cms"], "artifacts": [FILE]}
 
 
 def log_key(token: Token, folder: Path) -> str:
