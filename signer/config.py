@@ -1,5 +1,5 @@
-"""The service's own settings: tables `[server]`, `[certificates]` and `[log]` of `sealmark.toml`. Frozen, typed,
-complete at start.
+"""The service's own settings: tables `[server]`, `[certificates]`, `[log]` and `[audit]` of `sealmark.toml`.
+Frozen, typed, complete at start.
 
 An unknown name, a wrong type, a missing file or a key file that others can read refuses to start. The keystore reads
 its own tables (`[hsm]`, `[database]`) of the same file.
@@ -11,7 +11,7 @@ import ipaddress
 import re
 import stat
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -21,13 +21,14 @@ from cryptography import x509
 from signer.audit.cosignatures import WitnessKey, parse_witness_key
 from signer.authn.fetching import is_loopback
 from signer.errors import ConfigurationError
+from signer.export.settings import ExportSettings, read_exports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-KNOWN_TABLES: Final = frozenset({"server", "certificates", "log", "hsm", "database"})
+KNOWN_TABLES: Final = frozenset({"server", "certificates", "log", "audit", "hsm", "database"})
 LONGEST_LEAF_DAYS: Final = 1825
 LONGEST_TOKEN_DAYS: Final = 3650
 MOST_WITNESSES: Final = 8  # with a line of each, a proof has still at most 4096 octets
@@ -91,6 +92,7 @@ class ServerConfiguration:
     client_certificate_header: str | None = None
     certificates: CertificateConfiguration = CertificateConfiguration()
     log: LogConfiguration = LogConfiguration()
+    exports: tuple[ExportSettings, ...] = ()
 
 
 def load_server_configuration(state: Path) -> ServerConfiguration:
@@ -120,7 +122,11 @@ def load_server_configuration(state: Path) -> ServerConfiguration:
             },
         )
     )
-    return _server(document.get("server", {}), state, certificates, _log(document.get("log", {})))
+    exports = _read(
+        "audit", document.get("audit", {}), {"exports": lambda name, value: read_exports(name, value, state)}
+    )
+    server = _server(document.get("server", {}), state, certificates)
+    return replace(server, log=_log(document.get("log", {})), **exports)
 
 
 def _log(table: object) -> LogConfiguration:
@@ -192,9 +198,7 @@ _WITHOUT: Final = {
 }
 
 
-def _server(
-    table: object, state: Path, certificates: CertificateConfiguration, log: LogConfiguration
-) -> ServerConfiguration:
+def _server(table: object, state: Path, certificates: CertificateConfiguration) -> ServerConfiguration:
     readers: dict[str, Callable[[str, object], Any]] = {
         "workers": lambda name, value: _whole(name, value, 1, 64),
         "threads": lambda name, value: _whole(name, value, 1, 256),
@@ -209,7 +213,7 @@ def _server(
         "client_crl": lambda name, value: _pem(name, _file(name, value, state), x509.load_pem_x509_crl),
         "client_certificate_header": _header,
     }
-    configuration = ServerConfiguration(**_read("server", table, readers), certificates=certificates, log=log)
+    configuration = ServerConfiguration(**_read("server", table, readers), certificates=certificates)
     if (configuration.tls_certificate is None) != (configuration.tls_key is None):
         msg = "server.tls_certificate and server.tls_key go together"
         raise ConfigurationError(msg)

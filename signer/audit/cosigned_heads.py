@@ -125,6 +125,21 @@ class CosignedHeads:
                 raise NotCosignedNow(msg)
             return self._kept(note, lines, tree.size)
 
+    def begin(self, tree: Tree, newest: Callable[[], Tree]) -> bool:
+        """Asks about the head with which this process starts, then collects by itself until `stop`. False if it must
+        not be published on: a witness contradicts it, or too few cosign it."""
+        try:
+            self.check(tree)
+        except (NotCosignedNow, IntegrityFailure) as fault:
+            _log.error("witnesses_do_not_cosign", alarm=True, code=fault.code, reason=str(fault))
+            return False
+        finally:
+            self._collector = threading.Thread(
+                target=self._collect_for_ever, args=(newest,), name="collect-cosignatures", daemon=True
+            )
+            self._collector.start()
+        return True
+
     def check(self, tree: Tree) -> None:
         """Asks all witnesses about the head with which this process starts. Raises `NotCosignedNow` where cosignatures
         are required and not to be had, `IntegrityFailure` where one contradicts."""
@@ -158,15 +173,8 @@ class CosignedHeads:
             if len(lines) > max(held, self.required - 1):
                 self._kept(note, lines, size)
 
-    def start(self, newest: Callable[[], Tree]) -> None:
-        """Collects by itself from now on."""
-        self._collector = threading.Thread(
-            target=self._collect_for_ever, args=(newest,), name="collect-cosignatures", daemon=True
-        )
-        self._collector.start()
-
     def stop(self) -> None:
-        """Ends that, and the connections."""
+        """Ends the collecting, and the connections."""
         self._stopping.set()
         if self._collector is not None:
             self._collector.join(timeout=2 * TIME_LIMIT)

@@ -27,7 +27,6 @@ from keystore.db.schema import LOG_ENTRIES, LOG_HEADS, LOG_TILES, ROW_JOURNAL, R
 from keystore.errors import IntegrityFailure, KeystoreError
 from signer.audit.checkpoints import NoteSigner, checkpoint_text
 from signer.audit.committer import LOCK_SECONDS
-from signer.audit.cosigned_heads import NotCosignedNow
 from signer.audit.groups import Coming, Groups
 from signer.audit.logged import Logged, NotPublished, Published
 from signer.audit.reading import Head, LogReader
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
     from keystore.db.engine import Appending, Database, RawRow, Value
     from signer.audit.anchor import Anchor
-    from signer.audit.cosigned_heads import CosignedHeads, Witnessing
+    from signer.audit.cosigned_heads import Witnessing
     from signer.audit.records import Entry
     from signer.audit.tree import Extension, FullTile, Tree
 
@@ -76,6 +75,7 @@ class Sequencer:
         self._groups: Groups[_Asked, Logged] = Groups(self._commit, limit=_GROUP_LIMIT, coming=self.coming)
         self._guard = threading.Lock()  # of `_state`, against a follower that is no leader
         self._unpublished: Tree | None = None  # a head that has no checkpoint yet
+        self._unpublished_guard = threading.Lock()
         self._unwritable = self._unpublishable = False  # what the last attempt came to
         self._prepare()
         head = self._open()
@@ -89,8 +89,8 @@ class Sequencer:
         if head.checkpoint_size < head.size:
             self._unpublished = tree
         self._cosigned = None if witnessing is None else witnessing.heads(database, self.reader, self.log, self._sign)
-        if self._cosigned is not None:
-            self._ask_witnesses(self._cosigned, tree)
+        if self._cosigned is not None and not self._cosigned.begin(tree, self._caught_up):
+            self._unpublished, self._unpublishable = tree, True
 
     def append(self, entries: Sequence[Entry], *, proved: bool) -> Logged:
         """Puts the entries into the log, next to one another; returns once they are durable, and with `proved` once a
@@ -147,14 +147,6 @@ class Sequencer:
         """Asks no witness any more."""
         if self._cosigned is not None:
             self._cosigned.stop()
-
-    def _ask_witnesses(self, cosigned: CosignedHeads, tree: Tree) -> None:
-        try:
-            cosigned.check(tree)
-        except (NotCosignedNow, IntegrityFailure) as fault:
-            _log.error("witnesses_do_not_cosign", alarm=True, code=fault.code, reason=str(fault))
-            self._unpublished, self._unpublishable = tree, True
-        cosigned.start(self._caught_up)
 
     def _require_agreement(self) -> None:
         if self._cosigned is not None:
@@ -290,7 +282,8 @@ class Sequencer:
                 extension = self._write(appending, new, journal, moment)
             first = self._state.tree.size
             self._state = _State(extension.tree, journal)
-            self._unpublished = extension.tree
+            with self._unpublished_guard:
+                self._unpublished = extension.tree
 
         def publish() -> Sequence[Logged]:
             published = self._published(extension.tree) if any(asked.proved for asked in group) else None
@@ -372,9 +365,9 @@ class Sequencer:
             with self._database.append(LOCK_SECONDS) as appending:
                 appending.run(self._store, tuple(values[name] for name in self._store.names))
         self._unpublishable = False
-        owed = self._unpublished
-        if owed is not None and owed.size <= published.size:
-            self._unpublished = None
+        with self._unpublished_guard:
+            if self._unpublished is not None and self._unpublished.size <= published.size:
+                self._unpublished = None
         return published
 
     def _sign(self, tree: Tree) -> str:

@@ -37,7 +37,6 @@ REST: Final = 1.0  # seconds within which a witness that failed is not asked aga
 LARGEST_ANSWER: Final = 16 * 1024
 SIZE_TYPE: Final = "text/x.tlog.size"
 _ATTEMPTS: Final = 3  # a witness that others ask too may have gone on between two of them
-_TIMEOUT: Final = httpx.Timeout(TIME_LIMIT)
 _log = structlog.get_logger("sealmark.witnesses")
 
 
@@ -185,7 +184,7 @@ class Witness:
         if self._client is None:
             # The environment's proxies and CAs count for what is elsewhere, not for this machine.
             elsewhere = urlsplit(self.url).scheme == "https"
-            self._client = httpx.Client(timeout=_TIMEOUT, follow_redirects=False, trust_env=elsewhere)
+            self._client = httpx.Client(timeout=TIME_LIMIT, follow_redirects=False, trust_env=elsewhere)
         return self._client
 
     def close(self) -> None:
