@@ -220,6 +220,6 @@ def serve(state: Path, listen: str, tls_certificate: Path | None, tls_key: Path 
       sealmark witness serve --state /var/lib/witness --listen 0.0.0.0:443 \\
           --tls-certificate tls.crt --tls-key tls.key
     """
-    with server_parts():
+    with server_parts("witness"):
         from signer.witness.serving import serve as serve_until_stopped
     serve_until_stopped(state, listen, tls_certificate, tls_key)
