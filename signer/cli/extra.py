@@ -1,4 +1,4 @@
-"""The service's own parts, which `init`, `serve`, `ceremony` and `witness serve` alone need: imported when called, or explained."""
+"""The server's parts, which `init`, `serve`, `ceremony` and `witness serve` alone need: imported when called."""
 
 from __future__ import annotations
 
