@@ -1,4 +1,4 @@
-"""What a request is given of the log: the place of its entries, and proofs of them."""
+"""What goes into the log and what comes out of it: entries, their places, and proofs of them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,24 @@ from signer.audit.checkpoints import proof_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from signer.audit.records import Entry
+    from signer.audit.tree import Tree
+
+
+class Asked(NamedTuple):
+    """Entries of one request, and whether it wants a proof of them."""
+
+    entries: Sequence[Entry]
+    proved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What this process has followed: the tree, and the last entry of the rows' journal that is a leaf."""
+
+    tree: Tree
+    journal: int
 
 
 class NotPublished(KeystoreError):
@@ -34,6 +52,11 @@ class Logged:
     published: Published | None  # None: nobody asked for a checkpoint, or none could be had
     first: int  # index of the first of the entries
     leaves: Sequence[bytes]
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The checkpoint over the entries, with its signatures."""
+        return None if self.published is None else self.published.checkpoint
 
     def proof(self, position: int) -> str:
         """The proof (`c2sp.org/tlog-proof@v1`) of the entry at this position of the request."""

@@ -15,10 +15,9 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from sqlalchemy import bindparam, func, insert, select, true, update
@@ -28,7 +27,7 @@ from keystore.errors import IntegrityFailure, KeystoreError
 from signer.audit.checkpoints import NoteSigner, checkpoint_text
 from signer.audit.committer import LOCK_SECONDS
 from signer.audit.groups import Coming, Groups
-from signer.audit.logged import Logged, NotPublished, Published
+from signer.audit.logged import Asked, Followed, Logged, NotPublished, Published
 from signer.audit.reading import Head, LogReader
 from signer.audit.records import rows_entry
 from signer.audit.tree import EMPTY_ROOT
@@ -48,21 +47,6 @@ _JOURNAL_CHUNK: Final = 2_000  # entries of the rows' journal that become leaves
 _log = structlog.get_logger("sealmark.audit")
 
 
-class _Asked(NamedTuple):
-    """Entries of one request, and whether it wants a proof of them."""
-
-    entries: Sequence[Entry]
-    proved: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What this process has followed: the tree, and the last entry of the rows' journal that is a leaf."""
-
-    tree: Tree
-    journal: int
-
-
 class Sequencer:
     """One per worker process. Raises `IntegrityFailure` when made over a database that is behind what is known of it,
     `StoreUnavailable`, `HsmUnavailable`."""
@@ -72,18 +56,18 @@ class Sequencer:
         self._anchor = anchor
         self.signer = NoteSigner(anchor.origin, anchor.public_key)
         self.coming = Coming(_PATIENCE)  # requests that sign now, whose entries come soon
-        self._groups: Groups[_Asked, Logged] = Groups(self._commit, limit=_GROUP_LIMIT, coming=self.coming)
+        self._groups: Groups[Asked, Logged] = Groups(self._commit, limit=_GROUP_LIMIT, coming=self.coming)
         self._guard = threading.Lock()  # of `_state`, against a follower that is no leader
         self._unpublished: Tree | None = None  # a head that has no checkpoint yet
         self._unpublished_guard = threading.Lock()
-        self._unwritable = self._unpublishable = False  # what the last attempt came to
+        self._unwritable = self._unpublishable = self._outrun = False  # what the last attempt came to
         self._prepare()
         head = self._open()
         self.log, self.first = head.log, head.first
         self.reader = LogReader(database, self.log, self.first)
         tree = self.reader.tree(head.size)
         _require(tree.root == head.root, head.size, "its head is not the root of its leaves")
-        self._state = _State(tree, head.journal)
+        self._state = Followed(tree, head.journal)
         self._check_kept(head.size)
         self._check_journal(head.journal)
         if head.checkpoint_size < head.size:
@@ -99,7 +83,7 @@ class Sequencer:
         Raises `NotPublished` where they are in the log and the checkpoint could not be made or stored, and else what
         kept them from being written: then they are not in it.
         """
-        logged = self._groups.submit(_Asked(entries, proved))
+        logged = self._groups.submit(Asked(entries, proved))
         if proved and logged.published is None:
             msg = "no checkpoint over the entries could be made or stored"
             raise NotPublished(msg)
@@ -112,6 +96,8 @@ class Sequencer:
         if self._unwritable:
             self.follow()
             self._unwritable = False
+        if self._outrun:
+            self.keep()
         if proved and self._unpublishable:
             self.publish()
 
@@ -132,16 +118,27 @@ class Sequencer:
                 raise
 
     def keep(self) -> None:
-        """Has the HSM keep the head that was followed here, unless it keeps a later one or a witness objects."""
+        """Has the HSM keep the head that this process has followed, unless it keeps a later one.
+
+        Raises `IntegrityFailure` where the database is behind the kept head, and nothing is signed then until it is
+        not; and where a witness contradicts the database.
+        """
         self._require_agreement()
-        tree = self._state.tree
-        kept = self._anchor.kept_head()
-        if kept is None or (kept.origin, kept.size) != (self._anchor.origin, tree.size):
+        self._outrun = True  # until the two agree
+        for attempts_left in (2, 1, 0):
+            kept, tree = self._anchor.kept_head(), self._state.tree
             if kept is not None and kept.size > tree.size:
                 self.follow()
                 tree = self._state.tree
                 _require(tree.size >= kept.size, tree.size, f"the HSM keeps the head of {kept.size} leaves")
-            self._anchor.keep_head(self._anchor.origin, tree.size, tree.root)
+            try:
+                self._anchor.keep_head(self._anchor.origin, tree.size, tree.root)
+            except IntegrityFailure:
+                if not attempts_left:
+                    raise
+                continue  # another worker had a later head kept meanwhile
+            break
+        self._outrun = False
 
     def stop(self) -> None:
         """Asks no witness any more."""
@@ -251,7 +248,7 @@ class Sequencer:
         values: dict[str, Value] = {"known": self.first + self._state.tree.size, "origin": self._anchor.origin}
         return tuple(values[name] for name in self._behind.names)
 
-    def _followed(self, rows: list[RawRow]) -> _State:
+    def _followed(self, rows: list[RawRow]) -> Followed:
         """The state that the rows of `_behind` lead to."""
         tree = self._state.tree
         _require(bool(rows), 0, "its head is missing")
@@ -262,9 +259,9 @@ class Sequencer:
         if (size, root) != (tree.size, tree.root) or not isinstance(journal, int):
             _require(isinstance(size, int) and size >= self._state.tree.size, size, "this process has seen more")
             _require(False, size, "its head does not follow from what this process has seen")
-        return self._state if tree is self._state.tree else _State(tree, int(journal or 0))
+        return self._state if tree is self._state.tree else Followed(tree, int(journal or 0))
 
-    def _commit(self, gather: Callable[[], list[_Asked]]) -> Callable[[], Sequence[Logged]]:
+    def _commit(self, gather: Callable[[], list[Asked]]) -> Callable[[], Sequence[Logged]]:
         """Leaves, tiles and head of all who wait, in one transaction."""
         with self._noting_faults(), self._guard:
             with self._database.append(LOCK_SECONDS) as appending:
@@ -281,7 +278,7 @@ class Sequencer:
                     new += asked.entries
                 extension = self._write(appending, new, journal, moment)
             first = self._state.tree.size
-            self._state = _State(extension.tree, journal)
+            self._state = Followed(extension.tree, journal)
             with self._unpublished_guard:
                 self._unpublished = extension.tree
 
