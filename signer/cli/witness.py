@@ -120,7 +120,7 @@ def add_log(state: Path, key: NoteKey) -> None:
     \b
     Example:
       sealmark witness add-log --state /var/lib/witness \\
-          sealmark/000000000000/us-east-1/fae1d3beb6c8f3e1+b1e1f2c4+AZvRSG8Gcw1zAfXYNcMXBnGl1cuhbu2Uv0MYyo3Ps2IN
+          sealmark/000000000000/us-east-1/86375bf441b6ea3b+aff5ad35+AbwvK5hR234OQ/YAHTvD8OLKX3BAV2Ya7R2tjfOrDS3R
     """
     open_state(state).store.add_log(key)
     if current_settings().as_json:
@@ -140,7 +140,7 @@ def remove_log(state: Path, origin: str) -> None:
 
     \b
     Example:
-      sealmark witness remove-log --state /var/lib/witness sealmark/000000000000/us-east-1/fae1d3beb6c8f3e1
+      sealmark witness remove-log --state /var/lib/witness sealmark/000000000000/us-east-1/86375bf441b6ea3b
     """
     open_state(state).store.remove_log(origin)
     if current_settings().as_json:
