@@ -26,6 +26,7 @@ from signer.administration.separation import Separation
 from signer.administration.trusted_issuers import TrustedIssuerAdministration
 from signer.approvals import Approvals
 from signer.audit import AuditTrail
+from signer.audit.cosigned_heads import Witnessing
 from signer.authn.authenticator import Authenticator
 from signer.authn.exchange import Exchange
 from signer.authn.key_sets import KeySets
@@ -79,7 +80,8 @@ def assemble(
     """Puts the parts together over an open keystore. `throttle`: another than the one that every service has, for
     whoever is the whole world of callers at once."""
     throttle = throttle or Throttle()
-    audit = AuditTrail(keystore.database, state / "locks", keystore.log)
+    witnessing = Witnessing(configuration.log, state / "locks", keystore.clock) if configuration.log.witnesses else None
+    audit = AuditTrail(keystore.database, state / "locks", keystore.log, witnessing)
     published = Published(keystore)
     certification = Certification(keystore, audit, configuration.certificates)
     revocation_lists = RevocationLists(keystore, certification, configuration.certificates)

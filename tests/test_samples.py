@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from keystore.configuration import load_keystore_configuration
-from signer.config import CertificateConfiguration, ServerConfiguration, load_server_configuration
+from signer.config import CertificateConfiguration, LogConfiguration, ServerConfiguration, load_server_configuration
 from tests.live import ROOT
 from tests.oidc import JOBS_SECRET, LocalIssuer
 
@@ -48,7 +48,11 @@ def test_the_sample_configuration_is_read_and_states_the_defaults(tmp_path: Path
 
 def test_the_sample_configuration_names_every_setting_of_the_server() -> None:
     text = (SAMPLES / "sealmark.toml").read_text(encoding="utf-8")
-    names = [field.name for table in (ServerConfiguration, CertificateConfiguration) for field in fields(table)]
+    names = [
+        field.name
+        for table in (ServerConfiguration, CertificateConfiguration, LogConfiguration)
+        for field in fields(table)
+    ]
     assert [
         name for name in names if f"{name} = " not in text and f"[{name}]" not in text and f".{name}]]" not in text
     ] == []

@@ -18,6 +18,7 @@ import click
 from verifier.algorithms import ALGORITHMS
 from verifier.completion import completion, only_for_shells
 from verifier.errors import Indeterminate, Rejected, VerificationError
+from verifier.log_command import log
 from verifier.options import (
     FILE,
     MAXIMUM_INPUT_BYTES,
@@ -58,6 +59,7 @@ def cli() -> None:
 
 
 cli.add_command(trust)
+cli.add_command(log)
 cli.add_command(completion)
 
 
