@@ -111,7 +111,11 @@ def assemble(
         certification=certification,
         revocation_lists=revocation_lists,
         published=published,
-        published_logs=PublishedLogs(keystore.database),
+        published_logs=PublishedLogs(
+            keystore.database,
+            [str(witness.key) for witness in configuration.log.witnesses],
+            configuration.log.cosignatures,
+        ),
         saml_metadata=SamlMetadata(keystore, audit, published),
         upkeep=Upkeep(keystore, revocation_lists),
         public_credentials=PublicCredentialAdministration(keystore),
