@@ -34,9 +34,7 @@ CHANGES: Final[Mapping[HistoryOf, tuple[str, ...]]] = MappingProxyType(
             *(Action.PUT_APPROVAL_RULE.value, Action.DELETE_APPROVAL_RULE.value),
         ),
         "grants": (Action.CREATE_GRANT.value, Action.RETIRE_GRANT.value, Action.REVOKE_GRANT.value),
-        "principals": (
-            *(Action.CREATE_PRINCIPAL.value, Action.UPDATE_PRINCIPAL.value, Action.DELETE_PRINCIPAL.value),
-        ),
+        "principals": (*(Action.CREATE_PRINCIPAL.value, Action.UPDATE_PRINCIPAL.value, Action.DELETE_PRINCIPAL.value),),
         "credentials": (
             *(Action.CREATE_ENROLMENT.value, ENROL, Action.CREATE_CREDENTIAL.value, Action.REVOKE_CREDENTIAL.value),
         ),
@@ -64,7 +62,9 @@ class AuditHistory:
         self._keystore = keystore
         self._reading = AuditReading(keystore)
 
-    def history(self, query: HistoryQuery, cursor: str | None, limit: int) -> tuple[dict[str, object], str | None]:
+    def history(
+        self, query: HistoryQuery, cursor: str | None, limit: int
+    ) -> tuple[list[dict[str, object]], str | None]:
         """A page of changes as JSON members, and the cursor for what comes next. Raises as `AuditReading.search`."""
         begin, end = bounds(query)
         search = Search(
@@ -78,9 +78,7 @@ class AuditHistory:
             order=query.order,
         )
         found = find_entries(self._keystore.database, search, cursor, limit)
-        entries = self._reading.shown(found)["entries"]
-        changes = [self._change(entry) for entry in entries] if isinstance(entries, list) else []
-        return {"changes": changes}, found.next_cursor
+        return [self._change(entry) for entry in self._reading.shown(found)], found.next_cursor
 
     def _change(self, entry: Mapping[str, Any]) -> dict[str, object]:
         record = entry["record"]

@@ -12,7 +12,9 @@ from msgspec import Meta
 
 from signer.request import Body, KeyReference
 
-_DIGESTS: Final = "^(?:[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})(?:,(?:[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})){0,31}$(?!\\n)"
+_DIGESTS: Final = (
+    "^(?:[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})(?:,(?:[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})){0,31}$(?!\\n)"
+)
 _PAIR: Final = "^[^=]{1,128}=(?s:.{0,1024})$(?!\\n)"
 # What a text of each pattern is, for who sent another one.
 QUERY_FORMS: Final[Mapping[str, str]] = MappingProxyType(

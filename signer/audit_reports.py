@@ -1,6 +1,7 @@
 """Reports for auditors: who uses each key for what, and which keys lack a use, a review, a certificate or a rotation.
 
-What is counted comes from the trail's columns (`signer.audit.reporting`), what a key is from the keystore's sealed rows.
+What is counted comes from the trail's columns (`signer.audit.reporting`), what a key is from the keystore's sealed
+rows.
 
 A policy review is that somebody who may judge the policy has read it or set it: `GetKeyPolicy` or `PutKeyPolicy` that
 succeeded; only auditors and the key's own administrators have them. A key is new for as many days as are asked about:
@@ -19,8 +20,8 @@ from keystore.errors import NotFound as NoSuchRow
 from keystore.errors import WrongState
 from keystore.lifecycle import current_version
 from signer.access import Action, Duty
-from signer.access.duties import USERS_ACTIONS
 from signer.access.documents import compiled_key_policy
+from signer.access.duties import USERS_ACTIONS
 from signer.access.grants import grant_facts
 from signer.access.visibility import Standing
 from signer.administration.certificates import summary
@@ -133,9 +134,9 @@ class AuditReports:
             "state": key.state.value,
             "created_at": key.created_at,
             "created_by": key.created_by,
-            "uses": sum(row.count for row in made),
-            "denied": sum(row.count for row in rows if row.outcome == "denied"),
-            "failed": sum(row.count for row in rows if row.outcome in ("failed", "unknown")),
+            "uses": sum(row.calls for row in made),
+            "denied": sum(row.calls for row in rows if row.outcome == "denied"),
+            "failed": sum(row.calls for row in rows if row.outcome in ("failed", "unknown")),
             "first_use": moment_of(min((row.first for row in made), default=None)),
             "last_use": moment_of(None if last_use is None else last_use["time"]),
             "principals": _principals(rows),
@@ -158,9 +159,7 @@ class AuditReports:
     def _in_full(self, key: Key, query: ReportQuery, within: Range, since: datetime) -> dict[str, object]:
         """Of one key alone: how its use is spread over time, and who may use it."""
         names = [name for name in (key.id, key.alias) if name is not None]
-        found = uses_by_period(
-            self._keystore.database, names, _uses_of(key), within, query.per, MOST_PERIODS + 1
-        )
+        found = uses_by_period(self._keystore.database, names, _uses_of(key), within, query.per, MOST_PERIODS + 1)
         periods = [
             {"from": moment_of(begin), "uses": uses, "denied": denied} for begin, uses, denied in found[:MOST_PERIODS]
         ]
@@ -224,14 +223,14 @@ def _principals(rows: Iterable[Counted]) -> list[dict[str, object]]:
                     "action": row.action,
                     "outcome": row.outcome,
                     "code": row.code,
-                    "count": row.count,
+                    "count": row.calls,
                     "first": moment_of(row.first),
                     "last": moment_of(row.last),
                 }
                 for row in sorted(own, key=lambda row: (row.action, row.outcome, row.code or ""))
             ],
         }
-        for name, own in sorted(by_name.items(), key=lambda item: (-sum(row.count for row in item[1]), item[0]))
+        for name, own in sorted(by_name.items(), key=lambda item: (-sum(row.calls for row in item[1]), item[0]))
     ]
 
 

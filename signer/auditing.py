@@ -49,14 +49,14 @@ class AuditReading:
         self._keystore = keystore
         self._database: Database = keystore.database
 
-    def search(self, query: EntriesQuery, cursor: str | None, limit: int) -> tuple[dict[str, object], str | None]:
-        """A page of entries as JSON members, and the cursor for what comes next. Raises `Unprocessable`,
+    def search(self, query: EntriesQuery, cursor: str | None, limit: int) -> tuple[list[dict[str, object]], Found]:
+        """A page of entries as JSON members, and as it was found, with its cursors. Raises `Unprocessable`,
         `MalformedRequest` for a cursor, `IntegrityFailure`."""
         found = find_entries(self._database, self._search(query), cursor, limit)
-        return self.shown(found), found.next_cursor
+        return self.shown(found), found
 
-    def shown(self, found: Found) -> dict[str, object]:
-        """A page's entries as JSON members."""
+    def shown(self, found: Found) -> list[dict[str, object]]:
+        """A page's entries as JSON members. Raises `IntegrityFailure`."""
         logs = heads(self._database)
         of_log = [(log_of(logs, row["seq"]), row) for row in found.rows]
         journal: dict[int, dict[str, object]] = {}
@@ -69,7 +69,7 @@ class AuditReading:
             if row["kind"] == "rows":
                 entry["row"] = checked_journal_row(head, row, journal.get(row["seq"]))
             entries.append(entry)
-        return {"entries": entries}
+        return entries
 
     def entry(self, index: int, log: int | None) -> dict[str, object]:
         """All there is to say of one entry. Raises `NotFound`, `IntegrityFailure`."""
@@ -198,4 +198,3 @@ def known_action(name: str) -> str:
     hint = f"did you mean {' or '.join(near)}?" if near else "`sealmark access actions` lists them"
     msg = f"there is no action {name}; {hint}"
     raise Unprocessable(msg, field="action")
-

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from keystore.errors import Unsupported
-from signer.errors import MalformedRequest, SeparationOfDuties, Unprocessable
 from signer.audit_questions import QUERY_FORMS
+from signer.errors import MalformedRequest, SeparationOfDuties, Unprocessable
 from signer.request import FORMS
 
 if TYPE_CHECKING:

@@ -128,8 +128,8 @@ class Pipeline:
         """An administrative change: an intent before it, its outcome after it, whatever happens.
 
         `reference` names the key that it is about, `subject` the principal (or tells it from the body), `about` the
-        approval request, where it is about one; `details` are what policies may ask of it; `grants` those that may allow it, where they are not the
-        caller's on the key.
+        approval request, where it is about one; `details` are what policies may ask of it; `grants` those that may
+        allow it, where they are not the caller's on the key.
         """
         principal = self.authenticate(call)
         named = None if callable(subject) else subject
@@ -212,9 +212,7 @@ class Pipeline:
             key = self._find_key(reference) if reference is not None else None
             permit = self._permit(admission, call, key)
             answer = work(permit, key)
-        self._audit.note(
-            principal, action.value, call, key=permit.key_id, subject=subject, detail=answer.recorded
-        )
+        self._audit.note(principal, action.value, call, key=permit.key_id, subject=subject, detail=answer.recorded)
         return answer
 
     def ask(

@@ -38,7 +38,7 @@ class Counted(NamedTuple):
     action: str
     outcome: str
     code: str | None
-    count: int
+    calls: int
     first: int
     last: int
 
@@ -66,12 +66,12 @@ def counts(database: Database, names: Mapping[str, str], within: Range) -> list[
     )
     merged: dict[tuple[str, str, str, str, str | None], Counted] = {}
     with database.read() as connection:
-        for key, principal, action, outcome, code, count, first, last in connection.execute(found):
-            row = Counted(names[key], principal or "", action or "", outcome or "", code, count, first, last)
+        for key, principal, action, outcome, code, calls, first, last in connection.execute(found):
+            row = Counted(names[key], principal or "", action or "", outcome or "", code, calls, first, last)
             known = merged.get(row[:5])
             if known is not None:
                 row = row._replace(
-                    count=row.count + known.count, first=min(row.first, known.first), last=max(row.last, known.last)
+                    calls=row.calls + known.calls, first=min(row.first, known.first), last=max(row.last, known.last)
                 )
             merged[row[:5]] = row
     return list(merged.values())

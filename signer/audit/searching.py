@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, func, or_, select, union, union_all
+from sqlalchemy import ColumnElement, func, or_, select, union, union_all
 
 from keystore.db.schema import LOG_DIGESTS, LOG_ENTRIES
 from keystore.errors import IntegrityFailure
@@ -20,7 +20,8 @@ from signer.errors import MalformedRequest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sqlalchemy import Connection, Row, Select, Subquery
+    from sqlalchemy import Column, Connection, Row, Select, Subquery
+    from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
     from keystore.db.engine import Database
 
@@ -203,7 +204,7 @@ def _beyond(order: Order, after: Place | None) -> list[ColumnElement[bool]]:
     return [_ROW.time >= after.time, or_(_ROW.time > after.time, _ROW.seq > after.seq)]
 
 
-def _ordered(order: Order, columns: Any) -> tuple[ColumnElement[Any], ...]:
+def _ordered(order: Order, columns: ReadOnlyColumnCollection[str, Column[Any]]) -> tuple[ColumnElement[Any], ...]:
     if order == "log":
         return (columns.seq.asc(),)
     if order == "newest":

@@ -43,8 +43,9 @@ _Query = TypeVar("_Query", bound=msgspec.Struct)
 def entries(services: Services, call: Call) -> Answer:
     def work(_permit: Permit, _key: Key | None) -> Answer:
         page = requested_page(*PARAMETERS_OF_ENTRIES)
-        found, following = services.auditing.search(_asked(EntriesQuery), page.after, page.limit)
-        return Answer({**found, "next_cursor": next_cursor(following)}, recorded=_recorded())
+        shown, found = services.auditing.search(_asked(EntriesQuery), page.after, page.limit)
+        cursors = {"next_cursor": next_cursor(found.next_cursor), "log_cursor": next_cursor(found.log_cursor)}
+        return Answer({"entries": shown, **cursors}, recorded=_recorded())
 
     return services.pipeline.read(call, Action.READ_AUDIT_TRAIL, work)
 
@@ -73,8 +74,8 @@ def report(services: Services, call: Call) -> Answer:
 def history(services: Services, call: Call) -> Answer:
     def work(_permit: Permit, _key: Key | None) -> Answer:
         page = requested_page(*PARAMETERS_OF_HISTORY)
-        found, following = services.audit_history.history(_asked(HistoryQuery), page.after, page.limit)
-        return Answer({**found, "next_cursor": next_cursor(following)}, recorded=_recorded())
+        changes, following = services.audit_history.history(_asked(HistoryQuery), page.after, page.limit)
+        return Answer({"changes": changes, "next_cursor": next_cursor(following)}, recorded=_recorded())
 
     return services.pipeline.read(call, Action.READ_AUDIT_TRAIL, work)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from signer.web.contracts.access import ACCESS
 from signer.web.contracts.approvals import APPROVALS
+from signer.web.contracts.audit import AUDIT
 from signer.web.contracts.contract import Contract
 from signer.web.contracts.identities import EXCHANGE, IDENTITIES
 from signer.web.contracts.keys import INSTALLATION, KEYS
@@ -31,11 +32,12 @@ PARAMETERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "policy": ("own-network", "the name of an identity's policy"),
         "revision": ("1", "the number of a version of a key's policy"),
         "trusted": ("github", "a trusted issuer's name"),
+        "index": ("17", "the index of an entry in its log, from 0"),
         "request": ("01953f5a-7c1e-7d3a-9b42-5e1f0a6c8d21", "an approval request's id"),
     }
 )
 CONTRACTS: Final[Mapping[str, Contract]] = MappingProxyType(
-    {**PUBLISHED, **IDENTITIES, **KEYS, **ACCESS, **SIGNING, **APPROVALS}
+    {**PUBLISHED, **IDENTITIES, **KEYS, **ACCESS, **SIGNING, **APPROVALS, **AUDIT}
 )
 
 

@@ -31,9 +31,7 @@ def create(services: Services, call: Call) -> Answer:
         recorded = {"principal": body.name, "duty": body.duty}
         return Answer(services.identities.create(permit, body), 201, recorded)
 
-    return services.pipeline.change(
-        call, Action.CREATE_PRINCIPAL, NewPrincipal, work, subject=lambda body: body.name
-    )
+    return services.pipeline.change(call, Action.CREATE_PRINCIPAL, NewPrincipal, work, subject=lambda body: body.name)
 
 
 def list_all(services: Services, call: Call) -> Answer:
