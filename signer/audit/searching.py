@@ -20,8 +20,7 @@ from signer.errors import MalformedRequest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sqlalchemy import Column, Connection, Row, Select, Subquery
-    from sqlalchemy.sql.base import ReadOnlyColumnCollection
+    from sqlalchemy import Connection, Row, Select, Subquery
 
     from keystore.db.engine import Database
 
@@ -103,7 +102,7 @@ def _matching(connection: Connection, search: Search, window: Subquery) -> Itera
         select(LOG_ENTRIES)
         .select_from(window.join(LOG_ENTRIES, _ROW.seq == window.c.seq))
         .where(*_conditions(search))
-        .order_by(*_ordered(search.order, window.c))
+        .order_by(*_ordered(search.order, window.c.time, window.c.seq))
     )
     result = connection.execute(found)
     if search.context is None:
@@ -162,11 +161,11 @@ def _window(search: Search, after: Place | None) -> Subquery:
     ways = [select(_ROW.time, _ROW.seq).where(way, *beyond) for way in _ways(search)]
     if len(ways) < 2:
         (one,) = ways or [select(_ROW.time, _ROW.seq).where(*beyond)]
-        return one.order_by(*_ordered(search.order, _ROW)).limit(WINDOW).subquery("looked_at")
+        return one.order_by(*_ordered(search.order, _ROW.time, _ROW.seq)).limit(WINDOW).subquery("looked_at")
     # Each arm comes in order from its own index, and the arms are merged: none is read to its end.
     together = union_all(*ways) if search.either is None else union(*ways)
     columns = together.selected_columns
-    return together.order_by(*_ordered(search.order, columns)).limit(WINDOW).subquery("looked_at")
+    return together.order_by(*_ordered(search.order, columns.time, columns.seq)).limit(WINDOW).subquery("looked_at")
 
 
 def _ways(search: Search) -> list[ColumnElement[bool]]:
@@ -204,18 +203,21 @@ def _beyond(order: Order, after: Place | None) -> list[ColumnElement[bool]]:
     return [_ROW.time >= after.time, or_(_ROW.time > after.time, _ROW.seq > after.seq)]
 
 
-def _ordered(order: Order, columns: ReadOnlyColumnCollection[str, Column[Any]]) -> tuple[ColumnElement[Any], ...]:
+def _ordered(order: Order, time: ColumnElement[int], seq: ColumnElement[int]) -> tuple[ColumnElement[int], ...]:
     if order == "log":
-        return (columns.seq.asc(),)
-    if order == "newest":
-        return columns.time.desc(), columns.seq.desc()
-    return columns.time.asc(), columns.seq.asc()
+        return (seq.asc(),)
+    return (time.desc(), seq.desc()) if order == "newest" else (time.asc(), seq.asc())
 
 
 def _end_of_window(connection: Connection, search: Search, window: Subquery) -> Place | None:
     """Where the next page goes on if this one looked at as much as it may; None: there is nothing beyond."""
     columns = window.c
-    last = select(columns.time, columns.seq).order_by(*_ordered(search.order, columns)).limit(1).offset(WINDOW - 1)
+    last = (
+        select(columns.time, columns.seq)
+        .order_by(*_ordered(search.order, columns.time, columns.seq))
+        .limit(1)
+        .offset(WINDOW - 1)
+    )
     found = connection.execute(last).one_or_none()
     return None if found is None else Place(*found)
 

@@ -99,7 +99,7 @@ def _columns_that_differ(record: Mapping[str, Any], row: Row) -> list[str]:
     pairs = {"digest": first.get("digest"), "signature_sha256": first.get("sha256")}
     differing += [name for name, value in pairs.items() if (row[name] and row[name].hex()) != value]
     files = file_digests(record.get("about"))
-    if row["artifact_digest"] not in (files or [None]):
+    if row["artifact_digest"] not in files if files else row["artifact_digest"] is not None:
         differing.append("artifact_digest")
     return differing
 
