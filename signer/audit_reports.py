@@ -11,6 +11,7 @@ it lacks nothing yet but a certificate.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,7 +35,7 @@ from signer.errors import NotFound
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from keystore.api import Key, PrincipalRecord
+    from keystore.api import CertificateRecord, Key, PrincipalRecord
     from keystore.keystore import Keystore
     from signer.audit_questions import ReportQuery
 
@@ -57,6 +58,15 @@ _USE_OF: Final[Mapping[Purpose, Action]] = {
     Purpose.SAML: Action.ISSUE_ASSERTION,
     Purpose.GENERAL: Action.SIGN,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """What happened to a key last, of all time."""
+
+    use: datetime | None
+    review: Mapping[str, Any] | None
+    change: Mapping[str, Any] | None
 
 
 class AuditReports:
@@ -108,25 +118,18 @@ class AuditReports:
         for row in counts(database, names, within):
             counted[row.key].append(row)
         reviews, changes = newest(database, names, REVIEWS), newest(database, names, POLICY_CHANGES)
-        ever = {action: newest(database, names, action) for action in {_uses_of(key) for key in keys}}
+        ever = {} if within == Range() else {uses: newest(database, names, uses) for uses in map(_uses_of, keys)}
         for key in keys:
-            last_use = ever[_uses_of(key)].get(key.id)
-            yield self._report(key, counted[key.id], last_use, reviews.get(key.id), changes.get(key.id), since, now)
+            made = [row.last for row in counted[key.id] if _is_use(key, row)]
+            known = ever.get(_uses_of(key), {}).get(key.id)
+            used = max([*made, *([known["time"]] if known else [])], default=None)
+            last = _Last(moment_of(used), _event(reviews.get(key.id)), _event(changes.get(key.id)))
+            yield self._report(key, counted[key.id], last) | {"lacks": self._lacks(key, last, since, now)}
 
-    def _report(
-        self,
-        key: Key,
-        rows: Sequence[Counted],
-        last_use: Mapping[str, Any] | None,
-        review: Mapping[str, Any] | None,
-        change: Mapping[str, Any] | None,
-        since: datetime,
-        now: datetime,
-    ) -> dict[str, object]:
-        uses = [row for row in rows if row.action in _uses_of(key) and row.code != REPEATED]
-        made = [row for row in uses if row.outcome == "succeeded"]
+    def _report(self, key: Key, rows: Sequence[Counted], last: _Last) -> dict[str, object]:
+        made = [row for row in rows if _is_use(key, row)]
         rotated = key.versions[-1]
-        shown: dict[str, object] = {
+        return {
             "key_id": key.id,
             "alias": key.alias,
             "purpose": key.purpose.value,
@@ -138,124 +141,14 @@ class AuditReports:
             "denied": sum(row.calls for row in rows if row.outcome == "denied"),
             "failed": sum(row.calls for row in rows if row.outcome in ("failed", "unknown")),
             "first_use": moment_of(min((row.first for row in made), default=None)),
-            "last_use": moment_of(None if last_use is None else last_use["time"]),
+            "last_use": last.use,
             "principals": _principals(rows),
             "policy_revision": key.policy.revision,
-            "last_policy_change": _event(change),
-            "last_policy_review": _event(review),
-            "certificate": self._certificate(key, now),
+            "last_policy_change": last.change,
+            "last_policy_review": last.review,
+            "certificate": self._certificate(key),
             "last_rotation": {"version": rotated.number, "at": rotated.created_at},
         }
-        return shown | {"lacks": _lacks(key, shown, since, now)}
 
-    def _certificate(self, key: Key, now: datetime) -> dict[str, object] | None:
-        """Of the version that signs now, valid or not."""
-        try:
-            record = self._keystore.find_certificate(current_version(key.versions, now).id)
-        except WrongState:  # no version signs: the one that would is revoked, or is not active yet
-            return None
-        return None if record is None else summary(record)
-
-    def _in_full(self, key: Key, query: ReportQuery, within: Range, since: datetime) -> dict[str, object]:
-        """Of one key alone: how its use is spread over time, and who may use it."""
-        names = [name for name in (key.id, key.alias) if name is not None]
-        found = uses_by_period(self._keystore.database, names, _uses_of(key), within, query.per, MOST_PERIODS + 1)
-        periods = [
-            {"from": moment_of(begin), "uses": uses, "denied": denied} for begin, uses, denied in found[:MOST_PERIODS]
-        ]
-        return {
-            "per": query.per,
-            "periods": periods,
-            "periods_left_out": len(found) > MOST_PERIODS,
-            "may_use": self._may_use(key, since),
-        }
-
-    def _may_use(self, key: Key, since: datetime) -> list[dict[str, object]]:
-        """Everybody whom a policy or a grant could let use the key, and when each last did."""
-        action = _USE_OF.get(key.purpose)
-        if action is None:
-            return []
-        policy = compiled_key_policy(key.policy.document, self._keystore.account)
-        grants = [grant_facts(grant) for grant in self._keystore.list_grants(key.id)]
-        used = self._last_uses(key)
-        found: list[dict[str, object]] = []
-        for person in self._users():
-            own = [grant for grant in grants if grant.grantee == person.name]
-            policies = compiled(person.policies)
-            standing = Standing(person.name, self._keystore.account, key.arn, policy, policies, own)
-            by = standing.allowed_by(action.policy_name)
-            if by is not None:
-                last = used.get(person.name)
-                idle = last is None or last < since
-                found.append({"principal": person.name, "by": by, "last_use": last, "idle": idle})
-        return found
-
-    def _last_uses(self, key: Key) -> dict[str, datetime | None]:
-        rows = counts(self._keystore.database, {key.id: key.id}, Range())
-        used: dict[str, int] = {}
-        for row in rows:
-            if row.action in _uses_of(key) and row.outcome == "succeeded" and row.code != REPEATED:
-                used[row.principal] = max(row.last, used.get(row.principal, 0))
-        return {name: moment_of(time) for name, time in used.items()}
-
-    def _users(self) -> Iterator[PrincipalRecord]:
-        after: str | None = None
-        while page := self._keystore.list_principals(after=after, limit=_PEOPLE_A_READ):
-            yield from (person for person in page if person.state != "deleted" and person.duty == Duty.KEY_USER)
-            after = page[-1].name
-
-
-def _uses_of(key: Key) -> tuple[str, ...]:
-    """What counts as use: of the authority's key what the service signs with it, of others what callers ask for."""
-    return _OF_THE_AUTHORITY if key.purpose is Purpose.CA else _USES
-
-
-def _principals(rows: Iterable[Counted]) -> list[dict[str, object]]:
-    """Who did what, the busiest first."""
-    by_name: dict[str, list[Counted]] = defaultdict(list)
-    for row in rows:
-        by_name[row.principal].append(row)
-    return [
-        {
-            "principal": name,
-            "actions": [
-                {
-                    "action": row.action,
-                    "outcome": row.outcome,
-                    "code": row.code,
-                    "count": row.calls,
-                    "first": moment_of(row.first),
-                    "last": moment_of(row.last),
-                }
-                for row in sorted(own, key=lambda row: (row.action, row.outcome, row.code or ""))
-            ],
-        }
-        for name, own in sorted(by_name.items(), key=lambda item: (-sum(row.calls for row in item[1]), item[0]))
-    ]
-
-
-def _event(found: Mapping[str, Any] | None) -> dict[str, object] | None:
-    if found is None:
-        return None
-    return {"at": moment_of(found["time"]), "by": found["principal"], "action": found["action"]}
-
-
-def _lacks(key: Key, shown: Mapping[str, Any], since: datetime, now: datetime) -> list[str]:
-    review = shown["last_policy_review"]
-    last = {
-        "use": shown["last_use"],
-        "policy-review": None if review is None else review["at"],
-        "rotation": shown["last_rotation"]["at"],
-    }
-    lacking = [name for name, moment in last.items() if max(moment or key.created_at, key.created_at) < since]
-    certificate = shown["certificate"]
-    valid = (
-        certificate is not None
-        and certificate["revoked_at"] is None
-        and certificate["not_before"] <= now < certificate["not_after"]
-    )
-    return lacking if valid or not key.published else [*lacking, "certificate"]
-
-
-def _texts(value: object) -> list[str]:
+    def _texts(value: object) -> list[str]:
     return value if isinstance(value, list) else []

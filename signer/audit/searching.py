@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 Order = Literal["newest", "oldest", "log"]
 Kind = Literal["decision", "count", "rows"]
 EVERY_KIND: Final[tuple[Kind, ...]] = ("decision", "count", "rows")
-WINDOW: Final = 50_000  # entries that one page looks at, at most
+# How many entries are looked at for one page, at most: few at first, more where these were not what is looked for.
+WINDOWS: Final = (1_000, 9_000, 40_000)
 _CURSOR: Final = re.compile(r"(?P<order>newest|oldest|log)(?P<places>(?:\.(?:0|[1-9][0-9]{0,17})){1,2})")
 _FOREIGN_CURSOR: Final = "cursor is not one that this service gave for this order"
 _ROW: Final = LOG_ENTRIES.c
@@ -74,29 +75,32 @@ class Found:
 def find_entries(database: Database, search: Search, cursor: str | None, limit: int) -> Found:
     """At most `limit` entries. A page may be shorter, even empty, and yet have a next one: it looks at so many entries
     and no more. Raises `MalformedRequest` for a foreign cursor, `IntegrityFailure` where an entry is missing."""
-    place = _place(cursor, search.order)
+    place = begin = _place(cursor, search.order)
+    rows: list[dict[str, Any]] = []
+    following: Place | None = None
     with database.read() as connection:
         last = connection.execute(select(func.max(_ROW.seq))).scalar_one()
         last = -1 if last is None else int(last)
-        window = _window(search, place)
-        rows: list[dict[str, Any]] = []
-        more = False
-        for row in _matching(connection, search, window):
-            if len(rows) == limit:
-                more = True
+        for size in (max(WINDOWS[0], limit + 1), *WINDOWS[1:]):
+            window = _window(search, place, size)
+            for row in _matching(connection, search, window, limit + 1 - len(rows)):
+                rows.append(dict(row._mapping))
+            if len(rows) > limit:
+                rows = rows[:limit]
+                following = Place(rows[-1]["time"], rows[-1]["seq"])
                 break
-            rows.append(dict(row._mapping))
-        end = None if more else _end_of_window(connection, search, window)
-        following = Place(rows[-1]["time"], rows[-1]["seq"]) if more else end
+            place = following = _end_of_window(connection, search, window, size)
+            if following is None:
+                break
         if search.order == "log":
-            _require_complete(connection, place.seq if place else 0, following.seq if following else last)
+            _require_complete(connection, begin.seq + 1 if begin else 0, following.seq if following else last)
     log_cursor = _cursor("log", Place(0, last))
     if following is None:
         return Found(rows, log_cursor if search.order == "log" else None, log_cursor)
     return Found(rows, _cursor(search.order, following), log_cursor)
 
 
-def _matching(connection: Connection, search: Search, window: Subquery) -> Iterator[Row[Any]]:
+def _matching(connection: Connection, search: Search, window: Subquery, most: int) -> Iterator[Row[Any]]:
     """The entries of the window that have all of what is asked for, in the order asked for."""
     found = (
         select(LOG_ENTRIES)
@@ -104,14 +108,17 @@ def _matching(connection: Connection, search: Search, window: Subquery) -> Itera
         .where(*_conditions(search))
         .order_by(*_ordered(search.order, window.c.time, window.c.seq))
     )
-    result = connection.execute(found)
     if search.context is None:
-        yield from result
+        yield from connection.execute(found.limit(most))
         return
     name, value = search.context
-    for row in result:
-        if _context(row.record).get(name) == value:
-            yield row
+    with connection.execute(found) as result:
+        for row in result:
+            if _context(row.record).get(name) == value:
+                yield row
+                most -= 1
+            if not most:
+                return
 
 
 def _conditions(search: Search) -> list[ColumnElement[bool]]:
@@ -152,20 +159,20 @@ def _in_time(search: Search) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _window(search: Search, after: Place | None) -> Subquery:
+def _window(search: Search, after: Place | None, size: int) -> Subquery:
     """The next entries to look at, by the index that leads there most directly: (time, seq) of each."""
     if search.order == "log":
         begin = () if after is None else (_ROW.seq > after.seq,)
-        return select(_ROW.time, _ROW.seq).where(*begin).order_by(_ROW.seq).limit(WINDOW).subquery("looked_at")
+        return select(_ROW.time, _ROW.seq).where(*begin).order_by(_ROW.seq).limit(size).subquery("looked_at")
     beyond = [*_in_time(search), *_beyond(search.order, after)]
     ways = [select(_ROW.time, _ROW.seq).where(way, *beyond) for way in _ways(search)]
     if len(ways) < 2:
         (one,) = ways or [select(_ROW.time, _ROW.seq).where(*beyond)]
-        return one.order_by(*_ordered(search.order, _ROW.time, _ROW.seq)).limit(WINDOW).subquery("looked_at")
+        return one.order_by(*_ordered(search.order, _ROW.time, _ROW.seq)).limit(size).subquery("looked_at")
     # Each arm comes in order from its own index, and the arms are merged: none is read to its end.
     together = union_all(*ways) if search.either is None else union(*ways)
     columns = together.selected_columns
-    return together.order_by(*_ordered(search.order, columns.time, columns.seq)).limit(WINDOW).subquery("looked_at")
+    return together.order_by(*_ordered(search.order, columns.time, columns.seq)).limit(size).subquery("looked_at")
 
 
 def _ways(search: Search) -> list[ColumnElement[bool]]:
@@ -209,14 +216,14 @@ def _ordered(order: Order, time: ColumnElement[int], seq: ColumnElement[int]) ->
     return (time.desc(), seq.desc()) if order == "newest" else (time.asc(), seq.asc())
 
 
-def _end_of_window(connection: Connection, search: Search, window: Subquery) -> Place | None:
-    """Where the next page goes on if this one looked at as much as it may; None: there is nothing beyond."""
+def _end_of_window(connection: Connection, search: Search, window: Subquery, size: int) -> Place | None:
+    """Where to go on behind a window that is full; None: there is nothing beyond."""
     columns = window.c
     last = (
         select(columns.time, columns.seq)
         .order_by(*_ordered(search.order, columns.time, columns.seq))
         .limit(1)
-        .offset(WINDOW - 1)
+        .offset(size - 1)
     )
     found = connection.execute(last).one_or_none()
     return None if found is None else Place(*found)
