@@ -89,7 +89,7 @@ class AuditReports:
         found: list[dict[str, object]] = []
         for page in self._pages(after):
             for shown in self._reports(page, within, since, now):
-                if query.without is not None and query.without not in _texts(shown["lacks"]):
+                if query.without is not None and query.without not in shown["lacks"]:
                     continue
                 if len(found) == limit:
                     return told | {"keys": found}, str(found[-1]["key_id"])
@@ -109,16 +109,15 @@ class AuditReports:
             msg = "there is no such key, and never was"
             raise NotFound(msg, field="key") from absent
 
-    def _reports(
-        self, keys: Sequence[Key], within: Range, since: datetime, now: datetime
-    ) -> Iterator[dict[str, object]]:
+    def _reports(self, keys: Sequence[Key], within: Range, since: datetime, now: datetime) -> Iterator[dict[str, Any]]:
         names = {name: key.id for key in keys for name in (key.alias, key.id) if name is not None}
         database = self._keystore.database
         counted: dict[str, list[Counted]] = defaultdict(list)
         for row in counts(database, names, within):
             counted[row.key].append(row)
         reviews, changes = newest(database, names, REVIEWS), newest(database, names, POLICY_CHANGES)
-        ever = {} if within == Range() else {uses: newest(database, names, uses) for uses in map(_uses_of, keys)}
+        kinds = set() if within == Range() else {_uses_of(key) for key in keys}
+        ever = {uses: newest(database, names, uses) for uses in kinds}
         for key in keys:
             made = [row.last for row in counted[key.id] if _is_use(key, row)]
             known = ever.get(_uses_of(key), {}).get(key.id)
@@ -126,7 +125,7 @@ class AuditReports:
             last = _Last(moment_of(used), _event(reviews.get(key.id)), _event(changes.get(key.id)))
             yield self._report(key, counted[key.id], last) | {"lacks": self._lacks(key, last, since, now)}
 
-    def _report(self, key: Key, rows: Sequence[Counted], last: _Last) -> dict[str, object]:
+    def _report(self, key: Key, rows: Sequence[Counted], last: _Last) -> dict[str, Any]:
         made = [row for row in rows if _is_use(key, row)]
         rotated = key.versions[-1]
         return {
@@ -150,5 +149,115 @@ class AuditReports:
             "last_rotation": {"version": rotated.number, "at": rotated.created_at},
         }
 
-    def _texts(value: object) -> list[str]:
-    return value if isinstance(value, list) else []
+    def _lacks(self, key: Key, last: _Last, since: datetime, now: datetime) -> list[str]:
+        moments = {
+            "use": last.use,
+            "policy-review": None if last.review is None else last.review["at"],
+            "rotation": key.versions[-1].created_at,
+        }
+        lacking = [name for name, moment in moments.items() if max(moment or key.created_at, key.created_at) < since]
+        certificate = self._found_certificate(key)
+        valid = (
+            certificate is not None
+            and certificate.revoked_at is None
+            and certificate.not_before <= now < certificate.not_after
+        )
+        return lacking if valid or not key.published else [*lacking, "certificate"]
+
+    def _certificate(self, key: Key) -> dict[str, object] | None:
+        found = self._found_certificate(key)
+        return None if found is None else summary(found)
+
+    def _found_certificate(self, key: Key) -> CertificateRecord | None:
+        """Of the version that signs now, valid or not."""
+        try:
+            return self._keystore.find_certificate(current_version(key.versions, self._keystore.clock()).id)
+        except WrongState:  # no version signs: the one that would is revoked, or is not active yet
+            return None
+
+    def _in_full(self, key: Key, query: ReportQuery, within: Range, since: datetime) -> dict[str, object]:
+        """Of one key alone: how its use is spread over time, and who may use it."""
+        names = [name for name in (key.id, key.alias) if name is not None]
+        found = uses_by_period(self._keystore.database, names, _uses_of(key), within, query.per, MOST_PERIODS + 1)
+        periods = [
+            {"from": moment_of(begin), "uses": uses, "denied": denied} for begin, uses, denied in found[:MOST_PERIODS]
+        ]
+        return {
+            "per": query.per,
+            "periods": periods,
+            "periods_left_out": len(found) > MOST_PERIODS,
+            "may_use": self._may_use(key, since),
+        }
+
+    def _may_use(self, key: Key, since: datetime) -> list[dict[str, object]]:
+        """Everybody whom a policy or a grant could let use the key, and when each last did."""
+        action = _USE_OF.get(key.purpose)
+        if action is None:
+            return []
+        policy = compiled_key_policy(key.policy.document, self._keystore.account)
+        grants = [grant_facts(grant) for grant in self._keystore.list_grants(key.id)]
+        used = self._last_uses(key)
+        found: list[dict[str, object]] = []
+        for person in self._users():
+            own = [grant for grant in grants if grant.grantee == person.name]
+            policies = compiled(person.policies)
+            standing = Standing(person.name, self._keystore.account, key.arn, policy, policies, own)
+            by = standing.allowed_by(action.policy_name)
+            if by is not None:
+                last = used.get(person.name)
+                idle = last is None or last < since
+                found.append({"principal": person.name, "by": by, "last_use": last, "idle": idle})
+        return found
+
+    def _last_uses(self, key: Key) -> dict[str, datetime | None]:
+        used: dict[str, int] = {}
+        for row in counts(self._keystore.database, {key.id: key.id}, Range()):
+            if _is_use(key, row):
+                used[row.principal] = max(row.last, used.get(row.principal, 0))
+        return {name: moment_of(time) for name, time in used.items()}
+
+    def _users(self) -> Iterator[PrincipalRecord]:
+        after: str | None = None
+        while page := self._keystore.list_principals(after=after, limit=_PEOPLE_A_READ):
+            yield from (person for person in page if person.state != "deleted" and person.duty == Duty.KEY_USER)
+            after = page[-1].name
+
+
+def _uses_of(key: Key) -> tuple[str, ...]:
+    """What counts as use: of the authority's key what the service signs with it, of others what callers ask for."""
+    return _OF_THE_AUTHORITY if key.purpose is Purpose.CA else _USES
+
+
+def _is_use(key: Key, row: Counted) -> bool:
+    """Whether these calls made something that was given out."""
+    return row.action in _uses_of(key) and row.outcome == "succeeded" and row.code != REPEATED
+
+
+def _principals(rows: Iterable[Counted]) -> list[dict[str, object]]:
+    """Who did what, the busiest first."""
+    by_name: dict[str, list[Counted]] = defaultdict(list)
+    for row in rows:
+        by_name[row.principal].append(row)
+    return [
+        {
+            "principal": name,
+            "actions": [
+                {
+                    "action": row.action,
+                    "outcome": row.outcome,
+                    "code": row.code,
+                    "count": row.calls,
+                    "first": moment_of(row.first),
+                    "last": moment_of(row.last),
+                }
+                for row in sorted(own, key=lambda row: (row.action, row.outcome, row.code or ""))
+            ],
+        }
+        for name, own in sorted(by_name.items(), key=lambda item: (-sum(row.calls for row in item[1]), item[0]))
+    ]
+
+
+def _event(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {"at": moment_of(found["time"]), "by": found["principal"], "action": found["action"]}

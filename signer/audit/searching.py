@@ -83,8 +83,8 @@ def find_entries(database: Database, search: Search, cursor: str | None, limit: 
         last = -1 if last is None else int(last)
         for size in (max(WINDOWS[0], limit + 1), *WINDOWS[1:]):
             window = _window(search, place, size)
-            for row in _matching(connection, search, window, limit + 1 - len(rows)):
-                rows.append(dict(row._mapping))
+            wanted = _matching(connection, search, window, limit + 1 - len(rows))
+            rows += [dict(row._mapping) for row in wanted]
             if len(rows) > limit:
                 rows = rows[:limit]
                 following = Place(rows[-1]["time"], rows[-1]["seq"])
