@@ -37,6 +37,7 @@ from signer.certification import Certification
 from signer.config import ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
 from signer.explaining import AccessExplanations
+from signer.export.exporter import Exporter
 from signer.idempotency import Idempotency
 from signer.logs import configure_logs
 from signer.pipeline import Pipeline
@@ -124,6 +125,10 @@ def assemble(
         auditing=AuditReading(keystore),
         audit_reports=AuditReports(keystore),
         audit_history=AuditHistory(keystore),
+        exporters=tuple(
+            Exporter(keystore.database, export, state, keystore.account, keystore.region)
+            for export in configuration.exports
+        ),
     )
 
 
