@@ -222,5 +222,7 @@ def test_what_keys_lack_by_the_clock(place: Place) -> None:
     # Certificates of the built-in authority are for a year; of a key that is not published none is asked for.
     place.service.make_key("hidden", purpose="general", published=False)
     place.clock.move(timedelta(days=400))
+    place.service.services.upkeep.once(place.clock())
+    assert place.history("of=keys")[0]["action"] == "DeleteKey"
     assert {"busy", "idle"} <= place.lacking("certificate")
     assert "hidden" not in place.lacking("certificate")
