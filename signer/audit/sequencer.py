@@ -112,7 +112,8 @@ class Sequencer:
         self._groups: Groups[_Asked, Logged] = Groups(self._commit, limit=_GROUP_LIMIT, coming=self.coming)
         self._guard = threading.Lock()  # of `_state`, against a follower that is no leader
         self._unpublished: Tree | None = None  # a head that has no checkpoint yet
-        self._unwritable = self._unpublishable = False  # what the last attempt came to
+        self._unpublished_guard = threading.Lock()
+        self._unwritable = self._unpublishable = self._outrun = False  # what the last attempt came to
         self._prepare()
         head = self._open()
         self.log, self.first = head.log, head.first
@@ -143,6 +144,8 @@ class Sequencer:
         if self._unwritable:
             self.follow()
             self._unwritable = False
+        if self._outrun:
+            self.keep()
         if proved and self._unpublishable:
             self.publish()
 
@@ -163,15 +166,25 @@ class Sequencer:
                 raise
 
     def keep(self) -> None:
-        """Has the HSM keep the head that this process has followed, unless it keeps a later one."""
-        tree = self._state.tree
-        kept = self._anchor.kept_head()
-        if kept is None or (kept.origin, kept.size) != (self._anchor.origin, tree.size):
+        """Has the HSM keep the head that this process has followed, unless it keeps a later one.
+
+        Raises `IntegrityFailure` where the database is behind the kept head; nothing is signed then until it is not.
+        """
+        self._outrun = True  # until the two agree
+        for attempts_left in (2, 1, 0):
+            kept, tree = self._anchor.kept_head(), self._state.tree
             if kept is not None and kept.size > tree.size:
                 self.follow()
                 tree = self._state.tree
                 _require(tree.size >= kept.size, tree.size, f"the HSM keeps the head of {kept.size} leaves")
-            self._anchor.keep_head(self._anchor.origin, tree.size, tree.root)
+            try:
+                self._anchor.keep_head(self._anchor.origin, tree.size, tree.root)
+            except IntegrityFailure:
+                if not attempts_left:
+                    raise
+                continue  # another worker had a later head kept meanwhile
+            break
+        self._outrun = False
 
     @property
     def size(self) -> int:
@@ -300,7 +313,8 @@ class Sequencer:
                 extension = self._write(appending, new, journal, moment)
             first = self._state.tree.size
             self._state = _State(extension.tree, journal)
-            self._unpublished = extension.tree
+            with self._unpublished_guard:
+                self._unpublished = extension.tree
 
         def publish() -> Sequence[Logged]:
             checkpoint = self._published(extension.tree) if any(asked.proved for asked in group) else None
@@ -384,9 +398,9 @@ class Sequencer:
         with self._database.append(LOCK_SECONDS) as appending:
             appending.run(self._store, tuple(values[name] for name in self._store.names))
         self._unpublishable = False
-        owed = self._unpublished
-        if owed is not None and owed.size <= tree.size:
-            self._unpublished = None
+        with self._unpublished_guard:
+            if self._unpublished is not None and self._unpublished.size <= tree.size:
+                self._unpublished = None
         return note
 
     @contextmanager

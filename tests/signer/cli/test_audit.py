@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from signer.cli import audit_export, audit_follow
+from signer.cli import audit_export
 from tests.signer.cli.scripted import Answer, Asked, ScriptedService, problem
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ def test_follow_prints_each_once_and_outlives_a_restart(
         if len(waited) == 5:
             raise Ended
 
-    monkeypatch.setattr(audit_follow.time, "sleep", wait)
+    monkeypatch.setattr("signer.cli.audit_follow.time.sleep", wait)
     own: list[str] = []
 
     def news(asked: Asked) -> Answer:

@@ -133,9 +133,12 @@ def test_what_was_refused_is_found_by_what_the_caller_wrote(
     (entry,) = found(own_service, "caller_request_id=build-17")
     assert entry["record"]["request_id"] == told["refused"]
     assert (entry["record"]["outcome"], entry["record"]["code"]) == ("denied", "not_found")
-    assert (entry["record"]["key_id"], entry["key_alias"]) == ("release", "release")
+    assert (entry["record"]["key_id"], entry["key_alias"]) == (told["key"], "release")
     assert entry["index"] in indices(own_service, f"key={told['key']}&outcome=denied")
-    assert indices(own_service, "principal=user/admin&key=release&code=duty_forbids")
+    # Before any key is looked up, there is only what the caller wrote.
+    (early,) = found(own_service, "principal=user/admin&key=release&code=duty_forbids")
+    assert (early["record"]["key_id"], early["key_alias"]) == ("release", "release")
+    assert early["index"] in indices(own_service, f"key={told['key']}")
 
 
 def test_every_file_of_a_statement_and_every_signature_of_an_item_leads_to_it(
