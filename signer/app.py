@@ -26,6 +26,7 @@ from signer.administration.separation import Separation
 from signer.administration.trusted_issuers import TrustedIssuerAdministration
 from signer.approvals import Approvals
 from signer.audit import AuditTrail
+from signer.audit.cosigned_heads import Witnessing
 from signer.audit_history import AuditHistory
 from signer.audit_reports import AuditReports
 from signer.auditing import AuditReading
@@ -42,6 +43,7 @@ from signer.idempotency import Idempotency
 from signer.logs import configure_logs
 from signer.pipeline import Pipeline
 from signer.published import Published
+from signer.published_logs import PublishedLogs
 from signer.revocation import RevocationLists
 from signer.root_watch import report_enabled_root
 from signer.saml_metadata import SamlMetadata
@@ -81,7 +83,8 @@ def assemble(
     """Puts the parts together over an open keystore. `throttle`: another than the one that every service has, for
     whoever is the whole world of callers at once."""
     throttle = throttle or Throttle()
-    audit = AuditTrail(keystore.database, state / "locks", keystore.log)
+    witnessing = Witnessing(configuration.log, state / "locks", keystore.clock) if configuration.log.witnesses else None
+    audit = AuditTrail(keystore.database, state / "locks", keystore.log, witnessing)
     published = Published(keystore)
     certification = Certification(keystore, audit, configuration.certificates)
     revocation_lists = RevocationLists(keystore, certification, configuration.certificates)
@@ -111,6 +114,7 @@ def assemble(
         certification=certification,
         revocation_lists=revocation_lists,
         published=published,
+        published_logs=PublishedLogs(keystore.database),
         saml_metadata=SamlMetadata(keystore, audit, published),
         upkeep=Upkeep(keystore, audit, revocation_lists),
         public_credentials=PublicCredentialAdministration(keystore),

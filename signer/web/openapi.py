@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from signer.web.contract import Contract
     from signer.web.endpoints import Endpoint
 
-_PARAMETER: Final = re.compile(r"<(?P<name>[a-z]+)>")
+_PARAMETER: Final = re.compile(r"<(?:path:)?(?P<name>[a-z]+)>")
 _PROBLEM_TYPE: Final = "application/problem+json"
 _PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
 _DESCRIPTION: Final = f"""\
@@ -46,6 +46,7 @@ TAGS: Final = {
     "audit": "The audit trail, for auditors: every decision, provable; reports, and the history of the configuration.",
     "issuers": "Who tokens and assertions speak for; and domains, which hold keys.",
     "published": "What anyone may fetch, without a credential.",
+    "log": "The transparency log, which anyone may read and check: https://c2sp.org/tlog-tiles.",
     "service": "The service itself, for its operators.",
 }
 _BEARER: Final = {
@@ -194,7 +195,7 @@ def _headers(endpoint: Endpoint) -> dict[str, str]:
 
 
 def _is_cached(endpoint: Endpoint) -> bool:
-    return endpoint.tag == "published"
+    return endpoint.tag in ("published", "log")
 
 
 def _path_parameter(name: str, contract: Contract) -> dict[str, object]:
