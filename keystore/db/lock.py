@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from keystore.db import patience
 from keystore.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -73,9 +74,11 @@ def _locked_soon(descriptor: int) -> bool:
 class WriteLock:
     """The lock of one process on the file at `path`, shared by its threads."""
 
-    def __init__(self, path: Path, *, timeout: float) -> None:
+    def __init__(self, path: Path, *, timeout: float, in_line: bool = False) -> None:
+        """`in_line`: its turn is waited for, however long the others take, and whatever the thread's allowance."""
         self._path = path
         self._timeout = timeout  # seconds
+        self._in_line = in_line
         self._threads = threading.Lock()
         self._descriptor: int | None = None
         self._waiter: _Waiter | None = None
@@ -85,11 +88,17 @@ class WriteLock:
         """Hold the lock. Raises `StoreUnavailable` after `timeout` seconds (None: the lock's own), or if the file
         cannot be opened."""
         seconds = self._timeout if timeout is None else min(timeout, self._timeout)
-        deadline = time.monotonic() + seconds
+        if not self._in_line:
+            seconds = patience.allowed(seconds)
+        since = time.monotonic()
         if not self._threads.acquire(timeout=seconds):
+            patience.spend(since)
             raise StoreUnavailable("the database is being written by another thread for too long")
         try:
-            descriptor = self._lock_file(deadline)
+            try:
+                descriptor = self._lock_file(since + seconds)
+            finally:
+                patience.spend(since)
             try:
                 yield
             finally:

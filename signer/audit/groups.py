@@ -11,8 +11,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from keystore.db import patience
 from keystore.errors import KeystoreError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -60,10 +62,13 @@ class Groups(Generic[Item, Result]):
             self.waiting.append(ticket)
             leads = not self._led
             self._led = True
+        since = monotonic()
         if not leads:
             ticket.woken.acquire()  # released when the group is done, or when it is this thread's turn to lead
         if not ticket.done:
             self._lead()
+        elif ticket.error is not None:
+            patience.spend(since)  # whoever led has waited for all
         if ticket.error is not None or ticket.result is None:
             fault = ticket.error or StoreUnavailable("the group was left by whoever led it")
             raise type(fault)(str(fault)) from fault

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 from sqlalchemy import bindparam, func, insert, select, update
 
+from keystore.db import patience
 from keystore.db.schema import LOG_ENTRIES, LOG_HEADS, LOG_TILES, ROW_JOURNAL, ROW_JOURNAL_HEAD
 from keystore.errors import IntegrityFailure, KeystoreError
 from signer.audit.checkpoints import NoteSigner, checkpoint_text, proof_text
@@ -135,7 +136,7 @@ class Sequencer:
 
     def follow(self) -> None:
         """Catches up with what other workers have appended. Raises `IntegrityFailure` if it does not add up."""
-        with self._guard:
+        with patience.holding(self._guard, LOCK_SECONDS):
             rows = self._database.fetch(self._behind.sql, self._behind_parameters())
             try:
                 self._state = self._followed(rows)
