@@ -243,6 +243,16 @@ class Pipeline:
             self._audit.count_unauthenticated(refusal.code)
             raise
 
+    def turn_away(self, call: Call, action: str, code: str) -> None:
+        """For a call that was refused, by `code`, before anybody looked at who calls: recorded if its caller is known,
+        counted if not. Raises `AuditUnavailable`."""
+        try:
+            principal = self._authenticator.authenticate(call)
+        except (Unauthenticated, TooManyRequests):
+            self._audit.count_unauthenticated(code)
+        else:
+            self._audit.refuse(principal, action, call, None, code)
+
     def visible(self, permit: Permit, call: Call, keys: Sequence[Key]) -> list[Key]:
         """Which of these keys a list shows to the caller: those that it may describe."""
         admission = admit(permit.principal, Action.DESCRIBE_KEY)

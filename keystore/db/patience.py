@@ -2,8 +2,8 @@
 
 Each lock has a longest wait of its own. Someone who asks for several of them one after the other, each in vain, would
 wait for their sum: within `limited` the waits share one allowance. Time that passes in any other way, such as in the
-HSM, is not counted. Whoever has used the allowance up still waits `LEAST` for each further lock: enough where nothing is
-wrong, and little where nothing can be written anyway.
+HSM, is not counted. Whoever has used the allowance up still waits `LEAST` for each further lock: enough where nothing
+is wrong, and little where nothing can be written anyway.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -11,6 +12,7 @@ import structlog
 from flask import Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, UnsupportedMediaType
 
+from signer.authn.signed_request import SIGNED_BY
 from signer.call import Answer, Call
 from signer.errors import MalformedRequest, NotFound, RequestTooLarge
 from signer.logs import place_of
@@ -37,7 +39,7 @@ _log = structlog.get_logger("sealmark.http")
 def current_call(configuration: ServerConfiguration) -> Call:
     """The request as the pipeline sees it. Raises `RequestTooLarge`, `UnsupportedMediaType`, `MalformedRequest`."""
     try:
-        body = request.get_data(cache=False)
+        body = request.get_data()
     except RequestEntityTooLarge as error:
         raise RequestTooLarge(_TOO_LARGE) from error
     if len(body) > MAXIMUM_BODY:
@@ -45,9 +47,30 @@ def current_call(configuration: ServerConfiguration) -> Call:
     if body and request.mimetype != "application/json":
         msg = "send the body as application/json"
         raise UnsupportedMediaType(msg)
+    return _call(configuration, body, _caller_request_id())
+
+
+def refused_call(configuration: ServerConfiguration) -> Call:
+    """A request that no view was given, as its refusal is recorded. Where its body cannot be had it bears no
+    signature: what covers a body proves nothing without it."""
+    try:
+        caller_request_id = _caller_request_id()
+    except MalformedRequest:
+        caller_request_id = None
+    try:
+        body = request.get_data()
+    except HTTPException:
+        body = None
+    call = _call(configuration, body or b"", caller_request_id)
+    if body is None or len(body) > MAXIMUM_BODY:
+        return replace(call, headers={name: value for name, value in call.headers.items() if name not in SIGNED_BY})
+    return call
+
+
+def _call(configuration: ServerConfiguration, body: bytes, caller_request_id: str | None) -> Call:
     return Call(
         request_id=request_id(),
-        caller_request_id=_caller_request_id(),
+        caller_request_id=caller_request_id,
         source=source_of_call(configuration),
         authorization=request.headers.get("Authorization"),
         idempotency_key=request.headers.get("Idempotency-Key"),
@@ -81,15 +104,20 @@ def json_response(answer: Answer) -> Response:
     return Response(msgspec.json.encode(answer.content), answer.status, mimetype="application/json")
 
 
+def answered_code(error: Exception) -> str:
+    """The code that an exception is answered with."""
+    if not isinstance(error, HTTPException):
+        return code_of(error)
+    status = error.code or 500
+    return _CODES_OF_STATUS.get(status, "internal_error" if status >= 500 else "malformed_request")
+
+
 def error_response(error: Exception) -> Response:
     """Any exception as a problem; what is not ours is logged and answered without its words."""
+    code = answered_code(error)
     if isinstance(error, HTTPException):
-        code = _CODES_OF_STATUS.get(
-            error.code or 500, "internal_error" if (error.code or 500) >= 500 else "malformed_request"
-        )
         body = problem(code, error.description or code, request_id=request_id())
     else:
-        code = code_of(error)
         body = problem_for(error, request_id=request_id())
         if code == "internal_error":
             body["detail"] = problem(code, "")["detail"]
