@@ -378,7 +378,7 @@ AUDIT_INTENTS: Final = Table(
     Index("audit_intents_by_epoch", "epoch"),
 )
 # The transparency log: one row a leaf, in the order of the tree. The tree is what protects them: its head is signed,
-# and kept outside the database. `record` is canonical JSON of all that is known; the columns beside it are for searching.
+# and kept outside the database. `record` is canonical JSON of all that is known; the other columns are for searching.
 LOG_ENTRIES: Final = Table(
     "log_entries",
     METADATA,

@@ -8,7 +8,8 @@ is no longer found. Whoever must not lose a text keeps two.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Final
 
 from keystore.errors import HsmFault, HsmUnavailable
 from keystore.hsm.mechanisms import HMAC_SHA256
@@ -16,8 +17,12 @@ from keystore.hsm.return_values import CryptokiError
 from keystore.hsm.templates import data_object, data_object_named
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from keystore.hsm.connection import Connection
     from keystore.hsm.session import Key
+
+_ROOM: Final = 1 << 20  # octets
 
 
 def read_text(connection: Connection, name: str) -> str | None:
@@ -48,6 +53,19 @@ def write_text(connection: Connection, name: str, text: str) -> None:
             raise
         if kept != text:
             raise HsmUnavailable(f"the HSM did not keep what its data object {name!r} was changed to")
+
+
+def require_room(directory: Path) -> None:
+    """SoftHSM does not notice that its files are cut short by a full disk: it keeps a text for this process alone.
+
+    Raises: `HsmUnavailable` if there is less than 1 MiB left where the state, and a SoftHSM with it, is kept.
+    """
+    try:
+        system = os.statvfs(directory)
+    except OSError as error:
+        raise HsmUnavailable(f"{directory} cannot be looked at: {error.strerror}") from error
+    if system.f_bavail * system.f_frsize < _ROOM:
+        raise HsmUnavailable(f"the disk of {directory} is full: nothing is changed in the HSM until it has room")
 
 
 def require_login(connection: Connection) -> None:

@@ -31,7 +31,7 @@ from keystore.hsm.audit import (
     trusted_labels,
 )
 from keystore.hsm.connection import complete, file_lock, log_in, read_pin
-from keystore.hsm.data_objects import read_text, require_login, write_text
+from keystore.hsm.data_objects import read_text, require_login, require_room, write_text
 from keystore.hsm.mechanisms import EC_PARAMETERS, HMAC_SHA256, KEY_TYPES, generation, key_spec, signing_call
 from keystore.hsm.module import load_module
 from keystore.hsm.public_keys import public_key_info
@@ -151,6 +151,7 @@ class Token:
 
     def write_text(self, name: str, text: str) -> None:
         """Makes or changes the text of that name. A process that is killed meanwhile may leave none."""
+        require_room(self._configuration.lock_file.parent)
         self._signing(lambda connection, _: write_text(connection, name, text))
 
     def texts_locked(self) -> AbstractContextManager[None]:
