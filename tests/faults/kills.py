@@ -76,7 +76,7 @@ class Load:
     def __init__(self, deployment: Deployment, service: Service, clients: int) -> None:
         self._stop = threading.Event()
         self._url, self._deployment, self._key = service.url, deployment, log_key(deployment.database)
-        self.tellers = [Teller(self._url, deployment, self._key) for _ in range(clients)]
+        self.tellers = [Teller(self._url, deployment, self._key, number) for number in range(clients)]
         self.broken_off = 0
         self.unavailable = 0
         self.wrong: list[str] = []
@@ -92,7 +92,7 @@ class Load:
 
     def _drive(self, teller: Teller) -> None:
         while not self._stop.is_set():
-            path, body, items = _request()
+            path, body, items = _request(teller)
             try:
                 status = teller.sign_if_possible(USER, path, body, items)
             except OSError:
@@ -111,12 +111,12 @@ class Load:
                             self.wrong.append(f"{path} was answered {status}")
 
 
-def _request() -> tuple[str, dict[str, Any], int]:
-    turn = random.random()
+def _request(teller: Teller) -> tuple[str, dict[str, Any], int]:
+    turn = teller.turns.random()
     if turn < 0.6:
         return PATH, digest(), 1
     if turn < 0.8:
-        count = random.randint(2, 30)
+        count = teller.turns.randint(2, 30)
         return PATH, {"items": [digest() for _ in range(count)]}, count
     return "/v1/keys/tokens/jwts", {"claims": {"sub": new_name()}}, 1
 
@@ -139,9 +139,11 @@ class Killer:
 
     def __init__(self, deployment: Deployment, service: Service) -> None:
         self._locks = (deployment.scene.state / "locks").resolve()
+        self._database = deployment.database
         self._service = service
         self.deaths: list[Death] = []
         self.kills = 0
+        self.turns = random.Random()  # noqa: S311 - who is next, and when
 
     def kill_one(self) -> None:
         """Raises `AssertionError` if the service does not come up again."""
@@ -160,7 +162,8 @@ class Killer:
         while time.monotonic() < deadline:
             assert self._service.process.poll() is None, self._said()
             found = {pid: epoch_of(pid, self._locks) for pid in worker_pids(self._service)}
-            up = {pid: epoch for pid, epoch in found.items() if epoch is not None}
+            begun = _closings(self._database)  # one that has a lock and no row yet is still starting
+            up = {pid: epoch for pid, epoch in found.items() if epoch is not None and epoch in begun}
             if len(up) >= count:
                 return up
             time.sleep(0.01)
@@ -169,9 +172,9 @@ class Killer:
     def _victim(self) -> tuple[int, str | None]:
         up = self.wait_until_up(_ONE_TO_SURVIVE + 1)
         starting = sorted(set(worker_pids(self._service)) - set(up))
-        if starting and random.random() < _STARTING:
+        if starting and self.turns.random() < _STARTING:
             return starting[0], None
-        return random.choice(sorted(up.items()))
+        return self.turns.choice(sorted(up.items()))
 
     def _said(self) -> str:
         return self._service.log.read_text(errors="replace")[-3000:]
@@ -187,7 +190,7 @@ def run(deployment: Deployment, kills: int, workers: int, clients: int, *, close
         load = Load(deployment, service, clients)
         try:
             while killer.kills < kills and not load.wrong:
-                time.sleep(random.choice(_WAITS))
+                time.sleep(killer.turns.choice(_WAITS))
                 killer.kill_one()
             killer.wait_until_up(_ONE_TO_SURVIVE + 1)
             _wait_until_closed(deployment, killer.deaths)
@@ -204,15 +207,15 @@ def run(deployment: Deployment, kills: int, workers: int, clients: int, *, close
     return report
 
 
-def _closings(deployment: Deployment) -> dict[str, int | None]:
-    return dict(query(deployment.database, "SELECT id, closed_at FROM audit_epochs"))
+def _closings(database: Path) -> dict[str, int | None]:
+    return dict(query(database, "SELECT id, closed_at FROM audit_epochs"))
 
 
 def _wait_until_closed(deployment: Deployment, deaths: list[Death]) -> None:
     """While somebody lives who can do it: the end of the service closes the rest in another way."""
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
-        closings = _closings(deployment)
+        closings = _closings(deployment.database)
         if all(closings.get(death.epoch) for death in deaths):
             return
         time.sleep(0.05)
@@ -233,7 +236,7 @@ def _judge(report: Report, deployment: Deployment, deaths: list[Death], proofs: 
             check()
         except AssertionError as difference:
             report.differences.append(str(difference)[:500])
-    closings = _closings(deployment)
+    closings = _closings(deployment.database)
     for death in deaths:
         closed = closings.get(death.epoch)
         if closed is None:

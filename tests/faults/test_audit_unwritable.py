@@ -49,7 +49,7 @@ def impatient(token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         running_service(faulty, tmp_path_factory.mktemp("impatient")) as running,
     ):
         patch.setattr(trail, "SWEEP_SECONDS", 0.1)
-        storage.make_impatient(running.services.keystore.database)
+        storage.make_impatient(running.services.keystore.database, patch)
         for request in TYPICAL:
             request.key(running)
         running.make_key("subject", "ECC_NIST_P256", "general")

@@ -2,18 +2,17 @@
 
     python -m tests.scale.ledger [--requests 20000] [--clients 8]
 
-Mixed requests of those who are known (`mixture`: good, denied, malformed, given up by their callers) are sent by several
-clients at once to a service of two workers, and strangers' beside them. Then the service is stopped, and the set of the
-callers' `X-Request-Id`s in the log must be that of the ledger, with as many leaves for each as it asked for decisions;
-every proof that was given must still hold, every intent have its entries, and whoever is not known be counted. 429 is
-left aside. Prints one JSON object; exit code 1 and the first differences if anything differs.
+Mixed requests of those who are known (`mixture`: good, denied, malformed, given up by their callers) are sent by
+several clients at once to a service of two workers, and strangers' beside them. Then the service is stopped, and the
+set of the callers' `X-Request-Id`s in the log must be that of the ledger, with as many leaves for each as it asked for
+decisions; every proof that was given must still hold, every intent have its entries, and whoever is not known be
+counted. 429 is left aside. Prints one JSON object; exit code 1 and the first differences if anything differs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
 import sys
 import tempfile
 import threading
@@ -68,7 +67,8 @@ class Run:
     def sent(self) -> int:
         return sum(len(teller.ledger.leaves) for teller in self.tellers)
 
-    def drive(self, teller: Teller, turns: random.Random) -> None:
+    def drive(self, teller: Teller) -> None:
+        turns = teller.turns
         kinds, weights = list(KINDS), list(KINDS.values())
         # Every kind once, in an order of its own; then as they come.
         first = turns.sample(kinds, len(kinds))
@@ -91,11 +91,8 @@ def run(deployment: Deployment, requests: int, clients: int) -> Report:
     began = time.monotonic()
     with serving(deployment.scene, "--workers", str(WORKERS)) as service:
         key = log_key(deployment.database)
-        work = Run([Teller(service.url, deployment, key) for _ in range(clients)], requests)
-        threads = [
-            threading.Thread(target=work.drive, args=(teller, random.Random(f"{requests}/{number}")))  # noqa: S311
-            for number, teller in enumerate(work.tellers)
-        ]
+        work = Run([Teller(service.url, deployment, key, number) for number in range(clients)], requests)
+        threads = [threading.Thread(target=work.drive, args=(teller,)) for teller in work.tellers]
         for thread in threads:
             thread.start()
         for thread in threads:

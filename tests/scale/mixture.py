@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import os
-import random
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.scale.deployment import USER, new_name
@@ -44,7 +43,7 @@ def sign_message(teller: Teller) -> None:
 
 
 def sign_batch(teller: Teller) -> None:
-    count = random.randint(2, 20)
+    count = teller.turns.randint(2, 20)
     teller.sign(USER, PATH, {"items": [digest() for _ in range(count)]}, count)
 
 
@@ -54,8 +53,10 @@ def sign_batch_with_bad_items(teller: Teller) -> None:
 
 
 def sign_files(teller: Teller) -> None:
-    count = random.randint(1, 3)
-    teller.sign(USER, "/v1/keys/files/artifacts", {"artifacts": [artifact() for _ in range(count)], "formats": ["raw"]}, count)
+    count = teller.turns.randint(1, 3)
+    teller.sign(
+        USER, "/v1/keys/files/artifacts", {"artifacts": [artifact() for _ in range(count)], "formats": ["raw"]}, count
+    )
 
 
 def sign_attestation(teller: Teller) -> None:
@@ -92,7 +93,7 @@ def sign_with_approval(teller: Teller) -> None:
 
 
 def read_something(teller: Teller) -> None:
-    who, path = random.choice(
+    who, path = teller.turns.choice(
         (
             *((USER, path) for path in ("/v1/whoami", "/v1/keys", f"/v1/keys/{ALIAS}", "/v1/approval-requests")),
             *((USER, path) for path in (f"/v1/keys/{ALIAS}/public-key", f"/v1/principals/{USER}/tokens")),
@@ -136,7 +137,7 @@ def make_a_key(teller: Teller) -> None:
 
 
 def be_denied(teller: Teller) -> None:
-    who, method, path, status = random.choice(
+    who, method, path, status = teller.turns.choice(
         (
             (USER, "POST", "/v1/keys", 403),
             (USER, "GET", "/v1/principals", 403),
@@ -165,7 +166,7 @@ def be_denied(teller: Teller) -> None:
 
 
 def be_malformed(teller: Teller) -> None:
-    body = random.choice(
+    body = teller.turns.choice(
         (
             b'{"digest": "AAAA"',
             b"[]",
@@ -184,8 +185,8 @@ def be_malformed(teller: Teller) -> None:
 
 
 def be_malformed_elsewhere(teller: Teller) -> None:
-    who, path = random.choice(((KEYS, "/v1/keys"), (ADMIN, "/v1/principals"), (USER, "/v1/access/explain")))
-    teller.send(who, "POST", path, random.choice((b"{", b'{"spec": 1}', b"null")), status=422)
+    who, path = teller.turns.choice(((KEYS, "/v1/keys"), (ADMIN, "/v1/principals"), (USER, "/v1/access/explain")))
+    teller.send(who, "POST", path, teller.turns.choice((b"{", b'{"spec": 1}', b"null")), status=422)
 
 
 def send_a_bad_idempotency_key(teller: Teller) -> None:
@@ -194,7 +195,7 @@ def send_a_bad_idempotency_key(teller: Teller) -> None:
 
 def be_refused_before_any_view(teller: Teller) -> None:
     """What has no route, no such method, no such media type, or no end."""
-    method, path, body, headers, status = random.choice(
+    method, path, body, headers, status = teller.turns.choice(
         (
             ("GET", "/v1/nothing", None, {}, 404),
             ("GET", "/v1/keys/a%2Fb", None, {}, 404),
@@ -211,7 +212,7 @@ def be_refused_before_any_view(teller: Teller) -> None:
 
 
 def be_refused_before_any_view_though_signed(teller: Teller) -> None:
-    method, path, status = random.choice((("GET", "/v1/nothing", 404), ("GET", PATH, 405)))
+    method, path, status = teller.turns.choice((("GET", "/v1/nothing", 404), ("GET", PATH, 405)))
     teller.send(None, method, path, status=status)
 
 
@@ -220,7 +221,7 @@ def be_refused_before_any_view_though_signed(teller: Teller) -> None:
 
 def hang_up(teller: Teller) -> None:
     """The whole request is there when its caller goes away."""
-    count = random.choice((1, 1, 5))
+    count = teller.turns.choice((1, 1, 5))
     body = digest() if count == 1 else {"items": [digest() for _ in range(count)]}
     teller.send_and_go(USER, "POST", PATH, body, leaves=count)
 
@@ -236,15 +237,15 @@ def hang_up_on_a_change(teller: Teller) -> None:
 
 def hang_up_half_way(teller: Teller) -> None:
     """The head is there and half of the body: refused as malformed, to nobody."""
-    path, body = random.choice(((PATH, digest()), ("/v1/access/explain", {"principal": USER, "action": "Sign"})))
+    path, body = teller.turns.choice(((PATH, digest()), ("/v1/access/explain", {"principal": USER, "action": "Sign"})))
     teller.send_and_go(USER, "POST", path, body, leaves=1, part=0.5)
 
 
 def run_out_of_patience(teller: Teller) -> None:
     """Its caller waits a moment, and goes away."""
-    count = random.randint(1, 10)
+    count = teller.turns.randint(1, 10)
     body = {"items": [digest() for _ in range(count)]}
-    teller.send_and_go(USER, "POST", PATH, body, leaves=count, wait=random.choice((0.001, 0.005, 0.02)))
+    teller.send_and_go(USER, "POST", PATH, body, leaves=count, wait=teller.turns.choice((0.001, 0.005, 0.02)))
 
 
 # How often each kind comes, for one another.

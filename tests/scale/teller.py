@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import random
 import socket
 import time
 import uuid
@@ -46,7 +47,8 @@ class Ledger:
 class Teller:
     """One thread's client. Not more than one request is in flight."""
 
-    def __init__(self, url: str, deployment: Deployment, key: NoteKey) -> None:
+    def __init__(self, url: str, deployment: Deployment, key: NoteKey, seed: object = None) -> None:
+        """`key` is the log's; `seed` what its `turns` follow from."""
         address = urlsplit(url)
         self._host, self._port = str(address.hostname), int(address.port or 80)
         self._url = url
@@ -54,6 +56,7 @@ class Teller:
         self._key = key
         self._connection = http.client.HTTPConnection(self._host, self._port, timeout=_SECONDS)
         self.ledger = Ledger()
+        self.turns = random.Random(str(seed))  # noqa: S311 - which request comes next
         self.kind = ""
 
     def send(
@@ -80,9 +83,17 @@ class Teller:
         assert found == status, f"{method} {path}: {found} instead of {status}: {said[:300]!r}"
         return json.loads(said) if said[:1] in (b"{", b"[") else None
 
-    def sign_if_possible(self, who: str, path: str, body: dict[str, Any], items: int) -> int:
+    def ask(self, who: str, method: str, path: str, body: object) -> tuple[int, Any]:
+        """Status and decoded answer, whatever they are. Raises `OSError` if the connection breaks."""
+        content, head = self._request(who, method, path, body, None)
+        status, said = self._exchange(method, path, content, head)
+        return status, json.loads(said)
+
+    def sign_if_possible(
+        self, who: str | None, path: str, body: dict[str, Any], items: int, headers: dict[str, str] | None = None
+    ) -> int:
         """Sends it and returns the status; what was signed is checked. Raises `OSError` if the connection breaks."""
-        content, head = self._request(who, "POST", path, body, None)
+        content, head = self._request(who, "POST", path, body, headers)
         status, said = self._exchange("POST", path, content, head)
         if status == _GOOD:
             results = json.loads(said)["results"]
