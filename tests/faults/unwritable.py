@@ -13,6 +13,7 @@ one JSON object a way; exit code 1 if anything of that is not so.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import resource
@@ -83,17 +84,20 @@ def disk_full(place: Place) -> Iterator[None]:
 @contextmanager
 def tmpfs_full(place: Place) -> Iterator[None]:
     """The file system that the state directory is on has not a byte left, nor has the database's journal (WAL)."""
-    filler = place.deployment.scene.state.parent / "filler"
-    journal = place.deployment.database.with_name(place.deployment.database.name + "-wal")
+    database = place.deployment.database
+    filler, journal = database.parent.parent / "filler", database.with_name(database.name + "-wal")
+    lock = os.open(database.with_name(database.name + ".lock"), os.O_RDWR)
     try:
         with filler.open("wb", buffering=0) as file:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # nobody of the service writes meanwhile
+            with closing(sqlite3.connect(database, timeout=10)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             _fill(file.fileno())
-            while journal.stat().st_size:
-                with closing(sqlite3.connect(place.deployment.database, timeout=10)) as connection:
-                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-                _fill(file.fileno())
-            yield
+            fcntl.flock(lock, fcntl.LOCK_UN)
+        assert journal.stat().st_size == 0
+        yield
     finally:
+        os.close(lock)
         filler.unlink()
 
 
@@ -323,7 +327,7 @@ def small_file_system(folder: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["umount", "--lazy", folder], check=True)  # killed processes may take a moment to end
 
 
 def may_mount() -> bool:
