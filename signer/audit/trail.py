@@ -79,7 +79,12 @@ class AuditTrail:
         self._counts_guard = threading.Lock()
         self._counted_at = time.monotonic()
         self._stopping = threading.Event()
-        self._committer.commit(AUDIT_EPOCHS, [{"id": self._epoch.id, "started_at": _now(), "closed_at": None}])
+        try:
+            self._committer.commit(AUDIT_EPOCHS, [{"id": self._epoch.id, "started_at": _now(), "closed_at": None}])
+        except KeystoreError:
+            forget(locks, self._epoch.id)
+            self._epoch.release()
+            raise
         self._sweeper = threading.Thread(target=self._sweep_for_ever, name="audit-sweeper", daemon=True)
         self._sweeper.start()
 
