@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from keystore.db import patience
 from keystore.errors import KeystoreError, StoreUnavailable
@@ -20,6 +20,7 @@ from keystore.errors import KeystoreError, StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+WAIT_SECONDS: Final = 1.3  # in line, behind somebody who leads and may be waiting for the database
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -63,16 +64,29 @@ class Groups(Generic[Item, Result]):
             leads = not self._led
             self._led = True
         since = monotonic()
-        if not leads:
-            ticket.woken.acquire()  # released when the group is done, or when it is this thread's turn to lead
+        # `woken` is released when the group is done, or when it is this thread's turn to lead.
+        if not leads and not ticket.woken.acquire(timeout=patience.allowed(WAIT_SECONDS)):
+            self._withdraw(ticket, since)
         if not ticket.done:
             self._lead()
-        elif ticket.error is not None:
+        else:
             patience.spend(since)  # whoever led has waited for all
         if ticket.error is not None or ticket.result is None:
             fault = ticket.error or StoreUnavailable("the group was left by whoever led it")
             raise type(fault)(str(fault)) from fault
         return ticket.result
+
+    def _withdraw(self, ticket: _Ticket[Item, Result], since: float) -> None:
+        """For a thread that has waited long enough. Raises `StoreUnavailable`, unless its turn has come meanwhile."""
+        with self._guard:
+            if ticket.woken.acquire(blocking=False):
+                return
+            if ticket in self.waiting:
+                self.waiting.remove(ticket)
+                patience.spend(since)
+                msg = "others have been waiting for the database for too long"
+                raise StoreUnavailable(msg)
+        ticket.woken.acquire()  # it is being written
 
     def _lead(self) -> None:
         group: list[_Ticket[Item, Result]] = []
@@ -114,8 +128,8 @@ class Groups(Generic[Item, Result]):
         with self._guard:
             leader = self.waiting[0] if self.waiting else None
             self._led = leader is not None
-        if leader is not None:
-            leader.woken.release()
+            if leader is not None:
+                leader.woken.release()
 
     def _wake(self, group: list[_Ticket[Item, Result]], results: Sequence[Result], error: KeystoreError | None) -> None:
         for at, ticket in enumerate(group):
