@@ -16,6 +16,7 @@ import json
 import os
 import random
 import signal
+import statistics
 import sys
 import tempfile
 import threading
@@ -58,6 +59,7 @@ class Report:
     leaves: int = 0
     closed_as_unknown: int = 0
     longest_until_closed: float = 0.0
+    half_closed_within: float = 0.0
     seconds: float = 0.0
     differences: list[str] = field(default_factory=list)
 
@@ -237,13 +239,16 @@ def _judge(report: Report, deployment: Deployment, deaths: list[Death], proofs: 
         except AssertionError as difference:
             report.differences.append(str(difference)[:500])
     closings = _closings(deployment.database)
+    waits: list[float] = []
     for death in deaths:
         closed = closings.get(death.epoch)
         if closed is None:
             report.differences.append(f"the epoch {death.epoch} was never closed")
         else:
             # The epoch ends after its last intent: this is no less than what any intent took.
-            report.longest_until_closed = max(report.longest_until_closed, (closed - death.moment) / 1e6)
+            waits.append((closed - death.moment) / 1e6)
+    if waits:
+        report.longest_until_closed, report.half_closed_within = max(waits), statistics.median(waits)
 
 
 def main() -> int:
