@@ -18,8 +18,8 @@ from keystore.errors import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-REQUEST_SECONDS: Final = 1.3  # so that a request that cannot be recorded is answered within two seconds
-LEAST: Final = 0.2  # seconds
+REQUEST_SECONDS: Final = 1.1  # so that a request that cannot be recorded is answered within two seconds
+LEAST: Final = 0.1  # seconds
 _thread = threading.local()
 
 

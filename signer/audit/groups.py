@@ -20,7 +20,7 @@ from keystore.errors import KeystoreError, StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-WAIT_SECONDS: Final = 1.3  # in line, behind somebody who leads and may be waiting for the database
+WAIT_SECONDS: Final = 1.1  # in line, behind somebody who leads and may be waiting for the database
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
