@@ -116,14 +116,15 @@ class Sequencer:
         self._unpublished_guard = threading.Lock()
         self._unwritable = self._unpublishable = False  # what the last attempt came to
         self._prepare()
-        head = self._open()
+        kept = anchor.kept_head()  # before the database is looked at: others go on, and what they keep is committed
+        head = self._open(kept)
         self.log, self.first = head.log, head.first
         self.reader = LogReader(database, self.log, self.first)
         tree = self.reader.tree(head.size)
         _require(tree.root == head.root, head.size, "its head is not the root of its leaves")
         self._state = _State(tree, head.journal)
-        self._check_kept(head.size)
-        self._check_journal(head.journal)
+        self._check_kept(head.size, kept)
+        self._check_journal(head)
         if head.checkpoint_size < head.size:
             self._unpublished = tree
 
@@ -166,14 +167,21 @@ class Sequencer:
 
     def keep(self) -> None:
         """Has the HSM keep the head that this process has followed, unless it keeps a later one."""
-        tree = self._state.tree
         kept = self._anchor.kept_head()
-        if kept is None or (kept.origin, kept.size) != (self._anchor.origin, tree.size):
-            if kept is not None and kept.size > tree.size:
+        while kept is None or (kept.origin, kept.size) != (self._anchor.origin, self._state.tree.size):
+            if kept is not None and kept.size > self._state.tree.size:
                 self.follow()
-                tree = self._state.tree
+            tree = self._state.tree
+            if kept is not None:
                 _require(tree.size >= kept.size, tree.size, f"the HSM keeps the head of {kept.size} leaves")
-            self._anchor.keep_head(self._anchor.origin, tree.size, tree.root)
+            try:
+                self._anchor.keep_head(self._anchor.origin, tree.size, tree.root)
+            except IntegrityFailure:
+                overtaken, kept = kept, self._anchor.kept_head()
+                if overtaken is None or kept is None or kept.size <= overtaken.size:
+                    raise  # it was not that another worker has kept a later one meanwhile
+            else:
+                return
 
     @property
     def size(self) -> int:
@@ -217,14 +225,13 @@ class Sequencer:
             .values(checkpoint_size=bindparam("over"), checkpoint=bindparam("note"))
         )
 
-    def _open(self) -> Head:
+    def _open(self, kept: KeptHead | None) -> Head:
         """This log's row; made if the HSM's log has never had an entry."""
         with self._database.write() as connection:
             mine = select(LOG_HEADS).where(LOG_HEADS.c.origin == self._anchor.origin)
             found = connection.execute(mine).one_or_none()
             if found is not None:
                 return Head(*found)
-            kept = self._anchor.kept_head()
             size = 0 if kept is None or kept.origin != self._anchor.origin else kept.size
             _require(size == 0, 0, f"the HSM keeps the head of {size} leaves")
             former = connection.execute(select(LOG_HEADS).order_by(LOG_HEADS.c.log.desc()).limit(1)).one_or_none()
@@ -246,19 +253,21 @@ class Sequencer:
             connection.execute(insert(LOG_HEADS).values(head._asdict()))
             return head
 
-    def _check_kept(self, size: int) -> None:
+    def _check_kept(self, size: int, kept: KeptHead | None) -> None:
         """That the database continues what the HSM has kept."""
-        kept = self._anchor.kept_head()
         if kept is None or kept.origin != self._anchor.origin or not kept.size:
             return
         _require(size >= kept.size, size, f"the HSM keeps the head of {kept.size} leaves")
         _require(self.reader.root(kept.size) == kept.root, kept.size, "the HSM keeps another head of that size")
 
-    def _check_journal(self, last: int) -> None:
+    def _check_journal(self, head: Head) -> None:
         """That the sealed rows' journal continues what is in the log: else an older one was put back."""
+        last = head.journal
         if not last:
             return
-        newest = select(LOG_ENTRIES.c.leaf).where(LOG_ENTRIES.c.kind == "rows").order_by(LOG_ENTRIES.c.seq.desc())
+        entries = LOG_ENTRIES.c
+        known = entries.seq < head.first + head.size  # others go on
+        newest = select(entries.leaf).where(entries.kind == "rows", known).order_by(entries.seq.desc())
         with self._database.read() as connection:
             leaf = connection.execute(newest.limit(1)).scalar_one_or_none()
             link = connection.execute(select(ROW_JOURNAL.c.link).where(ROW_JOURNAL.c.seq == last)).scalar_one_or_none()

@@ -196,11 +196,12 @@ def test_a_full_database_signs_nothing(impatient: FaultyService) -> None:
     """A large context, so that the intent cannot be squeezed into the pages that are there."""
     service = impatient.running
     context = {f"member-{number}": "x" * 1000 for number in range(30)}
+    urls = {request: request.url(service) for request in TYPICAL}
     impatient.token.honest()
     with storage.full(database_of(impatient)):
-        for request in TYPICAL:
+        for request, url in urls.items():
             body = {**request.body, "context": context}
-            assert_unavailable(service.call("role/ci", "POST", request.url(service), body))
+            assert_unavailable(service.call("role/ci", "POST", url, body))
     assert impatient.token.asked == 0
     for request in TYPICAL:
         body = {**request.body, "context": context}
@@ -371,9 +372,9 @@ def test_a_log_on_the_same_full_disk_does_not_end_the_sweeper(
 
 def test_what_cannot_be_made_is_refused_once_the_trail_can_be_written(impatient: FaultyService) -> None:
     service, request = impatient.running, TYPICAL[-1]
-    body = assertion(subject="\x07")
+    url, body = request.url(service), assertion(subject="\x07")
     with storage.read_only(database_of(impatient)):
-        assert_unavailable(service.call("role/ci", "POST", request.url(service), body))
-    answer = service.call("role/ci", "POST", request.url(service), body)
+        assert_unavailable(service.call("role/ci", "POST", url, body))
+    answer = service.call("role/ci", "POST", url, body)
     assert answer.status_code == 422
     assert len(service.outcomes(answer.headers["X-Request-Id"])) == 1

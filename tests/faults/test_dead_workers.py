@@ -18,6 +18,7 @@ from sqlalchemy import select
 
 from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS, LOG_ENTRIES
 from signer.audit import AuditTrail, trail
+from tests.keystore.support import OwnTexts
 from tests.signer.service import ServiceInProcess, running_service
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ def worker(place: Place, moment: str, items: int = 1) -> Iterator[Worker]:
     """A worker that has come to its moment."""
     known = set(place.open_epochs())
     command = [sys.executable, "-m", "tests.faults.worker"]
-    arguments = [str(place.state), str(place.token_directory), place.key, moment, str(items)]
+    token = place.running.services.keystore._token
+    assert isinstance(token, OwnTexts)
+    arguments = [str(place.state), str(place.token_directory), str(token._number), place.key, moment, str(items)]
     with subprocess.Popen(
         command + arguments, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ}
     ) as process:
