@@ -89,8 +89,9 @@ class Load:
 
     def stop(self) -> None:
         self._stop.set()
-        for thread in self._threads:
+        for thread, teller in zip(self._threads, self.tellers, strict=True):
             thread.join()
+            teller.close()
 
     def _drive(self, teller: Teller) -> None:
         while not self._stop.is_set():

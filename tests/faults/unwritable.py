@@ -38,7 +38,7 @@ from tests.scale.scene import PATH, serving, worker_pids
 from tests.scale.teller import Teller
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from tests.scale.deployment import Deployment
@@ -189,6 +189,7 @@ class Caller:
     def stop(self) -> None:
         self._stop.set()
         self._thread.join()
+        self.teller.close()
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -242,32 +243,35 @@ _ASK: Final = (_sign, _sign, _sign, _sign_with_approval, _look, _change)
 _GOOD: Final = (200, 201)
 
 
-def run(deployment: Deployment, way: str, rounds: int, *, timed: bool) -> Report:
-    """All rounds of one way over this state directory; `timed`: whether times are judged."""
-    fault, lasting = WAYS[way]
-    report, began = Report(way, rounds), time.monotonic()
+def run(deployment: Deployment, ways: Sequence[str], rounds: int, *, timed: bool) -> list[Report]:
+    """All rounds of each way over this state directory; `timed`: whether times are judged. What is found in the log at
+    the end stands in the last report."""
+    reports, began = [Report(way, rounds) for way in ways], time.monotonic()
     with serving(deployment.scene, "--workers", str(WORKERS), program=_SERVED) as service:
         place = Place(deployment, service)
         key = log_key(deployment.database)
         callers = [Caller(Teller(service.url, deployment, key, number), ask) for number, ask in enumerate(_ASK)]
         try:
-            for _ in range(rounds):
+            for report in reports * rounds:
                 time.sleep(_BETWEEN)
-                _one_round(report, place, callers, fault, lasting)
+                _one_round(report, place, callers)
         finally:
             for caller in callers:
                 caller.stop()
-    report.differences += [wrong for caller in callers for wrong in caller.wrong]
-    if timed and report.slowest_answer > ANSWERED_WITHIN:
-        report.differences.append(f"an answer took {report.slowest_answer} s")
-    if timed and report.slowest_recovery > RECOVERED_WITHIN:
-        report.differences.append(f"a recovery took {report.slowest_recovery} s")
-    _judge(report, deployment, [proof for caller in callers for proof in caller.teller.ledger.proofs])
-    report.seconds = round(time.monotonic() - began, 1)
-    return report
+    for report in reports:
+        if timed and report.slowest_answer > ANSWERED_WITHIN:
+            report.differences.append(f"an answer took {report.slowest_answer} s")
+        if timed and report.slowest_recovery > RECOVERED_WITHIN:
+            report.differences.append(f"a recovery took {report.slowest_recovery} s")
+    last = reports[-1]
+    last.differences += [wrong for caller in callers for wrong in caller.wrong]
+    _judge(last, deployment, [proof for caller in callers for proof in caller.teller.ledger.proofs])
+    last.seconds = round(time.monotonic() - began, 1)
+    return reports
 
 
-def _one_round(report: Report, place: Place, callers: list[Caller], fault: Way, lasting: float) -> None:
+def _one_round(report: Report, place: Place, callers: list[Caller]) -> None:
+    fault, lasting = WAYS[report.way]
     for caller in callers:
         caller.answers.clear()
     workers = worker_pids(place.service)
@@ -340,13 +344,13 @@ def may_mount() -> bool:
             return False
 
 
-def run_in(folder: Path, made: Deployment, way: str, rounds: int, *, timed: bool) -> Report:
-    """`run` on a copy, on the file system that the way needs."""
+def run_alone(folder: Path, made: Deployment, way: str, rounds: int) -> Report:
+    """One way on a copy, on the file system that it needs."""
     if way != "tmpfs_full":
         folder.mkdir(mode=0o700)
-        return run(made.copied(folder), way, rounds, timed=timed)
+        return run(made.copied(folder), [way], rounds, timed=True)[0]
     with small_file_system(folder) as mounted:
-        return run(made.copied(mounted), way, rounds, timed=timed)
+        return run(made.copied(mounted), [way], rounds, timed=True)[0]
 
 
 def main() -> int:
@@ -361,7 +365,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         made = make_deployment(Path(folder) / "deployment")
         for way in ways:
-            report = run_in(Path(folder) / way, made, way, given.rounds, timed=True)
+            report = run_alone(Path(folder) / way, made, way, given.rounds)
             differences += len(report.differences)
             shown = asdict(report) | {"differences": report.differences[:_SHOWN]}
             sys.stdout.write(json.dumps(shown, indent=2) + "\n")
