@@ -254,7 +254,7 @@ def run(deployment: Deployment, ways: Sequence[str], rounds: int, *, timed: bool
         try:
             for report in reports * rounds:
                 time.sleep(_BETWEEN)
-                _one_round(report, place, callers)
+                _one_round(report, place, callers, _WATCHED if timed else _WATCHED / 3)
         finally:
             for caller in callers:
                 caller.stop()
@@ -270,7 +270,7 @@ def run(deployment: Deployment, ways: Sequence[str], rounds: int, *, timed: bool
     return reports
 
 
-def _one_round(report: Report, place: Place, callers: list[Caller]) -> None:
+def _one_round(report: Report, place: Place, callers: list[Caller], watched: float) -> None:
     fault, lasting = WAYS[report.way]
     for caller in callers:
         caller.answers.clear()
@@ -280,7 +280,7 @@ def _one_round(report: Report, place: Place, callers: list[Caller]) -> None:
         time.sleep(lasting)
         mended = time.monotonic()
     again = time.monotonic()
-    time.sleep(_WATCHED)
+    time.sleep(watched)
     answers = [answer for caller in callers for answer in list(caller.answers)]
     meanwhile = [answer for answer in answers if answer.began >= broken and answer.ended <= mended]
     report.asked_meanwhile += len(meanwhile)
