@@ -114,7 +114,7 @@ class Sequencer:
         self._guard = threading.Lock()  # of `_state`, against a follower that is no leader
         self._unpublished: Tree | None = None  # a head that has no checkpoint yet
         self._unpublished_guard = threading.Lock()
-        self._unwritable = self._unpublishable = False  # what the last attempt came to
+        self._unwritable = self._unpublishable = self._outrun = False  # what the last attempt came to
         self._prepare()
         kept = anchor.kept_head()  # before the database is looked at: others go on, and what they keep is committed
         head = self._open(kept)
@@ -146,6 +146,8 @@ class Sequencer:
         if self._unwritable:
             self.follow()
             self._unwritable = False
+        if self._outrun:
+            self.keep()
         if proved and self._unpublishable:
             self.publish()
 
@@ -166,22 +168,25 @@ class Sequencer:
                 raise
 
     def keep(self) -> None:
-        """Has the HSM keep the head that this process has followed, unless it keeps a later one."""
-        kept = self._anchor.kept_head()
-        while kept is None or (kept.origin, kept.size) != (self._anchor.origin, self._state.tree.size):
-            if kept is not None and kept.size > self._state.tree.size:
+        """Has the HSM keep the head that this process has followed, unless it keeps a later one.
+
+        Raises `IntegrityFailure` where the database is behind the kept head; nothing is signed then until it is not.
+        """
+        self._outrun = True  # until the two agree
+        for attempts_left in (2, 1, 0):
+            kept, tree = self._anchor.kept_head(), self._state.tree
+            if kept is not None and kept.size > tree.size:
                 self.follow()
-            tree = self._state.tree
-            if kept is not None:
+                tree = self._state.tree
                 _require(tree.size >= kept.size, tree.size, f"the HSM keeps the head of {kept.size} leaves")
             try:
                 self._anchor.keep_head(self._anchor.origin, tree.size, tree.root)
             except IntegrityFailure:
-                overtaken, kept = kept, self._anchor.kept_head()
-                if overtaken is None or kept is None or kept.size <= overtaken.size:
-                    raise  # it was not that another worker has kept a later one meanwhile
-            else:
-                return
+                if not attempts_left:
+                    raise
+                continue  # another worker had a later head kept meanwhile
+            break
+        self._outrun = False
 
     @property
     def size(self) -> int:
