@@ -62,6 +62,8 @@ class Appending:
         """Insert rows by `prepare_insert`, in the order of its names; `alone`: all that the transaction has to do."""
         # Each call of SQLite gives the GIL away, and every worker waits while this one waits to have it back.
         # So many rows go into one statement, and one statement that is all there is needs no BEGIN and COMMIT.
+        if not rows:
+            return
         if alone and len(rows) <= _ROWS_A_STATEMENT:
             self._connection.write(
                 _repeated(prepared.sql, len(rows)), tuple(chain.from_iterable(rows)), most=self._busy_seconds

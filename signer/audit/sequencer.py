@@ -172,7 +172,14 @@ class Sequencer:
 
         Raises `IntegrityFailure` where the database is behind the kept head; nothing is signed then until it is not.
         """
-        self._outrun = True  # until the two agree
+        try:
+            self._keep()
+        except IntegrityFailure:
+            self._outrun = True  # until the two agree; an HSM that is away for a moment says nothing about it
+            raise
+        self._outrun = False
+
+    def _keep(self) -> None:
         for attempts_left in (2, 1, 0):
             kept, tree = self._anchor.kept_head(), self._state.tree
             if kept is not None and kept.size > tree.size:
@@ -186,7 +193,6 @@ class Sequencer:
                     raise
                 continue  # another worker had a later head kept meanwhile
             break
-        self._outrun = False
 
     @property
     def size(self) -> int:
