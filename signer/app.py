@@ -26,6 +26,7 @@ from signer.administration.separation import Separation
 from signer.administration.trusted_issuers import TrustedIssuerAdministration
 from signer.approvals import Approvals
 from signer.audit import AuditTrail
+from signer.audit.cosigned_heads import Witnessing
 from signer.authn.authenticator import Authenticator
 from signer.authn.exchange import Exchange
 from signer.authn.key_sets import KeySets
@@ -39,6 +40,7 @@ from signer.idempotency import Idempotency
 from signer.logs import configure_logs
 from signer.pipeline import Pipeline
 from signer.published import Published
+from signer.published_logs import PublishedLogs
 from signer.revocation import RevocationLists
 from signer.root_watch import report_enabled_root
 from signer.saml_metadata import SamlMetadata
@@ -83,7 +85,8 @@ def assemble(
     """Puts the parts together over an open keystore. `throttle`: another than the one that every service has, for
     whoever is the whole world of callers at once."""
     throttle = throttle or Throttle()
-    audit = AuditTrail(keystore.database, state / "locks", keystore.log)
+    witnessing = Witnessing(configuration.log, state / "locks", keystore.clock) if configuration.log.witnesses else None
+    audit = AuditTrail(keystore.database, state / "locks", keystore.log, witnessing)
     published = Published(keystore)
     certification = Certification(keystore, audit, configuration.certificates)
     revocation_lists = RevocationLists(keystore, certification, configuration.certificates)
@@ -113,6 +116,7 @@ def assemble(
         certification=certification,
         revocation_lists=revocation_lists,
         published=published,
+        published_logs=PublishedLogs(keystore.database),
         saml_metadata=SamlMetadata(keystore, audit, published),
         upkeep=Upkeep(keystore, revocation_lists),
         public_credentials=PublicCredentialAdministration(keystore),

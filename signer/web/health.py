@@ -51,12 +51,9 @@ def docs(_services: Services, _call: Call) -> Response:
     return answer
 
 
-PROBES: Final = (
+ENDPOINTS: Final = (
     Endpoint("GET", "/healthz", "Is the process alive", alive, tag="service"),
     Endpoint("GET", "/readyz", "Are HSM, database and audit trail usable", ready, tag="service"),
-)
-ENDPOINTS: Final = (
-    *PROBES,
     Endpoint("GET", "/openapi.json", "This contract, OpenAPI 3.1", openapi, tag="service"),
     Endpoint("GET", "/docs", "This contract as a page to read", docs, media_type="text/html", tag="service"),
 )

@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from flask import Response, g, request
+from flask import Response, request
 
 from signer.access import Action
-from signer.authn.signed_request import is_signed
 from signer.call import Answer, Call
 from signer.certificates import chain as certificates
 from signer.errors import MalformedRequest, NotFound
@@ -89,7 +88,7 @@ def revocation_list(services: Services, call: Call) -> Response:
 
 def trust(services: Services, call: Call) -> Response:
     require_known_parameters()
-    bundle = services.published.trust(services.revocation_lists.current(call))
+    bundle = services.published.trust(services.revocation_lists.current(call), services.published_logs.trusted())
     return cacheable(msgspec.json.encode(bundle), "application/json")
 
 
@@ -104,9 +103,8 @@ def _published_or_permitted(services: Services, call: Call, key: str) -> Key:
     try:
         return services.published.key(key)
     except NotFound:
-        if call.authorization is None and call.client_certificate is None and not is_signed(call):
+        if call.authorization is None:
             raise
-    g.known_caller = True  # recorded, not counted
     seen: list[Key] = []
 
     def work(_permit: Permit, found: Key | None) -> Answer:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from keystore import signing
-from signer.audit import sequencer, trail
+from signer.audit import trail
 from signer.audit.checkpoints import checkpoint_text
+from signer.audit.logged import Logged
 from tests.faults import storage
 from tests.faults.conftest import FaultyService
 from tests.faults.faulty_token import FaultyToken
@@ -189,7 +190,7 @@ def test_each_step_is_seen_by_others_before_the_next_begins(
         return made
 
     monkeypatch.setattr(signing, "_verify", at_the_check(signing._verify))
-    monkeypatch.setattr(sequencer.Logged, "proof", at_the_proof(sequencer.Logged.proof))
+    monkeypatch.setattr(Logged, "proof", at_the_proof(Logged.proof))
     faulty.token.before_signing, faulty.token.before_checkpoint = at_the_hsm, at_the_log_key
     answer = faulty.running.call("role/ci", "POST", url, request_.body)
     faulty.token.honest()

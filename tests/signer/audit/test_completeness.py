@@ -117,9 +117,9 @@ def test_strangers_leave_no_row(service: ServiceInProcess, who: str | None, path
 
 NOT_JSON: Final = {"Content-Type": "text/plain"}
 UNREAD: Final[list[tuple[str, str, str, bytes, dict[str, str], int, str, str]]] = [
-    ("no-route", "GET", "/v1/nothing", b"", {}, 404, "not_found", "NoSuchCall"),
-    ("no-method", "PATCH", "/v1/whoami", b"", {}, 405, "method_not_allowed", "NoSuchCall"),
-    ("options", "OPTIONS", "/v1/keys", b"", {}, 405, "method_not_allowed", "NoSuchCall"),
+    ("no-route", "GET", "/v1/nothing", b"", {}, 404, "not_found", "UnknownCall"),
+    ("no-method", "PATCH", "/v1/whoami", b"", {}, 405, "method_not_allowed", "UnknownCall"),
+    ("options", "OPTIONS", "/v1/keys", b"", {}, 405, "method_not_allowed", "UnknownCall"),
     ("not-json", "POST", f"/v1/keys/{ALIAS}/signatures", b"{}", NOT_JSON, 415, "unsupported_media_type", "Sign"),
     ("not-json-either", "POST", "/v1/keys", b"{}", NOT_JSON, 415, "unsupported_media_type", "CreateKey"),
     ("too-large", "POST", "/v1/keys", b" " * (1024 * 1024 + 1), {}, 413, "request_too_large", "CreateKey"),
