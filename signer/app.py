@@ -27,6 +27,9 @@ from signer.administration.trusted_issuers import TrustedIssuerAdministration
 from signer.approvals import Approvals
 from signer.audit import AuditTrail
 from signer.audit.cosigned_heads import Witnessing
+from signer.audit_history import AuditHistory
+from signer.audit_reports import AuditReports
+from signer.auditing import AuditReading
 from signer.authn.authenticator import Authenticator
 from signer.authn.exchange import Exchange
 from signer.authn.key_sets import KeySets
@@ -116,9 +119,13 @@ def assemble(
         certification=certification,
         revocation_lists=revocation_lists,
         published=published,
-        published_logs=PublishedLogs(keystore.database),
+        published_logs=PublishedLogs(
+            keystore.database,
+            [str(witness.key) for witness in configuration.log.witnesses],
+            configuration.log.cosignatures,
+        ),
         saml_metadata=SamlMetadata(keystore, audit, published),
-        upkeep=Upkeep(keystore, revocation_lists),
+        upkeep=Upkeep(keystore, audit, revocation_lists),
         public_credentials=PublicCredentialAdministration(keystore),
         access=AccessExplanations(keystore),
         grants=grants,
@@ -128,6 +135,9 @@ def assemble(
         trusted_issuers=TrustedIssuerAdministration(keystore),
         exchange=Exchange(keystore, audit, KeySets(keystore.clock)),
         approvals=approvals,
+        auditing=AuditReading(keystore),
+        audit_reports=AuditReports(keystore),
+        audit_history=AuditHistory(keystore),
         exporters=tuple(
             Exporter(keystore.database, export, state, keystore.account, keystore.region)
             for export in configuration.exports

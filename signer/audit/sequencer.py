@@ -23,14 +23,14 @@ import structlog
 from sqlalchemy import bindparam, func, insert, select, true, update
 
 from keystore.db import patience
-from keystore.db.schema import LOG_ENTRIES, LOG_HEADS, LOG_TILES, ROW_JOURNAL, ROW_JOURNAL_HEAD
+from keystore.db.schema import LOG_DIGESTS, LOG_ENTRIES, LOG_HEADS, LOG_TILES, ROW_JOURNAL, ROW_JOURNAL_HEAD
 from keystore.errors import IntegrityFailure, KeystoreError
 from signer.audit.checkpoints import NoteSigner, checkpoint_text
 from signer.audit.committer import LOCK_SECONDS
 from signer.audit.groups import Coming, Groups
 from signer.audit.logged import Asked, Followed, Logged, NotPublished, Published
 from signer.audit.reading import Head, LogReader
-from signer.audit.records import rows_entry
+from signer.audit.records import FURTHER_DIGESTS, rows_entry
 from signer.audit.tree import EMPTY_ROOT
 
 if TYPE_CHECKING:
@@ -191,6 +191,7 @@ class Sequencer:
         self._journal_head = database.prepare(select(ROW_JOURNAL_HEAD.c.seq))
         self._insert = database.prepare_insert(LOG_ENTRIES)
         self._values = itemgetter(*(name for name in self._insert.names if name != "seq"))
+        self._insert_digest = database.prepare_insert(LOG_DIGESTS)
         self._insert_tile = database.prepare_insert(LOG_TILES)
         self._move = database.prepare_change(
             update(LOG_HEADS)
@@ -327,6 +328,14 @@ class Sequencer:
         extension = state.tree.extended([entry["leaf_hash"] for entry in entries])
         first = self.first + extension.first
         appending(self._insert, [(first + at, *self._values(entry)) for at, entry in enumerate(entries)])
+        digests = [
+            {"digest": digest, "seq": first + at}
+            for at, entry in enumerate(entries)
+            for digest in entry.get(FURTHER_DIGESTS, ())
+        ]
+        if digests:
+            names = self._insert_digest.names
+            appending(self._insert_digest, [tuple(row[name] for name in names) for row in digests])
         if extension.full_tiles:
             appending(self._insert_tile, [self._tile_row(tile) for tile in extension.full_tiles])
         values: dict[str, Value] = {

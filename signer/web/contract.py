@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from signer.web.contracts.access import ACCESS
 from signer.web.contracts.approvals import APPROVALS
+from signer.web.contracts.audit import AUDIT
 from signer.web.contracts.contract import Contract
 from signer.web.contracts.identities import EXCHANGE, IDENTITIES
 from signer.web.contracts.keys import INSTALLATION, KEYS
@@ -40,7 +41,7 @@ PARAMETERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     }
 )
 CONTRACTS: Final[Mapping[str, Contract]] = MappingProxyType(
-    {**PUBLISHED, **IDENTITIES, **KEYS, **ACCESS, **SIGNING, **APPROVALS, **LOG}
+    {**PUBLISHED, **IDENTITIES, **KEYS, **ACCESS, **SIGNING, **APPROVALS, **LOG, **AUDIT}
 )
 
 

@@ -18,6 +18,8 @@ from tests.signer.audit.test_cosigned_heads import OneWitness
 from tests.signer.service import ServiceInProcess, running_service
 from tests.signer.web.refusal import assert_refused
 from tests.signer.witness.test_client import serving
+from verifier import parse_trust
+from verifier.log_proofs import verify_log_proof
 from verifier.notes import cosigned_at, parse_key, parse_note
 
 if TYPE_CHECKING:
@@ -55,6 +57,11 @@ def test_a_witness_that_must_cosign(token: Token, tmp_path: Path, monkeypatch: p
             (result,) = service.made("role/ci", "POST", "/v1/keys/release/artifacts", BODY)["results"]
             note = result["proof"].partition("\n\n")[2]
             assert set(cosigned_at(parse_note(note.encode()), [one.key])) == {"witness.example/w1"}
+            trust = parse_trust(service.call(None, "GET", "/v1/trust").data)
+            found = verify_log_proof(result["proof"], trust.logs, clock=service.services.keystore.clock())
+            assert found.proven_at is not None  # the published trust asks for the cosignature, and the proof has it
+            newest = parse_note(service.call(None, "GET", "/log/checkpoint?cosigned=true").data)
+            assert set(cosigned_at(newest, [one.key])) == {"witness.example/w1"}
             one.reachable = False
             refused = sign(service)
             assert_refused(refused, 503, "audit_unavailable")
