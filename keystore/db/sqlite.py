@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from math import ceil
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from sqlalchemy import Engine, QueuePool, create_engine, event
 
+from keystore.db import patience
 from keystore.errors import ConfigurationError, Conflict, IntegrityFailure, KeystoreError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Connection
+    from sqlalchemy import URL, Connection, PoolProxiedConnection
 
-BUSY_SECONDS: Final = 3.0  # for writers that do not take the file lock, such as a backup tool
+BUSY_SECONDS: Final = 3.0  # at most, for writers that do not take the file lock, such as a backup tool
 _PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",  # a commit that was answered survives a power cut
@@ -27,6 +30,26 @@ _PRAGMAS: Final = (
 )
 BEGIN_WRITE: Final = "BEGIN IMMEDIATE"
 _BEGIN_OPTION: Final = "sealmark_begin"
+
+
+class SqliteConnection(sqlite3.Connection):
+    """A connection that knows how long it waits for a writer that does not take the file lock."""
+
+    _waits: int | None = None  # tenths of a second
+
+    def write(self, sql: str, parameters: tuple[int | str | bytes | None, ...] = (), *, most: float) -> None:
+        """Runs the statement that takes SQLite's write lock; waits for it so many seconds at the most, rounded up to a
+        tenth of one."""
+        tenths = max(1, ceil(patience.allowed(most) * 10))
+        if tenths != self._waits:  # nearly never
+            self.execute(f"PRAGMA busy_timeout={tenths * 100}").fetchall()
+            self._waits = tenths
+        since = monotonic()
+        try:
+            self.execute(sql, parameters)
+        except sqlite3.OperationalError:
+            patience.spend(since)
+            raise
 
 
 def database_path(url: URL) -> Path:
@@ -48,11 +71,12 @@ def make_engine(url: URL) -> Engine:
     """An engine over an existing file: a database that vanished is an error, never a new and empty one."""
     location = f"file:{quote(str(database_path(url).absolute()))}?mode=rw"
 
-    def connect() -> sqlite3.Connection:
+    def connect() -> SqliteConnection:
         connection = sqlite3.connect(
             location,
             uri=True,
             timeout=BUSY_SECONDS,
+            factory=SqliteConnection,
             isolation_level=None,  # BEGIN is ours to say
             check_same_thread=False,  # the pool hands a connection to one thread at a time
             cached_statements=256,
@@ -69,7 +93,11 @@ def make_engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN_OPTION, "BEGIN"))
+        statement = connection.get_execution_options().get(_BEGIN_OPTION, "BEGIN")
+        if statement == BEGIN_WRITE:
+            driver_connection(connection.connection).write(statement, most=BUSY_SECONDS)
+        else:
+            connection.exec_driver_sql(statement)
 
     return engine
 
@@ -77,6 +105,14 @@ def make_engine(url: URL) -> Engine:
 def writer(engine: Engine) -> Engine:
     """The same engine, whose transactions take SQLite's write lock when they begin rather than half-way."""
     return engine.execution_options(**{_BEGIN_OPTION: BEGIN_WRITE})
+
+
+def driver_connection(proxied: PoolProxiedConnection) -> SqliteConnection:
+    """The driver's own connection behind one of the pool's. Raises `StoreUnavailable`."""
+    connection = proxied.driver_connection
+    if not isinstance(connection, SqliteConnection):
+        raise StoreUnavailable("the database gave no connection")
+    return connection
 
 
 def translate(exc: BaseException) -> KeystoreError:
