@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from keystore.db import patience
 from keystore.errors import KeystoreError
 from signer.authn.principal import SERVICE
 from signer.call import Call
@@ -51,7 +52,8 @@ class Upkeep:
 
     def _run(self) -> None:
         while not self._stopping.wait(INTERVAL_SECONDS):
-            self.once(self._keystore.clock())
+            with patience.limited():  # requests may stand in line behind this thread
+                self.once(self._keystore.clock())
 
     def once(self, now: datetime) -> None:
         """Everything that is due at `now`."""

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import structlog
 from sqlalchemy import exists, select, update
 
+from keystore.db import patience
 from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS, LOG_ENTRIES
 from keystore.errors import HsmUnavailable, KeystoreError
 from signer.audit.committer import GroupCommitter
@@ -297,7 +298,8 @@ class AuditTrail:
 
     def _sweep_or_postpone(self) -> None:
         try:
-            self._sweep()
+            with patience.limited():  # requests may stand in line behind this thread
+                self._sweep()
         except (KeystoreError, SealmarkError, OSError) as fault:  # a full disk, a lost folder: try again
             _log.warning("audit_sweep_postponed", kind=type(fault).__name__, reason=str(fault))
         except Exception as fault:  # noqa: BLE001 - whatever it was: what waits to be written must be tried again
