@@ -282,5 +282,9 @@ def test_an_export_in_the_shape_of_cloudtrail(run: Run, service: ScriptedService
     done = run("audit", "export", "--format", "cloudtrail")
     assert done.exit_code == 0, done.output
     (event,) = [json.loads(line) for line in done.stdout.splitlines()]
-    assert (event["eventName"], event["recipientAccountId"], event["awsRegion"]) == ("Sign", "111122223333", "eu-west-1")
+    assert (event["eventName"], event["recipientAccountId"], event["awsRegion"]) == (
+        "Sign",
+        "111122223333",
+        "eu-west-1",
+    )
     assert event["additionalEventData"]["logIndex"] == 1
