@@ -386,7 +386,7 @@ LOG_ENTRIES: Final = Table(
     _text("kind"),  # decision, count, rows
     _text("intent_id", nullable=True),
     _number("item", nullable=True),
-    _number("time"),
+    _number("time", nullable=True),  # null for rows: their leaf says none
     _text("outcome", nullable=True),
     _text("code", nullable=True),
     _text("request_id", nullable=True),
@@ -434,7 +434,6 @@ LOG_HEADS: Final = Table(
     _number("first"),  # `seq` of its first leaf
     _number("size"),
     _octets("root"),
-    _number("time"),
     _number("journal"),  # the last entry of the rows' journal that is a leaf
     _number("checkpoint_size"),
     _text("checkpoint", nullable=True),

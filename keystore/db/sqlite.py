@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from sqlalchemy import Engine, QueuePool, create_engine, event
+from sqlalchemy.dialects import sqlite as sqlalchemy_sqlite
 
 from keystore.errors import ConfigurationError, Conflict, IntegrityFailure, KeystoreError, StoreUnavailable
 
@@ -26,6 +27,7 @@ _PRAGMAS: Final = (
     "PRAGMA secure_delete=ON",  # a wrapped key that was deleted does not linger in free pages
 )
 BEGIN_WRITE: Final = "BEGIN IMMEDIATE"
+DIALECT: Final = sqlalchemy_sqlite.dialect()
 _BEGIN_OPTION: Final = "sealmark_begin"
 
 
@@ -74,6 +76,33 @@ def make_engine(url: URL) -> Engine:
     return engine
 
 
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """A connection that can only read, in a transaction that has begun: all that it reads is of one moment.
+
+    Raises: `sqlite3.Error`.
+    """
+    location = f"file:{quote(str(path.absolute()))}?mode=ro"
+    try:
+        return _begin_reading(location)
+    except sqlite3.OperationalError:
+        # Where nothing can be written, not even beside the file, SQLite reads it only if told that nobody else writes.
+        if os.access(path.parent, os.W_OK) or path.with_name(path.name + "-wal").exists():
+            raise
+        return _begin_reading(f"{location}&immutable=1")
+
+
+def _begin_reading(location: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(location, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+    try:
+        connection.execute("PRAGMA query_only=ON")
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # only a read takes the snapshot
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
 def writer(engine: Engine) -> Engine:
     """The same engine, whose transactions take SQLite's write lock when they begin rather than half-way."""
     return engine.execution_options(**{_BEGIN_OPTION: BEGIN_WRITE})
@@ -83,6 +112,23 @@ def translate(exc: BaseException) -> KeystoreError:
     """The keystore's error for one of the driver's. The driver's texts name tables and columns, never values."""
     if isinstance(exc, sqlite3.IntegrityError):
         return Conflict(f"the database refuses the row: {exc}")
-    if "Could not decode to UTF-8" in str(exc):  # only a hand that is not ours stores such text
+    if is_undecodable(exc):  # only a hand that is not ours stores such text
         return IntegrityFailure("a text in the database is not UTF-8")
     return StoreUnavailable(f"the database cannot be used: {exc}")
+
+
+def translate_damage(exc: sqlite3.Error) -> KeystoreError:
+    """As `translate`, for whoever judges the file itself: one whose pages do not add up was changed, or has decayed."""
+    if isinstance(exc, sqlite3.DatabaseError) and not isinstance(exc, sqlite3.OperationalError):
+        return IntegrityFailure(f"the database's file is damaged: {exc}")
+    return translate(exc)
+
+
+def is_undecodable(exc: BaseException) -> bool:
+    """Whether a text in the database is not UTF-8."""
+    return "Could not decode to UTF-8" in str(exc)
+
+
+def tolerant_text(octets: bytes) -> str:
+    """A text that may not be UTF-8, so that it can be told from every one that is."""
+    return octets.decode("utf-8", "surrogateescape")

@@ -171,10 +171,10 @@ def decision(
     return entry | {"leaf": leaf, "leaf_hash": leaf_hash(leaf), "nonce": nonce, "record": record.decode()}
 
 
-def rows_entry(journal: int, link: bytes, *, time: int) -> Entry:
+def rows_entry(journal: int, link: bytes) -> Entry:
     """The entry of one entry of the sealed rows' journal."""
     leaf = rows_leaf(journal, link)
-    return _EMPTY | {"kind": "rows", "time": time, "leaf": leaf, "leaf_hash": leaf_hash(leaf)}
+    return _EMPTY | {"kind": "rows", "leaf": leaf, "leaf_hash": leaf_hash(leaf)}
 
 
 def _record(known: Mapping[str, Any], signatures: Sequence[MadeSignature]) -> bytes:

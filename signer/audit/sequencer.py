@@ -12,7 +12,6 @@ a database that is behind what this process, the HSM or a witness has seen is no
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
@@ -188,7 +187,7 @@ class Sequencer:
         self._move = database.prepare_change(
             update(LOG_HEADS)
             .where(head.log == bindparam("this"), head.size == bindparam("before"))
-            .values(size=bindparam("after"), root=bindparam("top"), time=bindparam("moment"), journal=bindparam("rows"))
+            .values(size=bindparam("after"), root=bindparam("top"), journal=bindparam("rows"))
         )
         self._store = database.prepare_change(
             update(LOG_HEADS)
@@ -215,7 +214,6 @@ class Sequencer:
                 first=0 if last is None else last + 1,
                 size=0,
                 root=EMPTY_ROOT,
-                time=_now(),
                 journal=0 if former is None else Head(*former).journal,
                 checkpoint_size=-1,
                 checkpoint=None,
@@ -241,7 +239,7 @@ class Sequencer:
         with self._database.read() as connection:
             leaf = connection.execute(newest.limit(1)).scalar_one_or_none()
             link = connection.execute(select(ROW_JOURNAL.c.link).where(ROW_JOURNAL.c.seq == last)).scalar_one_or_none()
-        if link is None or leaf is None or leaf != rows_entry(last, link, time=0)["leaf"]:
+        if link is None or leaf is None or leaf != rows_entry(last, link)["leaf"]:
             msg = f"row_journal/{last}: is not what the log says; an older copy of the rows was put back"
             raise IntegrityFailure(msg)
 
@@ -270,14 +268,13 @@ class Sequencer:
                 rows = appending.fetch(self._behind, self._behind_parameters())
                 self._state = self._followed(rows)
                 group = gather()
-                moment = _now()
-                new = self._new_rows(appending, rows[0][3], moment)
+                new = self._new_rows(appending, rows[0][3])
                 journal = self._state.journal + len(new)
                 places = []
                 for entries in group:
                     places.append(len(new))
                     new += entries
-                extension = self._write(appending, new, journal, moment)
+                extension = self._write(appending, new, journal)
             first = self._state.tree.size
             self._state = _State(extension.tree, journal)
             self._unpublished = extension.tree
@@ -295,7 +292,7 @@ class Sequencer:
 
         return publish
 
-    def _new_rows(self, appending: Appending, last: object, moment: int) -> list[Entry]:
+    def _new_rows(self, appending: Appending, last: object) -> list[Entry]:
         """Leaves of the rows' journal that are not in the log yet."""
         known = self._state.journal
         if last == known:
@@ -308,13 +305,9 @@ class Sequencer:
         if [seq for seq, _ in found] != list(range(known + 1, values["last"] + 1)):
             msg = "row_journal: an entry is missing"
             raise IntegrityFailure(msg)
-        return [
-            rows_entry(known + at, link, time=moment)
-            for at, (_, link) in enumerate(found, 1)
-            if isinstance(link, bytes)
-        ]
+        return [rows_entry(known + at, link) for at, (_, link) in enumerate(found, 1) if isinstance(link, bytes)]
 
-    def _write(self, appending: Appending, entries: list[Entry], journal: int, moment: int) -> Extension:
+    def _write(self, appending: Appending, entries: list[Entry], journal: int) -> Extension:
         state = self._state
         extension = state.tree.extended([entry["leaf_hash"] for entry in entries])
         first = self.first + extension.first
@@ -326,7 +319,6 @@ class Sequencer:
             "before": state.tree.size,
             "after": extension.tree.size,
             "top": extension.tree.root,
-            "moment": moment,
             "rows": journal,
         }
         moved = appending.run(self._move, tuple(values[name] for name in self._move.names))
@@ -368,8 +360,3 @@ def _require(condition: bool, size: object, reason: str) -> None:
     if not condition:
         msg = f"log at {size} leaves: {reason}; the database is behind, or was changed"
         raise IntegrityFailure(msg)
-
-
-def _now() -> int:
-    """Microseconds since the epoch."""
-    return time.time_ns() // 1000

@@ -1,0 +1,83 @@
+"""The database as it is at one moment, read only: for whoever checks it, beside a running service or without one.
+
+Nothing is written, not even a lock of ours; a writer is not kept waiting. What stands in the columns is handed on as it
+is, of whatever type: who reads here believes nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from keystore.db import sqlite
+from keystore.db.engine import Prepared
+from keystore.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from sqlalchemy import Select
+
+    from keystore.db.engine import RawRow, Value
+
+
+@lru_cache(maxsize=256)
+def _compiled(statement: Select[Any]) -> Prepared:
+    compiled = statement.compile(dialect=sqlite.DIALECT)
+    return Prepared(str(compiled), tuple(compiled.positiontup or ()))
+
+
+class Snapshot:
+    """One connection inside one transaction. Not safe to use from several threads.
+
+    Raises `StoreUnavailable` where the database cannot be read, `IntegrityFailure` where its pages do not add up.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """`connection` is in the transaction that is to be looked at, or reads alone."""
+        self._connection = connection
+
+    def rows(self, statement: Select[Any], values: Mapping[str, Value] | None = None) -> list[RawRow]:
+        """Every row. A text that is not UTF-8 comes with surrogates (U+DC80 to U+DCFF): it equals no text that is."""
+        prepared = _compiled(statement)
+        parameters = tuple((values or {})[name] for name in prepared.names)
+        try:
+            return self._fetch(prepared.sql, parameters)
+        except sqlite3.OperationalError as error:
+            if not sqlite.is_undecodable(error):
+                raise sqlite.translate(error) from error
+        except sqlite3.Error as error:
+            raise sqlite.translate_damage(error) from error
+        strict = self._connection.text_factory
+        self._connection.text_factory = sqlite.tolerant_text
+        try:
+            return self._fetch(prepared.sql, parameters)
+        except sqlite3.Error as error:
+            raise sqlite.translate_damage(error) from error
+        finally:
+            self._connection.text_factory = strict
+
+    def value(self, statement: Select[Any], values: Mapping[str, Value] | None = None) -> Value:
+        """The first column of the first row; None if there is none."""
+        found = self.rows(statement, values)
+        return found[0][0] if found else None
+
+    def _fetch(self, sql: str, parameters: RawRow) -> list[RawRow]:
+        rows: list[RawRow] = self._connection.execute(sql, parameters).fetchall()
+        return rows
+
+
+@contextmanager
+def snapshot(path: Path) -> Iterator[Snapshot]:
+    """The database in this file as it is now. Raises `StoreUnavailable`."""
+    try:
+        connection = sqlite.open_read_only(path)
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{path} cannot be read: {error}") from error
+    try:
+        yield Snapshot(connection)
+    finally:
+        connection.close()

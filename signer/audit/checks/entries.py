@@ -1,0 +1,278 @@
+"""Entries of the log against their own records, and intents against the records of what became of them.
+
+Every column of an entry follows from its leaf or from its record, which the leaf commits to; a column that does not
+would make a search find or miss what it should not. The same holds for an intent, as soon as it has an entry.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import compress
+from operator import ne
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+from sqlalchemy import bindparam, select
+
+from keystore.algorithms import SIGNING_ALGORITHMS
+from keystore.db.schema import AUDIT_INTENTS, LOG_ENTRIES
+from signer.audit.leaf import MadeSignature
+from signer.audit.tree import leaf_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keystore.db.engine import RawRow, Value
+    from keystore.db.snapshot import Snapshot
+    from signer.audit.checks.findings import Findings
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_ABSENT: Final = msgspec.Raw()
+_ROWS_LEAF: Final = b'{"journal":'
+ENTRY_COLUMNS: Final = tuple(column.name for column in LOG_ENTRIES.columns)
+_SEARCHED: Final = ENTRY_COLUMNS[1:-4]  # between `seq` and `leaf`
+_ROWS_COLUMNS: Final[RawRow] = ("rows", *(None for _ in _SEARCHED[1:]))
+_INTENT_COLUMNS: Final = tuple(column.name for column in AUDIT_INTENTS.columns if column.name != "epoch")
+_INTENTS: Final = select(*(AUDIT_INTENTS.c[name] for name in (*_INTENT_COLUMNS, "epoch")))
+_AT_ONCE: Final = 64
+
+
+class Entry(NamedTuple):
+    """A row of `log_entries` as it stands there, unchecked: the columns around those for searching."""
+
+    seq: int
+    searched: RawRow
+    leaf: Value
+    leaf_hash: Value
+    nonce: Value
+    record: Value
+
+
+class _Record(msgspec.Struct, gc=False):
+    """The members of a record, of the types that they must have. JSON in JSON stays as it is written."""
+
+    kind: str
+    time: str
+    epoch: str
+    outcome: str | None = None
+    code: str | None = None
+    request_id: str | None = None
+    caller_request_id: str | None = None
+    principal: str | None = None
+    credential: str | None = None
+    proof: msgspec.Raw = _ABSENT
+    source: str | None = None
+    action: str | None = None
+    subject: str | None = None
+    key_id: str | None = None
+    version_id: str | None = None
+    key_version: int | None = None
+    algorithm: str | None = None
+    purpose: str | None = None
+    domain: str | None = None
+    context: msgspec.Raw = _ABSENT
+    policy_revision: int | None = None
+    decided_by: str | None = None
+    approval: str | None = None
+    detail: msgspec.Raw = _ABSENT
+    about: msgspec.Raw = _ABSENT
+    intent: str | None = None
+    intent_time: str | None = None
+    item: int | None = None
+    items: int | None = None
+    signatures: Sequence[MadeSignature] = ()
+
+
+class _Key(msgspec.Struct, gc=False):
+    key_sha256: str | None = None
+
+
+class _Digests(msgspec.Struct, gc=False):
+    sha256: str | None = None
+    sha384: str | None = None
+    sha512: str | None = None
+
+
+class _Artifact(msgspec.Struct, gc=False):
+    digests: _Digests | None = None
+
+
+class _About(msgspec.Struct, gc=False):
+    digests: _Digests | None = None
+    artifacts: Sequence[_Artifact] = ()
+
+
+_read_record: Final = msgspec.json.Decoder(_Record).decode
+_read_key: Final = msgspec.json.Decoder(_Key).decode
+_read_about: Final = msgspec.json.Decoder(_About).decode
+
+
+class Checker:
+    """Holds entries, in any order, against their records and intents; notes what differs."""
+
+    def __init__(self, snapshot: Snapshot, findings: Findings) -> None:
+        self._snapshot = snapshot
+        self._findings = findings
+        # The statement is one for all groups: SQLite looks every id up by the index.
+        self._names = [f"id{at}" for at in range(_AT_ONCE)]
+        self._by_ids = _INTENTS.where(AUDIT_INTENTS.c.id.in_([bindparam(name) for name in self._names]))
+        self.epochs: set[str] = set()  # that the records name
+
+    def check(self, entries: Sequence[Entry], first: int) -> None:
+        """Some entries of the log whose leaf 0 has the number `first`."""
+        intended: list[tuple[int, _Record, str | None]] = []
+        for entry in entries:
+            index = entry.seq - first
+            leaf = entry.leaf
+            if not isinstance(leaf, bytes):
+                self._note(entry, index, "leaf", "is not octets")
+                continue
+            if entry.leaf_hash != leaf_hash(leaf):
+                self._note(entry, index, "leaf_hash", "is not the hash of its leaf")
+            if leaf.startswith(_ROWS_LEAF):
+                self._check_rows(entry, index)
+                continue
+            record = self._check_decision(entry, index)
+            if record is not None:
+                self.epochs.add(record.epoch)
+                if record.intent is not None:
+                    intended.append((index, record, _read_key(leaf).key_sha256))
+        for start in range(0, len(intended), _AT_ONCE):
+            self._check_intents(intended[start : start + _AT_ONCE])
+
+    def _note(self, entry: Entry, index: int, column: str, what: str) -> None:
+        self._findings.add(
+            f"entry {index}: {column} {what}", table="log_entries", row=entry.seq, column=column, index=index
+        )
+
+    def _check_rows(self, entry: Entry, index: int) -> None:
+        found = (*entry.searched, entry.nonce, entry.record)
+        for column in _differing((*_SEARCHED, "nonce", "record"), found, (*_ROWS_COLUMNS, None, None)):
+            self._note(entry, index, column, "says something, and its leaf is of a row")
+
+    def _check_decision(self, entry: Entry, index: int) -> _Record | None:
+        if not isinstance(entry.record, str) or not isinstance(entry.nonce, bytes):
+            column = "nonce" if isinstance(entry.record, str) else "record"
+            self._note(entry, index, column, "is missing, or of another type")
+            return None
+        try:
+            record = _read_record(entry.record)
+            expected = _columns(record)
+        except (msgspec.MsgspecError, UnicodeError, ValueError):
+            self._note(entry, index, "record", "cannot be read")
+            return None
+        if entry.searched != expected:
+            for column in _differing(_SEARCHED, entry.searched, expected):
+                self._note(entry, index, column, "is not what its record says")
+        return record
+
+    def _check_intents(self, intended: Sequence[tuple[int, _Record, str | None]]) -> None:
+        ids: list[Value] = [record.intent for _, record, _ in intended]
+        ids += ids[:1] * (_AT_ONCE - len(ids))
+        rows = {row[0]: row for row in self._snapshot.rows(self._by_ids, dict(zip(self._names, ids, strict=True)))}
+        for index, record, key_sha256 in intended:
+            row = rows.get(record.intent)
+            if row is None:
+                self._note_intent(index, record, "id", "is missing")
+                continue
+            expected = _intent(record, key_sha256)
+            if row[:-1] != expected:
+                for column in _differing(_INTENT_COLUMNS, row[:-1], expected):
+                    self._note_intent(index, record, column, f"has another {column}")
+            if row[-1] != record.epoch and record.outcome != "unknown":  # that one was written by who closed it
+                self._note_intent(index, record, "epoch", "has another epoch")
+            if not 0 <= (record.item or 0) < (record.items or 0):
+                self._note_intent(index, record, "items", "has fewer items")
+
+    def _note_intent(self, index: int, record: _Record, column: str, what: str) -> None:
+        message = f"the intent {record.intent} {what}, and entry {index} is about it"
+        self._findings.add(message, table="audit_intents", row=str(record.intent), column=column, index=index)
+
+
+def _differing(names: Sequence[str], found: RawRow, expected: RawRow) -> list[str]:
+    return list(compress(names, map(ne, found, expected)))
+
+
+def _columns(record: _Record) -> RawRow:
+    """What the columns for searching must be, in the table's order."""
+    signed = record.signatures[0] if record.signatures else None
+    return (
+        record.kind,
+        record.intent,
+        record.item,
+        _microseconds(record.time),
+        record.outcome,
+        record.code,
+        record.request_id,
+        record.caller_request_id,
+        record.principal,
+        record.credential,
+        _text(record.proof),
+        record.source,
+        record.action,
+        record.subject,
+        record.key_id,
+        None if signed is None else bytes.fromhex(signed.digest),
+        None if signed is None else bytes.fromhex(signed.sha256),
+        _artifact_digest(record),
+        _text(record.detail),
+        record.epoch,
+    )
+
+
+def _intent(record: _Record, key_sha256: str | None) -> RawRow:
+    """What the intent must be, in the order of `_INTENT_COLUMNS`."""
+    return (
+        record.intent,
+        None if record.intent_time is None else _microseconds(record.intent_time),
+        record.request_id,
+        record.caller_request_id,
+        record.principal,
+        record.credential,
+        _text(record.proof),
+        record.source,
+        record.action,
+        record.subject,
+        record.key_id,
+        record.version_id,
+        record.key_version,
+        None if key_sha256 is None else bytes.fromhex(key_sha256),
+        record.algorithm,
+        record.purpose,
+        record.domain,
+        record.items,
+        _text(record.context),
+        record.policy_revision,
+        record.decided_by,
+        record.approval,
+    )
+
+
+def _text(raw: msgspec.Raw) -> str | None:
+    return bytes(raw).decode() if raw else None
+
+
+def _microseconds(moment: str) -> int:
+    """Since 1970. ValueError for what is no time."""
+    return (datetime.fromisoformat(moment) - _EPOCH) // _MICROSECOND
+
+
+def _artifact_digest(record: _Record) -> bytes | None:
+    """Of the file, where the record is about one: the digest that is signed, or SHA-256, or whichever was given."""
+    if not record.about:
+        return None
+    about = _read_about(record.about)
+    if about.digests is not None:
+        algorithm = SIGNING_ALGORITHMS.get(record.algorithm or "")
+        signed = None if algorithm is None else getattr(about.digests, algorithm.hash_name or "", None)
+        return _octets(signed) or _first_digest(about.digests)
+    return _first_digest(about.artifacts[0].digests) if about.artifacts else None
+
+
+def _first_digest(digests: _Digests | None) -> bytes | None:
+    return None if digests is None else _octets(digests.sha256 or digests.sha384 or digests.sha512)
+
+
+def _octets(text: str | None) -> bytes | None:
+    return bytes.fromhex(text) if text else None
