@@ -9,10 +9,9 @@ from __future__ import annotations
 import sqlite3
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keystore.db import sqlite
-from keystore.db.engine import Prepared
 from keystore.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -23,11 +22,21 @@ if TYPE_CHECKING:
 
     from keystore.db.engine import RawRow, Value
 
+Row = tuple[Any, ...]  # of whatever types stand there
+
+
+class _Compiled(NamedTuple):
+    """The driver's own SQL, its parameters' names in the order in which they are bound, and values for the literals."""
+
+    sql: str
+    names: tuple[str, ...]
+    literals: dict[str, Value]
+
 
 @lru_cache(maxsize=256)
-def _compiled(statement: Select[Any]) -> Prepared:
+def _compiled(statement: Select[Any]) -> _Compiled:
     compiled = statement.compile(dialect=sqlite.DIALECT)
-    return Prepared(str(compiled), tuple(compiled.positiontup or ()))
+    return _Compiled(str(compiled), tuple(compiled.positiontup or ()), dict(compiled.params))
 
 
 class Snapshot:
@@ -40,10 +49,11 @@ class Snapshot:
         """`connection` is in the transaction that is to be looked at, or reads alone."""
         self._connection = connection
 
-    def rows(self, statement: Select[Any], values: Mapping[str, Value] | None = None) -> list[RawRow]:
+    def rows(self, statement: Select[Any], values: Mapping[str, Value] | None = None) -> list[Row]:
         """Every row. A text that is not UTF-8 comes with surrogates (U+DC80 to U+DCFF): it equals no text that is."""
         prepared = _compiled(statement)
-        parameters = tuple((values or {})[name] for name in prepared.names)
+        given = prepared.literals | dict(values or {})
+        parameters = tuple(given[name] for name in prepared.names)
         try:
             return self._fetch(prepared.sql, parameters)
         except sqlite3.OperationalError as error:
@@ -60,13 +70,18 @@ class Snapshot:
         finally:
             self._connection.text_factory = strict
 
-    def value(self, statement: Select[Any], values: Mapping[str, Value] | None = None) -> Value:
+    def value(self, statement: Select[Any], values: Mapping[str, Value] | None = None) -> object:
         """The first column of the first row; None if there is none."""
         found = self.rows(statement, values)
         return found[0][0] if found else None
 
-    def _fetch(self, sql: str, parameters: RawRow) -> list[RawRow]:
-        rows: list[RawRow] = self._connection.execute(sql, parameters).fetchall()
+    def foreign_objects(self) -> list[str]:
+        """The names of triggers and views: the service makes none, so that nothing but its statements changes a row."""
+        found = self._fetch(sqlite.FOREIGN_OBJECTS, ())
+        return [str(name) for (name,) in found]
+
+    def _fetch(self, sql: str, parameters: RawRow) -> list[Row]:
+        rows: list[Row] = self._connection.execute(sql, parameters).fetchall()
         return rows
 
 

@@ -27,6 +27,7 @@ _PRAGMAS: Final = (
     "PRAGMA secure_delete=ON",  # a wrapped key that was deleted does not linger in free pages
 )
 BEGIN_WRITE: Final = "BEGIN IMMEDIATE"
+FOREIGN_OBJECTS: Final = "SELECT name FROM sqlite_schema WHERE type IN ('trigger', 'view') ORDER BY name"
 DIALECT: Final = sqlalchemy_sqlite.dialect()
 _BEGIN_OPTION: Final = "sealmark_begin"
 
@@ -119,7 +120,7 @@ def translate(exc: BaseException) -> KeystoreError:
 
 def translate_damage(exc: sqlite3.Error) -> KeystoreError:
     """As `translate`, for whoever judges the file itself: one whose pages do not add up was changed, or has decayed."""
-    if isinstance(exc, sqlite3.DatabaseError) and not isinstance(exc, sqlite3.OperationalError):
+    if type(exc) is sqlite3.DatabaseError:  # its kinds are faults of a call
         return IntegrityFailure(f"the database's file is damaged: {exc}")
     return translate(exc)
 

@@ -18,7 +18,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, insert, literal_column, select, update
 
 from keystore.db.schema import LOG_ENTRIES, LOG_HEADS, LOG_TILES, ROW_JOURNAL, ROW_JOURNAL_HEAD
 from keystore.errors import IntegrityFailure, KeystoreError
@@ -170,7 +170,7 @@ class Sequencer:
         self._behind = database.prepare(
             select(head.size, head.root, head.journal, ROW_JOURNAL_HEAD.c.seq, entries.leaf_hash)
             .select_from(LOG_HEADS)
-            .join(ROW_JOURNAL_HEAD, ROW_JOURNAL_HEAD.c.id == 1)
+            .join(ROW_JOURNAL_HEAD, ROW_JOURNAL_HEAD.c.id == literal_column("1"))
             .outerjoin(LOG_ENTRIES, entries.seq >= bindparam("known"))
             .where(head.origin == bindparam("origin"))
             .order_by(entries.seq)

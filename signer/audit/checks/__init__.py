@@ -8,7 +8,7 @@ a snapshot, needs no HSM, decides nothing by what it has not checked.
 from signer.audit.checks.books import Books, check_books
 from signer.audit.checks.entries import Checker
 from signer.audit.checks.findings import Finding, Findings
-from signer.audit.checks.stored import StoredEntry, StoredLog, StoredRow, stored_logs
+from signer.audit.checks.stored import StoredEntry, StoredLog, stored_logs
 
 __all__ = [
     "Books",
@@ -17,7 +17,6 @@ __all__ = [
     "Findings",
     "StoredEntry",
     "StoredLog",
-    "StoredRow",
     "check_books",
     "stored_logs",
 ]

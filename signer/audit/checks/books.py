@@ -5,31 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import bindparam, exists, func, literal_column, or_, select
+from sqlalchemy import bindparam, exists, func, or_, select
 
 from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS, LOG_ENTRIES, ROW_JOURNAL, ROW_JOURNAL_HEAD, SEALED_TABLES
 from keystore.journal import CHUNK, ENTRY_COLUMNS, GENESIS, JournalEntry, chain
 from keystore.sealing import Uncanonical
 
 if TYPE_CHECKING:
-    from keystore.db.engine import Value
     from keystore.db.schema import SealedTable
     from keystore.db.snapshot import Snapshot
     from signer.audit.checks.findings import Findings
 
 _entry = ROW_JOURNAL.c
-_JOURNAL: Final = (
-    select(*ENTRY_COLUMNS).where(_entry.seq > bindparam("after")).order_by(_entry.seq).limit(literal_column(str(CHUNK)))
-)
-_JOURNAL_BEFORE: Final = (
-    select(_entry.seq).where(_entry.seq < literal_column("1")).order_by(_entry.seq).limit(literal_column("1"))
-)
+_JOURNAL: Final = select(*ENTRY_COLUMNS).where(_entry.seq > bindparam("after")).order_by(_entry.seq).limit(CHUNK)
+_JOURNAL_BEFORE: Final = select(_entry.seq).where(_entry.seq < 1).order_by(_entry.seq).limit(1)
 _JOURNAL_HEAD: Final = select(ROW_JOURNAL_HEAD.c.id, ROW_JOURNAL_HEAD.c.seq, ROW_JOURNAL_HEAD.c.link)
 _TWICE: Final = (
     select(LOG_ENTRIES.c.intent_id, LOG_ENTRIES.c.item, func.max(LOG_ENTRIES.c.seq))
     .where(LOG_ENTRIES.c.intent_id.is_not(None))
     .group_by(LOG_ENTRIES.c.intent_id, LOG_ENTRIES.c.item)
-    .having(func.count() > literal_column("1"))
+    .having(func.count() > 1)
 )
 _outcomes = (
     select(func.count()).where(LOG_ENTRIES.c.intent_id == AUDIT_INTENTS.c.id).correlate(AUDIT_INTENTS).scalar_subquery()
@@ -39,7 +34,7 @@ _OPEN: Final = (
         AUDIT_INTENTS.c.id, AUDIT_INTENTS.c.time, AUDIT_INTENTS.c.principal, AUDIT_INTENTS.c.action,
         AUDIT_INTENTS.c.key_id, AUDIT_INTENTS.c.epoch,
     )
-    .where(_outcomes < AUDIT_INTENTS.c.items)
+    .where(_outcomes < AUDIT_INTENTS.c["items"])
     .order_by(AUDIT_INTENTS.c.id)
 )  # fmt: skip
 _EPOCHS: Final = select(AUDIT_EPOCHS.c.id, AUDIT_EPOCHS.c.closed_at)
@@ -83,8 +78,8 @@ def _check_journal(snapshot: Snapshot, findings: Findings) -> int:
     for (seq,) in snapshot.rows(_JOURNAL_BEFORE):
         findings.add(f"row_journal: an entry is numbered {seq}", table="row_journal", row=_place(seq))
     last, link = 0, GENESIS
-    while entries := [JournalEntry._make(row) for row in snapshot.rows(_JOURNAL, {"after": last})]:
-        for entry in entries:
+    while rows := snapshot.rows(_JOURNAL, {"after": last}):
+        for entry in map(JournalEntry._make, rows):
             if entry.seq != last + 1:
                 findings.add(f"row_journal: entry {last + 1} is missing", table="row_journal", row=last + 1)
             elif _link_of(entry, link) != entry.link:
@@ -94,7 +89,7 @@ def _check_journal(snapshot: Snapshot, findings: Findings) -> int:
             last = entry.seq
             link = entry.link if isinstance(entry.link, bytes) else GENESIS
     heads = snapshot.rows(_JOURNAL_HEAD)
-    if heads != [(1, last, link)]:
+    if list(map(tuple, heads)) != [(1, last, link)]:
         findings.add(f"row_journal_head: is not the end of the journal, entry {last}", table="row_journal_head", row=1)
     return last
 
@@ -134,13 +129,13 @@ def _check_sealed(snapshot: Snapshot, shape: SealedTable, findings: Findings) ->
         _note_row(findings, shape, row_id, "is not in the journal")
 
 
-def _note_row(findings: Findings, shape: SealedTable, row_id: Value, what: str) -> None:
+def _note_row(findings: Findings, shape: SealedTable, row_id: object, what: str) -> None:
     findings.add(f"the row {row_id} of {shape.name} {what}", table=shape.name, row=str(row_id))
 
 
 def _open_intents(snapshot: Snapshot, epochs: set[str], now: int, findings: Findings) -> tuple[OpenIntent, ...]:
     """Those that have no outcome for long. A worker that has ended leaves none."""
-    closed_at = dict(snapshot.rows(_EPOCHS))
+    closed_at: dict[str, int | None] = dict(snapshot.rows(_EPOCHS))
     for epoch, intent in snapshot.rows(_INTENT_EPOCHS):
         if epoch not in closed_at:
             message = f"the intent {intent} is of the worker {epoch}, which there was not"
@@ -160,5 +155,5 @@ def _open_intents(snapshot: Snapshot, epochs: set[str], now: int, findings: Find
     return tuple(left)
 
 
-def _place(seq: Value) -> int | str:
+def _place(seq: object) -> int | str:
     return seq if isinstance(seq, int) else str(seq)

@@ -7,6 +7,7 @@ would make a search find or miss what it should not. The same holds for an inten
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from itertools import compress
 from operator import ne
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -15,8 +16,8 @@ import msgspec
 from sqlalchemy import bindparam, select
 
 from keystore.algorithms import SIGNING_ALGORITHMS
-from keystore.db.schema import AUDIT_INTENTS, LOG_ENTRIES
-from signer.audit.leaf import MadeSignature
+from keystore.db.schema import AUDIT_INTENTS, LOG_ENTRIES, ROW_JOURNAL
+from signer.audit.leaf import NONCE_SIZE, MadeSignature
 from signer.audit.tree import leaf_hash
 
 if TYPE_CHECKING:
@@ -29,13 +30,16 @@ if TYPE_CHECKING:
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _ABSENT: Final = msgspec.Raw()
-_ROWS_LEAF: Final = b'{"journal":'
 ENTRY_COLUMNS: Final = tuple(column.name for column in LOG_ENTRIES.columns)
 _SEARCHED: Final = ENTRY_COLUMNS[1:-4]  # between `seq` and `leaf`
 _ROWS_COLUMNS: Final[RawRow] = ("rows", *(None for _ in _SEARCHED[1:]))
 _INTENT_COLUMNS: Final = tuple(column.name for column in AUDIT_INTENTS.columns if column.name != "epoch")
 _INTENTS: Final = select(*(AUDIT_INTENTS.c[name] for name in (*_INTENT_COLUMNS, "epoch")))
 _AT_ONCE: Final = 64
+_LINKS: Final = select(ROW_JOURNAL.c.seq, ROW_JOURNAL.c.link).where(
+    ROW_JOURNAL.c.seq >= bindparam("begin"), ROW_JOURNAL.c.seq <= bindparam("last")
+)
+_Intended = tuple[int, "_Record", str | None]  # index of an entry, its record, and what its leaf says of the key
 
 
 class Entry(NamedTuple):
@@ -81,11 +85,20 @@ class _Record(msgspec.Struct, gc=False):
     intent_time: str | None = None
     item: int | None = None
     items: int | None = None
-    signatures: Sequence[MadeSignature] = ()
+    signatures: list[MadeSignature] = []
 
 
-class _Key(msgspec.Struct, gc=False):
+class _Leaf(msgspec.Struct, gc=False):
+    """Either kind of leaf."""
+
+    algorithm: str | None = None
     key_sha256: str | None = None
+    key_version: int | None = None
+    record_sha256: str | None = None
+    signatures: list[MadeSignature] = []
+    time: str = ""
+    journal: int = 0
+    link: str = ""
 
 
 class _Digests(msgspec.Struct, gc=False):
@@ -100,11 +113,13 @@ class _Artifact(msgspec.Struct, gc=False):
 
 class _About(msgspec.Struct, gc=False):
     digests: _Digests | None = None
-    artifacts: Sequence[_Artifact] = ()
+    artifacts: list[_Artifact] = []
 
 
 _read_record: Final = msgspec.json.Decoder(_Record).decode
-_read_key: Final = msgspec.json.Decoder(_Key).decode
+_read_leaf: Final = msgspec.json.Decoder(_Leaf).decode
+_read_json: Final = msgspec.json.Decoder().decode
+_write_json: Final = msgspec.json.Encoder(order="sorted").encode
 _read_about: Final = msgspec.json.Decoder(_About).decode
 
 
@@ -119,27 +134,38 @@ class Checker:
         self._by_ids = _INTENTS.where(AUDIT_INTENTS.c.id.in_([bindparam(name) for name in self._names]))
         self.epochs: set[str] = set()  # that the records name
 
-    def check(self, entries: Sequence[Entry], first: int) -> None:
-        """Some entries of the log whose leaf 0 has the number `first`."""
-        intended: list[tuple[int, _Record, str | None]] = []
+    def check(self, entries: Sequence[Entry], first: int) -> int | None:
+        """Some entries of the log whose leaf 0 has the number `first`. Returns the last row that is a leaf of them."""
+        intended: list[_Intended] = []
+        rows: dict[int, tuple[int, str]] = {}
         for entry in entries:
             index = entry.seq - first
-            leaf = entry.leaf
-            if not isinstance(leaf, bytes):
-                self._note(entry, index, "leaf", "is not octets")
+            leaf = self._leaf(entry, index)
+            if leaf is None:
                 continue
-            if entry.leaf_hash != leaf_hash(leaf):
-                self._note(entry, index, "leaf_hash", "is not the hash of its leaf")
-            if leaf.startswith(_ROWS_LEAF):
+            if leaf.journal:
                 self._check_rows(entry, index)
-                continue
-            record = self._check_decision(entry, index)
-            if record is not None:
+                rows[leaf.journal] = (index, leaf.link)
+            elif (record := self._check_decision(entry, leaf, index)) is not None:
                 self.epochs.add(record.epoch)
                 if record.intent is not None:
-                    intended.append((index, record, _read_key(leaf).key_sha256))
+                    intended.append((index, record, leaf.key_sha256))
         for start in range(0, len(intended), _AT_ONCE):
             self._check_intents(intended[start : start + _AT_ONCE])
+        self._check_links(rows)
+        return next(reversed(rows), None)
+
+    def _leaf(self, entry: Entry, index: int) -> _Leaf | None:
+        if not isinstance(entry.leaf, bytes):
+            self._note(entry, index, "leaf", "is not octets")
+            return None
+        if entry.leaf_hash != leaf_hash(entry.leaf):
+            self._note(entry, index, "leaf_hash", "is not the hash of its leaf")
+        try:
+            return _read_leaf(entry.leaf)
+        except (msgspec.MsgspecError, UnicodeError):
+            self._note(entry, index, "leaf", "is no leaf")
+            return None
 
     def _note(self, entry: Entry, index: int, column: str, what: str) -> None:
         self._findings.add(
@@ -151,23 +177,43 @@ class Checker:
         for column in _differing((*_SEARCHED, "nonce", "record"), found, (*_ROWS_COLUMNS, None, None)):
             self._note(entry, index, column, "says something, and its leaf is of a row")
 
-    def _check_decision(self, entry: Entry, index: int) -> _Record | None:
-        if not isinstance(entry.record, str) or not isinstance(entry.nonce, bytes):
-            column = "nonce" if isinstance(entry.record, str) else "record"
+    def _check_links(self, rows: dict[int, tuple[int, str]]) -> None:
+        """That the journal has the links that leaves say. They are neighbours, in a log that nobody changed."""
+        if not rows:
+            return
+        low, high = min(rows), min(max(rows), min(rows) + 4 * len(rows))
+        links: dict[int, object] = dict(self._snapshot.rows(_LINKS, {"begin": low, "last": high}))
+        for number, (index, link) in rows.items():
+            found = links.get(number)
+            if not isinstance(found, bytes) or found.hex() != link:
+                what = "is missing" if number not in links else "is not the one that the log has"
+                message = f"the row of entry {index}, entry {number} of the rows' journal, {what}"
+                self._findings.add(message, table="row_journal", row=number, column="link", index=index)
+
+    def _check_decision(self, entry: Entry, leaf: _Leaf, index: int) -> _Record | None:
+        text, nonce = entry.record, entry.nonce
+        if not isinstance(text, str) or not isinstance(nonce, bytes):
+            column = "nonce" if isinstance(text, str) else "record"
             self._note(entry, index, column, "is missing, or of another type")
             return None
+        octets = text.encode("utf-8", "surrogateescape")
+        if len(nonce) != NONCE_SIZE or sha256(nonce + octets).hexdigest() != leaf.record_sha256:
+            self._note(entry, index, "record", "is not, with its nonce, the one that its leaf names")
         try:
-            record = _read_record(entry.record)
+            record = _read_record(octets)
             expected = _columns(record)
+            canonical = _write_json(_read_json(octets)) == octets
         except (msgspec.MsgspecError, UnicodeError, ValueError):
             self._note(entry, index, "record", "cannot be read")
             return None
+        if not canonical or not _agree(leaf, record):
+            self._note(entry, index, "record", "is not canonical, or says something else than its leaf")
         if entry.searched != expected:
             for column in _differing(_SEARCHED, entry.searched, expected):
                 self._note(entry, index, column, "is not what its record says")
         return record
 
-    def _check_intents(self, intended: Sequence[tuple[int, _Record, str | None]]) -> None:
+    def _check_intents(self, intended: Sequence[_Intended]) -> None:
         ids: list[Value] = [record.intent for _, record, _ in intended]
         ids += ids[:1] * (_AT_ONCE - len(ids))
         rows = {row[0]: row for row in self._snapshot.rows(self._by_ids, dict(zip(self._names, ids, strict=True)))}
@@ -192,6 +238,16 @@ class Checker:
 
 def _differing(names: Sequence[str], found: RawRow, expected: RawRow) -> list[str]:
     return list(compress(names, map(ne, found, expected)))
+
+
+def _agree(leaf: _Leaf, record: _Record) -> bool:
+    """Whether the members that both have are the same."""
+    return (
+        record.time == leaf.time
+        and record.signatures == leaf.signatures
+        and record.algorithm == leaf.algorithm
+        and record.key_version == leaf.key_version
+    )
 
 
 def _columns(record: _Record) -> RawRow:

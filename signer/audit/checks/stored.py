@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-from sqlalchemy import bindparam, literal_column, select
+from sqlalchemy import bindparam, func, select
 
-from keystore.db.schema import LOG_ENTRIES, LOG_HEADS, LOG_TILES, ROW_JOURNAL
-from keystore.journal import ENTRY_COLUMNS as JOURNAL_COLUMNS
-from keystore.journal import JournalEntry
+from keystore.db.schema import LOG_ENTRIES, LOG_HEADS, LOG_TILES
 from signer.audit.checks.entries import Entry
 from signer.audit.reading import Head
 from signer.audit.tree import EMPTY_ROOT, TILE_HEIGHT, TILE_WIDTH
@@ -17,14 +14,13 @@ from signer.audit.tree import EMPTY_ROOT, TILE_HEIGHT, TILE_WIDTH
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from keystore.db.engine import RawRow, Value
-    from keystore.db.snapshot import Snapshot
+    from keystore.db.engine import Value
+    from keystore.db.snapshot import Row, Snapshot
     from signer.audit.checks.entries import Checker
     from signer.audit.checks.findings import Findings
 
 _CHUNK: Final = 1024  # entries read at once
 _LAST: Final = 2**63 - 1
-_ROWS_LEAF: Final = b'{"journal":'
 _HASH: Final = len(EMPTY_ROOT)
 
 _seq = LOG_ENTRIES.c.seq
@@ -37,12 +33,8 @@ _ENTRIES: Final = (
 _LEAF_HASHES: Final = (
     select(LOG_ENTRIES.c.leaf_hash).where(_seq >= bindparam("begin"), _seq < bindparam("end")).order_by(_seq)
 )
-_BEFORE: Final = select(_seq).where(_seq < bindparam("first")).order_by(_seq).limit(literal_column("1"))
-_ROWS: Final = (
-    select(*JOURNAL_COLUMNS)
-    .where(ROW_JOURNAL.c.seq >= bindparam("begin"), ROW_JOURNAL.c.seq <= bindparam("last"))
-    .order_by(ROW_JOURNAL.c.seq)
-)
+_OLDEST: Final = select(func.min(LOG_ENTRIES.c.time)).where(_seq >= bindparam("begin"), _seq <= bindparam("last"))
+_BEFORE: Final = select(_seq).where(_seq < bindparam("first")).order_by(_seq).limit(1)
 _of_tile = (LOG_TILES.c.log == bindparam("log"), LOG_TILES.c.level == bindparam("level"))
 _TILE: Final = select(LOG_TILES.c.hashes).where(*_of_tile, LOG_TILES.c.tile == bindparam("tile"))
 _ROOTS: Final = (
@@ -56,35 +48,26 @@ _PLACES: Final = (
     .order_by(LOG_TILES.c.level, LOG_TILES.c.tile)
 )
 _HEADS: Final = select(LOG_HEADS).order_by(LOG_HEADS.c.log)
-_TYPES: Final = (int, str, bytes, int, int, bytes, int, int, (str, type(None)), int, (str, type(None)))
-
-
-class StoredRow(NamedTuple):
-    """An entry of the rows' journal, without its number."""
-
-    table: str
-    id: str
-    revision: int
-    seal: bytes
-    previous: int
-    link: bytes
+_TYPES: Final[tuple[type | tuple[type, ...], ...]] = (
+    int,
+    str,
+    bytes,
+    int,
+    int,
+    bytes,
+    int,
+    int,
+    (str, type(None)),
+    int,
+    (str, type(None)),
+)
 
 
 class StoredEntry(NamedTuple):
-    """An entry as whoever audits the log takes it."""
+    """An entry as whoever audits the log takes it; `number` is its index."""
 
-    index: int
+    number: int
     leaf: bytes
-    nonce: bytes | None
-    record: bytes | None
-    row: StoredRow | None
-
-
-class _JournalLeaf(msgspec.Struct, gc=False):
-    journal: int
-
-
-_read_leaf: Final = msgspec.json.Decoder(_JournalLeaf).decode
 
 
 class StoredLog:
@@ -111,48 +94,14 @@ class StoredLog:
             found = [Entry(int(row[0] or 0), row[1:-4], *row[-4:]) for row in rows]
             following = found[-1].seq + 1
             if found[0].seq - first <= self.checked < following - first:
-                self._checker.check(found[max(0, self._unchecked(found)) :], first)
+                self.journal = self._checker.check(found[self._unchecked(found) :], first) or self.journal
                 self.checked = following - first
-            yield self._stored(found)
+            yield [StoredEntry(entry.seq - first, _octets(entry.leaf)) for entry in found]
 
     def _unchecked(self, found: Sequence[Entry]) -> int:
         """The position of the first that was not checked before."""
         from_here = self.checked + self.head.first
         return next(at for at, entry in enumerate(found) if entry.seq >= from_here)
-
-    def _stored(self, found: Sequence[Entry]) -> list[StoredEntry]:
-        first = self.head.first
-        rows = self._rows([entry for entry in found if _is_rows(entry)])
-        return [
-            StoredEntry(
-                entry.seq - first,
-                _octets(entry.leaf) or b"",
-                _octets(entry.nonce),
-                _octets(entry.record),
-                rows.get(entry.seq),
-            )
-            for entry in found
-        ]
-
-    def _rows(self, leaves: Sequence[Entry]) -> dict[int, StoredRow]:
-        """The rows of the journal that these leaves are about, by the number of the entry."""
-        wanted: dict[int, int] = {}
-        for entry in leaves:
-            try:
-                wanted[entry.seq] = _read_leaf(_octets(entry.leaf) or b"").journal
-            except msgspec.MsgspecError:
-                continue  # whoever audits the leaf says so
-        if not wanted:
-            return {}
-        self.journal = wanted[max(wanted)]
-        low, high = min(wanted.values()), max(wanted.values())
-        spans = [(low, high)] if high - low < _CHUNK else [(one, one) for one in wanted.values()]
-        found = {}
-        for begin, last in spans:
-            if 0 < begin and last <= _LAST:
-                found |= {row[0]: row for row in self._snapshot.rows(_ROWS, {"begin": begin, "last": last})}
-        rows = {seq: _stored_row(found.get(number)) for seq, number in wanted.items()}
-        return {seq: row for seq, row in rows.items() if row is not None}
 
     def check_rest(self) -> None:
         """Checks the entries that nobody has read, and that there is none beyond the head."""
@@ -184,7 +133,7 @@ class StoredLog:
     def roots(self, level: int, begin: int, end: int) -> list[Value]:
         """The roots of the tiles [begin, end) of a level; None for one that is not there."""
         values = {"log": self.head.log, "level": level, "begin": begin, "end": end}
-        found = dict(self._snapshot.rows(_ROOTS, values))
+        found: dict[int, Value] = dict(self._snapshot.rows(_ROOTS, values))
         return [found.get(number) for number in range(begin, end)]
 
     def check_tiles(self) -> None:
@@ -196,11 +145,12 @@ class StoredLog:
         places = set(self._snapshot.rows(_PLACES, {"log": self.head.log}))
         expected = {(level, number) for level, count in enumerate(sizes) for number in range(count)}
         for level, number in sorted(expected - places):
-            self._note_tile(level, number, "is missing")
+            self.note_tile(level, number, "is missing")
         for level, number in sorted(places - expected, key=repr):
-            self._note_tile(level, number, "is not full, or has no entries")
+            self.note_tile(level, number, "is not full, or has no entries")
 
-    def _note_tile(self, level: Value, number: Value, what: str) -> None:
+    def note_tile(self, level: object, number: object, what: str) -> None:
+        """Notes what is wrong with a tile."""
         place = f"{self.head.log}/{level}/{number}"
         where: dict[str, int | str] = {"table": "log_tiles", "row": place, "tile": f"tile/{level}/{number}"}
         if isinstance(level, int) and isinstance(number, int) and 0 <= level < 8:
@@ -208,13 +158,14 @@ class StoredLog:
             where |= {"first_index": number * span, "last_index": (number + 1) * span - 1}
         self._findings.add(f"the tile {number} of level {level} {what}", **where)
 
-    def note_root(self, level: int, number: int) -> None:
-        """Notes that the root beside a tile is not that of its hashes."""
-        self._note_tile(level, number, "has another root beside it")
+    def oldest(self, begin: int) -> int | None:
+        """The earliest time of the entries from `begin` on, in microseconds since 1970; None if none says one."""
+        found = self._snapshot.value(_OLDEST, {"begin": self.head.first + begin, "last": self._last})
+        return found if isinstance(found, int) else None
 
 
 def stored_logs(snapshot: Snapshot, checker: Checker, findings: Findings) -> list[StoredLog]:
-    """Every log of the database whose head can be read, the growing one last. Checks what the heads say of each other."""
+    """Every log whose head can be read, the growing one last. Checks what the heads say of each other."""
     heads: list[Head] = []
     for position, row in enumerate(snapshot.rows(_HEADS), 1):
         if not all(map(isinstance, row, _TYPES)):
@@ -250,28 +201,13 @@ def _check_head(head: Head, position: int, former: Head | None, findings: Findin
         findings.add(f"log {head.log}: journal of its head went back", **_at(head, "journal"))
 
 
-def _at(row: RawRow | Head, column: str) -> dict[str, int | str]:
+def _at(row: Row | Head, column: str) -> dict[str, int | str]:
     log = row[0]
     return {"table": "log_heads", "row": log if isinstance(log, int) else str(log), "column": column}
 
 
-def _is_rows(entry: Entry) -> bool:
-    leaf = _octets(entry.leaf)
-    return leaf is not None and leaf.startswith(_ROWS_LEAF)
-
-
-def _octets(value: Value) -> bytes | None:
-    """Whatever stands in a column as octets; a checker says elsewhere where it is of another type."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape")
-    return value if isinstance(value, bytes) else None
-
-
-def _stored_row(row: RawRow | None) -> StoredRow | None:
-    if row is None:
-        return None
-    entry = JournalEntry._make(row)
-    values = (entry.table_name, entry.row_id, entry.revision, entry.seal, entry.previous, entry.link)
-    if not all(map(isinstance, values, (str, str, int, bytes, int, bytes))):
-        return None
-    return StoredRow._make(values)
+def _octets(leaf: Value) -> bytes:
+    """A leaf as octets; the checker says where it is of another type."""
+    if isinstance(leaf, bytes):
+        return leaf
+    return leaf.encode("utf-8", "surrogateescape") if isinstance(leaf, str) else b""

@@ -1,0 +1,263 @@
+"""Audits every log of a service's database: `verifier.log` judges what the log says, `signer.audit.checks` the rest.
+
+The database is read through one snapshot; no HSM and no PIN is needed. Whatever is found is collected, so that one run
+names all that it can.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+
+from keystore.db.snapshot import Snapshot
+from keystore.errors import IntegrityFailure
+from signer.audit.checks import Books, Checker, Finding, Findings, StoredLog, check_books, stored_logs
+from signer.audit.tree import TILE_WIDTH, node_hash
+from verifier.errors import Indeterminate, Rejected
+from verifier.log import KeptHead, LogAudit, LogEntry, LogRejected, audit_log
+from verifier.log.tree import split_hashes
+from verifier.merkle import leaf_hash
+from verifier.notes import SIGNATURE, NoteKey, parse_checkpoint, parse_note, require_signature
+
+UNSIGNED_MICROSECONDS: Final = 60 * 1_000_000  # a checkpoint is signed within a second of the entries
+_ID_LENGTH: Final = 16
+Progress = Callable[[int, int], None]  # entries that were read, of how many
+
+
+@dataclass(slots=True)
+class StateAudit:
+    """What was found in a database. It holds where there are no findings and nothing is undecided."""
+
+    logs: list[LogAudit] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)
+    undecided: list[str] = field(default_factory=list)
+    books: Books = field(default_factory=lambda: Books((), 0))
+    pending_rows: int = 0  # entries of the rows' journal that are no leaves yet
+    unsigned: int = 0  # entries of the newest log that no checkpoint covers yet
+
+
+class DatabaseSource:
+    """One log of a database, as `verifier.log.LogSource`."""
+
+    has_records = False  # `signer.audit.checks` holds them against the leaves, with all that follows from them
+    has_tiles = True
+
+    def __init__(self, log: StoredLog, progress: Progress | None = None) -> None:
+        self._log = log
+        self._progress = progress
+
+    def checkpoint(self) -> bytes:
+        """The newest that was stored. Raises `LogRejected` where there is none."""
+        head = self._log.head
+        if head.checkpoint is None:
+            raise LogRejected(f"the log of {head.size} entries has no checkpoint", size=head.size)
+        return head.checkpoint.encode("utf-8", "surrogateescape")
+
+    def entries(self, first: int, size: int) -> Iterator[LogEntry]:
+        """Those that are there, up to `size`; what lies beyond the head is found by `StoredLog.check_rest`."""
+        for some in self._log.entries(first, size):
+            for number, leaf in some:
+                yield LogEntry(number, leaf)
+            if self._progress is not None:
+                self._progress(some[-1].number + 1, size)
+
+    def tile(self, level: int, number: int, width: int) -> bytes | None:
+        """As the table has it; a tile that is not full from the hashes and roots that it consists of."""
+        return self._log.tile(level, number, width)
+
+
+def audit_state(
+    snapshot: Snapshot,
+    *,
+    keys: Sequence[NoteKey] = (),
+    heads: Sequence[KeptHead] = (),
+    now: int,
+    progress: Progress | None = None,
+) -> StateAudit:
+    """Audits all logs. `keys` are log keys from elsewhere, `heads` kept heads, `now` is in microseconds since 1970.
+
+    Raises: `StoreUnavailable` where the database cannot be read.
+    """
+    audit = StateAudit()
+    try:
+        _Auditor(snapshot, audit, keys, heads, now, progress).run()
+    except IntegrityFailure as damage:
+        audit.findings.put(Finding(str(damage), {"table": "log_entries"}, "malformed"))
+    return audit
+
+
+class _Auditor:
+    """One audit of a database."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        audit: StateAudit,
+        keys: Sequence[NoteKey],
+        heads: Sequence[KeptHead],
+        now: int,
+        progress: Progress | None,
+    ) -> None:
+        self._snapshot = snapshot
+        self._audit = audit
+        self._findings = audit.findings
+        self._keys = {key.name: key for key in keys}
+        self._heads = {head.origin: head for head in heads}
+        self._now = now
+        self._progress = progress
+
+    def run(self) -> None:
+        """Heads, then each log, then the books beside them."""
+        checker = Checker(self._snapshot, self._findings)
+        logs = stored_logs(self._snapshot, checker, self._findings)
+        for name in self._snapshot.foreign_objects():
+            self._findings.add(
+                f"the database has a trigger or view {name}, which the service makes none of", table=name
+            )
+        self._require_known(logs)
+        journal = 0
+        for log in logs:
+            self._audit_one(log, journal)
+            journal = log.head.journal
+        books = self._audit.books = check_books(self._snapshot, checker.epochs, self._now, self._findings)
+        self._audit.pending_rows = books.journal - journal
+        if books.journal < journal:
+            message = f"row_journal: ends at entry {books.journal}, and the log has entry {journal}"
+            self._findings.add(message, table="row_journal", row=books.journal + 1)
+
+    def _require_known(self, logs: Sequence[StoredLog]) -> None:
+        """That the logs which a key or a kept head is of are here."""
+        here = {log.head.origin for log in logs}
+        for origin, head in self._heads.items():
+            if origin not in here:
+                message = f"the log {origin}, of which a head of {head.size} entries was kept, is not here"
+                self._findings.add(message, table="log_heads", size=head.size)
+        for origin in self._keys.keys() - here - self._heads.keys():
+            self._findings.add(f"the log {origin}, whose key was given, is not here", table="log_heads")
+        if not logs:
+            self._audit.undecided.append("the database has no log: no service has run with it yet")
+
+    def _audit_one(self, log: StoredLog, journal: int) -> None:
+        head = log.head
+        if head.size == 0 and head.checkpoint is None and head.origin not in self._heads:
+            log.check_rest()  # a log that nothing was written to yet
+            return
+        audited = None
+        try:
+            key = self._key_of(log)
+            kept = self._heads.get(head.origin)
+            if kept is not None:
+                require_signature(parse_note(kept.checkpoint), key)
+            further = [] if head.cosigned is None else [head.cosigned.encode("utf-8", "surrogateescape")]
+            source = DatabaseSource(log, self._progress)
+            audited = audit_log(source, key, head=kept, further=further, full=True)
+        except Rejected as rejected:
+            where: Mapping[str, int | str] = rejected.where if isinstance(rejected, LogRejected) else {}
+            place = {"table": _table_of(where), "log": head.log, **where}
+            if "index" in where:
+                place["row"] = head.first + int(where["index"])
+            self._findings.put(Finding(rejected.message, place, rejected.code))
+        except Indeterminate as undecided:
+            self._audit.undecided.append(undecided.message)
+        log.check_rest()
+        log.check_tiles()
+        if audited is not None:
+            head_with_records = replace(audited.head, records=True)
+            self._audit.logs.append(replace(audited, has_records=True, head=head_with_records))
+            self._check_head(log, audited, journal)
+
+    def _key_of(self, log: StoredLog) -> NoteKey:
+        """The log's key: the one that was given, or the database's own. Raises `LogRejected`."""
+        head = log.head
+        given = self._keys.get(head.origin)
+        try:
+            loaded = load_der_public_key(head.public_key)
+            if not isinstance(loaded, Ed25519PublicKey):
+                raise ValueError
+        except (ValueError, UnsupportedAlgorithm):
+            raise LogRejected("the log's key in the database is none of Ed25519", column="public_key") from None
+        key = NoteKey(head.origin, SIGNATURE, loaded.public_bytes(Encoding.Raw, PublicFormat.Raw))
+        named = head.origin.rpartition("/")[2]
+        if (given or key) != key or named != hashlib.sha256(head.public_key).hexdigest()[:_ID_LENGTH]:
+            message = f"the log's key in the database is not that of the log {head.origin}"
+            raise LogRejected(message, column="public_key", code="untrusted_signer")
+        return key
+
+    def _check_head(self, log: StoredLog, audited: LogAudit, journal: int) -> None:
+        """What the head's row says, against what was found; and the roots beside the tiles."""
+        head = log.head
+        if head.checkpoint_size != audited.size:
+            self._note_head(log, "checkpoint_size", f"is not {audited.size}, which its checkpoint says", audited.size)
+        if head.cosigned is not None:
+            seen = parse_checkpoint(parse_note(head.cosigned.encode()).text).size
+            if seen != head.cosigned_size:
+                self._note_head(log, "cosigned_size", f"is not {seen}, which its cosigned checkpoint says", seen)
+        last = journal if log.journal is None else log.journal
+        if head.journal != last:
+            self._note_head(log, "journal", f"is {head.journal}, and {last} is the last row in the log", head.size)
+        if audited.journal is not None and audited.journal[0] != journal + 1:
+            message = f"log {head.log}: its first row is entry {audited.journal[0]} of the journal, not {journal + 1}"
+            self._findings.add(message, table="log_entries", log=head.log)
+        if head.size < audited.size:
+            self._note_head(log, "size", f"is {head.size}, and its checkpoint says {audited.size}", head.size)
+            return
+        self._check_roots(log, audited)
+
+    def _check_roots(self, log: StoredLog, audited: LogAudit) -> None:
+        """The head's root, over what no checkpoint covers yet too, and the root of each full tile."""
+        tree, head = audited.head.tree(), log.head
+        for some in log.entries(audited.size, head.size):
+            for entry in some:
+                for tile in tree.add([leaf_hash(entry.leaf)]):
+                    if log.tile(tile.level, tile.number, TILE_WIDTH) != b"".join(tile.hashes):
+                        log.note_tile(tile.level, tile.number, "has other hashes than its entries")
+        self._note_unsigned(log, audited.size)
+        if tree.size != head.size or tree.root() != head.root:
+            self._note_head(log, "root", "is not the root of its entries", head.size, first_index=audited.size)
+        expected: dict[int, list[bytes | None]] = {0: [*split_hashes(bytes(tree.tile_roots))]}
+        level = 0
+        while count := head.size // TILE_WIDTH ** (level + 1):
+            roots = expected.get(level) or [_root(log.tile(level, at, TILE_WIDTH)) for at in range(count)]
+            for number, (right, found) in enumerate(zip(roots, log.roots(level, 0, count), strict=True)):
+                if right != found:
+                    log.note_tile(level, number, "has another root beside it")
+            level += 1
+
+    def _note_unsigned(self, log: StoredLog, signed: int) -> None:
+        """Entries that no checkpoint covers: a moment's, in a service that runs; else they cannot be judged."""
+        head = log.head
+        if head.size <= signed:
+            return
+        self._audit.unsigned += head.size - signed
+        since = log.oldest(signed)
+        if since is None or self._now - since > UNSIGNED_MICROSECONDS:
+            self._audit.undecided.append(
+                f"entries {signed} to {head.size - 1} are signed by no checkpoint; the service signs them when it "
+                "starts, if they continue what its HSM has kept: start it, and check again"
+            )
+
+    def _note_head(self, log: StoredLog, column: str, what: str, size: int, **where: int) -> None:
+        message = f"log {log.head.log}: {column} of its head {what}"
+        self._findings.add(message, table="log_heads", row=log.head.log, column=column, size=size, **where)
+
+
+def _table_of(where: Mapping[str, int | str]) -> str:
+    if "tile" in where:
+        return "log_tiles"
+    return "log_entries" if {"index", "first_index"} & where.keys() else "log_heads"
+
+
+def _root(hashes: bytes | None) -> bytes | None:
+    """The root over the 256 hashes of a tile."""
+    row = split_hashes(hashes or b"")
+    if len(row) != TILE_WIDTH:
+        return None
+    while len(row) > 1:
+        row = [node_hash(row[at], row[at + 1]) for at in range(0, len(row), 2)]
+    return row[0]
