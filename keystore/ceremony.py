@@ -24,6 +24,7 @@ from keystore.hierarchy import found_hierarchy
 from keystore.hsm import labels, open_token
 from keystore.hsm.connection import read_pin
 from keystore.hsm.officer import open_ceremony
+from keystore.log_anchor import LogAnchor, begin_log
 from keystore.restoration import RestoreOptions, RestoreReport, restore
 from keystore.roots import root_values
 from keystore.sealing import Sealer
@@ -176,5 +177,6 @@ def _write_first_rows(
                         "domains", root.domain[0], {"current_version": root.domain[1], "created_at": now}
                     )
                 transaction.insert("wrapped_roots", root.label, root_values(root))
+        begin_log(token, LogAnchor(token, options.account, options.region, hierarchy.log_public_key).origin)
     finally:
         token.close()

@@ -17,7 +17,14 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from keystore.algorithms import KEY_SPECS
 from keystore.errors import CeremonyError, HsmFault
 from keystore.hsm import labels
-from keystore.hsm.audit import audited_domain_key, audited_integrity_key, audited_region_key, trusted_labels
+from keystore.hsm.audit import (
+    audited_domain_key,
+    audited_integrity_key,
+    audited_region_key,
+    audited_token_key,
+    exactly_one,
+    trusted_labels,
+)
 from keystore.hsm.mechanisms import AES_GENERATION, HMAC_GENERATION, KEY_TYPES, generation
 from keystore.hsm.public_keys import public_key_info
 from keystore.hsm.return_values import CryptokiError
@@ -203,6 +210,7 @@ def _make_log_key(session: Session) -> bytes:
 def _check(session: Session, roots: Sequence[WrappedRoot]) -> None:
     audited_region_key(session)
     audited_integrity_key(session)
+    audited_token_key(session, labels.LOG, exactly_one(session, labels.LOG))
     for root in roots:
         if root.domain is not None:
             audited_domain_key(session, root.label)

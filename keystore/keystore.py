@@ -30,6 +30,7 @@ from keystore.lifecycle import (
     require_state,
     version_state,
 )
+from keystore.log_anchor import LogAnchor
 from keystore.people import PeopleRepository
 from keystore.policies import IdentityPolicyRepository
 from keystore.public_credentials import PublicCredentialRepository
@@ -108,6 +109,7 @@ class Keystore(
             raise NotFound("deployment: the database was never initialised")
         self.account = deployment.text("account")  # 12 digits, for ARNs; never changes
         self.region = deployment.text("region")
+        self.log = LogAnchor(token, self.account, self.region, deployment.octets("log_public_key"))
 
     def checked_change(self, attempt: Callable[[Head], T]) -> T:
         """Check who may do what and write what depends on it, as one step: `SealedStore.checked_change`."""

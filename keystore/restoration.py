@@ -24,6 +24,7 @@ from keystore.hsm.connection import read_pin
 from keystore.hsm.labels import INTEGRITY
 from keystore.hsm.officer import open_ceremony
 from keystore.keys import KeyRepository
+from keystore.log_anchor import LogAnchor, begin_log
 from keystore.roots import ACTIVE, TABLE, unchecked_roots
 from keystore.state_files import new_state_directory, prepare_token, write_configuration
 from keystore.store import open_store
@@ -131,6 +132,8 @@ def _check_everything(
             if deployment is None:
                 raise CeremonyError("the database has no deployment row")
             transaction.update(deployment, {"log_public_key": log_public_key})
+        log = LogAnchor(token, deployment.text("account"), deployment.text("region"), log_public_key)
+        begin_log(token, log.origin)
         carried, left = _open_keys(token, store)
         domains = tuple(row.id for row in store.select("domains"))
         return RestoreReport(state, domains, carried, left, rows)

@@ -377,8 +377,8 @@ AUDIT_INTENTS: Final = Table(
     _text("approval", nullable=True),
     Index("audit_intents_by_epoch", "epoch"),
 )
-# The transparency log: one row a leaf, in the order of the tree, which is what protects them: its head is signed, and
-# kept outside the database. `record` is canonical JSON of all that is known; the columns beside it are to search by.
+# The transparency log: one row a leaf, in the order of the tree. The tree is what protects them: its head is signed,
+# and kept outside the database. `record` is canonical JSON of all that is known; the other columns are for searching.
 LOG_ENTRIES: Final = Table(
     "log_entries",
     METADATA,

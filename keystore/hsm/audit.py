@@ -49,6 +49,21 @@ _INTEGRITY: Final[Mapping[Attribute, bool]] = {
     Attribute.WRAP: False,
     Attribute.UNWRAP: False,
 }
+_TOKEN_KEY: Final[Mapping[Attribute, bool]] = {
+    Attribute.TOKEN: True,
+    Attribute.PRIVATE: True,
+    Attribute.SENSITIVE: True,
+    Attribute.EXTRACTABLE: False,
+    Attribute.MODIFIABLE: False,
+    Attribute.COPYABLE: False,
+    Attribute.SIGN: True,
+    Attribute.DECRYPT: False,
+    Attribute.UNWRAP: False,
+    Attribute.DERIVE: False,
+    Attribute.LOCAL: True,  # made there, and never anywhere else
+    Attribute.ALWAYS_SENSITIVE: True,
+    Attribute.NEVER_EXTRACTABLE: True,
+}
 _CANARY: Final = KEY_SPECS["ECC_NIST_P256"]
 
 
@@ -80,6 +95,22 @@ def audited_integrity_key(session: Session) -> Key:
     return _audited(session, labels.INTEGRITY, _INTEGRITY)
 
 
+def audited_token_key(session: Session, label: str, key: Key) -> Key:
+    """A private key that stays on the token, after its attributes were read."""
+    return _as_made(session, label, key, _TOKEN_KEY)
+
+
+def check_log_key(session: Session) -> None:
+    """Reads the log key's attributes. That it is missing is no fault of the login: it is missed when it is to sign."""
+    found = session.find(labelled(labels.LOG))
+    if len(found) > 1:
+        raise HsmFault(
+            f"the token holds {len(found)} objects labelled {labels.LOG!r}: exactly one is meant to be there"
+        )
+    for key in found:
+        audited_token_key(session, labels.LOG, key)
+
+
 def audited_domain_key(session: Session, label: str) -> Key:
     """The domain key, after its attributes were read and its unwrap template was tried."""
     domain = _audited(session, label, _DOMAIN)
@@ -97,7 +128,10 @@ def trusted_labels(session: Session) -> list[str]:
 
 
 def _audited(session: Session, label: str, expected: Mapping[Attribute, bool]) -> Key:
-    key = exactly_one(session, label)
+    return _as_made(session, label, exactly_one(session, label), expected)
+
+
+def _as_made(session: Session, label: str, key: Key, expected: Mapping[Attribute, bool]) -> Key:
     for attribute, wanted in expected.items():
         if session.read_flag(key, attribute) is not wanted:
             raise HsmFault(f"the token's key {label!r} is not as a ceremony makes it: {attribute.name}")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from keystore.token_uri import TokenUri
 
 _PATIENCE: Final = 60.0  # seconds to wait for the other workers' logins
-_PAUSE: Final = 0.005  # seconds between two looks at the lock
+_PAUSE: Final = 0.005  # seconds between two looks at the lock of logins, which take 50 ms and more
 _GENERATING_SESSIONS: Final = 2  # RSA takes seconds: on sessions of its own, so that signing goes on
 
 
@@ -66,22 +66,27 @@ class Connection:
     cache: KeyCache[Key]
     integrity: Key
     domains: dict[str, Key] = field(default_factory=dict)
+    data: dict[str, Key] = field(default_factory=dict)  # of `keystore.hsm.data_objects`, by name
     owning: threading.RLock = field(default_factory=threading.RLock)
 
 
 @contextmanager
-def file_lock(path: Path) -> Iterator[None]:
-    """Holds the lock file of all workers of a state directory. Raises: `HsmUnavailable` after a minute of waiting."""
+def file_lock(path: Path, *, patience: float = _PATIENCE, pause: float = _PAUSE) -> Iterator[None]:
+    """Holds a lock file of all workers of a state directory; of several threads, one each.
+
+    `patience` and `pause` between two looks are seconds. Raises: `HsmUnavailable` after `patience`, a minute unless
+    given.
+    """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be opened: {error.strerror}") from error
     try:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + patience
         while not _locked(descriptor):
             if time.monotonic() > deadline:
                 raise HsmUnavailable(f"another process has held {path} for too long")
-            time.sleep(_PAUSE)
+            time.sleep(pause)
         yield
     finally:
         os.close(descriptor)

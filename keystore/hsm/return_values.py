@@ -117,6 +117,9 @@ STALE: Final = frozenset(
     }
 )
 
+# A key or an object that was found before is there no more, or is another object now.
+GONE: Final = frozenset({ReturnValue.KEY_HANDLE_INVALID, ReturnValue.OBJECT_HANDLE_INVALID})
+
 # The PIN is wrong or used up. Trying again could lock the token for good.
 PIN_REFUSED: Final = frozenset(
     {

@@ -135,6 +135,11 @@ class Session:
             raise CryptokiError("C_CreateObject", ReturnValue.OBJECT_HANDLE_INVALID)
         return found[0]
 
+    def create_data(self, template: Template) -> Key:
+        """Makes a data object, which holds no secret: the library's copy of the values is left behind in memory."""
+        with _named("C_CreateObject"), self._turn:
+            return self._session.create_object(dict(template))
+
     def copy(self, key: Key, template: Template) -> Key:
         with _named("C_CopyObject"), self._turn:
             return key.copy(dict(template))
@@ -151,6 +156,10 @@ class Session:
     def read_label(self, key: Key) -> str:
         with _named("C_GetAttributeValue"), self._turn:
             return str(key[Attribute.LABEL])
+
+    def write_label(self, key: Key, label: str) -> None:
+        with _named("C_SetAttributeValue"), self._turn:
+            key[Attribute.LABEL] = label
 
     def read_flag(self, key: Key, attribute: Attribute) -> bool:
         with _named("C_GetAttributeValue"), self._turn:

@@ -165,6 +165,22 @@ def of_known_value(template: Template, value: bytearray) -> Template:
     return {**template, Attribute.VALUE: value}
 
 
+def data_object(name: str, text: str) -> Template:
+    """A text on the token, of that name: CKA_LABEL is the text, because CKA_VALUE cannot be changed in SoftHSM."""
+    return {
+        Attribute.CLASS: ObjectClass.DATA,
+        Attribute.TOKEN: True,
+        Attribute.PRIVATE: True,
+        Attribute.APPLICATION: name,
+        Attribute.LABEL: text,
+    }
+
+
+def data_object_named(name: str) -> Template:
+    """Finds the data objects of that name."""
+    return {Attribute.CLASS: ObjectClass.DATA, Attribute.APPLICATION: name}
+
+
 def labelled(label: str) -> Template:
     """Finds every object of that label."""
     return {Attribute.LABEL: label}

@@ -25,30 +25,37 @@ from keystore.hsm.audit import (
     audited_domain_key,
     audited_integrity_key,
     audited_region_key,
+    audited_token_key,
+    check_log_key,
     exactly_one,
     trusted_labels,
 )
-from keystore.hsm.connection import complete, log_in, read_pin
+from keystore.hsm.connection import complete, file_lock, log_in, read_pin
+from keystore.hsm.data_objects import read_text, require_login, require_room, write_text
 from keystore.hsm.mechanisms import EC_PARAMETERS, HMAC_SHA256, KEY_TYPES, generation, key_spec, signing_call
 from keystore.hsm.module import load_module
 from keystore.hsm.public_keys import public_key_info
-from keystore.hsm.return_values import LACKING, PIN_REFUSED, STALE, CryptokiError, ReturnValue
+from keystore.hsm.return_values import GONE, LACKING, PIN_REFUSED, STALE, CryptokiError, ReturnValue
 from keystore.hsm.templates import key_pair, private_key_labelled, token_key_pair, unwrapped
 from keystore.hsm.translation import translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from keystore.algorithms import KeySpec, SigningAlgorithm
     from keystore.api import BackingKey, TokenInfo
     from keystore.configuration import HsmConfiguration
     from keystore.hsm.cache import CachedKey
     from keystore.hsm.connection import Connection
+    from keystore.hsm.mechanisms import SigningCall
     from keystore.hsm.session import Key, Session
 
 _Result = TypeVar("_Result")
 _TURN: Final = 30.0  # seconds a thread waits for a free session
 _BACK_OFF: Final = 1.0  # seconds between two attempts to reach a lost HSM
+_TEXTS_PATIENCE: Final = 1.5  # seconds to wait for another process that changes the token's texts, which takes 0.3 ms
+_TEXTS_PAUSE: Final = 0.0005
 # A module says these of a bad argument as well as of a lost device: worth a look before everything is torn down.
 _AMBIGUOUS: Final = frozenset({ReturnValue.GENERAL_ERROR, ReturnValue.FUNCTION_FAILED, ReturnValue.DEVICE_MEMORY})
 # How a module says that it cannot wrap this kind of key at all.
@@ -83,11 +90,16 @@ class Token:
         message = call.input(data)
 
         def operation(connection: Connection, session: Session) -> bytes:
-            key = self._private_key(connection, backing)
             try:
-                return session.sign(call.mechanism, key.handle, message)
-            finally:
-                connection.cache.release(key, _destroyer(connection))
+                return self._signed(connection, session, backing, call, message)
+            except CryptokiError as error:
+                if backing.token_label is None:
+                    raise
+                # The object may be another one now, or missing: no reason to end everybody's login.
+                connection.cache.remove(_cache_name(backing), _destroyer(connection))
+                if error.code not in GONE:
+                    raise
+            return self._signed(connection, session, backing, call, message)
 
         signature = self._signing(operation)
         if len(signature) != call.signature_length:
@@ -132,6 +144,20 @@ class Token:
                     session.destroy(key)
 
         self._signing(operation)
+
+    def read_text(self, name: str) -> str | None:
+        """The text of that name on the token; None if there is none."""
+        return self._signing(lambda connection, _: read_text(connection, name))
+
+    def write_text(self, name: str, text: str) -> None:
+        """Makes or changes the text of that name. A process that is killed meanwhile may leave none."""
+        require_room(self._configuration.lock_file.parent)
+        self._signing(lambda connection, _: write_text(connection, name, text))
+
+    def texts_locked(self) -> AbstractContextManager[None]:
+        """Keeps every other thread and process of the state directory from changing texts that belong together."""
+        lock = self._configuration.lock_file
+        return file_lock(lock.with_name(f"{lock.name}.texts"), patience=_TEXTS_PATIENCE, pause=_TEXTS_PAUSE)
 
     def random(self, size: int) -> bytes:
         """Octets of the HSM's own random number generator."""
@@ -246,6 +272,7 @@ class Token:
         login = log_in(self._module, self._configuration, pin)
         audited_region_key(login.session)
         integrity = audited_integrity_key(login.session)
+        check_log_key(login.session)
         connection = complete(self._module, login, integrity, cache_size=self._cache_size, sessions=self._sessions)
         for label in trusted_labels(login.session):
             if label not in (labels.REGION, labels.INTEGRITY):
@@ -261,6 +288,15 @@ class Token:
             if label not in connection.domains:
                 connection.domains[label] = audited_domain_key(connection.owner, label)
             return connection.domains[label]
+
+    def _signed(
+        self, connection: Connection, session: Session, backing: BackingKey, call: SigningCall, message: bytes
+    ) -> bytes:
+        key = self._private_key(connection, backing)
+        try:
+            return session.sign(call.mechanism, key.handle, message)
+        finally:
+            connection.cache.release(key, _destroyer(connection))
 
     def _private_key(self, connection: Connection, backing: BackingKey) -> CachedKey[Key]:
         """The key, acquired for one use: unwrapped once, however many threads ask for it at the same time."""
@@ -278,7 +314,7 @@ class Token:
     def _open(self, connection: Connection, backing: BackingKey) -> Key:
         spec, owner = key_spec(backing.spec), connection.owner
         if backing.wrapped is None:
-            return _found_on_token(owner, spec, backing.token_label)
+            return _found_on_token(connection, spec, backing.token_label)
         if backing.domain_label is None:
             raise HsmFault(f"key version {backing.version_id} names no domain key")
         key = owner.unwrap(
@@ -337,15 +373,17 @@ def _generate_on_token(session: Session, spec: KeySpec, token_label: str) -> Gen
         session.destroy(public)
 
 
-def _found_on_token(session: Session, spec: KeySpec, token_label: str | None) -> Key:
+def _found_on_token(connection: Connection, spec: KeySpec, token_label: str | None) -> Key:
     if token_label is None:
         raise HsmFault("a key version names neither a wrapped key nor a token object")
-    found = session.find(private_key_labelled(token_label, KEY_TYPES[spec.kind]))
+    found = connection.owner.find(private_key_labelled(token_label, KEY_TYPES[spec.kind]))
+    if not found:
+        require_login(connection)
     if len(found) != 1:
         raise HsmUnavailable(
             f"the token holds {len(found)} private keys labelled {token_label!r}: one is meant to be there"
         )
-    return found[0]
+    return audited_token_key(connection.owner, token_label, found[0])
 
 
 def _is_of_spec(session: Session, key: Key, spec: KeySpec) -> bool:

@@ -188,7 +188,7 @@ def _record(known: Mapping[str, Any], signatures: Sequence[MadeSignature]) -> by
     return msgspec.json.encode(record, order="sorted")
 
 
-def _shown(name: str, value: Any) -> object:
+def _shown(name: str, value: str | int) -> object:
     if name in _JSON:
-        return msgspec.Raw(value.encode())
-    return format_time(value) if name in _TIMES else value
+        return msgspec.Raw(str(value).encode())
+    return format_time(int(value)) if name in _TIMES else value

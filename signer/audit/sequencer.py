@@ -2,8 +2,9 @@
 
 In this order: leaves, full tiles and the new head in one durable commit, alone among all writers; then, out of the
 transaction, the log key signs a checkpoint over that head; the checkpoint is stored; only then does anybody get a
-proof. A head is moved only from the head that this process has followed to the one that follows from it, so that two
-heads of one size cannot be. Entries of the sealed rows' journal that are no leaves yet come first.
+proof. What needs no proof (a refusal, a look, a change) does not wait for a checkpoint: the next one covers it. A head
+is moved only from the one that this process has followed to the one that follows from it, so that two heads of one size
+cannot be. Entries of the sealed rows' journal that are no leaves yet come first.
 
 What other workers have appended is followed before anything is added, and must give the head that is in the database;
 a database that is behind what this process, the HSM or a witness has seen is not signed for.
@@ -12,13 +13,13 @@ a database that is behind what this process, the HSM or a witness has seen is no
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import structlog
-from sqlalchemy import bindparam, func, insert, literal_column, select, update
+from sqlalchemy import bindparam, func, insert, select, true, update
 
 from keystore.db.schema import LOG_ENTRIES, LOG_HEADS, LOG_TILES, ROW_JOURNAL, ROW_JOURNAL_HEAD
 from keystore.errors import IntegrityFailure, KeystoreError
@@ -32,7 +33,7 @@ from signer.audit.tree import EMPTY_ROOT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from keystore.db.engine import Appending, Database, RawRow
+    from keystore.db.engine import Appending, Database, RawRow, Value
     from signer.audit.records import Entry
     from signer.audit.tree import Extension, FullTile, Tree
 
@@ -69,14 +70,24 @@ class Logged:
     """Entries of one request, in the log: what proves it is made when it is asked for."""
 
     extension: Extension
-    checkpoint: str  # with its signatures
+    checkpoint: str | None  # with its signatures; None: nobody asked for one, or none could be had
     first: int  # index of the first of the entries
     leaves: Sequence[bytes]
 
     def proof(self, position: int) -> str:
         """The proof (`c2sp.org/tlog-proof@v1`) of the entry at this position of the request."""
+        if self.checkpoint is None:
+            msg = "the log has no checkpoint over these entries"
+            raise NotPublished(msg)
         index = self.first + position
         return proof_text(self.leaves[position], index, self.extension.inclusion(index), self.checkpoint)
+
+
+class _Asked(NamedTuple):
+    """Entries of one request, and whether it wants a proof of them."""
+
+    entries: Sequence[Entry]
+    proved: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +106,10 @@ class Sequencer:
         self._database = database
         self._anchor = anchor
         self.signer = NoteSigner(anchor.origin, anchor.public_key)
-        self._groups: Groups[Sequence[Entry], Logged] = Groups(self._commit, limit=_GROUP_LIMIT)
+        self._groups: Groups[_Asked, Logged] = Groups(self._commit, limit=_GROUP_LIMIT)
         self._guard = threading.Lock()  # of `_state`, against a follower that is no leader
-        self._unpublished: Tree | None = None  # a head that has no checkpoint, since none could be made or stored
-        self._fault: KeystoreError | None = None
+        self._unpublished: Tree | None = None  # a head that has no checkpoint yet
+        self._unwritable = self._unpublishable = False  # what the last attempt came to
         self._prepare()
         head = self._open()
         self.log, self.first = head.log, head.first
@@ -111,26 +122,32 @@ class Sequencer:
         if head.checkpoint_size < head.size:
             self._unpublished = tree
 
-    def append(self, entries: Sequence[Entry]) -> Logged:
-        """Puts the entries into the log, next to one another; returns once a checkpoint over them is stored.
+    def append(self, entries: Sequence[Entry], *, proved: bool) -> Logged:
+        """Puts the entries into the log, next to one another; returns once they are durable, and with `proved` once a
+        checkpoint over them is stored.
 
         Raises `NotPublished` where they are in the log and the checkpoint could not be made or stored, and else what
         kept them from being written: then they are not in it.
         """
-        return self._groups.submit(entries)
+        logged = self._groups.submit(_Asked(entries, proved))
+        if proved and logged.checkpoint is None:
+            msg = "no checkpoint over the entries could be made or stored"
+            raise NotPublished(msg)
+        return logged
 
-    def require_usable(self) -> None:
-        """Raises what the last attempt to write or to sign failed by, unless it works again."""
-        if self._fault is None:
-            return
-        try:
+    def require_usable(self, *, proved: bool) -> None:
+        """Raises what the last attempt to write (`proved`: or to publish) failed by, unless it works again."""
+        if self._unwritable:
             self.follow()
-            if self._unpublished is not None:
-                self._publish(self._unpublished)
-        except KeystoreError as fault:
-            self._fault = fault
-            raise
-        self._fault = None
+            self._unwritable = False
+        if proved and self._unpublishable:
+            self.publish()
+
+    def publish(self) -> None:
+        """Makes the checkpoint that is owed, if any."""
+        owed = self._unpublished
+        if owed is not None:
+            self._publish(owed)
 
     def follow(self) -> None:
         """Catches up with what other workers have appended. Raises `IntegrityFailure` if it does not add up."""
@@ -138,8 +155,8 @@ class Sequencer:
             rows = self._database.fetch(self._behind.sql, self._behind_parameters())
             try:
                 self._state = self._followed(rows)
-            except IntegrityFailure as fault:
-                self._fault = fault
+            except IntegrityFailure:
+                self._unwritable = True
                 raise
 
     def keep(self) -> None:
@@ -170,7 +187,7 @@ class Sequencer:
         self._behind = database.prepare(
             select(head.size, head.root, head.journal, ROW_JOURNAL_HEAD.c.seq, entries.leaf_hash)
             .select_from(LOG_HEADS)
-            .join(ROW_JOURNAL_HEAD, ROW_JOURNAL_HEAD.c.id == literal_column("1"))
+            .join(ROW_JOURNAL_HEAD, true())
             .outerjoin(LOG_ENTRIES, entries.seq >= bindparam("known"))
             .where(head.origin == bindparam("origin"))
             .order_by(entries.seq)
@@ -244,7 +261,7 @@ class Sequencer:
             raise IntegrityFailure(msg)
 
     def _behind_parameters(self) -> RawRow:
-        values = {"known": self.first + self._state.tree.size, "origin": self._anchor.origin}
+        values: dict[str, Value] = {"known": self.first + self._state.tree.size, "origin": self._anchor.origin}
         return tuple(values[name] for name in self._behind.names)
 
     def _followed(self, rows: list[RawRow]) -> _State:
@@ -260,7 +277,7 @@ class Sequencer:
             _require(False, size, "its head does not follow from what this process has seen")
         return self._state if tree is self._state.tree else _State(tree, int(journal or 0))
 
-    def _commit(self, gather: Callable[[], list[Sequence[Entry]]]) -> Callable[[], Sequence[Logged]]:
+    def _commit(self, gather: Callable[[], list[_Asked]]) -> Callable[[], Sequence[Logged]]:
         """Leaves, tiles and head of all who wait, in one transaction."""
         with self._noting_faults(), self._guard:
             with self._database.append(LOCK_SECONDS) as appending:
@@ -271,23 +288,19 @@ class Sequencer:
                 new = self._new_rows(appending, rows[0][3])
                 journal = self._state.journal + len(new)
                 places = []
-                for entries in group:
+                for asked in group:
                     places.append(len(new))
-                    new += entries
+                    new += asked.entries
                 extension = self._write(appending, new, journal)
             first = self._state.tree.size
             self._state = _State(extension.tree, journal)
             self._unpublished = extension.tree
 
         def publish() -> Sequence[Logged]:
-            try:
-                checkpoint = self._publish(extension.tree)
-            except KeystoreError as fault:
-                self._fault = fault
-                raise NotPublished(str(fault)) from fault
+            checkpoint = self._published(extension.tree) if any(asked.proved for asked in group) else None
             return [
-                Logged(extension, checkpoint, first + place, [entry["leaf"] for entry in entries])
-                for place, entries in zip(places, group, strict=True)
+                Logged(extension, checkpoint, first + place, [entry["leaf"] for entry in asked.entries])
+                for place, asked in zip(places, group, strict=True)
             ]
 
         return publish
@@ -314,7 +327,7 @@ class Sequencer:
         appending(self._insert, [(first + at, *self._values(entry)) for at, entry in enumerate(entries)])
         if extension.full_tiles:
             appending(self._insert_tile, [self._tile_row(tile) for tile in extension.full_tiles])
-        values = {
+        values: dict[str, Value] = {
             "this": self.log,
             "before": state.tree.size,
             "after": extension.tree.size,
@@ -326,17 +339,34 @@ class Sequencer:
         return extension
 
     def _tile_row(self, tile: FullTile) -> RawRow:
-        values = {"log": self.log, "level": tile.level, "tile": tile.tile, "hashes": tile.hashes, "root": tile.root}
+        values: dict[str, Value] = {
+            "log": self.log,
+            "level": tile.level,
+            "tile": tile.tile,
+            "hashes": tile.hashes,
+            "root": tile.root,
+        }
         return tuple(values[name] for name in self._insert_tile.names)
+
+    def _published(self, tree: Tree) -> str | None:
+        try:
+            return self._publish(tree)
+        except KeystoreError as fault:
+            with suppress(OSError):  # the service's log may be on the same full disk
+                _log.error("checkpoint_failed", alarm=True, code=fault.code, reason=str(fault))
+            return None
 
     def _publish(self, tree: Tree) -> str:
         """The checkpoint over a committed head: signed, stored, returned."""
+        self._unpublishable = True
         text = checkpoint_text(self._anchor.origin, tree.size, tree.root)
         note = f"{text}\n{self.signer.line(self._anchor.sign(text.encode()))}"
-        values = {"this": self.log, "over": tree.size, "note": note}
+        values: dict[str, Value] = {"this": self.log, "over": tree.size, "note": note}
         with self._database.append(LOCK_SECONDS) as appending:
             appending.run(self._store, tuple(values[name] for name in self._store.names))
-        if self._unpublished is not None and self._unpublished.size <= tree.size:
+        self._unpublishable = False
+        owed = self._unpublished
+        if owed is not None and owed.size <= tree.size:
             self._unpublished = None
         return note
 
@@ -344,8 +374,8 @@ class Sequencer:
     def _noting_faults(self) -> Iterator[None]:
         try:
             yield
-        except KeystoreError as fault:
-            self._fault = fault
+        except KeystoreError:
+            self._unwritable = True
             raise
 
 

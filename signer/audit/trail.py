@@ -25,7 +25,7 @@ import structlog
 from sqlalchemy import exists, select, update
 
 from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS, LOG_ENTRIES
-from keystore.errors import KeystoreError
+from keystore.errors import HsmUnavailable, KeystoreError
 from signer.audit.committer import GroupCommitter
 from signer.audit.epochs import Epoch, claimed, forget
 from signer.audit.identifiers import time_ordered_id
@@ -94,7 +94,7 @@ class AuditTrail:
         subject: str | None = None,
     ) -> RecordedIntent:
         """Writes down what is about to be done; returns once that is durable. Raises `AuditUnavailable`, also where
-        the log could not take the outcome."""
+        the log could not take the outcome, and `HsmUnavailable` where the log key could not sign it."""
         key = key or AuditedKey(permit.key_id or "")
         row = {
             "id": time_ordered_id(),
@@ -114,7 +114,7 @@ class AuditTrail:
             "decided_by": permit.decided_by,
             "approval": permit.approval,
         }
-        self._translated(self.log.require_usable)
+        self._require_usable(proved=row["version"] is not None)
         self._translated(lambda: self._committer.commit(AUDIT_INTENTS, [row]))
         return recorded(row, permit)
 
@@ -131,7 +131,8 @@ class AuditTrail:
         if refused is not None:
             entries += self._refused_items(refused)
         try:
-            logged = self._append(entries)
+            proved = any(_released(outcome) for _, outcomes in closings for outcome in outcomes)
+            logged = self._append(entries, proved=proved)
         except AuditUnavailable as fault:
             if closings and not isinstance(fault.__cause__, NotPublished):
                 self._keep(closings, refused)
@@ -241,8 +242,16 @@ class AuditTrail:
         finally:
             self._epoch.release()
 
-    def _append(self, entries: Sequence[Entry]) -> Logged:
-        return self._translated(lambda: self.log.append(entries))
+    def _append(self, entries: Sequence[Entry], *, proved: bool = False) -> Logged:
+        return self._translated(lambda: self.log.append(entries, proved=proved))
+
+    def _require_usable(self, *, proved: bool) -> None:
+        try:
+            self._translated(lambda: self.log.require_usable(proved=proved))
+        except AuditUnavailable as fault:
+            if isinstance(fault.__cause__, HsmUnavailable):  # nothing is wrong with the trail itself
+                raise fault.__cause__ from fault
+            raise
 
     def _translated(self, work: Callable[[], _Result]) -> _Result:
         try:
@@ -271,10 +280,10 @@ class AuditTrail:
         self._write_overdue()
         self._write_counts()
         self._close_what_the_dead_left_open()
-        self.log.require_usable()
         self.log.follow()
         if self.log.pending_rows:
             self._append([])
+        self.log.publish()
         self.log.keep()
 
     def _write_overdue(self) -> None:
@@ -284,10 +293,9 @@ class AuditTrail:
             return
         try:
             self._append([make() for make in late])
-        except AuditUnavailable as fault:
-            if not isinstance(fault.__cause__, NotPublished):
-                with self._overdue_guard:
-                    self._overdue[:0] = late
+        except AuditUnavailable:
+            with self._overdue_guard:
+                self._overdue[:0] = late
             raise
 
     def _write_counts(self) -> None:
@@ -302,11 +310,10 @@ class AuditTrail:
             ]
             try:
                 self._append([self._decision(values, "count") for values in told])
-            except AuditUnavailable as fault:
-                if not isinstance(fault.__cause__, NotPublished):
-                    with self._counts_guard:
-                        for what, counter in counts.items():
-                            self._counts.setdefault(what, Counter()).update(counter)
+            except AuditUnavailable:
+                with self._counts_guard:
+                    for what, counter in counts.items():
+                        self._counts.setdefault(what, Counter()).update(counter)
                 raise
         self._counted_at = time.monotonic()
 
@@ -348,13 +355,17 @@ class AuditTrail:
 
 def _asked(principal: Principal | str, action: str, call: Call, subject: str | None) -> dict[str, Any]:
     """Who asks for what, and from where."""
-    known = not isinstance(principal, str)
+    name, credential, proof = (
+        (principal, None, None)
+        if isinstance(principal, str)
+        else (principal.name, principal.credential, principal.proof)
+    )
     return {
         "request_id": call.request_id,
         "caller_request_id": call.caller_request_id,
-        "principal": principal.name if known else principal,
-        "credential": principal.credential if known else None,
-        "proof": principal.proof if known else None,
+        "principal": name,
+        "credential": credential,
+        "proof": proof,
         "source": call.source,
         "action": action,
         "subject": _named(subject),
@@ -364,9 +375,14 @@ def _asked(principal: Principal | str, action: str, call: Call, subject: str | N
 def _proofs(logged: Logged, closings: Sequence[tuple[RecordedIntent, Sequence[Outcome]]]) -> list[list[str]]:
     proofs, place = [], 0
     for _, outcomes in closings:
-        proofs.append([logged.proof(place + at) if outcome.signatures else "" for at, outcome in enumerate(outcomes)])
+        proofs.append([logged.proof(place + at) if _released(outcome) else "" for at, outcome in enumerate(outcomes)])
         place += len(outcomes)
     return proofs
+
+
+def _released(outcome: Outcome) -> bool:
+    """Whether somebody is to be given a signature, and the proof with it."""
+    return outcome.kind == "succeeded" and bool(outcome.signatures)
 
 
 def _overdue(outcome: Outcome) -> Outcome:

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keystore.db import create_database
 from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS
@@ -26,6 +25,7 @@ from signer.audit.committer import GroupCommitter
 from signer.audit.identifiers import time_ordered_id
 from signer.audit.records import Outcome, canonical, decision, outcome_of
 from signer.audit.sequencer import Sequencer
+from tests.signer.audit.anchor import SoftwareAnchor, software_anchor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,40 +40,6 @@ _KEYS: Final = 40
 _PEOPLE: Final = 25
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A head as an HSM keeps it."""
-
-    origin: str
-    size: int
-    root: bytes
-
-
-@dataclass
-class SoftwareAnchor:
-    """Satisfies `signer.audit.sequencer.Anchor`: the log's key and the kept head in memory."""
-
-    private_key: Ed25519PrivateKey
-    kept: Kept | None = None
-
-    @property
-    def public_key(self) -> bytes:
-        return self.private_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-    @property
-    def origin(self) -> str:
-        return f"sealmark/000000000000/us-east-1/{hashlib.sha256(self.public_key).hexdigest()[:16]}"
-
-    def sign(self, text: bytes) -> bytes:
-        return self.private_key.sign(text)
-
-    def kept_head(self) -> Kept | None:
-        return self.kept
-
-    def keep_head(self, origin: str, size: int, root: bytes) -> None:
-        self.kept = Kept(origin, size, root)
-
-
 @dataclass
 class Maker:
     """Fills a log. `checkpoints` are the signed notes of some of the sizes that it had on the way."""
@@ -81,11 +47,11 @@ class Maker:
     path: Path
     seed: int
     anchor: SoftwareAnchor = field(init=False)
-    checkpoints: dict[int, str] = field(default_factory=dict)
+    checkpoints: dict[int, str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._random = random.Random(self.seed)
-        self.anchor = SoftwareAnchor(Ed25519PrivateKey.from_private_bytes(self._random.randbytes(32)))
+        self._random = random.Random(self.seed)  # noqa: S311 - the same log for the same seed
+        self.anchor = software_anchor(Ed25519PrivateKey.from_private_bytes(self._random.randbytes(32)))
         self._database: Database = create_database(f"sqlite:///{self.path}")
         self._committer = GroupCommitter(self._database)
         self._sequencer = Sequencer(self._database, self.anchor)
@@ -105,9 +71,9 @@ class Maker:
                 if self._random.random() < 0.1:
                     self.checkpoints[self._sequencer.size] = logged.checkpoint
             elif self._sequencer.pending_rows:
-                self._sequencer.append([])
+                self._sequencer.append([], proved=True)
             else:
-                self._sequencer.append([self._decided("succeeded", None) for _ in range(left)])
+                self._sequencer.append([self._decided("succeeded", None) for _ in range(left)], proved=True)
         self._sequencer.keep()
 
     def _append_group(self) -> Logged:
@@ -117,7 +83,7 @@ class Maker:
         intents: list[dict[str, Any]] = []
         entries = [entry for _ in range(_REQUESTS) for entry in self._request(intents)]
         self._committer.commit(AUDIT_INTENTS, intents)
-        return self._sequencer.append(entries)
+        return self._sequencer.append(entries, proved=True)
 
     def close(self) -> None:
         """Leaves the file whole, without a journal of SQLite's beside it."""

@@ -13,6 +13,7 @@ from tests.hsm_support import DOMAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from keystore.algorithms import SigningAlgorithm
     from keystore.api import GeneratedKey, TokenInfo
@@ -88,6 +89,15 @@ class FaultyToken:
 
     def destroy(self, backing: BackingKey) -> None:
         self._token.destroy(backing)
+
+    def read_text(self, name: str) -> str | None:
+        return self._token.read_text(name)
+
+    def write_text(self, name: str, text: str) -> None:
+        self._token.write_text(name, text)
+
+    def texts_locked(self) -> AbstractContextManager[None]:
+        return self._token.texts_locked()
 
     def random(self, size: int) -> bytes:
         return self._token.random(size)

@@ -138,10 +138,11 @@ def test_a_signature_made_before_its_item_was_refused_is_named_in_the_trail(
 def test_an_item_of_two_signatures_has_one_outcome_that_names_both(faulty: FaultyService) -> None:
     answer = faulty.running.call("role/ci", "POST", RESPONSES.url(faulty.running), RESPONSES.body)
     (row,) = faulty.running.outcomes(answer.headers["X-Request-Id"])
-    (further,) = json.loads(row["detail"])["further_signatures"]
-    assert len(bytes.fromhex(further["signature_sha256"])) == 32
-    assert further["signature_sha256"] != row["signature_sha256"].hex()
-    assert further["digest"] != row["digest"].hex()
+    first, further = json.loads(row["record"])["signatures"]
+    assert first == {"digest": row["digest"].hex(), "sha256": row["signature_sha256"].hex()}
+    assert len(bytes.fromhex(further["sha256"])) == 32
+    assert further["sha256"] != first["sha256"]
+    assert further["digest"] != first["digest"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 import uuid
@@ -10,17 +11,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from keystore import log_anchor
 from keystore.access import Change
 from keystore.algorithms import Purpose
 from keystore.api import KeyPolicy, NewKey
 from keystore.db import Database, create_database, open_database
 from keystore.keystore import Keystore
+from keystore.log_anchor import LogAnchor
 from keystore.sealing import Sealer
 from keystore.store import SealedStore
 from keystore.values import stored_time
+from tests.hsm_support import log_public_key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from keystore.algorithms import SigningAlgorithm
@@ -64,18 +69,26 @@ def url_of(path: Path) -> str:
 def make_database(path: Path, token: HardwareToken) -> Database:
     """An initialised database: the rows that a ceremony writes first."""
     database = create_database(url_of(path))
+    log_public_key = log_public_key_of(token.info)
     now = stored_time(datetime.now(UTC))
     deployment: dict[str, Value] = {
         "account": "000000000000",
         "region": "us-east-1",
         "seal_key_id": SEAL_KEY_ID,
-        "log_public_key": b"log",
+        "log_public_key": log_public_key,
         "created_at": now,
     }
     with SealedStore(database, Sealer(token.seal, SEAL_KEY_ID)).transaction() as transaction:
         transaction.insert("deployment", "deployment", deployment)
         transaction.insert("domains", "default", {"current_version": 1, "created_at": now})
+    empty_kept_head(token, LogAnchor(token, "000000000000", "us-east-1", log_public_key).origin)
     return database
+
+
+def empty_kept_head(token: HardwareToken, origin: str) -> None:
+    """What a ceremony leaves, also on a token that keeps a head already."""
+    for name in log_anchor._TEXTS:
+        token.write_text(name, log_anchor._encode(log_anchor.KeptHead(origin, 0, log_anchor.EMPTY_ROOT)))
 
 
 class Attacker:
@@ -161,6 +174,15 @@ class TokenProxy:
     def destroy(self, backing: BackingKey) -> None:
         self.real.destroy(backing)
 
+    def read_text(self, name: str) -> str | None:
+        return self.real.read_text(name)
+
+    def write_text(self, name: str, text: str) -> None:
+        self.real.write_text(name, text)
+
+    def texts_locked(self) -> AbstractContextManager[None]:
+        return self.real.texts_locked()
+
     def random(self, size: int) -> bytes:
         return self.real.random(size)
 
@@ -171,12 +193,44 @@ class TokenProxy:
         self.real.close()
 
 
+_texts_in_use: Final[set[int]] = set()
+
+
+class OwnTexts(TokenProxy):
+    """See `own_texts`."""
+
+    def __init__(self, token: HardwareToken, number: int) -> None:
+        super().__init__(token)
+        self._number = number
+
+    def own_name(self, name: str) -> str:
+        """What the token calls the text of that name."""
+        return f"{self._number}/{name}"
+
+    def read_text(self, name: str) -> str | None:
+        return super().read_text(self.own_name(name))
+
+    def write_text(self, name: str, text: str) -> None:
+        super().write_text(self.own_name(name), text)
+
+
+@contextmanager
+def own_texts(token: HardwareToken) -> Iterator[OwnTexts]:
+    """The token with texts, and so a kept head, of one database alone: tests share a token, deployments never do."""
+    number = next(number for number in itertools.count() if number not in _texts_in_use)
+    _texts_in_use.add(number)
+    try:
+        yield OwnTexts(token, number)
+    finally:
+        _texts_in_use.remove(number)
+
+
 @dataclass
 class Place:
     """A database on disk, its token, and a keystore that has been used already."""
 
     path: Path
-    token: HardwareToken
+    token: OwnTexts
     warm: Keystore
     attacker: Attacker
 
@@ -193,8 +247,9 @@ class Place:
 @contextmanager
 def make_place(directory: Path, token: HardwareToken) -> Iterator[Place]:
     path = directory / f"{uuid.uuid4()}.db"
-    database = make_database(path, token)
-    try:
-        yield Place(path, token, Keystore(token, database), Attacker(path))
-    finally:
-        database.close()
+    with own_texts(token) as own:
+        database = make_database(path, own)
+        try:
+            yield Place(path, own, Keystore(own, database), Attacker(path))
+        finally:
+            database.close()

@@ -25,7 +25,7 @@ from signer.call import Call
 from signer.config import ServerConfiguration
 from signer.people import found_authority
 from signer.web.openapi import document
-from tests.keystore.support import make_database
+from tests.keystore.support import make_database, own_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,9 +132,14 @@ def running_service(
     throttle: Throttle | None = None,
 ) -> Iterator[ServiceInProcess]:
     """The service, its people and its authority, as `sealmark init` leaves them."""
-    keystore = Keystore(token, make_database(directory / "sealmark.db", token), clock=clock)
-    # One address and a thousand failures: no test of anything else is to wait for its caller's.
-    services = assemble(keystore, directory, ServerConfiguration(), throttle=throttle or Throttle(most=1_000_000))
+    with own_texts(token) as own:
+        keystore = Keystore(own, make_database(directory / "sealmark.db", own), clock=clock)
+        # One address and a thousand failures: no test of anything else is to wait for its caller's.
+        yield from _assembled(keystore, directory, issuer_url, throttle or Throttle(most=1_000_000))
+
+
+def _assembled(keystore: Keystore, directory: Path, issuer_url: str, throttle: Throttle) -> Iterator[ServiceInProcess]:
+    services = assemble(keystore, directory, ServerConfiguration(), throttle=throttle)
     tokens = {name: _enrolled(keystore, name, duty) for name, duty in PEOPLE.items()}
     moment = datetime.now(UTC)
     keystore.create_issuer(Issuer(str(uuid.uuid4()), "default", issuer_url, issuer_url, moment))

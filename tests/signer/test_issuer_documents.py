@@ -247,7 +247,7 @@ def other_worker(place: Place, stack: ExitStack) -> ServiceInProcess:
     """Another process's view: parts and caches of its own over the same database."""
     database = open_database(url_of(place.directory / "sealmark.db"))
     stack.callback(database.close)
-    keystore = Keystore(place.token, database, clock=place.clock)
+    keystore = Keystore(place.service.services.keystore._token, database, clock=place.clock)
     services = assemble(keystore, place.directory, ServerConfiguration())
     stack.callback(services.audit.stop)
     stack.callback(services.upkeep.stop)

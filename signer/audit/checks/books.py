@@ -87,7 +87,7 @@ def _check_journal(snapshot: Snapshot, findings: Findings) -> int:
                     f"row_journal: the chain is broken at entry {entry.seq}", table="row_journal", row=entry.seq
                 )
             last = entry.seq
-            link = entry.link if isinstance(entry.link, bytes) else GENESIS
+            link = entry.link
     heads = snapshot.rows(_JOURNAL_HEAD)
     if list(map(tuple, heads)) != [(1, last, link)]:
         findings.add(f"row_journal_head: is not the end of the journal, entry {last}", table="row_journal_head", row=1)

@@ -30,8 +30,8 @@ def database(tmp_path: Path) -> Iterator[Database]:
     made.close()
 
 
-def rows(name: str, count: int = 1) -> list[tuple[Any, list[dict[str, Any]]]]:
-    return [(AUDIT_EPOCHS, [{"id": f"{name}/{at}", "started_at": 1, "closed_at": None} for at in range(count)])]
+def rows(name: str, count: int = 1) -> list[dict[str, Any]]:
+    return [{"id": f"{name}/{at}", "started_at": 1, "closed_at": None} for at in range(count)]
 
 
 def written(database: Database) -> Counter[str]:
@@ -55,7 +55,7 @@ def test_each_row_of_sixteen_threads_is_there_once_when_its_call_returns(databas
     def work(thread: int) -> None:
         for call in range(40):
             name = f"{thread}/{call}"
-            committer.commit(rows(name, count=1 + call % 3))
+            committer.commit(AUDIT_EPOCHS, rows(name, count=1 + call % 3))
             if not written(database)[f"{name}/{call % 3}"]:
                 missing.append(name)
 
@@ -78,7 +78,7 @@ class Gate:
         self.transactions = 0
 
     @contextmanager
-    def append(self) -> Iterator[Any]:
+    def append(self, _seconds: float) -> Iterator[Any]:
         with self._database.append() as append:
             self.transactions += 1
 
@@ -99,7 +99,7 @@ def held_up(committer: GroupCommitter, gate: Gate, count: int) -> tuple[list[thr
 
     def commit(name: str) -> None:
         try:
-            committer.commit(rows(name))
+            committer.commit(AUDIT_EPOCHS, rows(name))
         except StoreUnavailable as fault:
             told[name] = str(fault)
         else:
@@ -112,7 +112,7 @@ def held_up(committer: GroupCommitter, gate: Gate, count: int) -> tuple[list[thr
     for at in range(count):
         threads.append(threading.Thread(target=commit, args=(f"follower-{at}",)))
         threads[-1].start()
-    while len(committer._waiting) < count:
+    while len(committer._groups.waiting) < count:
         threading.Event().wait(0.01)
     return threads, told
 
@@ -141,7 +141,7 @@ def test_those_that_wait_share_one_commit(database: Database) -> None:
 
 
 def test_a_crowd_beyond_the_limit_goes_in_several_commits(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signer.audit.committer._BATCH_LIMIT", 4)
+    monkeypatch.setattr("signer.audit.committer._GROUP_LIMIT", 4)
     committer, gate = gated(database)
     threads, told = held_up(committer, gate, 10)
     finish(gate, threads)
@@ -168,7 +168,7 @@ def test_a_failed_commit_of_a_crowd_fails_all_of_it_and_the_next_works(database:
     assert told.pop("leader") == "durable"
     assert set(told.values()) == {"the crowd's"}
     assert list(written(database)) == ["leader/0"]
-    committer.commit(rows("next"))
+    committer.commit(AUDIT_EPOCHS, rows("next"))
     assert "next/0" in written(database)
 
 
@@ -182,19 +182,19 @@ def test_a_leader_with_a_bug_leaves_nobody_waiting(database: Database, monkeypat
     assert ended == [ZeroDivisionError]
     assert told.pop("leader") == "durable"
     assert list(told.values()) == ["the rows were not committed"] * 2
-    committer.commit(rows("next"))
+    committer.commit(AUDIT_EPOCHS, rows("next"))
     assert sorted(written(database)) == ["leader/0", "next/0"]
 
 
 def test_a_row_that_the_database_refuses_fails_its_call_and_writes_nothing(database: Database) -> None:
     committer = GroupCommitter(database)
-    committer.commit(rows("twice"))
+    committer.commit(AUDIT_EPOCHS, rows("twice"))
     with pytest.raises(StoreUnavailable, match="refuses the row"):
-        committer.commit([*rows("with-it"), *rows("twice")])
+        committer.commit(AUDIT_EPOCHS, [*rows("with-it"), *rows("twice")])
     assert list(written(database)) == ["twice/0"]
-    committer.commit(rows("after"))
+    committer.commit(AUDIT_EPOCHS, rows("after"))
 
 
 def test_nothing_to_write_writes_nothing(database: Database) -> None:
-    GroupCommitter(database).commit([(AUDIT_EPOCHS, [])])
+    GroupCommitter(database).commit(AUDIT_EPOCHS, [])
     assert not written(database)

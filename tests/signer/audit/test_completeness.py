@@ -33,11 +33,13 @@ def keys(service: ServiceInProcess) -> None:
 
 def rows(service: ServiceInProcess) -> tuple[int, int]:
     with service.services.keystore.database.read() as connection:
-        counts = [
-            connection.execute(select(func.count()).select_from(table)).scalar_one()
-            for table in (AUDIT_INTENTS, LOG_ENTRIES)
-        ]
-    return counts[0], counts[1]
+        intents = connection.execute(select(func.count()).select_from(AUDIT_INTENTS)).scalar_one()
+        decisions = select(func.count()).select_from(LOG_ENTRIES).where(LOG_ENTRIES.c.kind == "decision")
+        return intents, connection.execute(decisions).scalar_one()
+
+
+def counted(service: ServiceInProcess) -> int:
+    return sum(sum(counter.values()) for counter in service.services.audit._counts.values())
 
 
 REFUSED: Final[list[tuple[str, str, str, str, object, int, str]]] = [
@@ -106,10 +108,10 @@ def test_each_authenticated_refusal_is_one_outcome(
 @pytest.mark.parametrize("who", [None, "smk_" + "x" * 43, "nonsense", "smk_" + "y" * 300])
 @pytest.mark.parametrize("path", ["/v1/whoami", f"/v1/keys/{ALIAS}", "/v1/keys/none"])
 def test_strangers_leave_no_row(service: ServiceInProcess, who: str | None, path: str) -> None:
-    before, counted = rows(service), sum(service.services.audit._unauthenticated.values())
+    before, strangers = rows(service), counted(service)
     assert service.call(who, "GET", path).status_code == 401
     assert rows(service) == before
-    assert sum(service.services.audit._unauthenticated.values()) == counted + 1
+    assert counted(service) == strangers + 1
 
 
 def test_a_wrong_enrolment_code_leaves_no_row(service: ServiceInProcess) -> None:
@@ -136,11 +138,13 @@ def test_a_context_is_recorded_with_the_intent(service: ServiceInProcess) -> Non
     assert intent["context"] == '{"commit":"6b9c115","repository":"sealmark"}'
 
 
-def test_a_look_leaves_no_row(service: ServiceInProcess) -> None:
+@pytest.mark.parametrize("path", ["/v1/whoami", f"/v1/keys/{ALIAS}", "/v1/keys"])
+def test_a_look_is_one_outcome_without_an_intent(service: ServiceInProcess, path: str) -> None:
     before = rows(service)
-    for path in ("/v1/whoami", f"/v1/keys/{ALIAS}", "/v1/keys"):
-        assert service.call("role/ci", "GET", path).status_code == 200
-    assert rows(service) == before
+    answer = service.call("role/ci", "GET", path)
+    (outcome,) = service.outcomes(answer.headers["X-Request-Id"])
+    assert (outcome["outcome"], outcome["principal"], outcome["intent_id"]) == ("succeeded", "role/ci", None)
+    assert rows(service) == (before[0], before[1] + 1)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from signer.audit.records import RecordedIntent
 from signer.authn.principal import Principal
 from signer.call import Call
 from signer.errors import AuditUnavailable
+from tests.signer.audit.anchor import software_anchor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +46,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def audit(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AuditTrail]:
     monkeypatch.setattr(trail, "SWEEP_SECONDS", 600.0)
-    made = AuditTrail(database, tmp_path / "locks")
+    made = AuditTrail(database, tmp_path / "locks", software_anchor())
     yield made
     if not made.stopped:
         made.stop()
@@ -90,7 +91,7 @@ def test_strangers_are_counted_in_one_row_a_minute(audit: AuditTrail, database: 
     count_now(audit)
     (row,) = outcomes(database)
     assert json.loads(row["detail"]) == {"unauthenticated": 500, "enrolment_unauthenticated": 1}
-    assert (row["outcome"], row["code"], row["principal"]) == ("denied", "unauthenticated", None)
+    assert (row["kind"], row["outcome"], row["code"], row["principal"]) == ("count", "counted", "unauthenticated", None)
     count_now(audit)
     assert len(outcomes(database)) == 1
 
@@ -162,8 +163,10 @@ def test_an_intent_is_written_with_all_that_is_known(audit: AuditTrail, database
         "key_id": None,
         "version_id": None,
         "version": None,
+        "key_sha256": None,
         "algorithm": None,
         "purpose": None,
+        "domain": None,
         "items": 3,
         "context": '{"a":"1","b":"2"}',
         "policy_revision": None,
@@ -174,7 +177,7 @@ def test_an_intent_is_written_with_all_that_is_known(audit: AuditTrail, database
 
 def test_nobody_but_the_trail_makes_an_intent(permit: Permit) -> None:
     with pytest.raises(TypeError, match="only the audit trail"):
-        RecordedIntent("id", "key", "version", "ECDSA_SHA_256", permit, "request", None, "source", None, object())
+        RecordedIntent("id", "key", "version", "ECDSA_SHA_256", permit, {}, object())
 
 
 def test_no_intent_is_given_that_was_not_written(audit: AuditTrail, database: Database, permit: Permit) -> None:
@@ -187,7 +190,7 @@ def test_no_intent_is_given_that_was_not_written(audit: AuditTrail, database: Da
 @pytest.mark.parametrize(
     ("outcome", "late"),
     [
-        (Outcome(0, "succeeded", None, b"digest", b"signature"), ("failed", "audit_unavailable")),
+        (Outcome(0, "succeeded", signatures=((b"digest", b"signature"),)), ("failed", "audit_unavailable")),
         (Outcome(0, "succeeded"), ("succeeded", "audit_unavailable")),
         (Outcome(0, "failed", "hsm_fault"), ("failed", "hsm_fault")),
         (Outcome(0, "denied", "conflict"), ("denied", "conflict")),
@@ -208,7 +211,7 @@ def test_late_outcomes_say_what_happened(
         audit._sweep()
     (row,) = outcomes(database)
     assert (row["outcome"], row["code"], row["intent_id"]) == (*late, intent.intent_id)
-    assert row["signature_sha256"] == outcome.signature_sha256
+    assert row["signature_sha256"] == (outcome.signatures[0][1] if outcome.signatures else None)
 
 
 def test_an_enrolment_that_cannot_be_noted_leaves_nothing(audit: AuditTrail, database: Database) -> None:

@@ -233,7 +233,8 @@ def test_guessing_is_stopped_before_any_look_up_on_every_door(
 def test_refusals_before_authentication_are_counted_not_recorded(guarded: ServiceInProcess) -> None:
     ids = [guarded.call(new_token(), "GET", "/v1/whoami").headers["X-Request-Id"] for _ in range(MOST + 2)]
     assert all(guarded.outcomes(each) == [] for each in ids)
-    assert guarded.services.audit._unauthenticated == {"unauthenticated": MOST, "too_many_requests": 2}
+    counted = {"unauthenticated": {"unauthenticated": MOST}, "too_many_requests": {"too_many_requests": 2}}
+    assert guarded.services.audit._counts == counted
 
 
 def test_a_crowd_of_guesses_gets_no_more_than_its_threads(guarded: ServiceInProcess) -> None:

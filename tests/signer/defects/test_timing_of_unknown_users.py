@@ -5,6 +5,7 @@ printed by `python -m tests.signer.authn.timing`."""
 from __future__ import annotations
 
 import hmac
+import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,8 @@ def work(cast: Cast, token: Token, monkeypatch: pytest.MonkeyPatch) -> Counter[s
         original: Callable[..., Any] = getattr(owner, name)
 
         def counting(*arguments: Any, **named: Any) -> Any:
-            done[label] += 1
+            if threading.current_thread() is threading.main_thread():  # the service has work of its own meanwhile
+                done[label] += 1
             return original(*arguments, **named)
 
         monkeypatch.setattr(owner, name, counting)

@@ -17,17 +17,16 @@ from tests.signer.service import ServiceInProcess
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from keystore.hsm import Token
 
 KEEPER: Final = "user/key-admin"
 MESSAGE: Final = {"message": "AAAA"}
 
 
 @pytest.fixture(scope="module")
-def other_worker(service: ServiceInProcess, token: Token) -> Iterator[ServiceInProcess]:
+def other_worker(service: ServiceInProcess) -> Iterator[ServiceInProcess]:
     """A second worker over the same database, warm: it has signed before anything changes."""
     path = service.services.keystore.database.path
-    keystore = Keystore(token, open_database(url_of(path)))
+    keystore = Keystore(service.services.keystore._token, open_database(url_of(path)))
     services = assemble(keystore, path.parent, ServerConfiguration())
     try:
         yield ServiceInProcess(services, application(services).test_client(), service.tokens)

@@ -253,7 +253,7 @@ class World:
                     "\n".join(repr(tuple(row)) for row in connection.execute(select(table).order_by(*table.c))).encode()
                 ).hexdigest()
                 for table in METADATA.sorted_tables
-                if not table.name.startswith("audit_")
+                if not table.name.startswith(("audit_", "log_"))
             }
 
 
