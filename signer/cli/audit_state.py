@@ -23,7 +23,7 @@ from signer.audit.checks import Books, Checker, Finding, Findings, StoredLog, ch
 from signer.audit.tree import TILE_WIDTH, node_hash
 from verifier.errors import Indeterminate, Rejected
 from verifier.log import KeptHead, LogAudit, LogEntry, LogRejected, audit_log
-from verifier.log.tree import split_hashes
+from verifier.log.tree import TileTree, split_hashes
 from verifier.merkle import leaf_hash
 from verifier.notes import SIGNATURE, NoteKey, parse_checkpoint, parse_note, require_signature
 
@@ -50,16 +50,14 @@ class DatabaseSource:
     has_records = False  # `signer.audit.checks` holds them against the leaves, with all that follows from them
     has_tiles = True
 
-    def __init__(self, log: StoredLog, progress: Progress | None = None) -> None:
+    def __init__(self, log: StoredLog, checkpoint: bytes, progress: Progress | None = None) -> None:
         self._log = log
+        self._checkpoint = checkpoint
         self._progress = progress
 
     def checkpoint(self) -> bytes:
-        """The newest that was stored. Raises `LogRejected` where there is none."""
-        head = self._log.head
-        if head.checkpoint is None:
-            raise LogRejected(f"the log of {head.size} entries has no checkpoint", size=head.size)
-        return head.checkpoint.encode("utf-8", "surrogateescape")
+        """The newest that was stored, or the one that was kept."""
+        return self._checkpoint
 
     def entries(self, first: int, size: int) -> Iterator[LogEntry]:
         """Those that are there, up to `size`; what lies beyond the head is found by `StoredLog.check_rest`."""
@@ -156,37 +154,60 @@ class _Auditor:
                 self._findings.add(message, table="log_heads", size=head.size)
         for origin in self._keys.keys() - here - self._heads.keys():
             self._findings.add(f"the log {origin}, whose key was given, is not here", table="log_heads")
-        if not logs:
+        if not logs and not self._findings.count:
             self._audit.undecided.append("the database has no log: no service has run with it yet")
 
     def _audit_one(self, log: StoredLog, journal: int) -> None:
-        head = log.head
-        if head.size == 0 and head.checkpoint is None and head.origin not in self._heads:
-            log.check_rest()  # a log that nothing was written to yet
-            return
+        kept = self._heads.get(log.head.origin)
+        checkpoint = self._checkpoint(log, kept)
         audited = None
         try:
-            key = self._key_of(log)
-            kept = self._heads.get(head.origin)
-            if kept is not None:
-                require_signature(parse_note(kept.checkpoint), key)
-            further = [] if head.cosigned is None else [head.cosigned.encode("utf-8", "surrogateescape")]
-            source = DatabaseSource(log, self._progress)
-            audited = audit_log(source, key, head=kept, further=further, full=True)
+            audited = self._by_verifier(log, kept, checkpoint)
         except Rejected as rejected:
-            where: Mapping[str, int | str] = rejected.where if isinstance(rejected, LogRejected) else {}
-            place = {"table": _table_of(where), "log": head.log, **where}
-            if "index" in where:
-                place["row"] = head.first + int(where["index"])
-            self._findings.put(Finding(rejected.message, place, rejected.code))
+            self._note_rejected(log, rejected)
         except Indeterminate as undecided:
             self._audit.undecided.append(undecided.message)
         log.check_rest()
         log.check_tiles()
         if audited is not None:
-            head_with_records = replace(audited.head, records=True)
-            self._audit.logs.append(replace(audited, has_records=True, head=head_with_records))
+            self._audit.logs.append(audited)
             self._check_head(log, audited, journal)
+            self._check_roots(log, audited.head.tree(), audited.size)
+        elif checkpoint is None:
+            self._check_roots(log, TileTree(), 0)
+
+    def _checkpoint(self, log: StoredLog, kept: KeptHead | None) -> bytes | None:
+        """The newest; the kept one where the database has none any more; None where there was none ever."""
+        head = log.head
+        if head.checkpoint is not None:
+            return head.checkpoint.encode("utf-8", "surrogateescape")
+        if kept is None:
+            return None
+        self._note_head(log, "checkpoint", f"is missing, and one of {kept.size} entries was kept", head.size)
+        return kept.checkpoint
+
+    def _by_verifier(self, log: StoredLog, kept: KeptHead | None, checkpoint: bytes | None) -> LogAudit | None:
+        """What an auditor finds who has nothing but the log and the kept head. None without a checkpoint."""
+        if checkpoint is None:
+            return None
+        key = self._key_of(log)
+        if kept is not None:
+            require_signature(parse_note(kept.checkpoint), key)
+        seen = log.head.cosigned
+        further = [] if seen is None else [seen.encode("utf-8", "surrogateescape")]
+        source = DatabaseSource(log, checkpoint, self._progress)
+        audited = audit_log(source, key, head=kept, further=further, full=True)
+        return replace(audited, has_records=True, head=replace(audited.head, records=True))
+
+    def _note_rejected(self, log: StoredLog, rejected: Rejected) -> None:
+        head = log.head
+        where: Mapping[str, int | str] = rejected.where if isinstance(rejected, LogRejected) else {}
+        place = {"table": _table_of(where), "log": head.log, **where}
+        if "index" in where:
+            place["row"] = head.first + int(where["index"])
+        elif place["table"] == "log_heads":
+            place["row"] = head.log
+        self._findings.put(Finding(rejected.message, place, rejected.code))
 
     def _key_of(self, log: StoredLog) -> NoteKey:
         """The log's key: the one that was given, or the database's own. Raises `LogRejected`."""
@@ -208,7 +229,7 @@ class _Auditor:
     def _check_head(self, log: StoredLog, audited: LogAudit, journal: int) -> None:
         """What the head's row says, against what was found; and the roots beside the tiles."""
         head = log.head
-        if head.checkpoint_size != audited.size:
+        if head.checkpoint is not None and head.checkpoint_size != audited.size:
             self._note_head(log, "checkpoint_size", f"is not {audited.size}, which its checkpoint says", audited.size)
         if head.cosigned is not None:
             seen = parse_checkpoint(parse_note(head.cosigned.encode()).text).size
@@ -222,23 +243,22 @@ class _Auditor:
             self._findings.add(message, table="log_entries", log=head.log)
         if head.size < audited.size:
             self._note_head(log, "size", f"is {head.size}, and its checkpoint says {audited.size}", head.size)
-            return
-        self._check_roots(log, audited)
 
-    def _check_roots(self, log: StoredLog, audited: LogAudit) -> None:
-        """The head's root, over what no checkpoint covers yet too, and the root of each full tile."""
-        tree, head = audited.head.tree(), log.head
-        for some in log.entries(audited.size, head.size):
+    def _check_roots(self, log: StoredLog, tree: TileTree, signed: int) -> None:
+        """The head's root, over what no checkpoint covers yet too, and the root of each full tile. `tree` is what the
+        `signed` entries make."""
+        head = log.head
+        for some in log.entries(signed, head.size):
             for entry in some:
                 for tile in tree.add([leaf_hash(entry.leaf)]):
                     if log.tile(tile.level, tile.number, TILE_WIDTH) != b"".join(tile.hashes):
                         log.note_tile(tile.level, tile.number, "has other hashes than its entries")
-        self._note_unsigned(log, audited.size)
-        if tree.size != head.size or tree.root() != head.root:
-            self._note_head(log, "root", "is not the root of its entries", head.size, first_index=audited.size)
+        self._note_unsigned(log, signed)
+        if head.size >= signed and (tree.size != head.size or tree.root() != head.root):
+            self._note_head(log, "root", "is not the root of its entries", head.size, first_index=signed)
         expected: dict[int, list[bytes | None]] = {0: [*split_hashes(bytes(tree.tile_roots))]}
         level = 0
-        while count := head.size // TILE_WIDTH ** (level + 1):
+        while count := tree.size // TILE_WIDTH ** (level + 1):
             roots = expected.get(level) or [_root(log.tile(level, at, TILE_WIDTH)) for at in range(count)]
             for number, (right, found) in enumerate(zip(roots, log.roots(level, 0, count), strict=True)):
                 if right != found:

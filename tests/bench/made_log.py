@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from signer.audit.records import Entry
     from signer.audit.sequencer import Logged
 
-_REQUESTS: Final = 64  # that share a commit
-_MOST: Final = 10 * _REQUESTS + 3  # entries of a commit
+_REQUESTS: Final = 32  # that share a commit
+_MOST: Final = 5 * _REQUESTS + 3  # entries of a commit
 _KEYS: Final = 40
 _PEOPLE: Final = 25
 
@@ -68,7 +68,7 @@ class Maker:
         while (left := size - self._sequencer.size) > 0:
             if left > _MOST:
                 logged = self._append_group()
-                if self._random.random() < 0.1:
+                if self._random.random() < 0.2:
                     self.checkpoints[self._sequencer.size] = logged.checkpoint
             elif self._sequencer.pending_rows:
                 self._sequencer.append([], proved=True)
@@ -115,7 +115,7 @@ class Maker:
         if kind < 0.70:
             return self._signing(intents, items=1)
         if kind < 0.76:
-            return self._signing(intents, items=self._random.randint(2, 10))
+            return self._signing(intents, items=self._random.randint(2, 5))
         if kind < 0.90:
             return [self._decided("denied", "not_found")]
         if kind < 0.98:

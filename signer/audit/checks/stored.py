@@ -47,6 +47,7 @@ _PLACES: Final = (
     .where(LOG_TILES.c.log == bindparam("log"))
     .order_by(LOG_TILES.c.level, LOG_TILES.c.tile)
 )
+_TILED: Final = select(LOG_TILES.c.log).distinct()
 _HEADS: Final = select(LOG_HEADS).order_by(LOG_HEADS.c.log)
 _TYPES: Final[tuple[type | tuple[type, ...], ...]] = (
     int,
@@ -138,7 +139,7 @@ class StoredLog:
 
     def check_tiles(self) -> None:
         """That there are tiles just where full ones must be."""
-        sizes, count = [], self.head.size >> TILE_HEIGHT
+        sizes, count = [], min(self.head.size, self.checked) >> TILE_HEIGHT
         while count > 0:
             sizes.append(count)
             count >>= TILE_HEIGHT
@@ -175,16 +176,19 @@ def stored_logs(snapshot: Snapshot, checker: Checker, findings: Findings) -> lis
             findings.add(f"log {row[0]}: {column} of its head is of another type", **_at(row, column))
             continue
         head = Head._make(row)
-        _check_head(head, position, heads[-1] if heads else None, findings)
-        heads.append(head)
+        heads.append(_check_head(head, position, heads[-1] if heads else None, findings))
     if heads:
         for (seq,) in snapshot.rows(_BEFORE, {"first": heads[0].first}):
             findings.add(f"an entry is numbered {seq}, before the first log", table="log_entries", row=int(seq))
+    for (log,) in snapshot.rows(_TILED):
+        if log not in range(1, len(heads) + 1):
+            findings.add(f"there are tiles of a log {log}, and there is no such log", table="log_tiles", log=str(log))
     lasts = [head.first - 1 for head in heads[1:]] + [_LAST]
     return [StoredLog(snapshot, head, last, checker, findings) for head, last in zip(heads, lasts, strict=False)]
 
 
-def _check_head(head: Head, position: int, former: Head | None, findings: Findings) -> None:
+def _check_head(head: Head, position: int, former: Head | None, findings: Findings) -> Head:
+    """The head with the numbers that it must have, by which its log is then read."""
     first = 0 if former is None else former.first + former.size
     expected = {
         "log": (head.log, position),
@@ -199,6 +203,7 @@ def _check_head(head: Head, position: int, former: Head | None, findings: Findin
             findings.add(message, size=head.size, **_at(head, column))
     if former is not None and head.journal < former.journal:
         findings.add(f"log {head.log}: journal of its head went back", **_at(head, "journal"))
+    return head._replace(log=position, first=first)
 
 
 def _at(row: Row | Head, column: str) -> dict[str, int | str]:
