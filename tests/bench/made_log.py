@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _REQUESTS: Final = 32  # that share a commit
 _MOST: Final = 5 * _REQUESTS + 3  # entries of a commit
 _KEYS: Final = 40
-_PEOPLE: Final = 25
+_PEOPLE: Final = 8
 
 
 @dataclass

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import compress
 from operator import ne
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import msgspec
 from sqlalchemy import bindparam, select
@@ -36,6 +36,7 @@ _ROWS_COLUMNS: Final[RawRow] = ("rows", *(None for _ in _SEARCHED[1:]))
 _INTENT_COLUMNS: Final = tuple(column.name for column in AUDIT_INTENTS.columns if column.name != "epoch")
 _INTENTS: Final = select(*(AUDIT_INTENTS.c[name] for name in (*_INTENT_COLUMNS, "epoch")))
 _AT_ONCE: Final = 64
+_LAST: Final = 2**63 - 1
 _LINKS: Final = select(ROW_JOURNAL.c.seq, ROW_JOURNAL.c.link).where(
     ROW_JOURNAL.c.seq >= bindparam("begin"), ROW_JOURNAL.c.seq <= bindparam("last")
 )
@@ -97,7 +98,7 @@ class _Leaf(msgspec.Struct, gc=False):
     record_sha256: str | None = None
     signatures: list[MadeSignature] = []
     time: str = ""
-    journal: int = 0
+    journal: Annotated[int, msgspec.Meta(ge=0)] = 0
     link: str = ""
 
 
@@ -179,8 +180,9 @@ class Checker:
         """That the journal has the links that leaves say. They are neighbours, in a log that nobody changed."""
         if not rows:
             return
-        low, high = min(rows), min(max(rows), min(rows) + 4 * len(rows))
-        links: dict[int, object] = dict(self._snapshot.rows(_LINKS, {"begin": low, "last": high}))
+        low = min(rows)
+        span = {"begin": low, "last": min(max(rows), low + 4 * len(rows), _LAST)}
+        links: dict[int, object] = dict(self._snapshot.rows(_LINKS, span)) if low <= _LAST else {}
         for number, (index, link) in rows.items():
             found = links.get(number)
             if not isinstance(found, bytes) or found.hex() != link:
@@ -290,7 +292,7 @@ def _intent(record: _Record, key_sha256: str | None) -> RawRow:
         record.key_id,
         record.version_id,
         record.key_version,
-        None if key_sha256 is None else bytes.fromhex(key_sha256),
+        _octets(key_sha256),
         record.algorithm,
         record.purpose,
         record.domain,
@@ -328,4 +330,10 @@ def _first_digest(digests: _Digests | None) -> bytes | None:
 
 
 def _octets(text: str | None) -> bytes | None:
-    return bytes.fromhex(text) if text else None
+    """Hex as octets; what is no hex as something that no column should hold."""
+    if not text:
+        return None
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return b""
