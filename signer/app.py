@@ -34,6 +34,7 @@ from signer.certification import Certification
 from signer.config import ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
 from signer.explaining import AccessExplanations
+from signer.export.exporter import Exporter
 from signer.idempotency import Idempotency
 from signer.logs import configure_logs
 from signer.pipeline import Pipeline
@@ -118,6 +119,10 @@ def assemble(
         trusted_issuers=TrustedIssuerAdministration(keystore),
         exchange=Exchange(keystore, audit, KeySets(keystore.clock)),
         approvals=approvals,
+        exporters=tuple(
+            Exporter(keystore.database, export, state, keystore.account, keystore.region)
+            for export in configuration.exports
+        ),
     )
 
 

@@ -11,7 +11,7 @@ import ipaddress
 import re
 import stat
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -19,13 +19,14 @@ from urllib.parse import urlsplit
 from cryptography import x509
 
 from signer.errors import ConfigurationError
+from signer.export.settings import ExportSettings, read_exports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-KNOWN_TABLES: Final = frozenset({"server", "certificates", "hsm", "database"})
+KNOWN_TABLES: Final = frozenset({"server", "certificates", "audit", "hsm", "database"})
 LONGEST_LEAF_DAYS: Final = 1825
 LONGEST_TOKEN_DAYS: Final = 3650
 # A name that WSGI servers neither drop nor confuse with another one.
@@ -68,6 +69,7 @@ class ServerConfiguration:
     client_crl: Path | None = None
     client_certificate_header: str | None = None
     certificates: CertificateConfiguration = CertificateConfiguration()
+    exports: tuple[ExportSettings, ...] = ()
 
 
 def load_server_configuration(state: Path) -> ServerConfiguration:
@@ -97,7 +99,10 @@ def load_server_configuration(state: Path) -> ServerConfiguration:
             },
         )
     )
-    return _server(document.get("server", {}), state, certificates)
+    exports = _read(
+        "audit", document.get("audit", {}), {"exports": lambda name, value: read_exports(name, value, state)}
+    )
+    return replace(_server(document.get("server", {}), state, certificates), **exports)
 
 
 # What a setting is useless without, and why.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from signer.certification import Certification
     from signer.config import ServerConfiguration
     from signer.explaining import AccessExplanations
+    from signer.export.exporter import Exporter
     from signer.pipeline import Pipeline
     from signer.published import Published
     from signer.revocation import RevocationLists
@@ -58,10 +59,13 @@ class Services:
     trusted_issuers: TrustedIssuerAdministration
     exchange: Exchange
     approvals: ApprovalAdministration
+    exporters: tuple[Exporter, ...]
 
     def close(self) -> None:
         """Ends this worker's use of everything, the audit trail first."""
         if not self.audit.stopped:
             self.upkeep.stop()
             self.audit.stop()
+            for exporter in self.exporters:
+                exporter.stop()
             self.keystore.close()

@@ -116,6 +116,8 @@ class AuditTrail:
         }
         self._require_usable(proved=row["version"] is not None)
         self._translated(lambda: self._committer.commit(AUDIT_INTENTS, [row]))
+        if key.version is not None:
+            self.log.coming.enter()
         return recorded(row, permit)
 
     def close(
@@ -130,6 +132,9 @@ class AuditTrail:
         entries = [self._closed(intent, outcome) for intent, outcomes in closings for outcome in outcomes]
         if refused is not None:
             entries += self._refused_items(refused)
+        for intent, _ in closings:
+            if intent.row["version"] is not None:
+                self.log.coming.arrive()
         try:
             proved = any(_released(outcome) for _, outcomes in closings for outcome in outcomes)
             logged = self._append(entries, proved=proved)
