@@ -98,6 +98,7 @@ ONLY = {
         "signer/cli",
         "verifier/command.py",
         "verifier/completion.py",
+        "verifier/log_command.py",
         "verifier/options.py",
         "verifier/trust_command.py",
     ),

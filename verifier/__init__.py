@@ -17,6 +17,21 @@ if TYPE_CHECKING:
     from verifier.artifacts import verify_artifact
     from verifier.artifacts.files import FileDigests
     from verifier.errors import Indeterminate, Rejected, VerificationError
+    from verifier.log import (
+        DirectorySource,
+        ExportSource,
+        KeptHead,
+        LogAudit,
+        LogEntry,
+        LogRejected,
+        LogSource,
+        RowEntry,
+        audit_log,
+        load_head,
+        store_head,
+    )
+    from verifier.log_leaves import DecisionLeaf, LoggedSignature, RowsLeaf
+    from verifier.log_proofs import LoggedEntry, verify_log_proof
     from verifier.policy import (
         Algorithm,
         AllOf,
@@ -27,13 +42,16 @@ if TYPE_CHECKING:
         Identity,
         Issuer,
         KeyId,
+        Logged,
         MaximumAge,
         Policy,
         VerifiedFacts,
     )
     from verifier.results import (
         CertificateFacts,
+        Cosigned,
         KeyFacts,
+        LogPosition,
         RevocationFacts,
         StatementFacts,
         StatementSubject,
@@ -48,6 +66,7 @@ if TYPE_CHECKING:
     from verifier.tokens import verify_jwt
     from verifier.tokens.jwks import KeySet, parse_jwks
     from verifier.trust import Authority, Trust, TrustedKey, load_certificates, parse_trust
+    from verifier.trusted_logs import TrustedLog, trusted_log
 
 __all__ = [
     "ALGORITHMS",
@@ -58,20 +77,35 @@ __all__ = [
     "Authority",
     "CertificateFacts",
     "CertificateIdentity",
+    "Cosigned",
+    "DecisionLeaf",
+    "DirectorySource",
+    "ExportSource",
     "FileDigests",
     "Format",
     "Identity",
     "Indeterminate",
     "Issuer",
+    "KeptHead",
     "KeyFacts",
     "KeyId",
     "KeySet",
+    "LogAudit",
+    "LogEntry",
+    "LogPosition",
+    "LogRejected",
+    "LogSource",
+    "Logged",
+    "LoggedEntry",
+    "LoggedSignature",
     "MaximumAge",
     "Policy",
     "Rejected",
     "ReplayCache",
     "RevocationFacts",
     "RevocationList",
+    "RowEntry",
+    "RowsLeaf",
     "SignatureAlgorithm",
     "StatementFacts",
     "StatementSubject",
@@ -79,18 +113,24 @@ __all__ = [
     "Trust",
     "TrustEntryFacts",
     "TrustedKey",
+    "TrustedLog",
     "VerificationError",
     "VerifiedArtifact",
     "VerifiedAssertion",
     "VerifiedFacts",
     "VerifiedToken",
     "__version__",
+    "audit_log",
     "load_certificates",
+    "load_head",
     "load_revocation_lists",
     "parse_jwks",
     "parse_trust",
+    "store_head",
+    "trusted_log",
     "verify_artifact",
     "verify_jwt",
+    "verify_log_proof",
     "verify_saml",
 ]
 
@@ -99,6 +139,21 @@ _HOMES = {
     "verifier.artifacts": ("verify_artifact",),
     "verifier.artifacts.files": ("FileDigests",),
     "verifier.errors": ("Indeterminate", "Rejected", "VerificationError"),
+    "verifier.log_leaves": ("DecisionLeaf", "LoggedSignature", "RowsLeaf"),
+    "verifier.log_proofs": ("LoggedEntry", "verify_log_proof"),
+    "verifier.log": (
+        "DirectorySource",
+        "ExportSource",
+        "KeptHead",
+        "LogAudit",
+        "LogEntry",
+        "LogRejected",
+        "LogSource",
+        "RowEntry",
+        "audit_log",
+        "load_head",
+        "store_head",
+    ),
     "verifier.policy": (
         "Algorithm",
         "AllOf",
@@ -109,13 +164,16 @@ _HOMES = {
         "Identity",
         "Issuer",
         "KeyId",
+        "Logged",
         "MaximumAge",
         "Policy",
         "VerifiedFacts",
     ),
     "verifier.results": (
         "CertificateFacts",
+        "Cosigned",
         "KeyFacts",
+        "LogPosition",
         "RevocationFacts",
         "StatementFacts",
         "StatementSubject",
@@ -130,6 +188,7 @@ _HOMES = {
     "verifier.tokens": ("verify_jwt",),
     "verifier.tokens.jwks": ("KeySet", "parse_jwks"),
     "verifier.trust": ("Authority", "Trust", "TrustedKey", "load_certificates", "parse_trust"),
+    "verifier.trusted_logs": ("TrustedLog", "trusted_log"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -61,6 +61,11 @@ class Chain:
         return tuple(describe_certificate(each, state) for each, state in zip(self.certificates, states, strict=True))
 
     @property
+    def revoked_later(self) -> tuple[str, ...]:
+        """Revocations that came after the signature was proven to exist, one sentence each."""
+        return tuple(state.reason for state in self.revocation if state.status == "revoked-later" and state.reason)
+
+    @property
     def unchecked(self) -> tuple[str, ...]:
         """Why the revocation of certificates is not known, one reason each."""
         reasons = (state.reason for state in self.revocation if state.status == "not-checked" and state.reason)

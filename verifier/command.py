@@ -18,7 +18,17 @@ import click
 from verifier.algorithms import ALGORITHMS
 from verifier.completion import completion, only_for_shells
 from verifier.errors import Indeterminate, Rejected, VerificationError
-from verifier.options import FILE, MAXIMUM_INPUT_BYTES, at_option, json_option, leeway_option, read_file
+from verifier.log_command import log
+from verifier.options import (
+    FILE,
+    MAXIMUM_INPUT_BYTES,
+    ProofChoice,
+    at_option,
+    json_option,
+    leeway_option,
+    proof_options,
+    read_file,
+)
 from verifier.trust_command import trust
 from verifier.version import __version__
 
@@ -49,6 +59,7 @@ def cli() -> None:
 
 
 cli.add_command(trust)
+cli.add_command(log)
 cli.add_command(completion)
 
 
@@ -67,6 +78,7 @@ cli.add_command(completion)
 @click.option("--require-crl", is_flag=True, help="Demand a current revocation list for every certificate.")
 @click.option("--algorithm", type=click.Choice(tuple(ALGORITHMS)), help="Demand this algorithm.")
 @at_option
+@proof_options
 @json_option
 def artifact(
     file: Path,
@@ -76,6 +88,7 @@ def artifact(
     require_crl: bool,
     algorithm: str | None,
     at: datetime | None,
+    proof: ProofChoice,
     as_json: bool,
 ) -> None:
     """Verify the signature over FILE.
@@ -85,6 +98,7 @@ def artifact(
       sealmark-verify artifact app.tar.gz --signature app.tar.gz.p7s --trust trust.json
       sealmark-verify artifact app.tar.gz --signature app.tar.gz.sig --trust release.pem --algorithm ECDSA_SHA_256
       sealmark-verify artifact app.tar.gz --signature app.tar.gz.p7s --trust ca.pem --at 2026-03-01T09:30:00Z --json
+      sealmark-verify artifact app.tar.gz --signature app.tar.gz.p7s --trust trust.json --proof app.tar.gz.tlog-proof
     """
     from verifier.artifacts import verify_artifact
     from verifier.revocation import load_revocation_lists
@@ -98,7 +112,10 @@ def artifact(
         algorithm=algorithm,
         crls=[each for path in crls for each in load_revocation_lists(read_file(path))],
         require_crl=require_crl,
+        proof=proof.read(),
+        logs=proof.logs(),
     )
+    proof.check(facts)
     _print(facts, as_json)
 
 
@@ -114,6 +131,7 @@ def artifact(
 @click.option("--max-age", type=click.IntRange(min=0), help="Seconds since it was issued, at most.")
 @leeway_option
 @at_option
+@proof_options
 @json_option
 def jwt(
     token: str,
@@ -127,6 +145,7 @@ def jwt(
     max_age: int | None,
     leeway: int,
     at: datetime | None,
+    proof: ProofChoice,
     as_json: bool,
 ) -> None:
     """Verify the JWT TOKEN, or the one on standard input if TOKEN is "-".
@@ -135,6 +154,7 @@ def jwt(
     Examples:
       sealmark-verify jwt - --jwks jwks.json --issuer https://id.example --audience https://api.example < token
       sealmark-verify jwt TOKEN --jwks jwks.json --issuer https://id.example --audience app --typ at+jwt --max-age 300
+      sealmark-verify jwt TOKEN --trust trust.json --issuer https://id.example --audience app --proof TOKEN.tlog-proof
     """
     from verifier.policy import Audience, Identity
     from verifier.tokens import verify_jwt
@@ -146,8 +166,18 @@ def jwt(
     keys = parse_jwks(read_file(path)) if jwks else parse_trust(read_file(path))
     text = _read_token() if token == "-" else token
     facts = verify_jwt(
-        text, keys, issuer=issuer, audience=audience, now=at, leeway=leeway, types=types, max_age=max_age
+        text,
+        keys,
+        issuer=issuer,
+        audience=audience,
+        now=at,
+        leeway=leeway,
+        types=types,
+        max_age=max_age,
+        proof=proof.read(),
+        logs=proof.logs(),
     )
+    proof.check(facts)
     Audience(audience, alone=sole_audience).verify(facts)
     if subjects:
         Identity(*subjects).verify(facts)
@@ -164,6 +194,7 @@ def jwt(
 @click.option("--in-response-to", help="The id of the request that it must answer.")
 @leeway_option
 @at_option
+@proof_options
 @json_option
 def saml(
     file: Path,
@@ -175,6 +206,7 @@ def saml(
     in_response_to: str | None,
     leeway: int,
     at: datetime | None,
+    proof: ProofChoice,
     as_json: bool,
 ) -> None:
     """Verify the SAML response or assertion in FILE (XML).
@@ -184,6 +216,8 @@ def saml(
       sealmark-verify saml response.xml --cert idp.pem --audience SP --recipient https://sp.example/acs
       sealmark-verify saml response.xml --cert idp.pem --audience SP --recipient https://sp.example/acs \\
           --issuer https://idp.example --in-response-to _3f0c1b8e2a --leeway 30
+      sealmark-verify saml response.xml --trust trust.json --issuer https://idp.example --audience SP \\
+          --recipient https://sp.example/acs --proof response.xml.tlog-proof
     """
     from verifier.saml import verify_saml
     from verifier.trust import load_certificates, parse_trust
@@ -202,7 +236,10 @@ def saml(
         in_response_to=in_response_to,
         now=at,
         leeway=leeway,
+        proof=proof.read(),
+        logs=proof.logs(),
     )
+    proof.check(facts)
     _print(facts, as_json)
 
 

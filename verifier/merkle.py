@@ -36,6 +36,7 @@ def root_from_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[byte
     """
     if not 0 <= index < size <= MAXIMUM_SIZE:
         raise Rejected(_MISMATCH, f"the proof is for the entry {index} of a log of {size} entries")
+    _require_hashes(leaf, *proof)
     node, last, root = index, size - 1, leaf
     for step in proof:
         if last == 0:
@@ -61,6 +62,9 @@ def require_consistent(
     """
     if not 0 <= first_size <= second_size <= MAXIMUM_SIZE:
         raise Rejected(_MISMATCH, f"a log of {second_size} entries does not continue one of {first_size}")
+    _require_hashes(first_root, second_root, *proof)
+    if second_size == 0 and second_root != EMPTY_ROOT:
+        raise Rejected(_MISMATCH, "a log without entries has another root")
     if first_size in (0, second_size):
         expected = EMPTY_ROOT if first_size == 0 else second_root
         if proof or first_root != expected:
@@ -85,3 +89,9 @@ def require_consistent(
         node, last = node >> 1, last >> 1
     if last != 0 or old != first_root or new != second_root:
         raise Rejected(_MISMATCH, f"the log of {second_size} entries does not continue the one of {first_size}")
+
+
+def _require_hashes(*hashes: bytes) -> None:
+    """What is put side by side under one hash must have fixed places, or it could be read in two ways."""
+    if any(len(each) != HASH_SIZE for each in hashes):
+        raise Rejected(_MISMATCH, f"a hash of the proof has not {HASH_SIZE} bytes")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from verifier import edwards
 from verifier.errors import Indeterminate, Rejected
 from verifier.merkle import HASH_SIZE, MAXIMUM_SIZE
 
@@ -74,14 +75,19 @@ class Checkpoint:
 
 
 def parse_key(text: str) -> NoteKey:
-    """`NAME+ID+KEY`. Raises `Indeterminate` (invalid_trust) for anything else, also for an id that is not the key's."""
+    """`NAME+ID+KEY`. Raises `Indeterminate` (invalid_trust) for anything else, also for an id that is not the key's.
+
+    A key outside the curve's prime order is refused as everywhere: under some, anybody can sign.
+    """
     message = f"{text[:100]!r} is not a verifier key of the form NAME+ID+KEY"
     name, _, rest = text.partition("+")
     key_id, _, encoded = rest.partition("+")
-    decoded = _base64(encoded)
-    if not _is_name(name) or decoded is None or len(decoded) != 33 or decoded[0] not in (SIGNATURE, COSIGNATURE):
+    decoded = parse_base64(encoded)
+    if not _is_name(name) or not name.isprintable() or decoded is None or len(decoded) != 33:
         raise Indeterminate("invalid_trust", message)
     key = NoteKey(name, decoded[0], decoded[1:])
+    if key.kind not in (SIGNATURE, COSIGNATURE) or not edwards.is_public_key(key.public_key):
+        raise Indeterminate("invalid_trust", f"{message}: its key is not one of Ed25519 for signatures or cosignatures")
     if key.key_id.hex() != key_id:
         raise Indeterminate("invalid_trust", f"{message}: its id would be {key.key_id.hex()}")
     return key
@@ -106,7 +112,7 @@ def parse_note(data: bytes) -> Note:
 
 def _parse_line(line: str) -> NoteSignature:
     name, space, encoded = line.removeprefix(_LINE).partition(" ")
-    decoded = _base64(encoded)
+    decoded = parse_base64(encoded)
     if not line.startswith(_LINE) or not space or not _is_name(name) or decoded is None or len(decoded) < 5:
         raise Rejected("malformed", "a signature line of the note is not `— NAME BASE64`")
     return NoteSignature(name, decoded[:4], decoded[4:])
@@ -114,15 +120,27 @@ def _parse_line(line: str) -> NoteSignature:
 
 def parse_checkpoint(text: bytes) -> Checkpoint:
     """The text of a checkpoint: origin, size, root; further lines are refused. Raises `Rejected` (malformed)."""
-    lines = text.decode("utf-8").split("\n")
+    try:
+        lines = text.decode("utf-8").split("\n")
+    except UnicodeDecodeError:
+        raise Rejected("malformed", "the checkpoint is not UTF-8") from None
     if len(lines) != 4 or lines[3] or not lines[0]:
         raise Rejected("malformed", "a checkpoint has three lines: origin, size and root")
-    size, root = lines[1], _base64(lines[2])
-    if not (size.isascii() and size.isdigit()) or (size != "0" and size.startswith("0")) or int(size) > MAXIMUM_SIZE:
+    size, root = parse_decimal(lines[1]), parse_base64(lines[2])
+    if size is None:
         raise Rejected("malformed", "the checkpoint's size is not a plain decimal number")
     if root is None or len(root) != HASH_SIZE:
         raise Rejected("malformed", "the checkpoint's root is not the base64 of 32 bytes")
-    return Checkpoint(lines[0], int(size), root)
+    return Checkpoint(lines[0], size, root)
+
+
+def parse_decimal(text: str) -> int | None:
+    """A size or an index in ASCII digits without leading zeros, at most 2^63 - 1; None for anything else."""
+    # Its length first: `int` refuses very long numbers by an exception of its own.
+    if not (text.isascii() and text.isdigit()) or len(text) > len(str(MAXIMUM_SIZE)):
+        return None
+    number = int(text)
+    return number if str(number) == text and number <= MAXIMUM_SIZE else None
 
 
 def require_signature(note: Note, key: NoteKey) -> None:
@@ -165,10 +183,12 @@ def _require(key: NoteKey, message: bytes, signature: bytes) -> None:
 
 
 def _is_name(name: str) -> bool:
-    return bool(name) and "+" not in name and not any(char.isspace() for char in name) and name.isprintable()
+    """signed-note: not empty, no Unicode spaces, no plus."""
+    return bool(name) and "+" not in name and not any(char.isspace() for char in name)
 
 
-def _base64(text: str) -> bytes | None:
+def parse_base64(text: str) -> bytes | None:
+    """Standard base64 in its one canonical text (RFC 4648 sections 3.5 and 4); None for anything else."""
     try:
         decoded = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

@@ -189,7 +189,7 @@ class CertificateIdentity(_Named):
 
 @dataclass(frozen=True, slots=True)
 class MaximumAge:
-    """How long ago it was made, in seconds before the moment at which it was judged.
+    """How long ago it was made, in seconds before now, or before the time given: a log's time does not make it younger.
 
     Tokens and assertions say when they were issued. For a file it is the signer's own word (`claimed_signing_time`): it
     keeps out old signatures of an honest signer, and nothing more. What does not say when it was made is rejected, and
@@ -208,7 +208,7 @@ class MaximumAge:
         made = _made_at(facts)
         if made is None:
             raise Rejected("missing_claim", "It does not say when it was made, and its age is limited.")
-        age = facts.time.judged_at - made
+        age = facts.time.as_of - made
         if age < -timedelta(seconds=self.leeway):
             raise Rejected("not_yet_valid", f"It says that it was made at {format_time(made)}.")
         if age.total_seconds() > self.seconds + self.leeway:
@@ -217,6 +217,42 @@ class MaximumAge:
 
 def _made_at(facts: VerifiedFacts) -> datetime | None:
     return facts.claimed_signing_time if isinstance(facts, VerifiedArtifact) else facts.issued_at
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """That a transparency log has it, by a proof that was given and holds.
+
+    `cosignatures` of `witnesses` (by name; any that the trust names, if there are none here) must have seen the log's
+    head, `origins` are the logs that will do (any trusted one, if there are none here).
+    """
+
+    cosignatures: int = 0
+    witnesses: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for each in (self.witnesses, self.origins):
+            if each:
+                _names(each, "witnesses and origins")
+        if self.cosignatures < 0 or (self.witnesses and self.cosignatures > len(self.witnesses)):
+            raise ValueError("cosignatures must not be negative, nor more than the witnesses that are named")
+        if self.witnesses and not self.cosignatures:
+            raise ValueError("witnesses are named, and none of their cosignatures is asked for")
+
+    def verify(self, facts: VerifiedFacts) -> None:
+        """`Rejected` (policy_mismatch, too_few_cosignatures)."""
+        position = facts.log_position
+        if position is None:
+            raise Rejected("policy_mismatch", "There is no proof that it was logged.")
+        if self.origins:
+            _require(position.origin, frozenset(self.origins), "policy_mismatch", "log")
+        seen_by = {each.witness for each in position.cosigned if not self.witnesses or each.witness in self.witnesses}
+        if len(seen_by) < self.cosignatures:
+            message = (
+                f"{len(seen_by)} of the witnesses asked for saw the log's head, and {self.cosignatures} must have."
+            )
+            raise Rejected("too_few_cosignatures", message)
 
 
 class Format(_Named):

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from verifier.results import (
     CertificateFacts,
     KeyFacts,
+    LogPosition,
     RevocationFacts,
     StatementFacts,
     TimeFacts,
@@ -39,6 +40,8 @@ def describe(facts: Verified) -> str:
     lines += [("key", _key(facts.key)), *(("trust", _entry(entry)) for entry in facts.key.entries)]
     if not isinstance(facts, VerifiedToken):
         lines += [("certificate", _certificate(each)) for each in facts.certificates]
+    if facts.log_position is not None:
+        lines += _log(facts.log_position)
     lines.append(("judged", _judged(facts.time)))
     lines += [("not covered", limit) for limit in facts.not_covered]
     return "\n".join(["VERIFIED", *(f"  {label + ':':<13} {printable(text)}" for label, text in lines)])
@@ -111,10 +114,26 @@ def _certificate(facts: CertificateFacts) -> str:
 def _revocation(facts: RevocationFacts | None) -> str:
     if facts is None:
         return "trusted as it is"
+    if facts.status == "revoked-later":
+        return "revoked later"
     if facts.checked_until is None:
         return "revocation not checked"
     return f"not revoked (list until {format_time(facts.checked_until)})"
 
 
 def _judged(time: TimeFacts) -> str:
-    return f"at {format_time(time.judged_at)} ({'the clock' if time.basis == 'now' else 'the time given'})"
+    """The moment, and whose word it is; a message's own times are never judged by the log."""
+    basis = {"now": "the clock", "given": "the time given", "log": "when the log's witnesses had seen it"}[time.basis]
+    ages = f"; ages and expiry at {format_time(time.as_of)}" if time.basis == "log" else ""
+    return f"at {format_time(time.judged_at)} ({basis}){ages}"
+
+
+def _log(position: LogPosition) -> list[tuple[str, str]]:
+    """Where a log has it, by whose word."""
+    place = f"entry {position.index} of {position.size} in {position.origin}"
+    lines = [("log", f"{place}, made at {format_time(position.logged_at)}, says the log")]
+    lines += [("cosigned", f"by {each.witness} at {format_time(each.at)}") for each in position.cosigned]
+    if position.proven_at is not None:
+        count = f"{position.cosignatures} witness{'' if position.cosignatures == 1 else 'es'}"
+        lines.append(("proven", f"it existed by {format_time(position.proven_at)}: {count} had seen it"))
+    return lines

@@ -1,7 +1,7 @@
 """What was verified: frozen facts for programs and, by `as_json()`, for reports.
 
 Every result says what it does not cover (`not_covered`), so that nobody reads more into it than was checked.
-`log_position` is where a proof of inclusion in the transparency log will stand; None says that no log was asked.
+`log_position` is where a transparency log has it, by a proof that holds; None says that no proof was asked for.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ class RevocationFacts:
     """Whether a certificate was looked up in its issuer's revocation list.
 
     `not-revoked` holds until `checked_until`, when the issuer's next list is due; `not-checked` says why in `reason`.
+    `revoked-later` says there what happened after the signature was proven to exist.
     """
 
-    status: Literal["not-revoked", "not-checked"]
+    status: Literal["not-revoked", "not-checked", "revoked-later"]
     checked_until: datetime | None = None
     reason: str | None = None
 
@@ -128,14 +129,71 @@ class KeyFacts:
 
 @dataclass(frozen=True, slots=True)
 class TimeFacts:
-    """The moment at which validity was judged: this machine's clock (`now`) or the caller's word (`given`)."""
+    """When the key and its certificate were judged: at this machine's clock (`now`), at the caller's word (`given`), or
+    at the moment by which a log's witnesses had seen the signature (`log`).
+
+    `as_of` is the moment that ages and a message's own times are counted to: the clock or the caller's word, never the
+    log's. It differs from `judged_at` where `basis` is `log`.
+    """
 
     judged_at: datetime
-    basis: Literal["now", "given"]
+    basis: Literal["now", "given", "log"]
+    as_of: datetime
 
     def as_json(self) -> dict[str, JsonValue]:
         """The facts as JSON-compatible values."""
-        return {"judged_at": format_time(self.judged_at), "basis": self.basis}
+        return {
+            "judged_at": format_time(self.judged_at),
+            "basis": self.basis,
+            "as_of": format_time(self.as_of),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Cosigned:
+    """A trusted witness that saw the log's head, and when: its word."""
+
+    witness: str
+    at: datetime
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The facts as JSON-compatible values."""
+        return {"witness": self.witness, "at": format_time(self.at)}
+
+
+@dataclass(frozen=True, slots=True)
+class LogPosition:
+    """Where a transparency log has the signature: entry `index` of the `size` under the head with `root` (hex).
+
+    `logged_at` is the log's word. `proven_at` is when `cosignatures` witnesses, as many as were asked for, had seen it:
+    the signature existed by then. None where none were asked for. `record_sha256` binds the full record, for auditors.
+    """
+
+    origin: str
+    index: int
+    size: int
+    root: str
+    logged_at: datetime
+    record_sha256: str
+    key_version: int | None
+    cosignatures: int
+    cosigned: tuple[Cosigned, ...]
+    proven_at: datetime | None
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The facts as JSON-compatible values."""
+        return {
+            "origin": self.origin,
+            "index": self.index,
+            "size": self.size,
+            "root": self.root,
+            "logged_at": format_time(self.logged_at),
+            "record_sha256": self.record_sha256,
+            "key_version": self.key_version,
+            "cosignatures": self.cosignatures,
+            "cosigned": [each.as_json() for each in self.cosigned],
+            "proven_at": _optional_time(self.proven_at),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +250,7 @@ class VerifiedArtifact:
     statement: StatementFacts | None = None
     certificates: tuple[CertificateFacts, ...] = ()
     not_covered: tuple[str, ...] = ()
-    log_position: None = None
+    log_position: LogPosition | None = None
 
     def as_json(self) -> dict[str, JsonValue]:
         """Who, what, when, with which key, and what was not covered, as JSON-compatible values."""
@@ -211,7 +269,7 @@ class VerifiedArtifact:
             "key": self.key.as_json(),
             "certificates": [certificate.as_json() for certificate in self.certificates],
             "not_covered": list(self.not_covered),
-            "log_position": self.log_position,
+            "log_position": None if self.log_position is None else self.log_position.as_json(),
         }
 
 
@@ -231,7 +289,7 @@ class VerifiedToken:
     key: KeyFacts
     time: TimeFacts
     not_covered: tuple[str, ...] = ()
-    log_position: None = None
+    log_position: LogPosition | None = None
 
     def as_json(self) -> dict[str, JsonValue]:
         """Who, what, when, with which key, and what was not covered, as JSON-compatible values."""
@@ -249,7 +307,7 @@ class VerifiedToken:
             "key": self.key.as_json(),
             "certificates": [],
             "not_covered": list(self.not_covered),
-            "log_position": self.log_position,
+            "log_position": None if self.log_position is None else self.log_position.as_json(),
         }
 
 
@@ -280,7 +338,7 @@ class VerifiedAssertion:
     time: TimeFacts
     certificates: tuple[CertificateFacts, ...] = ()
     not_covered: tuple[str, ...] = ()
-    log_position: None = None
+    log_position: LogPosition | None = None
 
     def as_json(self) -> dict[str, JsonValue]:
         """Who, what, when, with which key, and what was not covered, as JSON-compatible values."""
@@ -313,5 +371,5 @@ class VerifiedAssertion:
             "key": self.key.as_json(),
             "certificates": [certificate.as_json() for certificate in self.certificates],
             "not_covered": list(self.not_covered),
-            "log_position": self.log_position,
+            "log_position": None if self.log_position is None else self.log_position.as_json(),
         }

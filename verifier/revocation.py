@@ -10,7 +10,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -18,7 +18,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from verifier.certificates import certified_key, extension, is_strong_signature, name_of
 from verifier.errors import Indeterminate, Rejected
 from verifier.results import RevocationFacts
-from verifier.times import format_time
+from verifier.times import CLOCK_MARGIN, format_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,15 +29,20 @@ MAXIMUM_LISTS: Final = 100
 _PEM_BLOCK: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 _NARROWING: Final = (x509.IssuingDistributionPoint, x509.DeltaCRLIndicator)
 _HANDLED: Final = (x509.CRLNumber, x509.AuthorityKeyIdentifier)
+_HARMLESS: Final = frozenset({"affiliationChanged", "superseded", "cessationOfOperation"})
 _HANDLED_IN_ENTRIES: Final = (x509.CRLReason, x509.InvalidityDate)
 
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """One line of a list. `reason` is RFC 5280's name for it (`keyCompromise`), `unspecified` where none is given."""
+    """One line of a list. `reason` is RFC 5280's name for it (`keyCompromise`), `unspecified` where none is given.
+
+    `since` is the invalidity date, where the line has an earlier one than that of the revocation (section 5.3.2).
+    """
 
     at: datetime
     reason: str
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +76,36 @@ class RevocationPolicy:
 
     A revocation counts from its own time on; `latest` is the last time that counts, and is the machine's clock or `at`,
     whichever is later: a time that is merely claimed does not get a signature past a revocation that is known.
-    `demanded` makes a certificate without a current list `Indeterminate`.
+    `demanded` makes a certificate without a current list `Indeterminate`. `proven_at` is the moment by which a log's
+    witnesses had seen the signature, where that is what `at` was taken from.
     """
 
     at: datetime
     latest: datetime
     lists: tuple[RevocationList, ...] = ()
     demanded: bool = False
+    proven_at: datetime | None = None
+
+    def excuses(self, revocation: Revocation) -> bool:
+        """Whether the signature is proven to be older than this revocation, and its reason tells that the key was good.
+
+        RFC 3161 section 4 judges the same for time-stamps. It excuses an unspecified reason too, and this does not: who
+        does not say why may have lost the key, and when is not known.
+        """
+        if self.proven_at is None or revocation.reason not in _HARMLESS:
+            return False
+        return self.proven_at + CLOCK_MARGIN < revocation.since
+
+    def clears(self, each: RevocationList, certificate: x509.Certificate) -> bool:
+        """Whether the list, which does not name the certificate, tells that it is not revoked.
+
+        One of today's tells it of a signature that a log proves to be older, unless the certificate had expired by
+        then: authorities take those off their lists (RFC 5280 section 3.3).
+        """
+        if each.is_current(self.at):
+            return True
+        is_listed = certificate.not_valid_after_utc >= each.this_update
+        return self.proven_at is not None and each.is_current(self.latest) and is_listed
 
 
 def load_revocation_lists(data: bytes) -> tuple[RevocationList, ...]:
@@ -139,7 +167,7 @@ def _check_extensions(extensions: Iterable[x509.Extension[x509.ExtensionType]]) 
 
 def _revocation(entry: x509.RevokedCertificate) -> Revocation:
     """RFC 5280 section 5.3, where the same holds for what stands in an entry."""
-    reason = x509.ReasonFlags.unspecified
+    reason, since = x509.ReasonFlags.unspecified, entry.revocation_date_utc
     for each in entry.extensions:
         if isinstance(each.value, x509.CertificateIssuer):
             raise ValueError("a list that speaks for other authorities is not read")
@@ -147,7 +175,9 @@ def _revocation(entry: x509.RevokedCertificate) -> Revocation:
             raise ValueError(f"an entry has a critical extension {each.oid.dotted_string} that is not read")
         if isinstance(each.value, x509.CRLReason):
             reason = each.value.reason
-    return Revocation(entry.revocation_date_utc, str(reason.value))
+        if isinstance(each.value, x509.InvalidityDate):
+            since = min(since, each.value.invalidity_date_utc)
+    return Revocation(entry.revocation_date_utc, str(reason.value), since)
 
 
 def check_revocation(
@@ -156,23 +186,28 @@ def check_revocation(
     """Rejected if a list of the issuer names the certificate; what is known about it otherwise.
 
     A list that is out of its time still revokes, but does not clear. `Indeterminate` (revocation_unknown) where a
-    current list is demanded and there is none.
+    current list is demanded and there is none. What the policy excuses is told as `revoked-later`.
     """
     named = [each for each in policy.lists if each.issuer == issuer.subject]
     lists = [each for each in named if each.is_by(issuer)]
+    later: str | None = None
     for each in lists:
         entry = each.revoked.get(certificate.serial_number)
-        if entry is not None and entry.at <= policy.latest:
-            when = f"{format_time(entry.at)} ({entry.reason})"
-            raise Rejected("certificate_revoked", f"The certificate of {name_of(certificate)} was revoked at {when}.")
-    current = [each.next_update for each in lists if each.is_current(policy.at)]
+        if entry is None or entry.at > policy.latest:
+            continue
+        when = f"the certificate of {name_of(certificate)} was revoked at {format_time(entry.at)} ({entry.reason})"
+        if not policy.excuses(entry):
+            raise Rejected("certificate_revoked", f"{when[0].upper()}{when[1:]}.")
+        later = f"{when}, after the log's witnesses had seen the signature"
+    current = [each.next_update for each in lists if policy.clears(each, certificate)]
     if current:
-        return RevocationFacts("not-revoked", checked_until=max(current))
+        status: Literal["not-revoked", "revoked-later"] = "not-revoked" if later is None else "revoked-later"
+        return RevocationFacts(status, checked_until=max(current), reason=later)
     reason = _why_unknown(issuer, named, lists, policy.at)
     if policy.demanded:
         message = f"Whether the certificate of {name_of(certificate)} is revoked is not known: {reason}."
         raise Indeterminate("revocation_unknown", message)
-    return RevocationFacts("not-checked", reason=reason)
+    return RevocationFacts("not-checked" if later is None else "revoked-later", reason=later or reason)
 
 
 def _why_unknown(

@@ -34,6 +34,7 @@ from verifier.results import KeyFacts, TrustEntryFacts
 from verifier.revocation import RevocationList, parse_revocation_list
 from verifier.strict_json import JsonValue, check_members, parse_object
 from verifier.times import format_time, parse_time
+from verifier.trusted_logs import TrustedLog, parse_logs
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -45,6 +46,7 @@ TRUST_VERSION: Final = 1
 PURPOSES: Final = frozenset({"artifact", "jwt", "saml", "general"})
 
 _BUNDLE_MEMBERS: Final = frozenset({"version", "generated_at", "keys", "authorities"})
+_OPTIONAL_MEMBERS: Final = frozenset({"logs"})
 _KEY_MEMBERS: Final = frozenset(
     {
         *("key_id", "key_version", "name", "purpose", "issuer", "algorithms", "public_key"),
@@ -89,12 +91,11 @@ class TrustedKey:
         """Rejected unless the trust lets the key count at the moment `at`.
 
         A revocation counts once its time is not after `latest`, the later of `at` and the machine's clock: what a known
-        revocation forbids cannot be had by claiming an earlier time.
+        revocation forbids cannot be had by claiming an earlier time, nor by proving one, since whoever revokes a key
+        seldom knows when it was stolen.
         """
         if self.revoked_at is not None and self.revoked_at <= latest:
-            message = (
-                f"The key {self.label} was revoked at {format_time(self.revoked_at)}: nothing proves an earlier use."
-            )
+            message = f"The key {self.label} was revoked at {format_time(self.revoked_at)}: no use of it is believed."
             raise Rejected("key_revoked", message)
         if self.not_before is not None and at < self.not_before:
             begin = format_time(self.not_before)
@@ -165,6 +166,7 @@ class Trust:
     keys: tuple[TrustedKey, ...] = ()
     authorities: tuple[Authority, ...] = ()
     generated_at: datetime | None = None
+    logs: tuple[TrustedLog, ...] = ()
 
     @property
     def revocation_limit(self) -> str:
@@ -231,7 +233,7 @@ def _parse_pem(data: bytes) -> Trust:
 
 
 def _parse_bundle(bundle: dict[str, JsonValue]) -> Trust:
-    check_members(bundle, "the trust bundle", exactly=_BUNDLE_MEMBERS)
+    check_members(bundle, "the trust bundle", exactly=_BUNDLE_MEMBERS | (_OPTIONAL_MEMBERS & bundle.keys()))
     if bundle["version"] != TRUST_VERSION or isinstance(bundle["version"], bool):
         raise ValueError(f"the trust bundle's version is not {TRUST_VERSION}")
     generated_at = _time(bundle, "generated_at")
@@ -244,7 +246,7 @@ def _parse_bundle(bundle: dict[str, JsonValue]) -> Trust:
     authorities = tuple(_parse_authority(_object(entry, "authorities")) for entry in _list(bundle, "authorities"))
     if len({(authority.certificate, authority.issuer) for authority in authorities}) != len(authorities):
         raise ValueError("an authority is listed twice")
-    return Trust(keys, authorities, generated_at)
+    return Trust(keys, authorities, generated_at, parse_logs(bundle.get("logs", [])))
 
 
 def _parse_key(entry: dict[str, JsonValue]) -> TrustedKey | None:

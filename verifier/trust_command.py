@@ -29,7 +29,7 @@ def trust() -> None:
 @at_option
 @json_option
 def show(file: Path, at: datetime | None, as_json: bool) -> None:
-    """Show the keys and authorities of FILE.
+    """Show the keys, authorities and logs of FILE.
 
     What they count for, until when, and what is revoked.
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from verifier.revocation import RevocationList
     from verifier.strict_json import JsonValue
     from verifier.trust import Authority, Trust, TrustedKey
+    from verifier.trusted_logs import TrustedLog
 
 State = Literal["counts", "not yet", "over", "revoked"]
 
@@ -93,6 +94,7 @@ class TrustFacts:
     judged_at: datetime
     keys: tuple[ListedKey, ...]
     authorities: tuple[ListedAuthority, ...]
+    logs: tuple[TrustedLog, ...] = ()
 
     def as_json(self) -> dict[str, JsonValue]:
         """The file as JSON-compatible values."""
@@ -101,6 +103,7 @@ class TrustFacts:
             "judged_at": format_time(self.judged_at),
             "keys": [key.as_json() for key in self.keys],
             "authorities": [authority.as_json() for authority in self.authorities],
+            "logs": [_log_as_json(log) for log in self.logs],
         }
 
 
@@ -111,7 +114,16 @@ def describe_trust(trust: Trust, at: datetime) -> TrustFacts:
         judged_at=at,
         keys=tuple(_list_key(key, at) for key in trust.keys),
         authorities=tuple(_list_authority(authority, at) for authority in trust.authorities),
+        logs=trust.logs,
     )
+
+
+def _log_as_json(log: TrustedLog) -> dict[str, JsonValue]:
+    return {
+        "key": str(log.key),
+        "witnesses": [str(witness) for witness in log.witnesses],
+        "cosignatures": log.cosignatures,
+    }
 
 
 def _list_key(key: TrustedKey, at: datetime) -> ListedKey:
@@ -187,6 +199,10 @@ def print_trust(facts: TrustFacts) -> str:
             },
         )
         lines += [] if authority.crl is None else [f"  revoked      {' '.join(each)}" for each in authority.crl.revoked]
+    for log in facts.logs:
+        names = ", ".join(witness.name for witness in log.witnesses) or "none"
+        needed = f"{log.cosignatures} of {len(log.witnesses)} must have seen its head"
+        lines += _block(f"LOG        {log.origin}", {"key": str(log.key), "witnesses": names, "cosigned": needed})
     return "\n".join(printable(line) for line in lines)
 
 
@@ -264,7 +280,7 @@ def _entries(facts: TrustFacts) -> dict[str, dict[str, JsonValue]]:
         if isinstance(crl := entry["crl"], dict):
             entry["crl"] = _without_state(crl)
         entries[f"authority {authority.entry.sha256}{issuer}"] = entry
-    return entries
+    return entries | {f"log {log.origin}": _log_as_json(log) for log in facts.logs}
 
 
 def _without_state(entry: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -274,7 +290,7 @@ def _without_state(entry: dict[str, JsonValue]) -> dict[str, JsonValue]:
 def print_difference(difference: TrustDifference) -> str:
     """The difference as lines for a person, without a newline at the end."""
     if not difference:
-        return "The same keys and authorities."
+        return "The same keys, authorities and logs."
     lines = [f"- {_titled(name, entry)}" for name, entry in difference.removed.items()]
     lines += [f"+ {_titled(name, entry)}" for name, entry in difference.added.items()]
     for name, members in difference.changed.items():
@@ -284,7 +300,7 @@ def print_difference(difference: TrustDifference) -> str:
 
 
 def _titled(name: str, entry: JsonValue) -> str:
-    return f"{name} ({entry['name']})" if isinstance(entry, dict) else name
+    return f"{name} ({entry['name']})" if isinstance(entry, dict) and "name" in entry else name
 
 
 def _value(value: JsonValue) -> str:

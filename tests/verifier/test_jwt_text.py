@@ -178,7 +178,7 @@ def test_missing_type(kind: object) -> None:
 @pytest.mark.parametrize("claim", ["exp", "nbf", "iat"])
 @pytest.mark.parametrize(
     "value",
-    [str(SECONDS + 300), "", True, False, None, [SECONDS], {}, -1, -0.5, 253402300800, 1e15, 1e300, "2099-01-01"],
+    ["4070908800", "", True, False, None, [4070908800], {}, -1, -0.5, 253402300800, 1e15, 1e300, "2099-01-01"],
     ids=str,
 )
 def test_dates_that_are_none(claim: str, value: object) -> None:

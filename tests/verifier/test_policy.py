@@ -146,7 +146,7 @@ def test_age() -> None:
     token = facts_of("jwt")
 
     def at(seconds: float, maximum: float, leeway: float = 0) -> str:
-        moment = replace(token.time, judged_at=pki.NOW + timedelta(seconds=seconds))
+        moment = replace(token.time, as_of=pki.NOW + timedelta(seconds=seconds))
         return answer(MaximumAge(maximum, leeway), changed(token, time=moment))
 
     assert [at(10, 10), at(10.1, 10), at(0, 0), at(11, 10, 1), at(11.1, 10, 1)] == [

@@ -100,7 +100,7 @@ def test_names_in_the_file_do_not_reach_the_terminal_raw(shell: Shell) -> None:
 def test_the_same(shell: Shell) -> None:
     """The order and the time of making are no difference."""
     old, new = bundle([KEY, TOKENS]), bundle([TOKENS, KEY], generated_at="2026-06-01T00:00:00Z")
-    assert shell("diff", "old", "new", old=old, new=new) == (0, "The same keys and authorities.\n")
+    assert shell("diff", "old", "new", old=old, new=new) == (0, "The same keys, authorities and logs.\n")
     assert shell.json("diff", "old", "new", old=old, new=new) == (
         0,
         {"different": False, "added": {}, "removed": {}, "changed": {}},

@@ -16,22 +16,28 @@ from verifier.artifacts.raw import check_raw, select_candidates
 from verifier.artifacts.signers import PURPOSE, Signer, trust_certified_signer, trust_listed_signer
 from verifier.artifacts.statement import parse_statement
 from verifier.errors import Indeterminate, Rejected
-from verifier.results import TimeFacts, VerifiedArtifact
+from verifier.log_leaves import made_over_digest, made_over_message
+from verifier.log_proofs import judged_time, open_proof, position_in
+from verifier.results import VerifiedArtifact
 from verifier.revocation import RevocationPolicy
 from verifier.strict_json import parse_object
-from verifier.times import require_aware
+from verifier.times import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from verifier.algorithms import SignatureAlgorithm
     from verifier.artifacts.files import AnyFile
+    from verifier.log_proofs import LoggedEntry
+    from verifier.results import TimeFacts
     from verifier.revocation import RevocationList
     from verifier.trust import Trust
+    from verifier.trusted_logs import TrustedLog
 
 SignatureFormat = Literal["cms", "raw", "bundle", "dsse"]
 
 NOT_SIGNING_TIME: Final = "when the signature was made is not proven"
+NOT_BEFORE: Final = "how long before {} the signature was made is not proven"
 NOT_LOG: Final = "entries of transparency logs and time-stamps in the bundle were not looked at"
 NOT_PREDICATE: Final = "what the statement's predicate says is the signer's word: nothing was judged by it"
 NOT_UNSIGNED: Final = "attributes beside the signature (a countersignature, a time stamp) are not signed: none was read"
@@ -47,6 +53,8 @@ def verify_artifact(
     signature_format: SignatureFormat | None = None,
     crls: Sequence[RevocationList] = (),
     require_crl: bool = False,
+    proof: bytes | str | None = None,
+    logs: Sequence[TrustedLog] = (),
 ) -> VerifiedArtifact:
     """Verifies a detached signature over a file and returns what is now known about it.
 
@@ -56,12 +64,21 @@ def verify_artifact(
     `signature_format` says it. `trust` comes from `parse_trust`. `at` is the moment to judge validity at, now by
     default; `algorithm` (an AWS name) demands one algorithm. `crls` (from `load_revocation_lists`) are held against the
     chain beside those in trust; with `require_crl` every certificate below the authority needs a current one. What is
-    revoked by now is refused at an earlier `at` too. Raises `Rejected`, `Indeterminate`, and `ValueError` for arguments
-    that make no sense.
+    revoked by now is refused at an earlier `at` too. `proof` (C2SP tlog-proof) must show that one of `logs`, by default
+    those in trust, has this very signature; where its log needs cosignatures, the moment at which its witnesses had
+    seen it is the one to judge validity at, unless `at` is given. Raises `Rejected`, `Indeterminate`, and `ValueError`
+    for arguments that make no sense.
     """
     clock = datetime.now(UTC)
-    time = TimeFacts(clock if at is None else require_aware(at, "at"), "now" if at is None else "given")
-    policy = RevocationPolicy(time.judged_at, max(time.judged_at, clock), tuple(crls), require_crl)
+    entry = open_proof(proof, logs, trust.logs, clock)
+    time = judged_time(at, clock, entry)
+    policy = RevocationPolicy(
+        at=time.judged_at,
+        latest=max(time.as_of, clock),
+        lists=tuple(crls),
+        demanded=require_crl,
+        proven_at=time.judged_at if time.basis == "log" else None,
+    )
     if algorithm is not None and algorithm not in ALGORITHMS:
         raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}")
     if signature_format not in (None, *get_args(SignatureFormat)):
@@ -69,7 +86,7 @@ def verify_artifact(
     demanded = None if algorithm is None else ALGORITHMS[algorithm]
     if not trust.keys_for(PURPOSE) and not trust.authorities_for(PURPOSE):
         raise Indeterminate("no_trust", "The trust file names no key and no authority for artifacts.")
-    judgement = _Judgement(time, policy, demanded)
+    judgement = _Judgement(time, policy, demanded, entry)
     match signature_format or _detect(signature):
         case "cms":
             return _verify_cms(file, parse_detached(signature), trust, judgement)
@@ -88,6 +105,18 @@ class _Judgement:
     time: TimeFacts
     policy: RevocationPolicy
     demanded: SignatureAlgorithm | None
+    entry: LoggedEntry | None
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What is not known of when the signature was made, and what the proof leaves open, if there is one."""
+        if self.entry is None:
+            return (NOT_SIGNING_TIME,)
+        proven_at = self.entry.proven_at
+        return (
+            NOT_SIGNING_TIME if proven_at is None else NOT_BEFORE.format(format_time(proven_at)),
+            *self.entry.limits,
+        )
 
 
 def _detect(signature: bytes) -> SignatureFormat:
@@ -131,9 +160,10 @@ def _verify_cms(
     """RFC 5652 section 5.6, then trust: the signature, the signer, the file, in this order."""
     if judgement.demanded not in (None, signature.algorithm):
         raise Rejected("algorithm_mismatch", f"The signature is made with {signature.algorithm.name}, not as demanded.")
-    signed = (signature.check_signature(), signature.algorithm)
+    key, algorithm = signature.check_signature(), signature.algorithm
+    made = made_over_message(algorithm, key, signature.signature, signature.attributes.encoded)
     signer, limits = trust_certified_signer(
-        signature.certificate, signature.candidates, signed, trust, judgement.policy
+        signature.certificate, signature.candidates, (key, algorithm), trust, judgement.policy
     )
     if signature.has_unsigned_attributes:
         limits = (NOT_UNSIGNED, *limits)
@@ -150,7 +180,8 @@ def _verify_cms(
         time=judgement.time,
         claimed_signing_time=signature.attributes.signing_time,
         certificates=signer.describe_certificates(),
-        not_covered=(NOT_SIGNING_TIME, *limits),
+        not_covered=(*judgement.limits, *limits),
+        log_position=position_in(judgement.entry, made),
     )
 
 
@@ -170,6 +201,10 @@ def _verify_raw(
     facts, name = read_file(file, hash_names, keep_message=needs_message)
     key, algorithm = check_raw(candidates, signature, facts)
     signer = trust_listed_signer(key, algorithm, judgement.policy)
+    if algorithm.hash_name is None:
+        made = made_over_message(algorithm, key.public_key, signature, facts.message or b"")
+    else:
+        made = made_over_digest(algorithm, key.public_key, signature, facts.digests[algorithm.hash_name])
     return VerifiedArtifact(
         name=name,
         size=facts.size,
@@ -178,7 +213,8 @@ def _verify_raw(
         signer=signer.name,
         key=signer.describe_key(),
         time=judgement.time,
-        not_covered=(NOT_SIGNING_TIME, trust.revocation_limit),
+        not_covered=(*judgement.limits, trust.revocation_limit),
+        log_position=position_in(judgement.entry, made),
     )
 
 
@@ -195,6 +231,7 @@ def _verify_bundle(file: AnyFile, bundle: Bundle, trust: Trust, judgement: _Judg
     if isinstance(bundle.content, Envelope):
         return _verify_statement(file, bundle.content, "bundle", signer, limits, judgement)
     content = bundle.content
+    made = made_over_digest(signer.algorithm, signer.public_key, content.signature, content.digest)
     facts, name = read_file(file, {content.hash_name}, keep_message=False)
     if facts.digests[content.hash_name] != content.digest:
         raise Rejected("digest_mismatch", "The file is not the one that was signed: its digest differs.")
@@ -207,7 +244,8 @@ def _verify_bundle(file: AnyFile, bundle: Bundle, trust: Trust, judgement: _Judg
         key=signer.describe_key(),
         time=judgement.time,
         certificates=signer.describe_certificates(),
-        not_covered=(NOT_SIGNING_TIME, *limits),
+        not_covered=(*judgement.limits, *limits),
+        log_position=position_in(judgement.entry, made),
     )
 
 
@@ -241,6 +279,7 @@ def _verify_statement(
     judgement: _Judgement,
 ) -> VerifiedArtifact:
     """The statement of an envelope whose signature holds, against the file."""
+    made = made_over_message(signer.algorithm, signer.public_key, envelope.signature, envelope.signed)
     statement = parse_statement(envelope.payload)
     facts, name = read_file(file, statement.hash_names, keep_message=False)
     return VerifiedArtifact(
@@ -253,5 +292,6 @@ def _verify_statement(
         time=judgement.time,
         statement=statement.match(facts.digests),
         certificates=signer.describe_certificates(),
-        not_covered=(NOT_SIGNING_TIME, NOT_PREDICATE, *limits),
+        not_covered=(*judgement.limits, NOT_PREDICATE, *limits),
+        log_position=position_in(judgement.entry, made),
     )

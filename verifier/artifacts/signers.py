@@ -83,7 +83,8 @@ def trust_certified_signer(
     authorities = trust.authorities_for(PURPOSE)
     if authorities:
         chain = check_code_signing_chain(certificate, candidates, authorities, policy)
-        return Signer(public_key, algorithm, chain, listed), tuple(NOT_REVOCATION + each for each in chain.unchecked)
+        limits = tuple(NOT_REVOCATION + each for each in chain.unchecked)
+        return Signer(public_key, algorithm, chain, listed), (*chain.revoked_later, *limits)
     if listed is None:
         raise Rejected("untrusted_signer", f"{name_of(certificate)} signed with a key that you do not trust.")
     check_revocation_possible(policy)

@@ -7,6 +7,7 @@ are streamed; what stays in memory is 256 of them, 4 bytes of each one's hash, a
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -19,10 +20,10 @@ from verifier.log.tally import Tally
 from verifier.log.tree import TILE_WIDTH, Tile, TileTree, split_hashes, tile_path
 from verifier.merkle import HASH_SIZE, leaf_hash
 from verifier.notes import Checkpoint, Note, NoteKey, cosigned_at, parse_checkpoint, parse_note, require_signature
+from verifier.results import Cosigned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from datetime import datetime
 
     from verifier.log.source import LogEntry, LogSource
 
@@ -95,18 +96,19 @@ def _open(data: bytes, key: NoteKey, name: str) -> _Signed:
 
 def _require_cosigned(
     signed: Sequence[_Signed], witnesses: Sequence[NoteKey], needed: int
-) -> tuple[int | None, dict[str, datetime]]:
+) -> tuple[int | None, tuple[Cosigned, ...]]:
     """The largest size that enough witnesses saw (one at least), and when; None where there is none."""
     if not 0 <= needed <= len({witness.public_key for witness in witnesses}):
         raise ValueError(f"{needed} cosignatures cannot be asked of {len(witnesses)} witnesses")
     seen = [(each.checkpoint.size, cosigned_at(each.note, witnesses)) for each in signed]
     enough = [found for found in seen if len(found[1]) >= max(needed, 1)]
     if enough:
-        return max(enough, key=lambda found: found[0])
+        size, witnessed = max(enough, key=lambda found: found[0])
+        return size, tuple(Cosigned(name, moment) for name, moment in witnessed.items())
     if needed:
         most = max(len(found[1]) for found in seen)
         raise Rejected("too_few_cosignatures", f"{most} of the witnesses saw the log's head, {needed} are asked for")
-    return None, {}
+    return None, ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +118,8 @@ class _Walked:
     head: KeptHead
 
 
-class _RootMismatch(LogRejected):
-    """The entries have another root than a checkpoint says; which of them it is, only what was kept can tell."""
+class _BeginsLater(LogRejected):
+    """The source has no first entries: an export of what came since, which a kept head may continue."""
 
 
 class _Audit:
@@ -136,10 +138,11 @@ class _Audit:
         self._confirmed = 0  # the largest size so far whose root a checkpoint confirms
 
     def run(self, *, full: bool) -> _Walked:
-        """The whole audit. Where what is new contradicts what was kept, everything is read, to say where."""
+        """The whole audit. What does not hold after the kept head may be wrong before it: then everything is read."""
         most = max(self._roots)
         if most > self._size:
-            self._walk(None)  # an entry that was changed as well is the better thing to name
+            with suppress(_BeginsLater):
+                self._walk(None)  # an entry that was changed as well is the better thing to name
             name = self._roots[most][0][0]
             message = f"the log is cut: it has {self._size} entries, and {name} says {most}"
             raise LogRejected(message, size=self._size)
@@ -149,8 +152,9 @@ class _Audit:
             return self._walk(None)
         try:
             return self._walk(kept)
-        except _RootMismatch:
-            self._walk(None)
+        except LogRejected:
+            with suppress(_BeginsLater):
+                self._walk(None)
             raise
 
     def _walk(self, base: KeptHead | None) -> _Walked:
@@ -164,9 +168,13 @@ class _Audit:
         start = tree.size
         self._confirmed = 0
         self._check_root(start, tree.root())
-        for chunk in self._chunks(start):
+        for chunk, fault in self._chunks(start):
             hashes = [leaf_hash(entry.leaf) for entry in chunk]
             number, tile = tree.size // TILE_WIDTH, tree.levels[0] + hashes
+            if fault is not None:
+                self._check_kept(number, tile, tree)
+                tally.add(chunk)
+                raise fault
             roots = self._roots_within(tree, hashes)
             filled = tree.add(hashes)
             self._check_kept(number, tile, tree)
@@ -180,9 +188,12 @@ class _Audit:
         for above in tree.partial():
             if above.level:
                 self._check_tile(above)
+        if self._confirmed != self._size:
+            raise LogRejected(f"the root of {self._size} entries was not reached", size=tree.size)
         return _Walked(start, tally, self._head(base, tree, tally, bytes(marks)))
 
     def _head(self, base: KeptHead | None, tree: TileTree, tally: Tally, marks: bytes) -> KeptHead:
+        new_have_records = self._source.has_records or (base is not None and base.size == self._size)
         return KeptHead(
             checkpoint=self._signed.data,
             origin=self._signed.checkpoint.origin,
@@ -193,27 +204,40 @@ class _Audit:
             marks=marks,
             journal=tally.journal_end,
             link=tally.link,
-            records=self._source.has_records and (base is None or base.records),
+            records=new_have_records and (base is None or base.records),
         )
 
-    def _chunks(self, first: int) -> Iterator[list[LogEntry]]:
-        """The entries up to the checkpoint's size, each chunk to the end of a tile. Raises where one is missing."""
+    def _chunks(self, first: int) -> Iterator[tuple[list[LogEntry], LogRejected | None]]:
+        """The entries up to the checkpoint's size, to the end of a tile each; the last with its fault, if any.
+
+        What came before a fault is looked at first: an entry there may be the first bad one.
+        """
         source = iter(self._source.entries(first, self._size))
         while first < self._size:
             end = min(self._size, (first // TILE_WIDTH + 1) * TILE_WIDTH)
-            chunk = list(islice(source, end - first))
-            for index, entry in enumerate(chunk, first):
-                if entry.index != index:
-                    raise LogRejected(f"entry {index} is missing: {entry.index} follows", index=index)
-            if len(chunk) != end - first:
-                size = first + len(chunk)
-                message = f"the log is cut: it has {size} entries, and its checkpoint says {self._size}"
-                raise LogRejected(message, index=size, size=size)
-            yield chunk
+            chunk: list[LogEntry] = []
+            yield chunk, self._fill(chunk, source, first, end)
             first = end
         for entry in source:
             message = f"entry {entry.index} is in no checkpoint: the newest one has {self._size} entries"
             raise LogRejected(message, index=entry.index, size=self._size)
+
+    def _fill(self, chunk: list[LogEntry], source: Iterator[LogEntry], first: int, end: int) -> LogRejected | None:
+        """Takes the entries from `first` up to `end`. Returns what kept it from that."""
+        try:
+            for index, entry in enumerate(islice(source, end - first), first):
+                if entry.index != index:
+                    kind = LogRejected if index else _BeginsLater
+                    return kind(f"entry {index} is missing: {entry.index} follows", index=index)
+                chunk.append(entry)
+        except LogRejected as error:
+            is_placed = {"index", "first_index", "size"} & error.where.keys()
+            return error if is_placed else error.at(first + len(chunk))
+        size = first + len(chunk)
+        if size == end:
+            return None
+        message = f"the log is cut: it has {size} entries, and its checkpoint says {self._size}"
+        return LogRejected(message, index=size, size=size)
 
     def _roots_within(self, tree: TileTree, more: list[bytes]) -> list[tuple[int, bytes]]:
         """The roots at the sizes that a checkpoint names, for those that the tree gets with these leaf hashes."""
@@ -226,7 +250,7 @@ class _Audit:
         right = [name for name, said in says if said == root]
         if wrong and right:
             message = f"{wrong[0]} and {right[0]} have different roots of the same {size} entries: the log was forked"
-            raise _RootMismatch(message, size=size)
+            raise LogRejected(message, size=size)
         if wrong:
             self._blame(self._confirmed, size - 1, f"do not have the root that {wrong[0]} says", size)
         if right:
@@ -234,8 +258,8 @@ class _Audit:
 
     def _blame(self, first: int, last: int, what: str, size: int) -> NoReturn:
         if last < first:
-            raise _RootMismatch(f"{size} entries {what}", size=size)
-        raise _RootMismatch(f"the {entries(first, last)} {what}", first_index=first, last_index=last, size=size)
+            raise LogRejected(f"{size} entries {what}", size=size)
+        raise LogRejected(f"the {entries(first, last)} {what}", first_index=first, last_index=last, size=size)
 
     def _check_kept(self, number: int, tile: list[bytes], tree: TileTree) -> None:
         """That a tile of level 0, full or not, is what was verified before."""
@@ -271,15 +295,13 @@ class _Audit:
         found = self._source.tile(tile.level, tile.number, len(tile.hashes))
         if found == b"".join(tile.hashes):
             return
-        last = first + len(tile.hashes) * span - 1
-        if found is None or len(found) != len(tile.hashes) * HASH_SIZE:
-            message = f"{path} is missing" if found is None else f"{path} has {len(found)} bytes"
-            raise LogRejected(message, first_index=first, last_index=last, tile=path)
-        places = zip(tile.hashes, split_hashes(found), strict=True)
-        wrong = next(at for at, (computed, said) in enumerate(places) if computed != said)
-        first += wrong * span
-        if tile.level == 0:
-            raise LogRejected(f"entry {first} has not the hash that {path} says", index=first, tile=path)
+        if found is None:
+            last = first + len(tile.hashes) * span - 1
+            raise LogRejected(f"{path} is missing", first_index=first, last_index=last, tile=path)
+        said = split_hashes(found)
+        differing = (at for at, computed in enumerate(tile.hashes) if said[at : at + 1] != [computed])
+        first += span * next(differing, len(tile.hashes) - 1)  # with no other fault it goes on after its last hash
         last = first + span - 1
-        message = f"the {entries(first, last)} have not the hash that {path} says"
-        raise LogRejected(message, first_index=first, last_index=last, tile=path)
+        where = {"index": first} if tile.level == 0 else {"first_index": first, "last_index": last}
+        message = f"{path} does not have the hash that {entries(first, last)} should have there"
+        raise LogRejected(message, tile=path, **where)

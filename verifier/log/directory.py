@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from typing import TYPE_CHECKING, Final
 
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LENGTH: Final = 2  # bytes before each entry of a bundle
+_WIDTH: Final = re.compile(r"[1-9][0-9]{0,2}", re.ASCII)
 _MAXIMUM_BUNDLE: Final = TILE_WIDTH * (_LENGTH + 2**16 - 1)
 
 
 class DirectorySource:
-    """Reads a directory. A partial tile may have become a full one since the checkpoint: its beginning counts then."""
+    """Reads a directory. Where a partial tile has grown since the checkpoint, the beginning of it counts."""
 
     has_records = False
     has_tiles = True
@@ -42,48 +44,58 @@ class DirectorySource:
         for number in range(first // TILE_WIDTH, -(-size // TILE_WIDTH)):
             begin = number * TILE_WIDTH
             width = min(TILE_WIDTH, size - begin)
-            path = tile_path("entries", number, width)
-            bundle = self._read(path, _MAXIMUM_BUNDLE)
-            if bundle is None and width < TILE_WIDTH:
-                path = tile_path("entries", number)
-                bundle = self._read(path, _MAXIMUM_BUNDLE)
+            path, bundle = self._find("entries", number, width, _MAXIMUM_BUNDLE)
             if bundle is None:
                 last = begin + width - 1
                 raise LogRejected(f"{path} is missing", first_index=begin, last_index=last, tile=path)
-            leaves = _split_bundle(bundle, begin, width, path)
-            yield from (LogEntry(index, leaf) for index, leaf in enumerate(leaves, begin) if index >= first)
+            is_exact = path == tile_path("entries", number, width)
+            leaves = _split_bundle(bundle, begin, path, least=width, most=width if is_exact else TILE_WIDTH)
+            yield from (LogEntry(index, leaf) for index, leaf in enumerate(leaves[:width], begin) if index >= first)
 
     def tile(self, level: int, number: int, width: int) -> bytes | None:
         """The hashes of a tile."""
-        data = self._read(tile_path(level, number, width), TILE_WIDTH * HASH_SIZE)
+        path, data = self._find(level, number, width, TILE_WIDTH * HASH_SIZE)
+        has_grown = path != tile_path(level, number, width)
+        return data[: width * HASH_SIZE] if data is not None and has_grown else data
+
+    def _find(self, level: int | str, number: int, width: int, maximum: int) -> tuple[str, bytes | None]:
+        """The tile of this width, or else one that it has grown to, with its path."""
+        path = tile_path(level, number, width)
+        data = self._read(path, maximum)
         if data is None and width < TILE_WIDTH:
-            data = self._read(tile_path(level, number), TILE_WIDTH * HASH_SIZE)
-            data = None if data is None else data[: width * HASH_SIZE]
-        return data
+            for other in [TILE_WIDTH, *self._wider(tile_path(level, number), width)]:
+                found = self._read(tile_path(level, number, other), maximum)
+                if found is not None:
+                    return tile_path(level, number, other), found
+        return path, data
+
+    def _wider(self, path: str, width: int) -> list[int]:
+        """The widths of the partial tiles of this place that are wider."""
+        try:
+            names = os.listdir(self._directory / f"{path}.p")
+        except OSError:
+            return []
+        widths = (int(name) for name in names if _WIDTH.fullmatch(name))
+        return sorted(each for each in widths if width < each < TILE_WIDTH)
 
     def _read(self, path: str, maximum: int) -> bytes | None:
-        """A file of the log; None if it is not there, or not a file."""
+        """A file of the log, or of a longer one its first `maximum` + 1 bytes; None if it is not there, or no file."""
         place = self._directory / path
         try:
             # A pipe or a device would be waited for.
             with open(os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as stream:
-                if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                    return None
-                data = stream.read(maximum + 1)
+                return stream.read(maximum + 1) if stat.S_ISREG(os.fstat(stream.fileno()).st_mode) else None
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:
             raise Indeterminate("unreadable_file", f"{place} cannot be read: {error.strerror}.") from error
-        if len(data) > maximum:
-            raise LogRejected(f"{path} has more than {maximum} bytes", code="too_large", tile=path)
-        return data
 
 
-def _split_bundle(bundle: bytes, first: int, width: int, path: str) -> list[bytes]:
-    """The first `width` entries of a bundle: each a big-endian uint16 length and itself; at most 256 in all."""
+def _split_bundle(bundle: bytes, first: int, path: str, *, least: int, most: int) -> list[bytes]:
+    """The entries of a bundle (each a big-endian uint16 length and itself), of which there are so many."""
     leaves: list[bytes] = []
     at = 0
-    while at < len(bundle) and len(leaves) < TILE_WIDTH:
+    while at < len(bundle) and len(leaves) < most:
         begin = at + _LENGTH
         end = begin + int.from_bytes(bundle[at:begin], "big")
         if begin > len(bundle) or end > len(bundle):
@@ -91,11 +103,12 @@ def _split_bundle(bundle: bytes, first: int, width: int, path: str) -> list[byte
         leaves.append(bundle[begin:end])
         at = end
     is_whole = at == len(bundle)
-    if len(leaves) < width:
+    if len(leaves) < least:
         index = first + len(leaves)
         what = "is missing" if is_whole else "ends early"
         raise LogRejected(f"entry {index} {what} in {path}", code="malformed", index=index, tile=path)
     if not is_whole:
-        index = first + len(leaves)
-        raise LogRejected(f"{path} goes on after its {len(leaves)} entries", code="malformed", index=index, tile=path)
-    return leaves[:width]
+        last = first + len(leaves) - 1
+        message = f"{path} goes on after its {len(leaves)} entries"
+        raise LogRejected(message, code="malformed", first_index=first, last_index=last, tile=path)
+    return leaves

@@ -9,8 +9,6 @@ from verifier.errors import Rejected
 if TYPE_CHECKING:
     from verifier.errors import RejectionCode
 
-_SHOWN = 6  # bytes of a hash that a message shows
-
 
 class LogRejected(Rejected):
     """A log that does not add up. What is known of the place stands in `where`, and in `as_json()`.
@@ -22,7 +20,12 @@ class LogRejected(Rejected):
 
     def __init__(self, message: str, *, code: RejectionCode = "log_proof_invalid", **where: int | str) -> None:
         super().__init__(code, message)
+        self._code: RejectionCode = code
         self.where = where
+
+    def at(self, index: int) -> LogRejected:
+        """The same, with the entry where it was found."""
+        return LogRejected(self.message, code=self._code, **self.where | {"index": index})
 
     def as_json(self) -> dict[str, object]:
         """The reason as JSON-compatible values, with the members of `where`."""
@@ -32,8 +35,3 @@ class LogRejected(Rejected):
 def entries(first: int, last: int) -> str:
     """A range of entries, both ends included, in words."""
     return f"entry {first}" if first == last else f"entries {first} to {last}"
-
-
-def short(digest: bytes) -> str:
-    """The beginning of a hash, enough to tell two apart."""
-    return f"{digest[:_SHOWN].hex()}…"

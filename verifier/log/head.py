@@ -120,13 +120,20 @@ def store_head(path: Path, head: KeptHead) -> None:
     continue: another log's, or one further on.
     """
     kept = load_head(path)
-    if kept is not None and (kept.origin != head.origin or kept.size > head.size):
+    if kept is not None and not _continues(head, kept):
         message = f"{path} has the head of {kept.origin} at {kept.size} entries, which is not replaced."
         raise Indeterminate("unreadable_file", message)
     try:
         _replace(path, _format(head))
     except OSError as error:
         raise Indeterminate("unreadable_file", f"The head cannot be kept in {path}: {error.strerror}.") from error
+
+
+def _continues(head: KeptHead, kept: KeptHead) -> bool:
+    """Whether what is known of a head allows that it comes after the one that is kept."""
+    begins_alike = head.tiles.startswith(kept.tiles) and head.marks.startswith(kept.marks)
+    is_another = head.size == kept.size and head.root != kept.root
+    return head.origin == kept.origin and head.size >= kept.size and begins_alike and not is_another
 
 
 def _format(head: KeptHead) -> bytes:

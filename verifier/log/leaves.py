@@ -1,7 +1,7 @@
-"""Leaves, records and rows of a log: their one canonical form, and whether what lies behind a leaf is what it says.
+"""Leaves read quickly, and whether the record or the row that lies behind one is what it says.
 
-A leaf is matched by one pattern: what the signer's encoder would not write is no leaf. The journal's chain is written
-here anew from its format (a length or a type before every part), so that the verifier shares no code with the signer.
+The journal's chain is written here anew from its format (a type and a length before every part), so that the verifier
+shares no code with the service.
 """
 
 from __future__ import annotations
@@ -12,80 +12,74 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from verifier.errors import Indeterminate
+from verifier.errors import Indeterminate, Rejected
 from verifier.log.errors import LogRejected
+from verifier.log_leaves import LEAF_VERSION, RowsLeaf, parse_leaf
 from verifier.strict_json import JsonValue, parse_object
 
 if TYPE_CHECKING:
+    from verifier.errors import RejectionCode
     from verifier.log.source import RowEntry
 
 MAXIMUM_LEAF: Final = 2**16 - 1  # C2SP tlog-tiles: an entry bundle has room for two bytes of length
 MAXIMUM_RECORD: Final = 512 * 1024
 NONCE_SIZE: Final = 32
-LEAF_VERSION: Final = 1
 GENESIS: Final = bytes(32)  # the link before the journal's first entry
 _CHAIN_DOMAIN: Final = b"sealmark journal chain v1"
 
+# Only saves time: what it does not match is read by the reader of leaves.
 _HEX: Final = rb"[0-9a-f]{64}"
 _SIGNATURE: Final = rb'\{"digest":"(?:[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})","sha256":"' + _HEX + rb'"\}'
 _DECISION: Final = re.compile(
-    rb'\{"algorithm":(?:null|"(?P<algorithm>[A-Z][A-Z0-9_]{0,63})"),'
-    rb'"key_sha256":(?:null|"(?P<key_sha256>' + _HEX + rb')"),'
-    rb'"key_version":(?:null|(?P<key_version>[1-9][0-9]{0,14})),'
-    rb'"record_sha256":"(?P<record_sha256>' + _HEX + rb')",'
-    rb'"signatures":\[(?P<signatures>(?:' + _SIGNATURE + rb"(?:," + _SIGNATURE + rb")*)?)\],"
-    rb'"time":"(?P<time>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6})Z","v":1\}'
+    rb'\{"algorithm":(?:null|"([A-Z][A-Z0-9_]{0,63})"),"key_sha256":(null|"' + _HEX + rb'"),'
+    rb'"key_version":(?:null|([1-9][0-9]{0,14})),"record_sha256":"(' + _HEX + rb')",'
+    rb'"signatures":\[((?:' + _SIGNATURE + rb"(?:," + _SIGNATURE + rb")*)?)\],"
+    rb'"time":"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6})Z","v":1\}'
 )
 _ROWS: Final = re.compile(rb'\{"journal":([1-9][0-9]{0,14}),"link":"(' + _HEX + rb')","v":1\}')
 _encode: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 
 
-class DecisionLeaf(NamedTuple):
-    """What anybody may know of a decision. Hashes are lower-case hex; `time` is RFC 3339 with six digits and a `Z`."""
+class Decision(NamedTuple):
+    """What a decision leaf says, in the words in which its record has to say it too."""
 
     algorithm: str | None
-    key_sha256: str | None
     key_version: int | None
     record_sha256: str
     signatures: tuple[tuple[str, str], ...]  # digest of what was signed, SHA-256 of the signature
     time: str
 
 
-class RowsLeaf(NamedTuple):
-    """An entry of the sealed rows' journal, and its link (32 bytes)."""
+def read_leaf(leaf: bytes, index: int) -> Decision | RowsLeaf:
+    """The leaf of entry `index`, as `verifier.log_leaves` reads it.
 
-    journal: int
-    link: bytes
-
-
-def parse_leaf(leaf: bytes, index: int) -> DecisionLeaf | RowsLeaf:
-    """A leaf in its canonical form.
-
-    Raises: `LogRejected` (malformed) for anything else, `Indeterminate` (unsupported_format) for another version.
+    Raises: `LogRejected` (malformed, too_large) for anything but the one encoding, `Indeterminate`
+    (unsupported_format) for another version.
     """
     decision = _DECISION.fullmatch(leaf)
     if decision is not None:
-        algorithm, key, version, record, signed, time = decision.groups()
-        if signed and None in (algorithm, key, version):
-            message = f"entry {index} has signatures and lacks their algorithm, key_sha256 or key_version"
-            raise LogRejected(message, code="malformed", index=index)
-        moment = time.decode()
-        try:
-            datetime.fromisoformat(moment)
-        except ValueError:
-            raise LogRejected(f"entry {index} has an impossible time", code="malformed", index=index) from None
-        return DecisionLeaf(
-            algorithm=None if algorithm is None else algorithm.decode(),
-            key_sha256=None if key is None else key.decode(),
-            key_version=None if version is None else int(version),
-            record_sha256=record.decode(),
-            signatures=_signatures(signed) if signed else (),
-            time=moment + "Z",
-        )
-    rows = _ROWS.fullmatch(leaf)
-    if rows is not None:
-        return RowsLeaf(int(rows[1]), bytes.fromhex(rows[2].decode()))
-    raise _unreadable(leaf, index)
+        algorithm, key, version, record, signed, moment = decision.groups()
+        is_named = algorithm is not None and key != b"null" and version is not None
+        time = moment.decode()
+        if (is_named or not signed) and _is_moment(time):
+            return Decision(
+                None if algorithm is None else algorithm.decode(),
+                None if version is None else int(version),
+                record.decode(),
+                _signatures(signed) if signed else (),
+                time + "Z",
+            )
+    elif (rows := _ROWS.fullmatch(leaf)) is not None:
+        return RowsLeaf(int(rows[1]), rows[2].decode())
+    return _read_slowly(leaf, index)
+
+
+def _is_moment(time: str) -> bool:
+    try:
+        datetime.fromisoformat(time)
+    except ValueError:
+        return False
+    return True
 
 
 def _signatures(text: bytes) -> tuple[tuple[str, str], ...]:
@@ -94,20 +88,36 @@ def _signatures(text: bytes) -> tuple[tuple[str, str], ...]:
     return tuple(zip(pieces[3::8], pieces[7::8], strict=True))
 
 
-def _unreadable(leaf: bytes, index: int) -> LogRejected | Indeterminate:
-    if len(leaf) > MAXIMUM_LEAF:
-        return LogRejected(f"entry {index} has more than {MAXIMUM_LEAF} bytes", code="too_large", index=index)
+def _read_slowly(data: bytes, index: int) -> Decision | RowsLeaf:
+    try:
+        leaf = parse_leaf(data)
+    except Rejected as error:
+        _require_version(data, index)
+        code: RejectionCode = "too_large" if error.code == "too_large" else "malformed"
+        raise LogRejected(f"entry {index}: {error.message}", code=code, index=index) from error
+    if isinstance(leaf, RowsLeaf):
+        return leaf
+    return Decision(
+        algorithm=leaf.algorithm,
+        key_version=leaf.key_version,
+        record_sha256=leaf.record_sha256,
+        signatures=tuple((each.digest, each.sha256) for each in leaf.signatures),
+        time=leaf.time.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+    )
+
+
+def _require_version(leaf: bytes, index: int) -> None:
+    """What a later version of the service writes is not forged: it only cannot be read here."""
     try:
         version = parse_object(leaf).get("v")
     except ValueError:
-        version = None
+        return
     if isinstance(version, int) and version > LEAF_VERSION:
-        message = f"entry {index} is a leaf of version {version}, this verifier reads version {LEAF_VERSION}"
-        return Indeterminate("unsupported_format", message)
-    return LogRejected(f"entry {index} is not a leaf in its canonical form", code="malformed", index=index)
+        message = f"entry {index} is of version {version}, and this verifier reads version {LEAF_VERSION}"
+        raise Indeterminate("unsupported_format", message)
 
 
-def check_record(leaf: DecisionLeaf, nonce: bytes, record: bytes, index: int) -> dict[str, JsonValue]:
+def check_record(leaf: Decision, nonce: bytes, record: bytes, index: int) -> dict[str, JsonValue]:
     """The record behind a leaf. Raises `LogRejected` unless its bytes and what it says are those of the leaf."""
     if len(record) > MAXIMUM_RECORD:
         raise LogRejected(f"the record of entry {index} is too large", code="too_large", index=index)
@@ -135,7 +145,7 @@ def canonical(value: JsonValue) -> bytes:
     return _encode(value).encode()
 
 
-def _differing(leaf: DecisionLeaf, record: dict[str, JsonValue]) -> str | None:
+def _differing(leaf: Decision, record: dict[str, JsonValue]) -> str | None:
     """A member in which the record and its leaf differ."""
     if record.get("time") != leaf.time:
         return "time"

@@ -9,10 +9,8 @@ from verifier.report import printable
 from verifier.times import format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
     from verifier.log.head import KeptHead
+    from verifier.results import Cosigned
     from verifier.strict_json import JsonValue
 
 
@@ -38,7 +36,7 @@ class LogAudit:
     last_time: str | None
     journal: tuple[int, int] | None
     cosigned_size: int | None
-    cosigned: Mapping[str, datetime]
+    cosigned: tuple[Cosigned, ...]
     kept_size: int | None
     has_records: bool
     has_tiles: bool
@@ -85,7 +83,7 @@ class LogAudit:
             "last_time": self.last_time,
             "journal": None if self.journal is None else {"first": self.journal[0], "last": self.journal[1]},
             "cosigned_size": self.cosigned_size,
-            "cosigned": {name: format_time(moment) for name, moment in self.cosigned.items()},
+            "cosigned": [each.as_json() for each in self.cosigned],
             "kept_size": self.kept_size,
             "records": self.has_records,
             "tiles": self.has_tiles,
@@ -108,6 +106,6 @@ def describe_audit(audit: LogAudit) -> str:
         lines.append(("journal", f"entries {audit.journal[0]} to {audit.journal[1]} of the sealed rows, without a gap"))
     if audit.kept_size is not None:
         lines.append(("continues", f"the kept head of {audit.kept_size} entries"))
-    lines += [("cosigned", f"by {name} at {format_time(moment)}") for name, moment in audit.cosigned.items()]
+    lines += [("cosigned", f"by {each.witness} at {format_time(each.at)}") for each in audit.cosigned]
     lines += [("not covered", limit) for limit in audit.not_covered]
     return "\n".join(["VERIFIED", *(f"  {label + ':':<13} {printable(text)}" for label, text in lines)])

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from verifier.log.errors import LogRejected
-from verifier.log.leaves import GENESIS, RowsLeaf, check_record, link_of, parse_leaf
+from verifier.log.leaves import GENESIS, check_record, link_of, read_leaf
+from verifier.log_leaves import RowsLeaf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from verifier.log.leaves import DecisionLeaf
+    from verifier.log.leaves import Decision
     from verifier.log.source import LogEntry
 
 
@@ -42,13 +43,13 @@ class Tally:
     def add(self, entries: Iterable[LogEntry]) -> None:
         """Checks and counts some more."""
         for entry in entries:
-            leaf = parse_leaf(entry.leaf, entry.index)
+            leaf = read_leaf(entry.leaf, entry.index)
             if isinstance(leaf, RowsLeaf):
                 self._add_row(leaf, entry)
             else:
                 self._add_decision(leaf, entry)
 
-    def _add_decision(self, leaf: DecisionLeaf, entry: LogEntry) -> None:
+    def _add_decision(self, leaf: Decision, entry: LogEntry) -> None:
         is_count = False
         if self._records:
             if entry.nonce is None or entry.record is None:
@@ -66,7 +67,7 @@ class Tally:
             self.last_time = leaf.time
 
     def _add_row(self, leaf: RowsLeaf, entry: LogEntry) -> None:
-        number, index = leaf.journal, entry.index
+        number, index, link = leaf.journal, entry.index, bytes.fromhex(leaf.link)
         before = GENESIS if number == 1 else self.link
         if self.journal_end is not None and number != self.journal_end + 1:
             message = f"entry {index} has journal entry {number}, and {self.journal_end + 1} comes next"
@@ -78,10 +79,10 @@ class Tally:
             if row is None:
                 raise LogRejected(f"the row of entry {index} is missing", index=index)
             # A log that begins amid the journal (a new HSM's) has no link before its first row to check that one with.
-            expected = leaf.link if before is None else link_of(before, number, row)
-            if row.link != leaf.link or expected != leaf.link:
+            expected = link if before is None else link_of(before, number, row)
+            if row.link != link or expected != link:
                 raise LogRejected(f"the row of entry {index} is not the one that its leaf's link covers", index=index)
         self.rows += 1
         self._journal_start = number if self._journal_start is None else self._journal_start
         self.journal_end = number
-        self.link = leaf.link
+        self.link = link

@@ -12,17 +12,19 @@ from cryptography import x509
 from verifier.certificates import certified_key, check_validity, describe_certificate, extension, name_of
 from verifier.errors import Indeterminate, Rejected
 from verifier.keys import WeakKeyError, describe_key, fingerprint
-from verifier.results import KeyFacts, TimeFacts, VerifiedAssertion
+from verifier.log_proofs import judged_time, open_proof, position_in
+from verifier.results import KeyFacts, VerifiedAssertion
 from verifier.saml import claims
 from verifier.saml.signatures import ASSERTION, SignedPlace, find_signed_places, verify_places
 from verifier.saml.trusted import describe_trusted_key, trusted_carriers
 from verifier.saml.xml import Node, parse_xml
-from verifier.times import require_aware
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from verifier.results import LogPosition, TimeFacts
     from verifier.trust import Trust
+    from verifier.trusted_logs import TrustedLog
 
 MAXIMUM_LEEWAY: Final = 60  # seconds
 MAXIMUM_CERTIFICATES: Final = 10
@@ -54,6 +56,8 @@ def verify_saml(
     now: datetime | None = None,
     leeway: float = 0,
     replay_cache: ReplayCache | None = None,
+    proof: bytes | str | None = None,
+    logs: Sequence[TrustedLog] = (),
 ) -> VerifiedAssertion:
     """Verifies a SAML response or assertion (XML bytes, not base64) and returns what the signed part says.
 
@@ -61,8 +65,10 @@ def verify_saml(
     never believed. Instead of them `trust` (from `parse_trust`) may be given: its keys for assertions of `issuer`
     count then, and what is revoked by now is refused at an earlier `now` too. The assertion must be for `audience` and
     `recipient` (the assertion consumer URL), from `issuer`, and answer the request `in_response_to`, where these are
-    given. `leeway` is 0 to 60 seconds. Raises `Rejected`, `Indeterminate`, and `ValueError` for arguments that make no
-    sense.
+    given. `leeway` is 0 to 60 seconds. `proof` (C2SP tlog-proof) must show that one of `logs`, by default those in
+    trust, has every signature of the message; where its log needs cosignatures, certificate and key are judged at the
+    moment at which its witnesses had seen them, unless `now` is given. The assertion ends now, whenever it was logged.
+    Raises `Rejected`, `Indeterminate`, and `ValueError` for arguments that make no sense.
     """
     if (
         not audience
@@ -76,20 +82,22 @@ def verify_saml(
     if not 0 <= leeway <= MAXIMUM_LEEWAY:
         raise ValueError(f"leeway must be 0 to {MAXIMUM_LEEWAY} seconds")
     clock = datetime.now(UTC)
-    time = TimeFacts(clock if now is None else require_aware(now, "now"), "now" if now is None else "given")
-    expected = claims.Expectations(
-        audience, recipient, issuer, in_response_to, time.judged_at, timedelta(seconds=leeway)
-    )
+    entry = open_proof(proof, logs, () if trust is None else trust.logs, clock)
+    time = judged_time(now, clock, entry, name="now")
+    expected = claims.Expectations(audience, recipient, issuer, in_response_to, time.as_of, timedelta(seconds=leeway))
 
     message = parse_xml(data)
     places = find_signed_places(message)
     if trust is not None and issuer is not None:
-        certificates = trusted_carriers(trust, issuer, at=time.judged_at, latest=max(time.judged_at, clock))
+        certificates = trusted_carriers(trust, issuer, at=time.judged_at, latest=max(time.as_of, clock))
     certificate, signed = verify_places(data, places, _usable(certificates, time.judged_at), time.judged_at)
 
+    position = position_in(entry, [made for element in signed.values() for made in element.made])
+
     # Claims come from the signed elements alone: an assertion's own signature, else the signed response around it.
-    response = signed.get("response")
-    assertion = signed.get("assertion") or claims.only(response or message, ASSERTION, "Assertion")
+    elements = {part: element.node for part, element in signed.items()}
+    response = elements.get("response")
+    assertion = elements.get("assertion") or claims.only(response or message, ASSERTION, "Assertion")
     envelope = response or (message if message.name == "Response" else None)
     limits = {
         NOT_RESPONSE: envelope is not None and response is None,
@@ -99,7 +107,8 @@ def verify_saml(
         NOT_REVOCATION if trust is None else trust.revocation_limit: True,
     }
     not_covered = tuple(limit for limit, holds in limits.items() if holds)
-    facts = _read(assertion, envelope, expected, _Origin(certificate, places, time, not_covered))
+    not_covered += () if entry is None else entry.limits
+    facts = _read(assertion, envelope, expected, _Origin(certificate, places, time, not_covered, position))
     if trust is not None:
         key = describe_trusted_key(trust, facts.issuer, certificate, facts.key.algorithm)
         facts = replace(facts, key=key, certificates=())
@@ -118,6 +127,7 @@ class _Origin:
     places: tuple[SignedPlace, ...]
     time: TimeFacts
     not_covered: tuple[str, ...]
+    log_position: LogPosition | None
 
     def signs(self, part: str) -> bool:
         """Whether this part of the message carries a signature of its own."""
@@ -164,6 +174,7 @@ def _read(assertion: Node, envelope: Node | None, expected: claims.Expectations,
         time=origin.time,
         certificates=(describe_certificate(origin.certificate),),
         not_covered=origin.not_covered,
+        log_position=origin.log_position,
     )
 
 

@@ -23,6 +23,7 @@ from signxml.verifier import SignatureConfiguration, XMLVerifier
 from verifier.certificates import certified_key
 from verifier.errors import Indeterminate, Rejected
 from verifier.keys import PublicKey, check_message, key_kind, subject_public_key_info
+from verifier.log_leaves import MadeSignature, made_over_message
 from verifier.saml.form import DIGESTS, DSIG, SignatureForm, read_signature
 from verifier.saml.xml import Node, new_parser, parse_xml
 
@@ -52,6 +53,14 @@ class SignedPlace:
         return replace(
             self.holder, children=tuple(child for child in self.holder.children if child.name != "Signature")
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SignedElement:
+    """A signed element as it was signed, and its signature, over SignedInfo in canonical form."""
+
+    node: Node
+    made: tuple[MadeSignature]
 
 
 def find_signed_places(root: Node) -> tuple[SignedPlace, ...]:
@@ -106,7 +115,7 @@ def _read_form(holder: Node) -> SignatureForm:
 
 def verify_places(
     data: bytes, places: Sequence[SignedPlace], certificates: Sequence[x509.Certificate], at: datetime
-) -> tuple[x509.Certificate, dict[Part, Node]]:
+) -> tuple[x509.Certificate, dict[Part, SignedElement]]:
     """The trusted certificate whose key made every signature, and the signed elements, as they were signed.
 
     The message's own KeyInfo is never asked. Rejected if no certificate fits all.
@@ -122,7 +131,7 @@ def verify_places(
     raise failure or Rejected("signature_invalid", "No trusted certificate was given.")
 
 
-def _verify_place(data: bytes, place: SignedPlace, certificate: x509.Certificate, at: datetime) -> Node:
+def _verify_place(data: bytes, place: SignedPlace, certificate: x509.Certificate, at: datetime) -> SignedElement:
     """The signed element, from the bytes that were digested. Rejected if the certificate's key did not sign it."""
     algorithm, key = place.form.algorithm, certified_key(certificate)
     if key_kind(key) != algorithm.key_kind:
@@ -140,7 +149,8 @@ def _verify_place(data: bytes, place: SignedPlace, certificate: x509.Certificate
         signed_info, signed_data = _canonical_forms(data, place)
         if not signed_data or hashlib.new(place.form.hash_name, signed_data).digest() != place.form.digest:
             raise InvalidSignature
-        check_message(algorithm, key, _encoded_signature(place.form.value, key), signed_info)
+        signature = _encoded_signature(place.form.value, key)
+        check_message(algorithm, key, signature, signed_info)
         # A new one each time: signxml's verifier keeps state.
         result = XMLVerifier().verify(
             data, x509_cert=certificate, id_attribute="ID", parser=new_parser(), expect_config=configuration
@@ -157,7 +167,7 @@ def _verify_place(data: bytes, place: SignedPlace, certificate: x509.Certificate
     node = parse_xml(signed_data)
     if node != place.without_signature:
         raise Rejected("signature_invalid", "The signed element is not the one that carries the signature.")
-    return node
+    return SignedElement(node, made_over_message(algorithm, key, signature, signed_info))
 
 
 def _check_key_info(certificates: Sequence[bytes], key: PublicKey) -> None:

@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Final
 
 from verifier.errors import Rejected
 from verifier.keys import describe_key, fingerprint
-from verifier.results import KeyFacts, TimeFacts, VerifiedToken
-from verifier.times import format_time, require_aware
+from verifier.log_leaves import made_over_message
+from verifier.log_proofs import judged_time, open_proof, position_in
+from verifier.results import KeyFacts, VerifiedToken
+from verifier.times import format_time
 from verifier.tokens.jwks import KeySet, TokenKey
 from verifier.tokens.jws import check_signature, parse_token
 from verifier.tokens.trusted import describe_trusted_key, trusted_key_set
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from verifier.strict_json import JsonValue
     from verifier.trust import Trust
+    from verifier.trusted_logs import TrustedLog
 
 MAXIMUM_LEEWAY: Final = 60  # seconds
 _LATEST: Final = 253402300799  # 9999-12-31T23:59:59Z, the last second that datetime knows
@@ -37,6 +40,8 @@ def verify_jwt(
     leeway: float = 0,
     types: Collection[str] = ("JWT",),
     max_age: float | None = None,
+    proof: bytes | str | None = None,
+    logs: Sequence[TrustedLog] = (),
 ) -> VerifiedToken:
     """Verifies a JWT in compact form and returns its claims.
 
@@ -44,8 +49,11 @@ def verify_jwt(
     from `parse_trust` too: its keys for tokens of `issuer` count then, and what is revoked by now is refused at an
     earlier `now` too. The token must be from `issuer`, for `audience` (which may be one of several), of one of `types`
     (`typ` header, compared without case and without "application/"), unexpired, and with `max_age` (seconds) issued no
-    longer ago. `leeway` is 0 to 60 seconds. Raises `Rejected`, `Indeterminate` (a `kid` that the set does not have),
-    and `ValueError` for arguments that make no sense.
+    longer ago. `leeway` is 0 to 60 seconds. `proof` (C2SP tlog-proof) must show that one of `logs`, by default those in
+    trust, has this very signature; where its log needs cosignatures, the window of a trusted key is judged at the
+    moment at which its witnesses had seen it, unless `now` is given. A token expires now, whenever it was logged.
+    Raises `Rejected`, `Indeterminate` (a `kid` that the set does not have), and `ValueError` for arguments that make no
+    sense.
     """
     if not issuer or not audience or isinstance(types, str) or not all(types) or not types:
         raise ValueError("issuer, audience and types must not be empty")
@@ -54,21 +62,24 @@ def verify_jwt(
     if max_age is not None and max_age < 0:
         raise ValueError("max_age must not be negative")
     clock = datetime.now(UTC)
-    time = TimeFacts(clock if now is None else require_aware(now, "now"), "now" if now is None else "given")
+    entry = open_proof(proof, logs, () if isinstance(jwks, KeySet) else jwks.logs, clock)
+    # The keys of a set have no window that a proven time could be held against.
+    time = judged_time(now, clock, None if isinstance(jwks, KeySet) else entry, name="now")
 
     parsed = parse_token(token)
     keys = jwks
     if not isinstance(keys, KeySet):
-        keys = trusted_key_set(keys, issuer, at=time.judged_at, latest=max(time.judged_at, clock))
+        keys = trusted_key_set(keys, issuer, at=time.judged_at, latest=max(time.as_of, clock))
     key = keys.find(parsed.key_id)
-    check_signature(parsed, key)
+    signature = check_signature(parsed, key)
+    position = position_in(entry, made_over_message(key.algorithm, key.public_key, signature, parsed.signing_input))
 
     # From here on the payload is what the key's holder said.
     claims = parsed.payload
     _check_type(parsed.token_type, types)
     _check_issuer(claims, issuer)
     audiences = _check_audience(claims, audience)
-    expires_at, not_before, issued_at = _check_times(claims, time.judged_at.timestamp(), leeway, max_age)
+    expires_at, not_before, issued_at = _check_times(claims, time.as_of.timestamp(), leeway, max_age)
     return VerifiedToken(
         issuer=issuer,
         subject=_optional_text(claims, "sub"),
@@ -81,7 +92,8 @@ def verify_jwt(
         claims=MappingProxyType(claims),
         key=_describe_key(key) if isinstance(jwks, KeySet) else describe_trusted_key(jwks, issuer, key),
         time=time,
-        not_covered=(NOT_REPLAY, NOT_REVOKED),
+        not_covered=(NOT_REPLAY, NOT_REVOKED, *(() if entry is None else entry.limits)),
+        log_position=position,
     )
 
 

@@ -97,8 +97,11 @@ def _header_text(header: dict[str, JsonValue], member: str) -> str:
     return value
 
 
-def check_signature(token: ParsedToken, key: TokenKey) -> None:
-    """Rejected unless the token is signed by the key, with the key's own algorithm: the header decides nothing."""
+def check_signature(token: ParsedToken, key: TokenKey) -> bytes:
+    """The signature as the key made it (DER for ECDSA).
+
+    Rejected unless the token is signed by the key, with the key's own algorithm: the header decides nothing.
+    """
     if token.algorithm != key.algorithm.jws:
         raise Rejected("algorithm_mismatch", f"The token's key signs with {key.algorithm.jws} only.")
     for name, thumbprint in token.certificates.items():
@@ -111,6 +114,7 @@ def check_signature(token: ParsedToken, key: TokenKey) -> None:
         check_message(key.algorithm, key.public_key, signature, token.signing_input)
     except InvalidSignature as error:
         raise Rejected("signature_invalid", "The token's signature is not that of its key.") from error
+    return signature
 
 
 def _ecdsa_der(signature: bytes, field_bytes: int) -> bytes:
