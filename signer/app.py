@@ -39,6 +39,7 @@ from signer.idempotency import Idempotency
 from signer.logs import configure_logs
 from signer.pipeline import Pipeline
 from signer.published import Published
+from signer.published_logs import PublishedLogs
 from signer.revocation import RevocationLists
 from signer.root_watch import report_enabled_root
 from signer.saml_metadata import SamlMetadata
@@ -108,6 +109,7 @@ def assemble(
         certification=certification,
         revocation_lists=revocation_lists,
         published=published,
+        published_logs=PublishedLogs(keystore.database),
         saml_metadata=SamlMetadata(keystore, audit, published),
         upkeep=Upkeep(keystore, revocation_lists),
         public_credentials=PublicCredentialAdministration(keystore),

@@ -6,6 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
+@dataclass(slots=True)
+class Trace:
+    """Whether the audit trail knows of a call: it has a record of it (or owes one), or has counted it. Every call that
+    came to an answer and is not told of is counted in the end (`signer.web.counting`)."""
+
+    told: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """What came in. `source` is the caller's address; `body` is raw; `authorization` never reaches a log.
@@ -24,6 +32,7 @@ class Call:
     target: str = ""
     secure: bool = False  # over TLS, here or at a proxy that the configuration names
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    trace: Trace = field(default_factory=Trace, repr=False, compare=False)
     client_certificate: bytes | None = None  # DER, verified by TLS here or by a proxy that the configuration names
 
 

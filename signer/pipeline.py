@@ -238,10 +238,25 @@ class Pipeline:
     def authenticate(self, call: Call) -> Principal:
         """The caller. Raises `Unauthenticated`, `TooManyRequests`: counted, not recorded one by one."""
         try:
-            return self._authenticator.authenticate(call)
+            principal = self._authenticator.authenticate(call)
         except (Unauthenticated, TooManyRequests) as refusal:
             self._audit.count_unauthenticated(refusal.code)
+            call.trace.told = True
             raise
+        call.trace.told = True  # from here on every way out has a record
+        return principal
+
+    def turned_away(self, call: Call, action: str, code: str, reference: str | None, subject: str | None) -> None:
+        """Records a call that was refused before anybody asked who makes it, if its caller is somebody known.
+
+        Whoever is not known stays untold of, to be counted. Raises `AuditUnavailable`.
+        """
+        try:
+            principal = self._authenticator.authenticate(call)
+        except (Unauthenticated, TooManyRequests):
+            return
+        call.trace.told = True
+        self._audit.refuse(principal, action, call, reference, code, subject)
 
     def visible(self, permit: Permit, call: Call, keys: Sequence[Key]) -> list[Key]:
         """Which of these keys a list shows to the caller: those that it may describe."""

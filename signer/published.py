@@ -18,11 +18,12 @@ from signer.formats import discovery, jwks
 from signer.request import LONGEST_ASSERTION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from keystore.api import CertificateRecord, Issuer, Key, KeyVersion, NewKey
     from keystore.keystore import Keystore
+    from signer.published_logs import TrustedLog
 
 KEY_SET_MAX_AGE: Final = 300  # seconds that a client may cache a key set
 KEY_SET_MARGIN: Final = 600  # seconds for clocks and for clients that cache longer
@@ -138,8 +139,9 @@ class Published:
         (key,) = self._keystore.find_keys_by_purpose(Purpose.CA)
         return self.certificate(key.versions[-1])
 
-    def trust(self, crl: bytes) -> dict[str, object]:
-        """The trust bundle that `sealmark-verify --trust` takes, with the authority's revocation list (DER)."""
+    def trust(self, crl: bytes, logs: Sequence[TrustedLog]) -> dict[str, object]:
+        """The trust bundle that `sealmark-verify --trust` takes, with the authority's revocation list (DER) and the
+        transparency logs."""
         entries = [
             entry
             for purpose in (Purpose.ARTIFACT, Purpose.JWT, Purpose.SAML, Purpose.GENERAL)
@@ -162,6 +164,7 @@ class Published:
                     "crl": base64.b64encode(crl).decode(),
                 }
             ],
+            "logs": logs,
         }
 
     def _trust_entries(self, key: Key) -> Iterator[dict[str, object]]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from signer.export.exporter import Exporter
     from signer.pipeline import Pipeline
     from signer.published import Published
+    from signer.published_logs import PublishedLogs
     from signer.revocation import RevocationLists
     from signer.saml_metadata import SamlMetadata
     from signer.upkeep import Upkeep
@@ -48,6 +49,7 @@ class Services:
     certification: Certification
     revocation_lists: RevocationLists
     published: Published
+    published_logs: PublishedLogs
     saml_metadata: SamlMetadata
     upkeep: Upkeep
     public_credentials: PublicCredentialAdministration

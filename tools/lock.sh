@@ -23,5 +23,6 @@ compile client.txt pyproject.toml --constraint requirements/dev.txt
 compile verifier.txt verifier/pyproject.toml --constraint requirements/dev.txt
 compile python3-saml.txt requirements/python3-saml.in
 compile node.txt requirements/node.in
+compile tlog.txt requirements/tlog.in
 compile fuzz.txt requirements/fuzz.in --constraint requirements/dev.txt
 wc -l requirements/*.txt

@@ -6,6 +6,7 @@
 #   tools/setup.sh saml       also .venv-saml: python3-saml, which shares no library version with the service
 #   tools/setup.sh node       also .venv-node: Node.js, and with it tests/interop/npm/node_modules
 #   tools/setup.sh fuzz       also .venv-fuzz: atheris, and what the verifier and its test builders need (`make fuzz`)
+#   tools/setup.sh tlog       also .venv-tlog: tlog-scales, a reader of logs that is not ours
 #   tools/setup.sh opensaml   also Debian's opensaml-tools, for samlsign
 #
 # Debian packages are installed by root, or through sudo where it asks nothing; elsewhere the one command to run is
@@ -114,6 +115,7 @@ for extra in "$@"; do
     verifier) environment .venv-verifier requirements/verifier.txt ;;
     fuzz) environment .venv-fuzz requirements/fuzz.txt ;;
     saml) environment .venv-saml requirements/python3-saml.txt ;;
+    tlog) environment .venv-tlog requirements/tlog.txt ;;
     node)
         environment .venv-node requirements/node.txt
         node_modules tests/interop/npm

@@ -12,10 +12,10 @@ from sqlalchemy import bindparam, select
 
 from keystore.db.schema import LOG_ENTRIES, LOG_HEADS, LOG_TILES
 from keystore.errors import IntegrityFailure
-from signer.audit.tree import EMPTY_ROOT, TILE_HEIGHT, TILE_WIDTH, Tree, node_hash
+from signer.audit.tree import EMPTY_ROOT, HASH_SIZE, TILE_HEIGHT, TILE_WIDTH, Tree, node_hash
 
 if TYPE_CHECKING:
-    from keystore.db.engine import Database
+    from keystore.db.engine import Database, Prepared
 
 
 class Head(NamedTuple):
@@ -64,6 +64,16 @@ class LogReader:
             )
             .order_by(tiles.tile)
         )
+        self._leaves = database.prepare(
+            select(entries.leaf)
+            .where(entries.seq >= bindparam("begin"), entries.seq < bindparam("end"))
+            .order_by(entries.seq)
+        )
+        self._full_tile = database.prepare(
+            select(tiles.hashes).where(
+                tiles.log == bindparam("log"), tiles.level == bindparam("level"), tiles.tile == bindparam("tile")
+            )
+        )
 
     def nodes(self, level: int, begin: int, end: int) -> list[bytes]:
         """The nodes [begin, end) of a level of tiles (0: leaf hashes; 1: roots of 256 of them; ...)."""
@@ -75,12 +85,38 @@ class LogReader:
         else:
             values = {"log": self._log, "level": level - 1, "begin": begin, "end": end}
             statement = self._tile_roots
-        rows = self._database.fetch(statement.sql, tuple(values[name] for name in statement.names))
-        found = [hashed for (hashed,) in rows if isinstance(hashed, bytes) and len(hashed) == len(EMPTY_ROOT)]
+        found = [hashed for hashed in self._fetch(statement, values) if len(hashed) == HASH_SIZE]
         if len(found) != end - begin:
             msg = f"log: {end - begin - len(found)} of the nodes {begin} to {end - 1} of level {level} are missing"
             raise IntegrityFailure(msg)
         return found
+
+    def leaves(self, begin: int, end: int) -> list[bytes]:
+        """The leaves [begin, end) themselves."""
+        found = self._fetch(self._leaves, {"begin": self._first + begin, "end": self._first + end})
+        if len(found) != end - begin:
+            msg = f"log: {end - begin - len(found)} of the leaves {begin} to {end - 1} are missing"
+            raise IntegrityFailure(msg)
+        return found
+
+    def tile(self, level: int, tile: int, width: int) -> bytes:
+        """The first `width` hashes of a tile, next to each other (tlog-tiles, "Merkle Tree"): 256 for a full one."""
+        if width < TILE_WIDTH:
+            return b"".join(self.nodes(level, tile * TILE_WIDTH, tile * TILE_WIDTH + width))
+        found = self._fetch(self._full_tile, {"log": self._log, "level": level, "tile": tile})
+        if [len(hashes) for hashes in found] != [TILE_WIDTH * HASH_SIZE]:
+            msg = f"log: the tile {tile} of level {level} is missing"
+            raise IntegrityFailure(msg)
+        return found[0]
+
+    def bundle(self, tile: int, width: int) -> bytes:
+        """The first `width` leaves of a tile of level 0, each behind its length (tlog-tiles, "Log Entries")."""
+        leaves = self.leaves(tile * TILE_WIDTH, tile * TILE_WIDTH + width)
+        return b"".join(len(leaf).to_bytes(2) + leaf for leaf in leaves)
+
+    def _fetch(self, statement: Prepared, values: dict[str, int]) -> list[bytes]:
+        rows = self._database.fetch(statement.sql, tuple(values[name] for name in statement.names))
+        return [found for (found,) in rows if isinstance(found, bytes)]
 
     def subtree(self, height: int, at: int) -> bytes:
         """The root of the complete subtree over the leaves [at * 2^height, (at + 1) * 2^height)."""

@@ -173,9 +173,10 @@ class AuditTrail:
         with self._counts_guard:
             self._counts.setdefault(what, Counter())[code] += 1
 
-    def count_unauthenticated(self, code: str) -> None:
-        """Counts a refusal of somebody unknown, or of somebody who is too fast."""
-        self.count("too_many_requests" if code == "too_many_requests" else "unauthenticated", code)
+    def count_unauthenticated(self, code: str, *, of: str = "") -> None:
+        """Counts a refusal of somebody unknown, or of somebody who is too fast; `of` is what was asked for, before the
+        code."""
+        self.count("too_many_requests" if code == "too_many_requests" else "unauthenticated", f"{of}{code}")
 
     def _closed(self, intent: RecordedIntent, outcome: Outcome) -> Entry:
         return outcome_of(intent.row, outcome, time=_now(), epoch=self._epoch.id)

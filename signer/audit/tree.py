@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TILE_HEIGHT: Final = 8  # C2SP tlog-tiles
 TILE_WIDTH: Final = 1 << TILE_HEIGHT
+HASH_SIZE: Final = 32  # octets of SHA-256
 EMPTY_ROOT: Final = hashlib.sha256().digest()
 _LEAF: Final = b"\x00"
 _NODE: Final = b"\x01"

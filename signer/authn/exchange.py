@@ -82,7 +82,9 @@ class Exchange:
                 reason=str(refusal),
                 trusted_issuer=refusal.issuer,
             )
-            self._audit.count_unauthenticated(f"exchange_{refusal.code}")
+            if not call.trace.told:
+                self._audit.count_unauthenticated(refusal.code, of="exchange_")
+                call.trace.told = True
             raise Unauthenticated(REFUSAL) from refusal
 
     def _permit(self, assertion: Assertion, asked: str | None, surroundings: Surroundings) -> tuple[Permit, str]:
@@ -123,6 +125,7 @@ class Exchange:
             facts=facts,
         )
         used = UsedAssertion(assertion.id, issuer.name, now, assertion.expires_at)
+        call.trace.told = True
         intent = self._audit.open(permit, call, None, 1)
         try:
             self._keystore.begin_session(used, credential, revision=issuer.revision)

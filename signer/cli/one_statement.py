@@ -8,9 +8,12 @@ from pathlib import Path
 from signer.cli.client import Client
 from signer.cli.errors import CommandFailed, Unreachable
 from signer.cli.files import write_whole
+from signer.cli.proofs import SUFFIX, has_proof, proof_of, proof_targets, write_proof
 from signer.cli.results import only_result
 from signer.cli.signing import (
     BATCH_ITEMS,
+    OVER_STATEMENT,
+    SUFFIXES,
     Job,
     Order,
     Outcome,
@@ -27,9 +30,17 @@ from signer.cli.verification import ArtifactFormat
 
 
 def sign_one_statement(
-    client: Client, order: Order, jobs: Sequence[Job], targets: Mapping[ArtifactFormat, Path], progress: Progress
+    client: Client,
+    order: Order,
+    jobs: Sequence[Job],
+    targets: Mapping[ArtifactFormat, Path],
+    progress: Progress,
+    shared_proof: Path | None,
 ) -> list[Outcome]:
-    """Sign one statement over all files into `targets`. Raises: CommandFailed for what is wrong with one of them."""
+    """Sign one statement over all files into `targets`; `shared_proof` is where the log's proof goes.
+
+    Raises: CommandFailed for what is wrong with one of them.
+    """
     if len(jobs) > BATCH_ITEMS:
         message = f"one statement holds at most {BATCH_ITEMS} files: make several"
         raise CommandFailed(message, code="too_many_files")
@@ -37,21 +48,37 @@ def sign_one_statement(
     prepared = [prepare(scene, job, progress) for job in jobs]
     missing = _missing(scene, prepared, targets)
     if not missing:
-        return [Outcome(job.file, targets, {}, skipped=True) for job in jobs]
+        unproved = shared_proof is not None and not has_proof(shared_proof, targets.values())
+        return [Outcome(job.file, targets, {}, skipped=True, unproved=unproved) for job in jobs]
+    proofs = () if shared_proof is None else _proof_targets(order, shared_proof, missing, targets)
     body = order.body([item.artifact for item in prepared], missing) | {"statement": "one"}
     result = only_result(client.post_signing(f"/v1/keys/{order.key}/artifacts", body))
     names = _names(prepared)
     if result.get("names") != list(names):
         raise Unreachable("the answer is for other files")
     signatures = made_signatures(result, missing)
+    proof = proof_of(result) if proofs else None
     # The files are read again: what was hashed before the call may have changed since.
     for item in [prepare(scene, job, Progress(lambda _: None, lambda _: None)) for job in jobs]:
         for name, signature in signatures.items():
-            scene.judge.check(item.digests, signature, name, version=version_of(result), names=names)
+            scene.judge.check(item.digests, signature, name, version=version_of(result), names=names, proof=proof)
         progress.done(1)
     for name, signature in signatures.items():
         write_whole(targets[name], signature, replace=order.replace)
-    return [Outcome(job.file, targets, result) for job in jobs]
+    if proof is not None:
+        write_proof(proof, proofs, replace=order.replace)
+    return [Outcome(job.file, targets, result, proofs=proofs) for job in jobs]
+
+
+def _proof_targets(
+    order: Order, shared: Path, missing: Sequence[ArtifactFormat], targets: Mapping[ArtifactFormat, Path]
+) -> tuple[Path, ...]:
+    """Where the proof goes. Raises: CommandFailed (exists) where one is in the way."""
+    made = [targets[name] for name in missing]
+    base = shared.name.removesuffix(SUFFIX)
+    others = [shared.with_name(f"{base}{SUFFIXES[name]}") for name in OVER_STATEMENT]
+    kept = [path for path in others if path not in made]
+    return tuple(proof_targets(shared, made, kept, replace=order.replace))
 
 
 def _missing(

@@ -16,6 +16,7 @@ from signer.cli.errors import CommandFailed
 from signer.cli.one_statement import sign_one_statement
 from signer.cli.options import KEY, PAIR, connection_options, current_settings, pairs_once
 from signer.cli.output import console, print_json, print_table
+from signer.cli.proofs import SUFFIX, proof_beside
 from signer.cli.signing import OVER_STATEMENT, SUFFIXES, Job, Order, Outcome, Progress, sign_files
 from signer.cli.sums import read_sums
 from signer.cli.verification import ArtifactFormat, Stated
@@ -65,6 +66,7 @@ _READABLE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Pat
     help="bundle, attestation: name the key by a hint or by its certificate.  [default: public-key]",
 )
 @click.option("--trust", type=_READABLE, help="Verify with this trust file.  [default: what the service publishes]")
+@click.option("--no-proof", is_flag=True, help="Write no FILE.tlog-proof, and do not ask that there is a proof.")
 @click.option("--force", is_flag=True, help="Sign again and write over signatures that exist.")
 @approval_options
 @connection_options
@@ -80,12 +82,16 @@ def sign(
     statement: str | None,
     material: str | None,
     trust: Path | None,
+    no_proof: bool,
     force: bool,
 ) -> None:
     """Sign files, which are hashed here and never uploaded.
 
     Each signature is verified before it is written. A file that has its signature already, and a valid one, is
     skipped, so that a run that was cut short can be repeated; anything else in the way is refused without --force.
+
+    Beside the signatures goes FILE.tlog-proof, which proves that they are in the service's transparency log. Where
+    that proves older signatures of FILE already, the new ones have SIGNATURE.tlog-proof each.
 
     Many files go to the service in one call. Where some fail the others are signed, the table says which, and the
     exit code is 1. A service that is busy is asked again, patiently, under one Idempotency-Key for each call, so that
@@ -102,17 +108,18 @@ def sign(
     wanted = tuple(dict.fromkeys(formats))
     _check_options(wanted, predicate, predicate_type, statement, material)
     stated = Stated(pairs_once(context, "--context"), predicate_type, _read_predicate(predicate))
-    order = Order(key, wanted, force, stated, material, None if trust is None else trust.read_bytes())
+    order = Order(key, wanted, force, stated, material, None if trust is None else trust.read_bytes(), not no_proof)
     digests = _inputs(files, sums)
     if statement is None:
-        jobs = plan(digests, wanted, output_dir)
+        jobs = plan(digests, wanted, output_dir, with_proofs=not no_proof)
         with open_client() as client, _progress(jobs) as progress:
             outcomes = sign_files(client, order, jobs, progress)
     else:
         targets = {name: (output_dir or Path()) / f"{statement}{SUFFIXES[name]}" for name in wanted}
-        jobs = _plan_one(digests, targets)
+        shared = None if no_proof else (output_dir or Path()) / f"{statement}{SUFFIX}"
+        jobs = _plan_one(digests, targets, shared)
         with open_client() as client, _progress(jobs) as progress:
-            outcomes = sign_one_statement(client, order, jobs, targets, progress)
+            outcomes = sign_one_statement(client, order, jobs, targets, progress, shared)
     _report(outcomes)
 
 
@@ -160,7 +167,13 @@ def _inputs(files: Sequence[Path], sums: Path | None) -> dict[Path, str | None]:
     return found
 
 
-def plan(files: Mapping[Path, str | None], formats: Sequence[ArtifactFormat], output_dir: Path | None) -> list[Job]:
+def plan(
+    files: Mapping[Path, str | None],
+    formats: Sequence[ArtifactFormat],
+    output_dir: Path | None,
+    *,
+    with_proofs: bool = True,
+) -> list[Job]:
     """One job for each file. What cannot be written in the end is refused here, before anything is signed."""
     inputs = {file.resolve() for file in files}
     jobs = []
@@ -169,26 +182,35 @@ def plan(files: Mapping[Path, str | None], formats: Sequence[ArtifactFormat], ou
         _check_file(file)
         folder = output_dir if output_dir is not None else file.parent
         targets = {name: folder / f"{file.name}{SUFFIXES[name]}" for name in formats}
-        for target in targets.values():
+        proof = folder / f"{file.name}{SUFFIX}" if with_proofs else None
+        for target in _written(targets, proof):
             place = target.parent.resolve() / target.name
             if place in taken:
-                raise click.UsageError(f"two files would have their signature in {target}")
+                raise click.UsageError(f"two files would have their signature or its proof in {target}")
             if place in inputs:
-                raise click.UsageError(f"{target} is both a file to sign and a signature to write")
+                raise click.UsageError(f"{target} is both a file to sign and a signature or proof to write")
             taken.add(place)
-        jobs.append(Job(file, targets, sha256))
+        jobs.append(Job(file, targets, sha256, proof))
     return jobs
 
 
-def _plan_one(files: Mapping[Path, str | None], targets: Mapping[ArtifactFormat, Path]) -> list[Job]:
+def _written(targets: Mapping[ArtifactFormat, Path], proof: Path | None) -> list[Path]:
+    """Every name that may be written."""
+    signatures = list(targets.values())
+    return signatures if proof is None else [*signatures, proof, *map(proof_beside, signatures)]
+
+
+def _plan_one(
+    files: Mapping[Path, str | None], targets: Mapping[ArtifactFormat, Path], proof: Path | None
+) -> list[Job]:
     """The jobs of one statement, which names each file by a name of its own."""
     names = [file.name for file in files]
     if len(set(names)) != len(names):
         raise click.UsageError("two files have one name: a statement could not tell them apart")
     inputs = {file.resolve() for file in files}
-    for target in targets.values():
+    for target in _written(targets, proof):
         if target.parent.resolve() / target.name in inputs:
-            raise click.UsageError(f"{target} is both a file to sign and the statement to write")
+            raise click.UsageError(f"{target} is both a file to sign and the statement or proof to write")
     for file in files:
         _check_file(file)
     return [Job(file, {}, sha256) for file, sha256 in files.items()]
@@ -232,8 +254,9 @@ def _report(outcomes: Sequence[Outcome]) -> None:
 def _row(outcome: Outcome) -> tuple[object, object, object]:
     if outcome.error is not None:
         return outcome.file, outcome.error.format_message(), None
-    paths = [str(path) for path in outcome.written.values()]
+    paths = [str(path) for path in (*outcome.written.values(), *outcome.proofs)]
     if outcome.skipped:
-        return outcome.file, "signed already, verified and left as it is", paths
+        missing = "; it has no proof beside it: --force signs again" if outcome.unproved else ""
+        return outcome.file, f"signed already, verified and left as it is{missing}", paths
     version = outcome.result.get("key_version")
     return outcome.file, f"signed and verified, version {version}", paths

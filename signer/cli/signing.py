@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,9 @@ from signer.cli.client import Client, Json, as_object, text_member
 from signer.cli.errors import CommandFailed, Unreachable
 from signer.cli.files import write_whole
 from signer.cli.hashing import hash_file
+from signer.cli.proofs import has_proof, proof_of, proof_targets, write_proof
 from signer.cli.results import bytes_member, error_of, results_of
-from signer.cli.verification import ArtifactFormat, Judge, Stated, given_trust, published_trust
+from signer.cli.verification import ArtifactFormat, Judge, Stated, given_trust, published_trust, with_published_logs
 
 if TYPE_CHECKING:
     from verifier import FileDigests
@@ -38,11 +39,13 @@ _DIGESTS = ("sha256", "sha384", "sha512")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One file to sign, where each of its signatures goes, and its digest if somebody has it already."""
+    """One file to sign, where each of its signatures goes, and its digest if somebody has it already. `proof` is
+    where the log's proof goes, None where none is wanted."""
 
     file: Path
     targets: Mapping[ArtifactFormat, Path]
     sha256: str | None = None
+    proof: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ class Outcome:
     result: Json
     error: CommandFailed | None = None
     skipped: bool = False
+    proofs: tuple[Path, ...] = ()
+    unproved: bool = False  # skipped, and without a proof beside it that is wanted
 
     def described(self) -> dict[str, object]:
         """The outcome as JSON-compatible values."""
@@ -61,6 +66,8 @@ class Outcome:
         if self.error is not None:
             return members | {"error": self.error.described()}
         members["signatures"] = {name: str(path) for name, path in self.written.items()}
+        if self.proofs:
+            members["proofs"] = [str(path) for path in self.proofs]
         if self.skipped:
             return members | {"skipped": True}
         return members | {name: self.result.get(name) for name in ("key_id", "key_version", "algorithm", "request_id")}
@@ -76,6 +83,7 @@ class Order:
     stated: Stated
     material: str | None = None
     trust: bytes | None = None  # the caller's own trust file
+    proofs: bool = True  # whether the log's proofs are wanted
 
     def body(self, artifacts: Sequence[Json], formats: Sequence[ArtifactFormat]) -> dict[str, object]:
         """What is sent for some files."""
@@ -104,6 +112,7 @@ class Prepared:
     job: Job
     digests: FileDigests
     formats: tuple[ArtifactFormat, ...]
+    proofs: tuple[Path, ...] = ()
 
     @property
     def artifact(self) -> Json:
@@ -129,6 +138,8 @@ def set_scene(client: Client, order: Order) -> Scene:
     key_id = text_member(description, "id")
     if order.trust is not None:
         trust, by_key = given_trust(order.trust), None
+        if order.proofs and not trust.logs:
+            trust = with_published_logs(trust, client.get_bytes("/v1/trust"))
     else:
         if description.get("published") is False:
             # Its public key cannot be had, so nothing that it signs can be verified here before it is kept.
@@ -156,9 +167,10 @@ def sign_files(client: Client, order: Order, jobs: Sequence[Job], progress: Prog
             continue
         ready = _without_what_exists(scene, ready)
         if ready.formats:
-            prepared.append(ready)
+            prepared.append(_with_proofs(scene, ready))
         else:
-            outcomes[job.file] = Outcome(job.file, job.targets, {}, skipped=True)
+            unproved = job.proof is not None and not has_proof(job.proof, job.targets.values())
+            outcomes[job.file] = Outcome(job.file, job.targets, {}, skipped=True, unproved=unproved)
             progress.done(1)
     stopped: CommandFailed | None = None
     for number, batch in enumerate(batches(order, prepared)):
@@ -228,6 +240,17 @@ def _without_what_exists(scene: Scene, ready: Prepared) -> Prepared:
     return Prepared(ready.job, ready.digests, tuple(missing))
 
 
+def _with_proofs(scene: Scene, ready: Prepared) -> Prepared:
+    """Says where the proof goes. Raises: CommandFailed (exists) where one is in the way."""
+    job = ready.job
+    if job.proof is None:
+        return ready
+    made = [job.targets[name] for name in ready.formats]
+    others = [job.proof.with_name(f"{job.file.name}{suffix}") for suffix in SUFFIXES.values()]
+    kept = [path for path in others if path not in made]
+    return replace(ready, proofs=tuple(proof_targets(job.proof, made, kept, replace=scene.order.replace)))
+
+
 def require_same(
     scene: Scene, target: Path, name: ArtifactFormat, digests: FileDigests, names: tuple[str, ...] | None
 ) -> None:
@@ -286,13 +309,16 @@ def _finish(scene: Scene, item: Prepared, result: Json) -> Outcome:
         signatures = made_signatures(result, item.formats)
         # Read again: what was hashed before the call may have changed since.
         digests = hash_file(job.file, scene.digest_names, lambda _: None, sha256=job.sha256)
+        proof = proof_of(result) if item.proofs else None
         for name, signature in signatures.items():
-            scene.judge.check(digests, signature, name, version=version_of(result))
+            scene.judge.check(digests, signature, name, version=version_of(result), proof=proof)
         for name, signature in signatures.items():
             write_whole(job.targets[name], signature, replace=scene.order.replace)
+        if proof is not None:
+            write_proof(proof, item.proofs, replace=scene.order.replace)
     except CommandFailed as failure:
         return Outcome(job.file, {}, result, failure)
-    return Outcome(job.file, job.targets, result)
+    return Outcome(job.file, job.targets, result, proofs=item.proofs)
 
 
 def version_of(result: Json) -> int:

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import IO, TypedDict, Unpack
 
 import click
 
 from signer.cli.approval_wait import approval_options
-from signer.cli.client import open_client, text_member
+from signer.cli.client import Json, open_client, text_member
+from signer.cli.files import pending_file, public_mode, refuse_existing
 from signer.cli.options import KEY, PAIR, connection_options, current_settings, pairs_once
 from signer.cli.output import print_json
+from signer.cli.proofs import proof_of
 from signer.cli.results import bytes_member, only_result
 
 _MAXIMUM_CLAIMS = 1 << 20
+_proof_option = click.option(
+    "--proof",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the proof that the signature is in the transparency log to this new file.",
+)
+
+
+@contextlib.contextmanager
+def _proof_file(path: Path | None) -> Iterator[Callable[[Json], None]]:
+    """What keeps a result's proof; that it can be written is found out before anything is signed."""
+    if path is None:
+        yield lambda _result: None
+        return
+    refuse_existing(path, "name another file for the proof")
+    with pending_file(path.parent, public_mode()) as pending:
+        yield lambda result: pending.finish(path, proof_of(result).encode(), replace=False)
 
 
 @click.command()
@@ -24,6 +44,7 @@ _MAXIMUM_CLAIMS = 1 << 20
 @click.option("--ttl", type=click.IntRange(1), help="Lifetime in seconds.  [default: the service's]")
 @click.option("--typ", help="The token's typ, one of the key's.  [default: the key's first]")
 @click.option("--context", "context", type=PAIR, multiple=True, help="Recorded with the signature, NAME=VALUE; repeat.")
+@_proof_option
 @approval_options
 @connection_options
 def jwt(
@@ -33,6 +54,7 @@ def jwt(
     ttl: int | None,
     typ: str | None,
     context: Sequence[tuple[str, str]],
+    proof: Path | None,
 ) -> None:
     """Issue a JWT and print it.
 
@@ -42,14 +64,17 @@ def jwt(
     Examples:
       sealmark jwt --key tokens --claim sub=alice --ttl 300
       echo '{"sub": "alice", "roles": ["reader"]}' | sealmark jwt --key tokens --claims-file -
+      sealmark jwt --key tokens --claim sub=alice --proof token.tlog-proof > token.jwt
     """
     members = _claims(claims_file) | pairs_once(claims, "--claim")
     body: dict[str, object] = {"claims": members} if members else {}
     optional = {"ttl": ttl, "typ": typ, "context": pairs_once(context, "--context") or None}
     body |= {name: value for name, value in optional.items() if value is not None}
-    with open_client() as client:
-        result = only_result(client.post_signing(f"/v1/keys/{key}/jwts", body))
-    token = text_member(result, "token")
+    with _proof_file(proof) as keep:
+        with open_client() as client:
+            result = only_result(client.post_signing(f"/v1/keys/{key}/jwts", body))
+        token = text_member(result, "token")
+        keep(result)
     if current_settings().as_json:
         print_json(result)
     else:
@@ -114,6 +139,7 @@ class AssertionOptions(TypedDict):
 @click.option("--session-index", help="The session at the identity provider.")
 @click.option("--base64", "as_base64", is_flag=True, help="Print base64, as the HTTP POST binding sends it.")
 @click.option("--context", "context", type=PAIR, multiple=True, help="Recorded with the signature, NAME=VALUE; repeat.")
+@_proof_option
 @approval_options
 @connection_options
 def assertion(
@@ -123,6 +149,7 @@ def assertion(
     attributes: Sequence[tuple[str, str]],
     as_base64: bool,
     context: Sequence[tuple[str, str]],
+    proof: Path | None,
     **options: Unpack[AssertionOptions],
 ) -> None:
     """Issue a SAML response and print its XML.
@@ -143,9 +170,11 @@ def assertion(
         body["attributes"] = {name: found[0] if len(found) == 1 else found for name, found in values.items()}
     if context:
         body["context"] = pairs_once(context, "--context")
-    with open_client() as client:
-        result = only_result(client.post_signing(f"/v1/keys/{key}/assertions", body))
-    response = bytes_member(result, "response")
+    with _proof_file(proof) as keep:
+        with open_client() as client:
+            result = only_result(client.post_signing(f"/v1/keys/{key}/assertions", body))
+        response = bytes_member(result, "response")
+        keep(result)
     if current_settings().as_json:
         print_json(result)
     elif as_base64:

@@ -7,14 +7,14 @@ was asked for never reaches the disk; and a signature that is there already coun
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from signer.cli.errors import CommandFailed
 
 if TYPE_CHECKING:
-    from verifier import FileDigests, StatementFacts, Trust, VerifiedArtifact
+    from verifier import FileDigests, StatementFacts, Trust, TrustedLog, VerifiedArtifact
 
 ArtifactFormat = Literal["cms", "raw", "bundle", "dsse", "attestation"]
 SLSA_PROVENANCE = "https://slsa.dev/provenance/v1"
@@ -70,8 +70,10 @@ class Judge:
         *,
         version: int | None = None,
         names: tuple[str, ...] | None = None,
+        proof: str | None = None,
     ) -> None:
-        """Pass if the signature holds over the file, by version `version` of the key where one is given.
+        """Pass if the signature holds over the file, by version `version` of the key where one is given, and the log
+        has it by `proof`, where that is given.
 
         `names` are the files of its statement, by default the file alone. Raises: CommandFailed
         (signature_not_verified); then nothing must be kept of it.
@@ -81,7 +83,7 @@ class Judge:
 
         try:
             facts = verify_artifact(
-                file, signature, self.trust, algorithm=self.algorithm, signature_format=_READ_AS[name]
+                file, signature, self.trust, algorithm=self.algorithm, signature_format=_READ_AS[name], proof=proof
             )
         except (VerificationError, ValueError) as exc:
             raise _not_verified(name, str(exc)) from exc
@@ -114,12 +116,29 @@ def published_trust(data: bytes, key_id: str) -> Trust:
         raise CommandFailed(
             "the key is not published: its signatures cannot be verified; give --trust FILE", code="not_published"
         )
-    return Trust(keys, trust.authorities)
+    return Trust(keys, trust.authorities, logs=_unwitnessed(trust.logs))
 
 
 def given_trust(data: bytes) -> Trust:
     """The caller's own trust: a trust bundle, a PEM public key or PEM certificates of authorities."""
-    return _parsed(data, "the trust file")
+    from dataclasses import replace
+
+    trust = _parsed(data, "the trust file")
+    return replace(trust, logs=_unwitnessed(trust.logs))
+
+
+def with_published_logs(trust: Trust, data: bytes) -> Trust:
+    """The caller's own trust, which names no log, with those of the trust bundle that the service publishes."""
+    from dataclasses import replace
+
+    return replace(trust, logs=_unwitnessed(_parsed(data, "the trust bundle from the service").logs))
+
+
+def _unwitnessed(logs: Sequence[TrustedLog]) -> tuple[TrustedLog, ...]:
+    """The logs with no cosignature asked for: witnesses see a signature only after it is made."""
+    from dataclasses import replace
+
+    return tuple(replace(log, cosignatures=0) for log in logs)
 
 
 def _parsed(data: bytes, what: str) -> Trust:

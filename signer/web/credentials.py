@@ -26,13 +26,15 @@ def enrol(services: Services, call: Call) -> Answer:
     def record(enrolment: EnrolmentRecord, again: bool) -> None:
         # The record comes first: a code is not used up for a token that cannot be given.
         code = {"enrolment": short_id(enrolment.id), "made_by": enrolment.created_by, "again": again}
+        call.trace.told = True
         services.audit.note(enrolment.principal, "Enrol", call, subject=enrolment.principal, detail=code)
 
     try:
         with services.throttle.attempt(call.source, body.code):
             name, token, expires_at = services.credentials.enrol(body.code, call.source, record)
     except (Unauthenticated, TooManyRequests) as refusal:
-        services.audit.count_unauthenticated(f"enrolment_{refusal.code}")
+        services.audit.count_unauthenticated(refusal.code, of="enrolment_")
+        call.trace.told = True
         raise
     return Answer({"name": name, "token": token, "expires_at": expires_at}, 201)
 

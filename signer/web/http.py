@@ -11,6 +11,7 @@ import structlog
 from flask import Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, UnsupportedMediaType
 
+from signer.authn.signed_request import is_signed
 from signer.call import Answer, Call
 from signer.errors import MalformedRequest, NotFound, RequestTooLarge
 from signer.logs import place_of
@@ -36,18 +37,47 @@ _log = structlog.get_logger("sealmark.http")
 
 def current_call(configuration: ServerConfiguration) -> Call:
     """The request as the pipeline sees it. Raises `RequestTooLarge`, `UnsupportedMediaType`, `MalformedRequest`."""
-    try:
-        body = request.get_data(cache=False)
-    except RequestEntityTooLarge as error:
-        raise RequestTooLarge(_TOO_LARGE) from error
-    if len(body) > MAXIMUM_BODY:
-        raise RequestTooLarge(_TOO_LARGE)
+    body = _body()
     if body and request.mimetype != "application/json":
         msg = "send the body as application/json"
         raise UnsupportedMediaType(msg)
+    g.call = _call(configuration, body, _caller_request_id())
+    call: Call = g.call
+    return call
+
+
+def turned_away_call(configuration: ServerConfiguration) -> Call | None:
+    """The same of a request that was refused before it got so far: with what of it can be used. None where nothing of
+    it could prove whose it is."""
+    given = request.headers.get("X-Request-Id")
+    usable = given is not None and CALLER_REQUEST_ID.fullmatch(given)
+    try:
+        body, whole = _body(), True
+    except (RequestTooLarge, HTTPException):
+        body, whole = b"", False
+    call = _call(configuration, body, given if usable else None)
+    if is_signed(call):
+        return call if whole else None  # the signature covers the body
+    return call if call.authorization is not None or call.client_certificate is not None else None
+
+
+def _body() -> bytes:
+    """Read once, however often it is asked for. Raises `RequestTooLarge`."""
+    if "body" not in g:
+        try:
+            g.body = request.get_data(cache=False)
+        except RequestEntityTooLarge as error:
+            raise RequestTooLarge(_TOO_LARGE) from error
+    body: bytes = g.body
+    if len(body) > MAXIMUM_BODY:
+        raise RequestTooLarge(_TOO_LARGE)
+    return body
+
+
+def _call(configuration: ServerConfiguration, body: bytes, caller_request_id: str | None) -> Call:
     return Call(
         request_id=request_id(),
-        caller_request_id=_caller_request_id(),
+        caller_request_id=caller_request_id,
         source=source_of_call(configuration),
         authorization=request.headers.get("Authorization"),
         idempotency_key=request.headers.get("Idempotency-Key"),
@@ -83,13 +113,10 @@ def json_response(answer: Answer) -> Response:
 
 def error_response(error: Exception) -> Response:
     """Any exception as a problem; what is not ours is logged and answered without its words."""
+    code = g.refused_with = code_of_any(error)
     if isinstance(error, HTTPException):
-        code = _CODES_OF_STATUS.get(
-            error.code or 500, "internal_error" if (error.code or 500) >= 500 else "malformed_request"
-        )
         body = problem(code, error.description or code, request_id=request_id())
     else:
-        code = code_of(error)
         body = problem_for(error, request_id=request_id())
         if code == "internal_error":
             body["detail"] = problem(code, "")["detail"]
@@ -107,6 +134,14 @@ def error_response(error: Exception) -> Response:
     if response.status_code in (429, 503):
         response.headers["Retry-After"] = str(getattr(error, "retry_after", RETRY_AFTER_SECONDS))
     return response
+
+
+def code_of_any(error: Exception) -> str:
+    """The stable code of an exception, Flask's own among them."""
+    if not isinstance(error, HTTPException):
+        return code_of(error)
+    status = error.code or 500
+    return _CODES_OF_STATUS.get(status, "internal_error" if status >= 500 else "malformed_request")
 
 
 def _reason(error: Exception, code: str) -> str:

@@ -64,11 +64,11 @@ def saml_metadata(services: Services, call: Call, issuer: str = DEFAULT_ISSUER) 
     return cacheable(services.saml_metadata.document(call, issuer), metadata.CONTENT_TYPE)
 
 
-def cacheable(body: bytes, media_type: str) -> Response:
+def cacheable(body: bytes, media_type: str, caching: str = f"public, max-age={KEY_SET_MAX_AGE}") -> Response:
     """A public document: 200 with an ETag, or 304 to who has it already (RFC 9110 section 13). Pages of any origin may
     read it, since it says the same to everybody and no credential goes with it."""
     response = Response(body, mimetype=media_type)
-    response.headers["Cache-Control"] = f"public, max-age={KEY_SET_MAX_AGE}"
+    response.headers["Cache-Control"] = caching
     response.headers["Access-Control-Allow-Origin"] = "*"
     response.set_etag(hashlib.sha256(body).hexdigest()[:32])
     response.make_conditional(request)

@@ -102,6 +102,6 @@ class SigningLane:
         self, error: Exception, call: Call, environ: dict[str, Any], start_response: StartResponse
     ) -> Iterable[bytes]:
         with self._app.request_context(environ):
-            g.request_id = call.request_id
+            g.request_id, g.call = call.request_id, call
             response = self._app.process_response(error_response(error))
             return response(environ, start_response)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from signer.web.contract import Contract
     from signer.web.endpoints import Endpoint
 
-_PARAMETER: Final = re.compile(r"<(?P<name>[a-z]+)>")
+_PARAMETER: Final = re.compile(r"<(?:path:)?(?P<name>[a-z]+)>")
 _PROBLEM_TYPE: Final = "application/problem+json"
 _PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
 _DESCRIPTION: Final = f"""\
@@ -45,6 +45,7 @@ TAGS: Final = {
     "approvals": "Calls that are held until a number of people has released them.",
     "issuers": "Who tokens and assertions speak for; and domains, which hold keys.",
     "published": "What anyone may fetch, without a credential.",
+    "log": "The transparency log, which anyone may read and check: https://c2sp.org/tlog-tiles.",
     "service": "The service itself, for its operators.",
 }
 _BEARER: Final = {
@@ -193,7 +194,7 @@ def _headers(endpoint: Endpoint) -> dict[str, str]:
 
 
 def _is_cached(endpoint: Endpoint) -> bool:
-    return endpoint.tag == "published"
+    return endpoint.tag in ("published", "log")
 
 
 def _path_parameter(name: str, contract: Contract) -> dict[str, object]:

@@ -88,7 +88,7 @@ def revocation_list(services: Services, call: Call) -> Response:
 
 def trust(services: Services, call: Call) -> Response:
     require_known_parameters()
-    bundle = services.published.trust(services.revocation_lists.current(call))
+    bundle = services.published.trust(services.revocation_lists.current(call), services.published_logs.trusted())
     return cacheable(msgspec.json.encode(bundle), "application/json")
 
 

@@ -52,7 +52,7 @@ def _codes(endpoint: Endpoint) -> Iterator[str]:
     yield from _ANY_CALL
     if endpoint.body is not None:
         yield from _WITH_A_BODY
-    if "<" in endpoint.path or endpoint.tag == "published" or endpoint.action in _NAMES_IN_THE_BODY:
+    if "<" in endpoint.path or endpoint.tag in ("published", "log") or endpoint.action in _NAMES_IN_THE_BODY:
         yield "not_found"
     if endpoint.path.startswith("/v1/keys/<key>/") and endpoint.tag == "published":
         yield "wrong_state"  # no certificate, or the version that would sign is revoked

@@ -16,17 +16,18 @@ from signer.web import (
     identities,
     issuers,
     keys,
+    log,
     policies,
     public,
     public_credentials,
     signing,
     trusted_issuers,
 )
+from signer.web.counting import Counting, name_of
 from signer.web.http import (
     MAXIMUM_BODY,
     RESPONSE_HEADERS,
     current_call,
-    error_response,
     json_response,
     refuse_strange_paths,
     request_id,
@@ -49,6 +50,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *signing.ENDPOINTS,
     *issuers.ENDPOINTS,
     *public.ENDPOINTS,
+    *log.ENDPOINTS,
     *public_credentials.ENDPOINTS,
     *access.ENDPOINTS,
     *grants.ENDPOINTS,
@@ -72,18 +74,21 @@ def register(app: Flask, services: Services) -> None:
         require_safe_transport(services.configuration)
         refuse_forged_certificate(services.configuration)
 
+    counting = Counting(services, ENDPOINTS)
+
     @app.after_request
     def name_the_request(response: Response) -> Response:
+        counting.count(response)
         response.headers["X-Request-Id"] = request_id()
         for name, value in RESPONSE_HEADERS:
             response.headers.setdefault(name, value)
         return response
 
-    app.register_error_handler(Exception, error_response)
+    app.register_error_handler(Exception, counting.refused)
     for endpoint in ENDPOINTS:
         app.add_url_rule(
             endpoint.path,
-            endpoint=f"{endpoint.method} {endpoint.path}",
+            endpoint=name_of(endpoint),
             view_func=_view(endpoint, services),
             methods=[endpoint.method],
             provide_automatic_options=False,

@@ -29,6 +29,12 @@ class Made(msgspec.Struct):
     key_version: int | msgspec.UnsetType = msgspec.UNSET
     algorithm: str | msgspec.UnsetType = msgspec.UNSET
     request_id: str | msgspec.UnsetType = msgspec.UNSET
+    proof: (
+        Annotated[
+            str, Meta(description="that the signature is in the log: `c2sp.org/tlog-proof@v1`, at most 4096 octets")
+        ]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
     error: Problem | msgspec.UnsetType = msgspec.UNSET
 
 

@@ -15,3 +15,6 @@ VERSION: Final = {
 }
 DIGEST: Final = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
 PEM: Final = "-----BEGIN CERTIFICATE-----\nMIIB…\n-----END CERTIFICATE-----\n"
+ORIGIN: Final = "sealmark/000000000000/us-east-1/3f2a9c04d1be77a0"
+CHECKPOINT: Final = f"{ORIGIN}\n1301\nKbo1r1k…=\n\n— {ORIGIN} 5Zr4AK…\n"
+PROOF: Final = f"c2sp.org/tlog-proof@v1\nextra eyJhbGdvcml0aG0iOi…\nindex 1234\nq1Wz2bLx…=\n\n{CHECKPOINT}"

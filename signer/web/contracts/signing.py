@@ -8,14 +8,14 @@ from typing import Final
 
 from signer.web.answers import signing as signing_answers
 from signer.web.contracts.contract import Contract
-from signer.web.contracts.examples import DIGEST, KEY_ID
+from signer.web.contracts.examples import DIGEST, KEY_ID, PROOF
 
 _REQUEST_ID: Final = "4b0c6f7d1a2e4f5b8c9d0e1f2a3b4c5d"
 
 
 def _made(**members: object) -> dict[str, object]:
     common = {"key_id": KEY_ID, "key_version": 1, "algorithm": "ECDSA_SHA_256", "request_id": _REQUEST_ID}
-    return {"results": [common | members]}
+    return {"results": [common | members | {"proof": PROOF}]}
 
 
 SIGNING: Final[Mapping[str, Contract]] = MappingProxyType(

@@ -67,7 +67,7 @@ def test_both_signatures_are_written_and_a_third_party_accepts_them(
     made = start(spec)
     result = run("sign", app, "--key", "release", "--format", "cms", "--format", "raw")
     assert result.exit_code == 0, result.output
-    assert names(app.parent) == ["app.bin", "app.bin.p7s", "app.bin.sig"]
+    assert names(app.parent) == ["app.bin", "app.bin.p7s", "app.bin.sig", "app.bin.tlog-proof"]
     root = base64.encodebytes(made.chain[-1])
     authority = parse_trust(b"-----BEGIN CERTIFICATE-----\n" + root + b"-----END CERTIFICATE-----\n")
     assert verify_artifact(app, app.with_name("app.bin.p7s").read_bytes(), authority).signature_format == "cms"
@@ -99,7 +99,7 @@ def test_many_files_go_in_one_call(run: Run, service: ScriptedService, start: St
     assert [found["file"] for found in results] == [str(file) for file in files]
     assert results[7]["signatures"] == {"cms": f"{files[7]}.p7s"}
     assert (results[7]["key_version"], results[7]["request_id"]) == (3, "r-7")
-    assert len(names(tmp_path)) == 60
+    assert len(names(tmp_path)) == 90
 
 
 def test_batches_keep_to_the_limits(
@@ -140,7 +140,7 @@ def test_the_output_folder(run: Run, start: Start, app: Path) -> None:
     out = app.parent / "out"
     out.mkdir()
     assert run("sign", app, "--key", "release", "--output-dir", out).exit_code == 0
-    assert names(out) == ["app.bin.p7s"]
+    assert names(out) == ["app.bin.p7s", "app.bin.tlog-proof"]
     assert names(app.parent) == ["app.bin", "out"]
 
 
@@ -298,7 +298,7 @@ def test_one_bad_item_fails_itself_only(run: Run, start: Start, app: Path, tmp_p
     assert "unprocessable: No such digest. (field: digests, request id: r-9)" in result.stdout
     assert "signed and verified, version 3" in result.stdout
     assert result.stderr == "Error: partly_failed: 1 of 2 files were not signed\n"
-    assert names(tmp_path) == ["app.bin", "app.bin.p7s", "bad.bin"]
+    assert names(tmp_path) == ["app.bin", "app.bin.p7s", "app.bin.tlog-proof", "bad.bin"]
 
 
 def test_a_later_call_that_fails_leaves_what_is_signed(
@@ -315,7 +315,7 @@ def test_a_later_call_that_fails_leaves_what_is_signed(
     assert len(signing_calls(service)) == 2
     results = json.loads(result.stdout)["results"]
     assert ["error" in found for found in results] == [False, True, True]
-    assert names(tmp_path) == ["a", "a.p7s", "b", "c"]
+    assert names(tmp_path) == ["a", "a.p7s", "a.tlog-proof", "b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -407,4 +407,4 @@ def test_an_unreadable_file_fails_alone(run: Run, start: Start, app: Path, tmp_p
     result = run("sign", app, "/proc/self/mem", "--key", "release", "--output-dir", tmp_path)
     assert result.exit_code == 1
     assert "unreadable_file" in result.stdout
-    assert names(tmp_path) == ["app.bin", "app.bin.p7s"]
+    assert names(tmp_path) == ["app.bin", "app.bin.p7s", "app.bin.tlog-proof"]

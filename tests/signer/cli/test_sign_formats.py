@@ -68,10 +68,13 @@ def test_every_format_is_written_where_people_expect_it(run: Run, made: SigningS
     result = run("sign", app, "--key", "release", *ALL_FORMATS, "--context", "commit=4f")
     assert result.exit_code == 0, result.output
     suffixes = (".intoto.jsonl", ".intoto.sigstore.json", ".p7s", ".sig", ".sigstore.json")
-    assert beside(app) == [f"app.bin{suffix}" for suffix in suffixes]
+    assert beside(app) == [f"app.bin{suffix}" for suffix in (*suffixes, ".tlog-proof")]
     trust = parse_trust(made.trust(made.key))
+    proof = app.with_name("app.bin.tlog-proof").read_bytes()
     for suffix in suffixes:
-        assert verify_artifact(app, app.with_name(f"app.bin{suffix}").read_bytes(), trust).key.key_version == 3
+        facts = verify_artifact(app, app.with_name(f"app.bin{suffix}").read_bytes(), trust, proof=proof)
+        assert facts.key.key_version == 3
+        assert facts.log_position is not None
     line = app.with_name("app.bin.intoto.jsonl").read_bytes()
     assert line.count(b"\n") == 1
     assert payload(app.with_name("app.bin.intoto.jsonl"))["predicate"]["buildDefinition"]["externalParameters"] == {
@@ -125,12 +128,14 @@ def test_one_statement_over_many_files(run: Run, service: ScriptedService, made:
     words = ("--format", "dsse", "--format", "attestation", "--one-statement", "all-1.0")
     result = run("sign", app, other, "--key", "release", *words)
     assert result.exit_code == 0, result.output
-    assert beside(app) == ["all-1.0.intoto.jsonl", "all-1.0.intoto.sigstore.json", "other"]
+    proof = app.with_name("all-1.0.tlog-proof")
+    assert beside(app) == ["all-1.0.intoto.jsonl", "all-1.0.intoto.sigstore.json", proof.name, "other"]
     assert [each["name"] for each in payload(app.with_name("all-1.0.intoto.jsonl"))["subject"]] == ["app.bin", "other"]
     assert calls(service)[0].body["statement"] == "one"
     trust = parse_trust(made.trust(made.key))
     for file in (app, other):
-        verify_artifact(file, app.with_name("all-1.0.intoto.jsonl").read_bytes(), trust)
+        statement = app.with_name("all-1.0.intoto.jsonl").read_bytes()
+        assert verify_artifact(file, statement, trust, proof=proof.read_bytes()).log_position is not None
     again = run("sign", app, other, "--key", "release", *words)
     assert (again.exit_code, len(calls(service))) == (0, 1)
     assert "signed already" in again.stdout
@@ -306,7 +311,8 @@ def test_trust_of_the_caller_s_own(run: Run, service: ScriptedService, made: Sig
     assert run("sign", app, "--key", "release", "--format", "dsse", "--trust", stranger).exit_code == 1
     assert not app.with_name("app.bin.intoto.jsonl").exists()
     assert run("sign", app, "--key", "release", "--format", "dsse", "--trust", made_trust).exit_code == 0
-    assert "/v1/trust" not in [asked.path for asked in service.asked]
+    # It names the log; the stranger's key does not, so that the service's word is taken for that alone.
+    assert [asked.path for asked in service.asked].count("/v1/trust") == 1
     broken = run("sign", app, "--key", "release", "--trust", app)
     assert broken.stderr.startswith("Error: invalid_trust: the trust file cannot be used")
 

@@ -72,6 +72,7 @@ _IDENTITY: Final = {"present": ONLY_IDENTITIES, "absent": "404 403 403 403 403 4
 NOT_FOUND_WITH_A_CREDENTIAL: Final = "404 404 404 404 404 404 401 401 401 401"
 # Of a request that is there: the key's administrator sees it and has no vote, nor has who made it.
 _VOTED: Final = {"present": "404 403 404 403 404 200 401 401 401 401", "absent": NOT_FOUND_WITH_A_CREDENTIAL}
+_OPEN: Final = {"present": ANYBODY, "absent": NO_SUCH}
 _USED: Final = {"present": ONLY_ITS_USERS, "absent": NO_KEY_TO_USE}
 
 # The table: each route, for a target that is there, for one that is not, for a key that is not published.
@@ -166,6 +167,16 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
     "GET /v1/ca": {"present": ANYBODY},
     "GET /v1/ca/crl": {"present": ANYBODY},
     "GET /v1/trust": {"present": ANYBODY},
+    "GET /log/checkpoint": {"present": ANYBODY},
+    "GET /log/key": {"present": ANYBODY},
+    "GET /log/tile/<level>/<path:tile>": _OPEN,
+    "GET /log/tile/entries/<path:tile>": _OPEN,
+    "GET /log/proof/<index>": _OPEN,
+    "GET /logs/<log>/checkpoint": _OPEN,
+    "GET /logs/<log>/key": _OPEN,
+    "GET /logs/<log>/tile/<level>/<path:tile>": _OPEN,
+    "GET /logs/<log>/tile/entries/<path:tile>": _OPEN,
+    "GET /logs/<log>/proof/<index>": _OPEN,
     # Of others; that everybody may do the same with their own: test_public_credentials.py.
     "POST /v1/principals/<kind>/<name>/public-credentials": {
         "present": "201 403 403 403 403 403 401 401 401 401",
@@ -246,7 +257,7 @@ class World:
         return self.service.call(self.tokens[caller], method, path, body)
 
     def rows(self) -> dict[str, str]:
-        """Every table but the audit trail, as one hash each."""
+        """Every table but the audit trail and its log, as one hash each."""
         with self.service.services.keystore.database.read() as connection:
             return {
                 table.name: hashlib.sha256(
@@ -410,10 +421,23 @@ def _path(world: World, route: str, target: str) -> str:
         made = world.service.made("user/key-admin", "POST", f"/v1/keys/{world.keys['artifact']}/grants", grant)
         path = path.replace("<grant>", made["id"])
     path = path.replace("<revision>", "1")
+    if path.startswith("/log"):
+        return _log_path(world, path, target)
     if "<trusted>" in path:
         return path.replace("<trusted>", "nobody" if target == "absent" else _doomed_trust(world.service))
     path = path.replace("<issuer>", "nobody" if target == "absent" else "default")
     return path.replace("<key>", _key_path(world, route, target)) if "<key>" in path else path
+
+
+def _log_path(world: World, path: str, target: str) -> str:
+    """Something of the log; it has more than one entry from the start."""
+    log = world.service.services.audit.log.signer.name.rpartition("/")[2]
+    names = {"log": log, "level": "0", "path:tile": "000.p/1", "index": "0"}
+    if target == "absent":
+        names = {"log": log[::-1], "level": "0", "path:tile": "x999/999", "index": "999999999"}
+    for name, value in names.items():
+        path = path.replace(f"<{name}>", value)
+    return path
 
 
 def _body(world: World, route: str, target: str) -> object:
