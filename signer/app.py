@@ -26,6 +26,9 @@ from signer.administration.separation import Separation
 from signer.administration.trusted_issuers import TrustedIssuerAdministration
 from signer.approvals import Approvals
 from signer.audit import AuditTrail
+from signer.audit_history import AuditHistory
+from signer.audit_reports import AuditReports
+from signer.auditing import AuditReading
 from signer.authn.authenticator import Authenticator
 from signer.authn.exchange import Exchange
 from signer.authn.key_sets import KeySets
@@ -111,7 +114,7 @@ def assemble(
         published=published,
         published_logs=PublishedLogs(keystore.database),
         saml_metadata=SamlMetadata(keystore, audit, published),
-        upkeep=Upkeep(keystore, revocation_lists),
+        upkeep=Upkeep(keystore, audit, revocation_lists),
         public_credentials=PublicCredentialAdministration(keystore),
         access=AccessExplanations(keystore),
         grants=grants,
@@ -125,6 +128,9 @@ def assemble(
             Exporter(keystore.database, export, state, keystore.account, keystore.region)
             for export in configuration.exports
         ),
+        auditing=AuditReading(keystore),
+        audit_reports=AuditReports(keystore),
+        audit_history=AuditHistory(keystore),
     )
 
 

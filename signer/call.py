@@ -40,9 +40,11 @@ class Call:
 class Answer:
     """What goes out as JSON: `content` is anything msgspec can encode.
 
-    `recorded` goes nowhere but into the record of a change, beside its outcome: what was made or ended, by its name.
+    `recorded` goes nowhere but into the call's record, beside its outcome: what was made, changed or asked for, by its
+    name; so does `made_key`, the id of a key that the call has made.
     """
 
     content: object
     status: int = 200
     recorded: Mapping[str, object] | None = field(default=None, repr=False)
+    made_key: str | None = None

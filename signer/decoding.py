@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from keystore.errors import Unsupported
+from signer.audit_questions import QUERY_FORMS
 from signer.errors import MalformedRequest, SeparationOfDuties, Unprocessable
 from signer.request import FORMS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from msgspec.json import Decoder
 
@@ -25,7 +26,7 @@ _AT_PATH = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`$")
 _MEMBER = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<name>.*)`$", re.DOTALL)
 
 _PATTERN = re.compile(r"Expected `str` matching regex (?P<pattern>.*)", re.DOTALL)
-_WORDS = {repr(pattern): words for pattern, words in FORMS.items()}
+_WORDS = {repr(pattern): words for pattern, words in {**FORMS, **QUERY_FORMS}.items()}
 
 
 @cache
@@ -48,6 +49,15 @@ def decode(body: bytes, body_type: type[_Body]) -> _Body:
         msg = "the body is not JSON (RFC 8259) in UTF-8"
         raise MalformedRequest(msg) from error
     return decoded
+
+
+def decode_query(parameters: Mapping[str, str], query_type: type[_Body]) -> _Body:
+    """The query's parameters as their struct. Raises `MalformedRequest`, which names the parameter."""
+    try:
+        return msgspec.convert(parameters, query_type, strict=False)
+    except msgspec.ValidationError as error:
+        message = _AT_PATH.sub("", str(error))
+        raise MalformedRequest(_in_words(message), field=_member_at_fault(str(error), message)) from error
 
 
 @contextmanager

@@ -122,25 +122,28 @@ class Pipeline:
         reference: str | None = None,
         details: Callable[[_Body], ConditionValues] = lambda _body: NO_CONTEXT,
         grants: GrantsOf | None = None,
-        subject: str | None = None,
+        subject: str | Callable[[_Body], str] | None = None,
         about: str | None = None,
     ) -> Answer:
         """An administrative change: an intent before it, its outcome after it, whatever happens.
 
-        `reference` names the key that it is about, `subject` the principal, `about` the approval request, where it is
-        about one; `details` are what policies may ask of it; `grants` those that may allow it, where they are not the
-        caller's on the key.
+        `reference` names the key that it is about, `subject` the principal (or tells it from the body), `about` the
+        approval request, where it is about one; `details` are what policies may ask of it; `grants` those that may
+        allow it, where they are not the caller's on the key.
         """
         principal = self.authenticate(call)
-        with self._refusals_recorded(principal, action, call, reference, subject):
+        named = None if callable(subject) else subject
+        with self._refusals_recorded(principal, action, call, reference, named):
             admission = admit(principal, action)
             body = decode(call.body, body_type)
+        named = subject(body) if callable(subject) else subject
+        with self._refusals_recorded(principal, action, call, reference, named):
             key = self._find_key(reference) if reference is not None else None
             permit = self._permit(admission, call, key, (details(body),), grants)
             permit = self._approvals.release(permit, call, key, body)
             if about is not None:
                 permit = permit_approved(permit, about)
-        return self._recorded(permit, call, key, lambda: work(permit, key, body), subject)
+        return self._recorded(permit, call, key, lambda: work(permit, key, body), named)
 
     def hold(self, call: Call, reference: str, describe: Callable[[ApprovalRequestRecord], object]) -> Answer:
         """Keeps a call for approvers to look at: authorised, typed and planned as the call itself would be."""
@@ -191,7 +194,7 @@ class Pipeline:
             self._audit.close([(intent, [Outcome(0, "failed", "internal_error")])])
             raise
         detail = None if answer.recorded is None else canonical(answer.recorded)
-        self._audit.close([(intent, [Outcome(0, "succeeded", detail=detail)])])
+        self._audit.close([(intent, [Outcome(0, "succeeded", detail=detail, key_id=answer.made_key)])])
         return answer
 
     def read(
@@ -209,7 +212,7 @@ class Pipeline:
             key = self._find_key(reference) if reference is not None else None
             permit = self._permit(admission, call, key)
             answer = work(permit, key)
-        self._audit.note(principal, action.value, call, key=permit.key_id, subject=subject)
+        self._audit.note(principal, action.value, call, key=permit.key_id, subject=subject, detail=answer.recorded)
         return answer
 
     def ask(

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from signer.administration.public_credentials import PublicCredentialAdministration
     from signer.administration.trusted_issuers import TrustedIssuerAdministration
     from signer.audit import AuditTrail
+    from signer.audit_history import AuditHistory
+    from signer.audit_reports import AuditReports
+    from signer.auditing import AuditReading
     from signer.authn.exchange import Exchange
     from signer.authn.throttle import Throttle
     from signer.certification import Certification
@@ -62,6 +65,9 @@ class Services:
     exchange: Exchange
     approvals: ApprovalAdministration
     exporters: tuple[Exporter, ...]
+    auditing: AuditReading
+    audit_reports: AuditReports
+    audit_history: AuditHistory
 
     def close(self) -> None:
         """Ends this worker's use of everything, the audit trail first."""

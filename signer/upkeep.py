@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from keystore.errors import KeystoreError
+from signer.authn.principal import SERVICE
 from signer.call import Call
 from signer.errors import SealmarkError
 from signer.problems import code_of
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from keystore.keystore import Keystore
+    from signer.audit import AuditTrail
     from signer.revocation import RevocationLists
 
 INTERVAL_SECONDS: Final = 60.0
@@ -34,8 +36,9 @@ _log = structlog.get_logger("sealmark.upkeep")
 class Upkeep:
     """A thread of its own, for as long as the worker lives."""
 
-    def __init__(self, keystore: Keystore, revocation_lists: RevocationLists) -> None:
+    def __init__(self, keystore: Keystore, audit: AuditTrail, revocation_lists: RevocationLists) -> None:
         self._keystore = keystore
+        self._audit = audit
         self._revocation_lists = revocation_lists
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
@@ -56,9 +59,14 @@ class Upkeep:
             report_enabled_root(self._keystore, now)
             for key_id in self._keystore.delete_due(now):
                 _log.warning("key_deleted", key_id=key_id)
+                self._audit.note(SERVICE, "DeleteKey", _own_call(), key=key_id)
             self._keystore.forget_idempotency(now - IDEMPOTENCY_LIFE)
             self._keystore.forget_nonces(now)
             self._keystore.forget_assertions(now)
-            self._revocation_lists.current(Call(uuid.uuid4().hex, None, "upkeep", None, None, b""))
+            self._revocation_lists.current(_own_call())
         except (KeystoreError, SealmarkError) as fault:
             _log.error("upkeep_postponed", code=code_of(fault), reason=str(fault))
+
+
+def _own_call() -> Call:
+    return Call(uuid.uuid4().hex, None, "upkeep", None, None, b"")

@@ -386,7 +386,7 @@ LOG_ENTRIES: Final = Table(
     _text("kind"),  # decision, count, rows
     _text("intent_id", nullable=True),
     _number("item", nullable=True),
-    _number("time", nullable=True),  # null for rows: their leaf says none
+    _number("time"),
     _text("outcome", nullable=True),
     _text("code", nullable=True),
     _text("request_id", nullable=True),
@@ -408,11 +408,24 @@ LOG_ENTRIES: Final = Table(
     _octets("nonce", nullable=True),
     _text("record", nullable=True),
     Index("log_entries_by_intent", "intent_id"),
-    Index("log_entries_by_key", "key_id"),
-    Index("log_entries_by_principal", "principal"),
+    Index("log_entries_by_time", "time"),
+    # All that a report counts stands in the index: it is made without a look at the entries.
+    Index("log_entries_by_key", "key_id", "time", "principal", "action", "outcome", "code"),
+    Index("log_entries_by_principal", "principal", "time"),
+    Index("log_entries_by_action", "action", "time"),
+    Index("log_entries_by_subject", "subject", "time"),
+    Index("log_entries_by_request", "request_id"),
+    Index("log_entries_by_callers_request", "caller_request_id"),
     Index("log_entries_by_digest", "digest"),
     Index("log_entries_by_signature", "signature_sha256"),
     Index("log_entries_by_artifact", "artifact_digest"),
+)
+# By what else an entry is found: the digests of an item's further signatures and files, where it has several.
+LOG_DIGESTS: Final = Table(
+    "log_digests",
+    METADATA,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
 )
 # Full tiles of 256 hashes (C2SP tlog-tiles); what is not full yet is read from the entries and the tiles below.
 LOG_TILES: Final = Table(

@@ -47,12 +47,12 @@ _NEUTRAL: Final = """
     GetPublicKey ListAliases ListGrants ListKeyPolicies ListKeyRotations ListKeys ListResourceTags ListRetirableGrants
     RequestApproval RetireGrant Verify
 """
-# About no key: identities, issuers, domains, and how callers prove themselves.
+# About no key: identities, issuers, domains, how callers prove themselves, and the audit trail.
 _SERVICE: Final = """
     ApproveRequest CreateCredential CreateEnrolment CreateIssuer CreatePrincipal CreateTrustedIssuer DeletePrincipal
-    DeleteTrustedIssuer ExchangeToken GetApprovalRequest GetPrincipalPolicy ListApprovalRequests ListCredentials
-    ListDomains ListIssuers ListPrincipals ListTrustedIssuers PutPrincipalPolicy RejectRequest RevokeCredential
-    UpdatePrincipal UpdateTrustedIssuer WhoAmI WithdrawRequest
+    DeleteTrustedIssuer ExchangeToken ExportAuditTrail GetApprovalRequest GetPrincipalPolicy ListApprovalRequests
+    ListCredentials ListDomains ListIssuers ListPrincipals ListTrustedIssuers PutPrincipalPolicy ReadAuditTrail
+    RejectRequest ReportAuditTrail RevokeCredential UpdatePrincipal UpdateTrustedIssuer WhoAmI WithdrawRequest
 """
 
 POLICY_ACTIONS: Final[Mapping[str, Part]] = MappingProxyType(

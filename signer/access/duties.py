@@ -84,6 +84,9 @@ class Action(StrEnum):
     APPROVE_REQUEST = "ApproveRequest"
     REJECT_REQUEST = "RejectRequest"
     WITHDRAW_REQUEST = "WithdrawRequest"
+    READ_AUDIT_TRAIL = "ReadAuditTrail"
+    REPORT_AUDIT_TRAIL = "ReportAuditTrail"
+    EXPORT_AUDIT_TRAIL = "ExportAuditTrail"
 
     @property
     def policy_name(self) -> str:
@@ -98,6 +101,7 @@ _KEYS = frozenset({Duty.KEY_ADMINISTRATOR, Duty.ROOT})
 _USE = frozenset({Duty.KEY_USER})
 _SEE = _KEYS | _USE
 _AUDIT = frozenset({Duty.AUDITOR})
+_TRAIL = _AUDIT | {Duty.ROOT}  # who administers keys sees none of it: what they did is for others to read
 _APPROVE = frozenset(Duty) - {Duty.ROOT}  # whom a key's approval rule names; the break-glass principal never approves
 
 DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
@@ -164,6 +168,9 @@ DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
         Action.APPROVE_REQUEST: _APPROVE,
         Action.REJECT_REQUEST: _APPROVE,
         Action.WITHDRAW_REQUEST: frozenset(Duty),
+        Action.READ_AUDIT_TRAIL: _TRAIL,
+        Action.REPORT_AUDIT_TRAIL: _TRAIL,
+        Action.EXPORT_AUDIT_TRAIL: _TRAIL,
     }
 )
 

@@ -87,6 +87,7 @@ class Outcome:
     detail: str | None = None  # canonical JSON
     about: str | None = None
     artifact_digest: bytes | None = None
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,7 @@ _COLUMNS: Final = (
     *("credential", "proof", "source", "action", "subject", "key_id", "digest", "signature_sha256"),
     *("artifact_digest", "detail", "epoch", "leaf", "leaf_hash", "nonce", "record"),
 )
+FURTHER_DIGESTS: Final = "further_digests"  # of an entry, and of no column: rows of `log_digests`
 _EMPTY: Final[Entry] = dict.fromkeys(_COLUMNS)
 
 
@@ -140,6 +142,8 @@ def outcome_of(intent: Mapping[str, Any], outcome: Outcome, *, time: int, epoch:
         "about": outcome.about,
         "artifact_digest": outcome.artifact_digest,
     }
+    if outcome.key_id is not None:
+        values["key_id"] = outcome.key_id
     return decision(values, outcome.signatures, time=time, epoch=epoch)
 
 
@@ -168,13 +172,36 @@ def decision(
     entry = {name: known.get(name) for name in _COLUMNS}
     if signatures:
         entry["digest"], entry["signature_sha256"] = signatures[0]
+    entry[FURTHER_DIGESTS] = _further_digests(signatures, known)
     return entry | {"leaf": leaf, "leaf_hash": leaf_hash(leaf), "nonce": nonce, "record": record.decode()}
 
 
-def rows_entry(journal: int, link: bytes) -> Entry:
+def _further_digests(signatures: Sequence[tuple[bytes, bytes]], known: Mapping[str, Any]) -> list[bytes]:
+    """By what else the entry is found: all but what has a column."""
+    about = known.get("about")
+    named = file_digests(msgspec.json.decode(about)) if about is not None and '"digests"' in about else []
+    if len(signatures) < 2 and len(named) < 2:
+        return []
+    columns = {*signatures[0], known.get("artifact_digest")} if signatures else {known.get("artifact_digest")}
+    every = dict.fromkeys([*(digest for pair in signatures[1:] for digest in pair), *named])
+    return [digest for digest in every if digest not in columns]
+
+
+def file_digests(about: object) -> list[bytes]:
+    """The digests of every file that an item's `about` names."""
+    files = about.get("artifacts", [about]) if isinstance(about, dict) else []
+    return [
+        bytes.fromhex(digest)
+        for file in files
+        for digest in (file.get("digests") or {}).values()
+        if isinstance(digest, str)
+    ]
+
+
+def rows_entry(journal: int, link: bytes, *, time: int) -> Entry:
     """The entry of one entry of the sealed rows' journal."""
     leaf = rows_leaf(journal, link)
-    return _EMPTY | {"kind": "rows", "leaf": leaf, "leaf_hash": leaf_hash(leaf)}
+    return _EMPTY | {"kind": "rows", "time": time, "leaf": leaf, "leaf_hash": leaf_hash(leaf)}
 
 
 def _record(known: Mapping[str, Any], signatures: Sequence[MadeSignature]) -> bytes:

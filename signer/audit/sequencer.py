@@ -13,6 +13,7 @@ a database that is behind what this process, the HSM or a witness has seen is no
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from operator import itemgetter
@@ -21,13 +22,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import structlog
 from sqlalchemy import bindparam, func, insert, select, true, update
 
-from keystore.db.schema import LOG_ENTRIES, LOG_HEADS, LOG_TILES, ROW_JOURNAL, ROW_JOURNAL_HEAD
+from keystore.db.schema import LOG_DIGESTS, LOG_ENTRIES, LOG_HEADS, LOG_TILES, ROW_JOURNAL, ROW_JOURNAL_HEAD
 from keystore.errors import IntegrityFailure, KeystoreError
 from signer.audit.checkpoints import NoteSigner, checkpoint_text, proof_text
 from signer.audit.committer import LOCK_SECONDS
 from signer.audit.groups import Coming, Groups
 from signer.audit.reading import Head, LogReader
-from signer.audit.records import rows_entry
+from signer.audit.records import FURTHER_DIGESTS, rows_entry
 from signer.audit.tree import EMPTY_ROOT
 
 if TYPE_CHECKING:
@@ -202,6 +203,7 @@ class Sequencer:
         self._journal_head = database.prepare(select(ROW_JOURNAL_HEAD.c.seq))
         self._insert = database.prepare_insert(LOG_ENTRIES)
         self._values = itemgetter(*(name for name in self._insert.names if name != "seq"))
+        self._insert_digest = database.prepare_insert(LOG_DIGESTS)
         self._insert_tile = database.prepare_insert(LOG_TILES)
         self._move = database.prepare_change(
             update(LOG_HEADS)
@@ -258,7 +260,7 @@ class Sequencer:
         with self._database.read() as connection:
             leaf = connection.execute(newest.limit(1)).scalar_one_or_none()
             link = connection.execute(select(ROW_JOURNAL.c.link).where(ROW_JOURNAL.c.seq == last)).scalar_one_or_none()
-        if link is None or leaf is None or leaf != rows_entry(last, link)["leaf"]:
+        if link is None or leaf is None or leaf != rows_entry(last, link, time=0)["leaf"]:
             msg = f"row_journal/{last}: is not what the log says; an older copy of the rows was put back"
             raise IntegrityFailure(msg)
 
@@ -287,7 +289,7 @@ class Sequencer:
                 rows = appending.fetch(self._behind, self._behind_parameters())
                 self._state = self._followed(rows)
                 group = gather()
-                new = self._new_rows(appending, rows[0][3])
+                new = self._new_rows(appending, rows[0][3], _now())
                 journal = self._state.journal + len(new)
                 places = []
                 for asked in group:
@@ -307,7 +309,7 @@ class Sequencer:
 
         return publish
 
-    def _new_rows(self, appending: Appending, last: object) -> list[Entry]:
+    def _new_rows(self, appending: Appending, last: object, moment: int) -> list[Entry]:
         """Leaves of the rows' journal that are not in the log yet."""
         known = self._state.journal
         if last == known:
@@ -320,13 +322,25 @@ class Sequencer:
         if [seq for seq, _ in found] != list(range(known + 1, values["last"] + 1)):
             msg = "row_journal: an entry is missing"
             raise IntegrityFailure(msg)
-        return [rows_entry(known + at, link) for at, (_, link) in enumerate(found, 1) if isinstance(link, bytes)]
+        return [
+            rows_entry(known + at, link, time=moment)
+            for at, (_, link) in enumerate(found, 1)
+            if isinstance(link, bytes)
+        ]
 
     def _write(self, appending: Appending, entries: list[Entry], journal: int) -> Extension:
         state = self._state
         extension = state.tree.extended([entry["leaf_hash"] for entry in entries])
         first = self.first + extension.first
         appending(self._insert, [(first + at, *self._values(entry)) for at, entry in enumerate(entries)])
+        digests = [
+            {"digest": digest, "seq": first + at}
+            for at, entry in enumerate(entries)
+            for digest in entry.get(FURTHER_DIGESTS, ())
+        ]
+        if digests:
+            names = self._insert_digest.names
+            appending(self._insert_digest, [tuple(row[name] for name in names) for row in digests])
         if extension.full_tiles:
             appending(self._insert_tile, [self._tile_row(tile) for tile in extension.full_tiles])
         values: dict[str, Value] = {
@@ -392,3 +406,8 @@ def _require(condition: bool, size: object, reason: str) -> None:
     if not condition:
         msg = f"log at {size} leaves: {reason}; the database is behind, or was changed"
         raise IntegrityFailure(msg)
+
+
+def _now() -> int:
+    """Microseconds since the epoch."""
+    return time.time_ns() // 1000

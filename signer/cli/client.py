@@ -10,6 +10,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from types import TracebackType
@@ -108,13 +109,32 @@ class Client:
     ) -> None:
         self._http.close()
 
-    def get(self, path: str, query: Mapping[str, str] | None = None) -> Json:
-        """The JSON object at `path`."""
-        return json_object(self._call("GET", path, query=query))
+    def get(self, path: str, query: Mapping[str, str] | None = None, *, request_id: str | None = None) -> Json:
+        """The JSON object at `path`; `request_id` is recorded with the call as the caller's own."""
+        return json_object(self._call("GET", path, query=query, request_id=request_id))
 
     def get_bytes(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
         """What stands at `path`, as it is."""
         return self._call("GET", path, query=query).content
+
+    @contextmanager
+    def lines(self, path: str, query: Mapping[str, str]) -> Iterator[Iterator[str]]:
+        """The lines at `path`, as they come. Raises `Unreachable` where they break off."""
+        request = self._http.build_request("GET", path, params=query)
+        if self._signer is not None:
+            self._signer.sign(request)
+        try:
+            response = self._http.send(request, stream=True)
+            try:
+                if not response.is_success:
+                    response.read()
+                    raise problem(response)
+                yield response.iter_lines()
+            finally:
+                response.close()
+        except httpx.TransportError as exc:
+            text = str(exc) or type(exc).__name__
+            raise Unreachable(f"the connection to {self._shown_url} broke: {text}") from exc
 
     def post(self, path: str, body: Json) -> Json:
         """Change the service's state; repeated only where the service turned the call away unread (429)."""
@@ -159,9 +179,11 @@ class Client:
         body: Json | None = None,
         query: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
+        request_id: str | None = None,
     ) -> httpx.Response:
         """One call; where others must approve it and the command is to wait for them, once more when they have."""
-        named = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        known = {"Idempotency-Key": idempotency_key, "X-Request-Id": request_id}
+        named = {name: value for name, value in known.items() if value is not None}
         given = {} if self._approval.given is None or method == "GET" else {HEADER: self._approval.given}
         try:
             return self._call_once(method, path, body, query, named | given)

@@ -7,6 +7,7 @@ import click
 from signer.cli.access import access
 from signer.cli.api_tokens import tokens
 from signer.cli.approvals import approvals
+from signer.cli.audit import audit
 from signer.cli.ceremony import ceremony
 from signer.cli.client import package_version
 from signer.cli.completion import completion
@@ -30,7 +31,7 @@ from signer.cli.trusted_issuers import trusted_issuers
     cls=SealmarkGroup,
     commands=[
         init, serve, ceremony, principals, enrol, whoami, login, tokens, credentials, trusted_issuers, keys, grants,
-        access, approvals, issuers, domains, trust, crl, sign, jwt, assertion, completion,
+        access, approvals, audit, issuers, domains, trust, crl, sign, jwt, assertion, completion,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )  # fmt: skip

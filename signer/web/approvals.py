@@ -33,7 +33,8 @@ def get_rule(services: Services, call: Call, key: str) -> Answer:
 
 def put_rule(services: Services, call: Call, key: str) -> Answer:
     def work(_permit: Permit, found: Key | None, body: ApprovalRuleBody) -> Answer:
-        return Answer(services.approvals.set_rule(present(found), body))
+        rule = services.approvals.set_rule(present(found), body)
+        return Answer(rule, recorded=rule)
 
     return services.pipeline.change(call, Action.PUT_APPROVAL_RULE, ApprovalRuleBody, work, key)
 

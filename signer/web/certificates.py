@@ -11,6 +11,8 @@ from signer.web.endpoints import Endpoint
 from signer.web.keys import present
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from keystore.api import Key
     from signer.access import Permit
     from signer.services import Services
@@ -25,23 +27,30 @@ def request(services: Services, call: Call, key: str) -> Answer:
 
 def install(services: Services, call: Call, key: str) -> Answer:
     def work(_permit: Permit, found: Key | None, body: CertificateChain) -> Answer:
-        return Answer(services.certificates.install(present(found), body))
+        installed = services.certificates.install(present(found), body)
+        return Answer(installed, recorded=_recorded(installed))
 
     return services.pipeline.change(call, Action.INSTALL_CERTIFICATE, CertificateChain, work, key)
 
 
 def renew(services: Services, call: Call, key: str) -> Answer:
     def work(permit: Permit, found: Key | None, body: Renewal) -> Answer:
-        return Answer(services.certificates.renew(permit, call, present(found), body))
+        renewed = services.certificates.renew(permit, call, present(found), body)
+        return Answer(renewed, recorded=_recorded(renewed))
 
     return services.pipeline.change(call, Action.RENEW_CERTIFICATE, Renewal, work, key)
 
 
 def revoke(services: Services, call: Call, key: str) -> Answer:
     def work(_permit: Permit, found: Key | None, body: Revocation) -> Answer:
-        return Answer(services.certificates.revoke(call, present(found), body))
+        revoked = services.certificates.revoke(call, present(found), body)
+        return Answer(revoked, recorded=_recorded(revoked))
 
     return services.pipeline.change(call, Action.REVOKE_CERTIFICATE, Revocation, work, key)
+
+
+def _recorded(changed: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in changed.items() if name != "key_id" and value is not None}
 
 
 ENDPOINTS: Final = (

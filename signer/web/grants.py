@@ -20,6 +20,7 @@ from signer.web.paging import QUERY, next_cursor, requested_page
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from keystore.access import GrantRecord
     from keystore.api import Key
     from signer.access import Permit
     from signer.access.model import GrantFacts
@@ -34,9 +35,12 @@ _FILTERS: Final = {
 
 def create(services: Services, call: Call, key: str) -> Answer:
     def work(permit: Permit, found: Key | None, body: NewGrant) -> Answer:
-        return Answer(described(services.grants.create(permit, present(found), body)), 201)
+        made = services.grants.create(permit, present(found), body)
+        return Answer(described(made), 201, _recorded(made))
 
-    return services.pipeline.change(call, Action.CREATE_GRANT, NewGrant, work, key, services.grants.circumstances)
+    return services.pipeline.change(
+        call, Action.CREATE_GRANT, NewGrant, work, key, services.grants.circumstances, subject=lambda body: body.grantee
+    )
 
 
 def list_all(services: Services, call: Call, key: str) -> Answer:
@@ -54,7 +58,8 @@ def list_all(services: Services, call: Call, key: str) -> Answer:
 
 def retire(services: Services, call: Call, key: str, grant: str) -> Answer:
     def work(permit: Permit, found: Key | None, _body: Empty) -> Answer:
-        return Answer(described(services.grants.end(permit, present(found), grant, GrantState.RETIRED)))
+        ended = services.grants.end(permit, present(found), grant, GrantState.RETIRED)
+        return Answer(described(ended), recorded=_recorded(ended))
 
     def itself(found: Key, caller: Principal) -> Sequence[GrantFacts]:
         return services.grants.retirable(found, grant, caller.name)
@@ -64,9 +69,16 @@ def retire(services: Services, call: Call, key: str, grant: str) -> Answer:
 
 def revoke(services: Services, call: Call, key: str, grant: str) -> Answer:
     def work(permit: Permit, found: Key | None, _body: Empty) -> Answer:
-        return Answer(described(services.grants.end(permit, present(found), grant, GrantState.REVOKED)))
+        ended = services.grants.end(permit, present(found), grant, GrantState.REVOKED)
+        return Answer(described(ended), recorded=_recorded(ended))
 
     return services.pipeline.change(call, Action.REVOKE_GRANT, Empty, work, key)
+
+
+def _recorded(grant: GrantRecord) -> dict[str, object]:
+    shown = described(grant)
+    names = ("grantee", "operations", "constraints", "name", "retiring", "state")
+    return {"grant": grant.id, **{name: shown[name] for name in names if shown[name] is not None}}
 
 
 def _wanted_grantee() -> str | None:

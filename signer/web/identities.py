@@ -31,7 +31,7 @@ def create(services: Services, call: Call) -> Answer:
         recorded = {"principal": body.name, "duty": body.duty}
         return Answer(services.identities.create(permit, body), 201, recorded)
 
-    return services.pipeline.change(call, Action.CREATE_PRINCIPAL, NewPrincipal, work)
+    return services.pipeline.change(call, Action.CREATE_PRINCIPAL, NewPrincipal, work, subject=lambda body: body.name)
 
 
 def list_all(services: Services, call: Call) -> Answer:
@@ -57,7 +57,7 @@ def show(services: Services, call: Call, kind: str, name: str) -> Answer:
 def delete(services: Services, call: Call, kind: str, name: str) -> Answer:
     def work(permit: Permit, _key: Key | None, _body: Empty) -> Answer:
         services.identities.delete(permit, f"{kind}/{name}")
-        return Answer({"name": f"{kind}/{name}", "state": "deleted"})
+        return Answer({"name": f"{kind}/{name}", "state": "deleted"}, recorded={"state": "deleted"})
 
     return services.pipeline.change(call, Action.DELETE_PRINCIPAL, Empty, work, subject=f"{kind}/{name}")
 

@@ -25,7 +25,8 @@ _KEY_SET_TYPE: Final = "application/jwk-set+json"
 
 def create(services: Services, call: Call) -> Answer:
     def work(_permit: Permit, _key: Key | None, body: NewIssuer) -> Answer:
-        return Answer(_described(services.issuers.create(body)), 201)
+        made = _described(services.issuers.create(body))
+        return Answer(made, 201, {name: value for name, value in made.items() if value is not None})
 
     return services.pipeline.change(call, Action.CREATE_ISSUER, NewIssuer, work)
 

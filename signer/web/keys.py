@@ -24,7 +24,9 @@ _KEYS_A_READ: Final = 200
 
 def create(services: Services, call: Call) -> Answer:
     def work(permit: Permit, _key: Key | None, body: NewKeyBody) -> Answer:
-        return Answer(services.keys.describe(services.keys.create(permit, call, body)), 201)
+        made = services.keys.create(permit, call, body)
+        told = {"alias": made.alias, "spec": made.spec, "purpose": made.purpose.value, "domain": made.domain}
+        return Answer(services.keys.describe(made), 201, told | {"published": made.published}, made_key=made.id)
 
     return services.pipeline.change(call, Action.CREATE_KEY, NewKeyBody, work)
 
@@ -62,35 +64,38 @@ def describe(services: Services, call: Call, key: str) -> Answer:
 
 def rotate(services: Services, call: Call, key: str) -> Answer:
     def work(permit: Permit, found: Key | None, body: Rotation) -> Answer:
-        return Answer(services.keys.describe(services.keys.rotate(permit, call, present(found), body)))
+        rotated = services.keys.rotate(permit, call, present(found), body)
+        version = rotated.versions[-1]
+        told = {"version": version.number, "activate_at": version.activate_at}
+        return Answer(services.keys.describe(rotated), recorded=told)
 
     return services.pipeline.change(call, Action.ROTATE_KEY, Rotation, work, key)
 
 
 def disable(services: Services, call: Call, key: str) -> Answer:
     def work(_permit: Permit, found: Key | None, _body: Empty) -> Answer:
-        return Answer(services.keys.describe(services.keystore.disable(present(found).id)))
+        return _changed(services, services.keystore.disable(present(found).id))
 
     return services.pipeline.change(call, Action.DISABLE_KEY, Empty, work, key)
 
 
 def enable(services: Services, call: Call, key: str) -> Answer:
     def work(_permit: Permit, found: Key | None, _body: Empty) -> Answer:
-        return Answer(services.keys.describe(services.keystore.enable(present(found).id)))
+        return _changed(services, services.keystore.enable(present(found).id))
 
     return services.pipeline.change(call, Action.ENABLE_KEY, Empty, work, key)
 
 
 def schedule_deletion(services: Services, call: Call, key: str) -> Answer:
     def work(_permit: Permit, found: Key | None, body: Deletion) -> Answer:
-        return Answer(services.keys.describe(services.keystore.schedule_deletion(present(found).id, days=body.days)))
+        return _changed(services, services.keystore.schedule_deletion(present(found).id, days=body.days))
 
     return services.pipeline.change(call, Action.SCHEDULE_KEY_DELETION, Deletion, work, key, deletion_details)
 
 
 def cancel_deletion(services: Services, call: Call, key: str) -> Answer:
     def work(_permit: Permit, found: Key | None, _body: Empty) -> Answer:
-        return Answer(services.keys.describe(services.keystore.cancel_deletion(present(found).id)))
+        return _changed(services, services.keystore.cancel_deletion(present(found).id))
 
     return services.pipeline.change(call, Action.CANCEL_KEY_DELETION, Empty, work, key)
 
@@ -105,9 +110,15 @@ def get_policy(services: Services, call: Call, key: str) -> Answer:
 def put_policy(services: Services, call: Call, key: str) -> Answer:
     def work(permit: Permit, found: Key | None, body: PolicyBody) -> Answer:
         replaced = services.policies.replaced(permit, present(found), body)
-        return Answer(described_policy(replaced.policy, services.keystore.account))
+        told = {"revision": replaced.policy.revision}
+        return Answer(described_policy(replaced.policy, services.keystore.account), recorded=told)
 
     return services.pipeline.change(call, Action.PUT_KEY_POLICY, PolicyBody, work, key, policy_details)
+
+
+def _changed(services: Services, key: Key) -> Answer:
+    told = {"state": key.state.value} | ({} if key.deletion_at is None else {"deletion_at": key.deletion_at})
+    return Answer(services.keys.describe(key), recorded=told)
 
 
 def present(key: Key | None) -> Key:

@@ -43,6 +43,7 @@ TAGS: Final = {
     "signing": "What keys are for. Every result is verified and recorded before it is answered.",
     "certificates": "Certificates of keys, and requests for them.",
     "approvals": "Calls that are held until a number of people has released them.",
+    "audit": "The audit trail, for auditors: every decision, provable; reports, and the history of the configuration.",
     "issuers": "Who tokens and assertions speak for; and domains, which hold keys.",
     "published": "What anyone may fetch, without a credential.",
     "log": "The transparency log, which anyone may read and check: https://c2sp.org/tlog-tiles.",

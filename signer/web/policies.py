@@ -46,7 +46,8 @@ def show_version(services: Services, call: Call, key: str, revision: str) -> Ans
 def restore_version(services: Services, call: Call, key: str, revision: str) -> Answer:
     def work(permit: Permit, found: Key | None, body: Restoration) -> Answer:
         restored = services.policies.restored(permit, present(found), _number(revision), body)
-        return Answer(described_policy(restored.policy, services.keystore.account))
+        told = {"revision": restored.policy.revision, "restored": _number(revision)}
+        return Answer(described_policy(restored.policy, services.keystore.account), recorded=told)
 
     return services.pipeline.change(call, Action.PUT_KEY_POLICY, Restoration, work, key, policy_details)
 
@@ -57,29 +58,33 @@ def list_of_principal(services: Services, call: Call, kind: str, name: str) -> A
         attached = services.keystore.list_identity_policies(principal.name)
         return Answer({"duty": duty_policy(principal), "policies": [summary(policy) for policy in attached]})
 
-    return services.pipeline.read(call, Action.GET_PRINCIPAL_POLICY, work)
+    return services.pipeline.read(call, Action.GET_PRINCIPAL_POLICY, work, subject=f"{kind}/{name}")
 
 
 def show_of_principal(services: Services, call: Call, kind: str, name: str, policy: str) -> Answer:
     def work(_permit: Permit, _key: Key | None) -> Answer:
         return Answer(described(services.identity_policies.find(f"{kind}/{name}", policy)))
 
-    return services.pipeline.read(call, Action.GET_PRINCIPAL_POLICY, work)
+    return services.pipeline.read(call, Action.GET_PRINCIPAL_POLICY, work, subject=f"{kind}/{name}")
 
 
 def put_of_principal(services: Services, call: Call, kind: str, name: str, policy: str) -> Answer:
     def work(permit: Permit, _key: Key | None, body: IdentityPolicyBody) -> Answer:
-        return Answer(described(services.identity_policies.put(permit, f"{kind}/{name}", policy, body)))
+        attached = services.identity_policies.put(permit, f"{kind}/{name}", policy, body)
+        return Answer(described(attached), recorded={"policy": attached.name, "revision": attached.revision})
 
-    return services.pipeline.change(call, Action.PUT_PRINCIPAL_POLICY, IdentityPolicyBody, work)
+    return services.pipeline.change(
+        call, Action.PUT_PRINCIPAL_POLICY, IdentityPolicyBody, work, subject=f"{kind}/{name}"
+    )
 
 
 def delete_of_principal(services: Services, call: Call, kind: str, name: str, policy: str) -> Answer:
     def work(permit: Permit, _key: Key | None, body: Reason) -> Answer:
         services.identity_policies.delete(permit, f"{kind}/{name}", policy, body.reason)
-        return Answer({"name": policy, "state": "deleted"})
+        shown = {"name": policy, "state": "deleted"}
+        return Answer(shown, recorded={"policy": policy, "state": "deleted"})
 
-    return services.pipeline.change(call, Action.PUT_PRINCIPAL_POLICY, Reason, work)
+    return services.pipeline.change(call, Action.PUT_PRINCIPAL_POLICY, Reason, work, subject=f"{kind}/{name}")
 
 
 def list_versions_of_principal(services: Services, call: Call, kind: str, name: str) -> Answer:
@@ -92,7 +97,7 @@ def list_versions_of_principal(services: Services, call: Call, kind: str, name: 
         found = services.keystore.list_identity_policy_versions(principal.name, number_after(page), page.limit + 1)
         return _page(found, page.limit, [_of_principal(version) for version in found])
 
-    return services.pipeline.read(call, Action.GET_PRINCIPAL_POLICY, work)
+    return services.pipeline.read(call, Action.GET_PRINCIPAL_POLICY, work, subject=f"{kind}/{name}")
 
 
 def _of_principal(version: PolicyVersion) -> dict[str, object]:

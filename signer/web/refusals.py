@@ -25,6 +25,7 @@ _CHANGES: Final = ("conflict", "wrong_state", "unprocessable", "unsupported")
 _SIGNS: Final = ("conflict", "request_in_progress", "wrong_purpose", "wrong_state", "unprocessable", "unsupported")
 _NAMES_IN_THE_BODY: Final = frozenset({Action.EXPLAIN_ACCESS})  # a key or a principal that may not be there
 _VOTES: Final = frozenset({Action.APPROVE_REQUEST, Action.REJECT_REQUEST, Action.WITHDRAW_REQUEST})
+_OF_THE_TRAIL: Final = frozenset({Action.READ_AUDIT_TRAIL, Action.REPORT_AUDIT_TRAIL, Action.EXPORT_AUDIT_TRAIL})
 _LIMITED: Final = frozenset(
     {
         Action.CREATE_KEY,
@@ -85,6 +86,8 @@ def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
         yield "approval_invalid"  # one that was sent though nothing asks for it, too
     if action in COVERED_BY or action in CHANGES_THE_RULE:
         yield "approval_required"
+    if action in _OF_THE_TRAIL:
+        yield from ("unprocessable", "not_found")
     if action in _VOTES:
         yield "policy_forbids"
     if action is Action.REQUEST_APPROVAL:

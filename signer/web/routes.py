@@ -9,6 +9,7 @@ from flask import Flask, Response
 from signer.web import (
     access,
     approvals,
+    audit,
     certificates,
     credentials,
     grants,
@@ -57,6 +58,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *policies.ENDPOINTS,
     *trusted_issuers.ENDPOINTS,
     *approvals.ENDPOINTS,
+    *audit.ENDPOINTS,
 )
 
 

@@ -14,6 +14,7 @@ from signer.web.paging import QUERY, next_cursor, requested_page
 
 if TYPE_CHECKING:
     from keystore.api import Key
+    from keystore.trust import TrustedIssuer
     from signer.access import Permit
     from signer.services import Services
 
@@ -22,7 +23,8 @@ _ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # RFC 86
 
 def create(services: Services, call: Call) -> Answer:
     def work(permit: Permit, _key: Key | None, body: NewTrustedIssuer) -> Answer:
-        return Answer(described(services.trusted_issuers.create(permit, body)), 201)
+        made = services.trusted_issuers.create(permit, body)
+        return Answer(described(made), 201, _recorded(made))
 
     return services.pipeline.change(call, Action.CREATE_TRUSTED_ISSUER, NewTrustedIssuer, work)
 
@@ -47,7 +49,8 @@ def show(services: Services, call: Call, trusted: str) -> Answer:
 
 def update(services: Services, call: Call, trusted: str) -> Answer:
     def work(permit: Permit, _key: Key | None, body: TrustedIssuerBody) -> Answer:
-        return Answer(described(services.trusted_issuers.update(permit, trusted, body)))
+        updated = services.trusted_issuers.update(permit, trusted, body)
+        return Answer(described(updated), recorded=_recorded(updated))
 
     return services.pipeline.change(call, Action.UPDATE_TRUSTED_ISSUER, TrustedIssuerBody, work)
 
@@ -55,9 +58,15 @@ def update(services: Services, call: Call, trusted: str) -> Answer:
 def delete(services: Services, call: Call, trusted: str) -> Answer:
     def work(permit: Permit, _key: Key | None, _body: Empty) -> Answer:
         services.trusted_issuers.delete(permit, trusted)
-        return Answer({"name": trusted, "state": "deleted"})
+        return Answer({"name": trusted, "state": "deleted"}, recorded={"name": trusted, "state": "deleted"})
 
     return services.pipeline.change(call, Action.DELETE_TRUSTED_ISSUER, Empty, work)
+
+
+def _recorded(issuer: TrustedIssuer) -> dict[str, object]:
+    """All that decides who may come in by it; of pinned keys only that they are pinned."""
+    shown = described(issuer) | {"jwks": None if issuer.jwks is None else "pinned"}
+    return {name: value for name, value in shown.items() if value is not None}
 
 
 def exchange(services: Services, call: Call) -> Answer:

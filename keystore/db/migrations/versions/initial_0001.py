@@ -474,7 +474,7 @@ def _audit() -> None:
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("intent_id", sa.Text(), nullable=True),
         sa.Column("item", sa.BigInteger(), nullable=True),
-        sa.Column("time", sa.BigInteger(), nullable=True),
+        sa.Column("time", sa.BigInteger(), nullable=False),
         sa.Column("outcome", sa.Text(), nullable=True),
         sa.Column("code", sa.Text(), nullable=True),
         sa.Column("request_id", sa.Text(), nullable=True),
@@ -498,11 +498,24 @@ def _audit() -> None:
         sa.PrimaryKeyConstraint("seq"),
     )
     op.create_index("log_entries_by_intent", "log_entries", ["intent_id"], unique=False)
-    op.create_index("log_entries_by_key", "log_entries", ["key_id"], unique=False)
-    op.create_index("log_entries_by_principal", "log_entries", ["principal"], unique=False)
+    op.create_index("log_entries_by_time", "log_entries", ["time"], unique=False)
+    op.create_index(
+        "log_entries_by_key", "log_entries", ["key_id", "time", "principal", "action", "outcome", "code"], unique=False
+    )
+    op.create_index("log_entries_by_principal", "log_entries", ["principal", "time"], unique=False)
+    op.create_index("log_entries_by_action", "log_entries", ["action", "time"], unique=False)
+    op.create_index("log_entries_by_subject", "log_entries", ["subject", "time"], unique=False)
+    op.create_index("log_entries_by_request", "log_entries", ["request_id"], unique=False)
+    op.create_index("log_entries_by_callers_request", "log_entries", ["caller_request_id"], unique=False)
     op.create_index("log_entries_by_digest", "log_entries", ["digest"], unique=False)
     op.create_index("log_entries_by_signature", "log_entries", ["signature_sha256"], unique=False)
     op.create_index("log_entries_by_artifact", "log_entries", ["artifact_digest"], unique=False)
+    op.create_table(
+        "log_digests",
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("digest", "seq"),
+    )
     op.create_table(
         "log_tiles",
         sa.Column("log", sa.BigInteger(), autoincrement=False, nullable=False),
