@@ -15,12 +15,12 @@ from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import insert, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy import insert
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from keystore.db import sqlite
 from keystore.db.lock import WriteLock
-from keystore.errors import ConfigurationError, StoreUnavailable
+from keystore.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -85,12 +85,7 @@ class Database:
     """An open database. Safe to use from many threads. `url` is `sqlite:///PATH` in this version."""
 
     def __init__(self, url: str, *, lock_seconds: float = LOCK_SECONDS) -> None:
-        try:
-            parsed = make_url(url)
-        except ArgumentError as exc:
-            raise ConfigurationError("database.url is not a database URL") from exc
-        if parsed.drivername != "sqlite":
-            raise ConfigurationError(f"database.url: {parsed.drivername} is not supported, only sqlite is")
+        parsed = sqlite.parse_url(url)
         self.path = sqlite.database_path(parsed)
         self._engine = sqlite.make_engine(parsed)
         self._writer = sqlite.writer(self._engine)

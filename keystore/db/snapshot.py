@@ -85,6 +85,11 @@ class Snapshot:
         return rows
 
 
+def database_path(url: str) -> Path:
+    """The file of a database URL. Raises `ConfigurationError`."""
+    return sqlite.database_path(sqlite.parse_url(url))
+
+
 @contextmanager
 def snapshot(path: Path) -> Iterator[Snapshot]:
     """The database in this file as it is now. Raises `StoreUnavailable`."""

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from sqlalchemy import Engine, QueuePool, create_engine, event
+from sqlalchemy import Engine, QueuePool, create_engine, event, make_url
 from sqlalchemy.dialects import sqlite as sqlalchemy_sqlite
+from sqlalchemy.exc import ArgumentError
 
 from keystore.errors import ConfigurationError, Conflict, IntegrityFailure, KeystoreError, StoreUnavailable
 
@@ -30,6 +31,17 @@ BEGIN_WRITE: Final = "BEGIN IMMEDIATE"
 FOREIGN_OBJECTS: Final = "SELECT name FROM sqlite_schema WHERE type IN ('trigger', 'view') ORDER BY name"
 DIALECT: Final = sqlalchemy_sqlite.dialect()
 _BEGIN_OPTION: Final = "sealmark_begin"
+
+
+def parse_url(url: str) -> URL:
+    """A database URL of SQLite. Raises `ConfigurationError`."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as exc:
+        raise ConfigurationError("database.url is not a database URL") from exc
+    if parsed.drivername != "sqlite":
+        raise ConfigurationError(f"database.url: {parsed.drivername} is not supported, only sqlite is")
+    return parsed
 
 
 def database_path(url: URL) -> Path:

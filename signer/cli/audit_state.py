@@ -26,6 +26,7 @@ from verifier.log import KeptHead, LogAudit, LogEntry, LogRejected, audit_log
 from verifier.log.tree import TileTree, split_hashes
 from verifier.merkle import leaf_hash
 from verifier.notes import SIGNATURE, NoteKey, parse_checkpoint, parse_note, require_signature
+from verifier.trusted_logs import TrustedLog
 
 UNSIGNED_MICROSECONDS: Final = 60 * 1_000_000  # a checkpoint is signed within a second of the entries
 _ID_LENGTH: Final = 16
@@ -75,19 +76,19 @@ class DatabaseSource:
 def audit_state(
     snapshot: Snapshot,
     *,
-    keys: Sequence[NoteKey] = (),
+    trusted: Sequence[TrustedLog] = (),
     heads: Sequence[KeptHead] = (),
     now: int,
     progress: Progress | None = None,
 ) -> StateAudit:
-    """Audits all logs. `keys` are log keys from elsewhere, `heads` kept heads, `now` is in microseconds since 1970.
+    """Audits all logs. `trusted` are known from elsewhere, `heads` were kept; `now` is in microseconds since 1970.
 
     Raises: `StoreUnavailable` where the database cannot be read.
     """
     audit = StateAudit()
     try:
         with _uncollected():
-            _Auditor(snapshot, audit, keys, heads, now, progress).run()
+            _Auditor(snapshot, audit, trusted, heads, now, progress).run()
     except IntegrityFailure as damage:
         audit.findings.put(Finding(str(damage), {"table": "log_entries"}, "malformed"))
     return audit
@@ -113,7 +114,7 @@ class _Auditor:
         self,
         snapshot: Snapshot,
         audit: StateAudit,
-        keys: Sequence[NoteKey],
+        trusted: Sequence[TrustedLog],
         heads: Sequence[KeptHead],
         now: int,
         progress: Progress | None,
@@ -121,7 +122,7 @@ class _Auditor:
         self._snapshot = snapshot
         self._audit = audit
         self._findings = audit.findings
-        self._keys = {key.name: key for key in keys}
+        self._trusted = {log.origin: log for log in trusted}
         self._heads = {head.origin: head for head in heads}
         self._now = now
         self._progress = progress
@@ -139,6 +140,8 @@ class _Auditor:
         for log in logs:
             self._audit_one(log, journal)
             journal = log.head.journal
+        checker.check_times(self._now)
+        checker.check_digests()
         books = self._audit.books = check_books(self._snapshot, checker.epochs, self._now, self._findings)
         self._audit.pending_rows = books.journal - journal
         if books.journal < journal:
@@ -152,8 +155,6 @@ class _Auditor:
             if origin not in here:
                 message = f"the log {origin}, of which a head of {head.size} entries was kept, is not here"
                 self._findings.add(message, table="log_heads", size=head.size)
-        for origin in self._keys.keys() - here - self._heads.keys():
-            self._findings.add(f"the log {origin}, whose key was given, is not here", table="log_heads")
         if not logs and not self._findings.count:
             self._audit.undecided.append("the database has no log: no service has run with it yet")
 
@@ -196,8 +197,24 @@ class _Auditor:
         seen = log.head.cosigned
         further = [] if seen is None else [seen.encode("utf-8", "surrogateescape")]
         source = DatabaseSource(log, checkpoint, self._progress)
-        audited = audit_log(source, key, head=kept, further=further, full=True)
-        return replace(audited, has_records=True, head=replace(audited.head, records=True))
+        known = self._trusted.get(log.head.origin) or TrustedLog(key)
+        audited = audit_log(
+            source,
+            key,
+            witnesses=known.witnesses,
+            cosignatures=known.cosignatures,
+            head=kept,
+            further=further,
+            full=True,
+        )
+        counts = log.counts
+        return replace(
+            audited,
+            has_records=True,
+            head=replace(audited.head, records=True),
+            decisions=audited.decisions - counts,
+            counts=counts,
+        )
 
     def _note_rejected(self, log: StoredLog, rejected: Rejected) -> None:
         head = log.head
@@ -212,7 +229,7 @@ class _Auditor:
     def _key_of(self, log: StoredLog) -> NoteKey:
         """The log's key: the one that was given, or the database's own. Raises `LogRejected`."""
         head = log.head
-        given = self._keys.get(head.origin)
+        given = self._trusted.get(head.origin)
         try:
             loaded = load_der_public_key(head.public_key)
             if not isinstance(loaded, Ed25519PublicKey):
@@ -221,7 +238,9 @@ class _Auditor:
             raise LogRejected("the log's key in the database is none of Ed25519", column="public_key") from None
         key = NoteKey(head.origin, SIGNATURE, loaded.public_bytes(Encoding.Raw, PublicFormat.Raw))
         named = head.origin.rpartition("/")[2]
-        if (given or key) != key or named != hashlib.sha256(head.public_key).hexdigest()[:_ID_LENGTH]:
+        if (given is not None and given.key != key) or named != hashlib.sha256(head.public_key).hexdigest()[
+            :_ID_LENGTH
+        ]:
             message = f"the log's key in the database is not that of the log {head.origin}"
             raise LogRejected(message, column="public_key", code="untrusted_signer")
         return key

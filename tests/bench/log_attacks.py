@@ -166,7 +166,9 @@ def _tile_place(level: int, number: int) -> Place:
 
 def edited_entry(attacker: Attacker) -> Place:
     index = attacker.entry()
-    column = attacker.chance.choice([name for name in attacker.columns("log_entries") if name != "seq"])
+    ((kind,),) = attacker.rows("SELECT kind FROM log_entries WHERE seq = ?", index)
+    hints = {"seq", "time"} if kind == "rows" else {"seq"}  # the leaf of a row says no time: it is held to minutes
+    column = attacker.chance.choice([name for name in attacker.columns("log_entries") if name not in hints])
     attacker.edit("log_entries", column, "seq = ?", index)
     return Place(frozenset({index}))
 
@@ -181,7 +183,7 @@ def moved_entry(attacker: Attacker) -> Place:
 
 _SWAPPED: Final = (
     ("leaf",), ("leaf", "leaf_hash"), ("leaf_hash",), ("nonce",), ("record",), ("nonce", "record"),
-    ("leaf", "leaf_hash", "nonce", "record"), ("principal",), ("request_id",), ("time",),
+    ("leaf", "leaf_hash", "nonce", "record"), ("principal",), ("request_id",),
 )  # fmt: skip
 
 
@@ -527,6 +529,28 @@ def lost_epoch(attacker: Attacker) -> Place:
     return Place(rows=_rows("audit_epochs", epoch))
 
 
+def lost_digest(attacker: Attacker) -> Place:
+    """What makes an entry be found by its second signature, or the digest of a further file."""
+    ((count,),) = attacker.rows("SELECT count(*) FROM log_digests")
+    at = attacker.chance.randrange(count)
+    ((digest, seq),) = attacker.rows("SELECT digest, seq FROM log_digests ORDER BY seq, digest LIMIT 1 OFFSET ?", at)
+    if attacker.chance.random() < 0.5:
+        attacker.run("DELETE FROM log_digests WHERE digest = ? AND seq = ?", digest, seq)
+        attacker.done.append(f"a digest of entry {seq} was deleted")
+    else:
+        column = attacker.chance.choice(("digest", "seq"))
+        attacker.edit("log_digests", column, "digest = ? AND seq = ?", digest, seq)
+    return Place(frozenset({seq}))
+
+
+def added_digest(attacker: Attacker) -> Place:
+    """A false trail: an entry is found by a digest that it is not about."""
+    digest, seq = attacker.chance.randbytes(32), attacker.entry()
+    attacker.run("INSERT INTO log_digests (digest, seq) VALUES (?, ?)", digest, seq)
+    attacker.done.append(f"a digest was added to entry {seq}")
+    return Place(rows=_rows("log_digests", digest.hex()))
+
+
 def planted_trigger(attacker: Attacker) -> Place:
     """What changes rows whenever the service writes."""
     name = f"t{attacker.chance.randrange(1000)}"
@@ -573,6 +597,8 @@ ATTACKS: Final[dict[str, tuple[int, Attack]]] = {
     "intent: deleted": (3, deleted_intent),
     "intent: inserted": (1, inserted_intent),
     "worker's epoch: edited or deleted": (1, lost_epoch),
+    "digest: edited or deleted": (2, lost_digest),
+    "digest: added": (1, added_digest),
     "trigger planted": (1, planted_trigger),
 }
 

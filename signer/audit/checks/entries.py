@@ -13,18 +13,19 @@ from operator import ne
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, select, tuple_
 
 from keystore.algorithms import SIGNING_ALGORITHMS
-from keystore.db.schema import AUDIT_INTENTS, LOG_ENTRIES, ROW_JOURNAL
+from keystore.db.schema import AUDIT_INTENTS, LOG_DIGESTS, LOG_ENTRIES, ROW_JOURNAL
+from signer.access.duties import Action
 from signer.audit.leaf import NONCE_SIZE, MadeSignature
 from signer.audit.tree import leaf_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keystore.db.engine import RawRow, Value
-    from keystore.db.snapshot import Snapshot
+    from keystore.db.engine import Value
+    from keystore.db.snapshot import Row, Snapshot
     from signer.audit.checks.findings import Findings
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,14 +33,20 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _ABSENT: Final = msgspec.Raw()
 ENTRY_COLUMNS: Final = tuple(column.name for column in LOG_ENTRIES.columns)
 _SEARCHED: Final = ENTRY_COLUMNS[1:-4]  # between `seq` and `leaf`
-_ROWS_COLUMNS: Final[RawRow] = ("rows", *(None for _ in _SEARCHED[1:]))
+_TIME: Final = _SEARCHED.index("time")
+_ARTIFACT: Final = _SEARCHED.index("artifact_digest")
+_SLACK: Final = 5 * 60 * 1_000_000  # microseconds by which a clock may be set
 _INTENT_COLUMNS: Final = tuple(column.name for column in AUDIT_INTENTS.columns if column.name != "epoch")
 _INTENTS: Final = select(*(AUDIT_INTENTS.c[name] for name in (*_INTENT_COLUMNS, "epoch")))
+_KEY: Final = _INTENT_COLUMNS.index("key_id")
+_MAKES_KEY: Final = Action.CREATE_KEY.value
 _AT_ONCE: Final = 64
 _LAST: Final = 2**63 - 1
 _LINKS: Final = select(ROW_JOURNAL.c.seq, ROW_JOURNAL.c.link).where(
     ROW_JOURNAL.c.seq >= bindparam("begin"), ROW_JOURNAL.c.seq <= bindparam("last")
 )
+_DIGESTS: Final = select(func.count()).select_from(LOG_DIGESTS)
+_EVERY_DIGEST: Final = select(LOG_DIGESTS.c.digest, LOG_DIGESTS.c.seq)
 _Intended = tuple[int, "_Record", str | None]  # index of an entry, its record, and what its leaf says of the key
 
 
@@ -47,7 +54,7 @@ class Entry(NamedTuple):
     """A row of `log_entries` as it stands there, unchecked: the columns around those for searching."""
 
     seq: int
-    searched: RawRow
+    searched: Row
     leaf: Value
     leaf_hash: Value
     nonce: Value
@@ -117,6 +124,7 @@ class _About(msgspec.Struct, gc=False):
     artifacts: list[_Artifact] = []
 
 
+_NO_DIGESTS: Final = _Digests()
 _read_record: Final = msgspec.json.Decoder(_Record).decode
 _read_leaf: Final = msgspec.json.Decoder(_Leaf).decode
 _read_about: Final = msgspec.json.Decoder(_About).decode
@@ -131,6 +139,12 @@ class Checker:
         # The statement is one for all groups: SQLite looks every id up by the index.
         self._names = [f"id{at}" for at in range(_AT_ONCE)]
         self._by_ids = _INTENTS.where(AUDIT_INTENTS.c.id.in_([bindparam(name) for name in self._names]))
+        pairs = [tuple_(bindparam(f"digest{at}"), bindparam(f"seq{at}")) for at in range(_AT_ONCE)]
+        self._digests = _EVERY_DIGEST.where(tuple_(LOG_DIGESTS.c.digest, LOG_DIGESTS.c.seq).in_(pairs))
+        self._digest_count = 0
+        self._said: list[tuple[int, bytes]] = []  # of entries that are checked: `seq`, and a digest in `log_digests`
+        self._time: int | None = None  # of the last decision
+        self._undated: list[tuple[Entry, int]] = []  # rows since then
         self.epochs: set[str] = set()  # that the records name
 
     def check(self, entries: Sequence[Entry], first: int) -> int | None:
@@ -145,6 +159,7 @@ class Checker:
             if leaf.journal:
                 self._check_rows(entry, index)
                 rows[leaf.journal] = (index, leaf.link)
+                self._undated.append((entry, index))
             elif (record := self._check_decision(entry, leaf, index)) is not None:
                 self.epochs.add(record.epoch)
                 if record.intent is not None:
@@ -152,6 +167,7 @@ class Checker:
         for start in range(0, len(intended), _AT_ONCE):
             self._check_intents(intended[start : start + _AT_ONCE])
         self._check_links(rows)
+        self._check_digests(first)
         return next(reversed(rows), None)
 
     def _leaf(self, entry: Entry, index: int) -> _Leaf | None:
@@ -172,9 +188,48 @@ class Checker:
         )
 
     def _check_rows(self, entry: Entry, index: int) -> None:
+        expected = tuple(entry.searched[at] if at == _TIME else None for at in range(1, len(_SEARCHED)))
         found = (*entry.searched, entry.nonce, entry.record)
-        for column in _differing((*_SEARCHED, "nonce", "record"), found, (*_ROWS_COLUMNS, None, None)):
+        for column in _differing((*_SEARCHED, "nonce", "record"), found, ("rows", *expected, None, None)):
             self._note(entry, index, column, "says something, and its leaf is of a row")
+
+    def check_times(self, following: int) -> None:
+        """That the rows since the last decision are dated between it and what follows: their leaves say no time."""
+        known = [following] if self._time is None else [following, self._time]
+        for entry, index in self._undated:
+            time = entry.searched[_TIME]
+            if not isinstance(time, int) or not min(known) - _SLACK <= time <= max(known) + _SLACK:
+                self._note(entry, index, "time", "is not between those of its neighbours")
+        self._undated.clear()
+        self._time = following
+
+    def _check_digests(self, first: int) -> None:
+        """That what else entries are found by stands in `log_digests`."""
+        self._digest_count += len(self._said)
+        for start in range(0, len(self._said), _AT_ONCE):
+            some = self._said[start : start + _AT_ONCE]
+            padded = some + some[:1] * (_AT_ONCE - len(some))
+            values: dict[str, Value] = {}
+            for at, (seq, digest) in enumerate(padded):
+                values |= {f"digest{at}": digest, f"seq{at}": seq}
+            found = set(self._snapshot.rows(self._digests, values))
+            for seq, digest in some:
+                if (digest, seq) not in found:
+                    message = f"entry {seq - first}: it cannot be found by the digest {digest.hex()}"
+                    self._findings.add(message, table="log_digests", row=digest.hex(), index=seq - first)
+        self._said.clear()
+
+    def check_digests(self) -> None:
+        """That `log_digests` has no more than the entries say; once all of them are checked."""
+        if self._snapshot.value(_DIGESTS) == self._digest_count:
+            return
+        record = select(LOG_ENTRIES.c.record).where(LOG_ENTRIES.c.seq == bindparam("seq"))
+        for digest, seq in self._snapshot.rows(_EVERY_DIGEST):
+            text = self._snapshot.value(record, {"seq": seq}) if isinstance(seq, int) else None
+            said = digest.hex() if isinstance(digest, bytes) else str(digest)
+            if not isinstance(text, str) or said not in text:
+                message = f"the digest {said} is not one that the record of entry {seq} has"
+                self._findings.add(message, table="log_digests", row=said)
 
     def _check_links(self, rows: dict[int, tuple[int, str]]) -> None:
         """That the journal has the links that leaves say. They are neighbours, in a log that nobody changed."""
@@ -201,12 +256,18 @@ class Checker:
             self._note(entry, index, "record", "is not, with its nonce, the one that its leaf names")
         try:
             record = _read_record(octets)
-            expected = _columns(record)
+            about = _read_about(record.about) if record.about else None
+            expected = _columns(record, about)
+            further = _further(record, about, expected[_ARTIFACT])
         except (msgspec.MsgspecError, UnicodeError, ValueError):
             self._note(entry, index, "record", "cannot be read")
             return None
         if not _agree(leaf, record):
             self._note(entry, index, "record", "says something else than its leaf")
+        self._said += [(entry.seq, digest) for digest in further]
+        if self._undated:
+            self.check_times(expected[_TIME])
+        self._time = expected[_TIME]
         if entry.searched != expected:
             for column in _differing(_SEARCHED, entry.searched, expected):
                 self._note(entry, index, column, "is not what its record says")
@@ -222,6 +283,8 @@ class Checker:
                 self._note_intent(index, record, "id", "is missing")
                 continue
             expected = _intent(record, key_sha256)
+            if row[_KEY] is None and record.action == _MAKES_KEY:  # the record names the key that was made
+                row = (*row[:_KEY], record.key_id, *row[_KEY + 1 :])
             if row[:-1] != expected:
                 for column in _differing(_INTENT_COLUMNS, row[:-1], expected):
                     self._note_intent(index, record, column, f"has another {column}")
@@ -235,7 +298,7 @@ class Checker:
         self._findings.add(message, table="audit_intents", row=str(record.intent), column=column, index=index)
 
 
-def _differing(names: Sequence[str], found: RawRow, expected: RawRow) -> list[str]:
+def _differing(names: Sequence[str], found: Row, expected: Row) -> list[str]:
     return list(compress(names, map(ne, found, expected)))
 
 
@@ -249,7 +312,7 @@ def _agree(leaf: _Leaf, record: _Record) -> bool:
     )
 
 
-def _columns(record: _Record) -> RawRow:
+def _columns(record: _Record, about: _About | None) -> Row:
     """What the columns for searching must be, in the table's order."""
     signed = record.signatures[0] if record.signatures else None
     return (
@@ -270,13 +333,13 @@ def _columns(record: _Record) -> RawRow:
         record.key_id,
         None if signed is None else bytes.fromhex(signed.digest),
         None if signed is None else bytes.fromhex(signed.sha256),
-        _artifact_digest(record),
+        None if about is None else _artifact_digest(about, record.algorithm),
         _text(record.detail),
         record.epoch,
     )
 
 
-def _intent(record: _Record, key_sha256: str | None) -> RawRow:
+def _intent(record: _Record, key_sha256: str | None) -> Row:
     """What the intent must be, in the order of `_INTENT_COLUMNS`."""
     return (
         record.intent,
@@ -313,16 +376,31 @@ def _microseconds(moment: str) -> int:
     return (datetime.fromisoformat(moment) - _EPOCH) // _MICROSECOND
 
 
-def _artifact_digest(record: _Record) -> bytes | None:
+def _artifact_digest(about: _About, algorithm: str | None) -> bytes | None:
     """Of the file, where the record is about one: the digest that is signed, or SHA-256, or whichever was given."""
-    if not record.about:
-        return None
-    about = _read_about(record.about)
     if about.digests is not None:
-        algorithm = SIGNING_ALGORITHMS.get(record.algorithm or "")
-        signed = None if algorithm is None else getattr(about.digests, algorithm.hash_name or "", None)
+        row = SIGNING_ALGORITHMS.get(algorithm or "")
+        signed = None if row is None else getattr(about.digests, row.hash_name or "", None)
         return _octets(signed) or _first_digest(about.digests)
     return _first_digest(about.artifacts[0].digests) if about.artifacts else None
+
+
+def _further(record: _Record, about: _About | None, artifact_digest: object) -> list[bytes]:
+    """By what else an entry is found than by its columns: its further signatures, and all digests of its files."""
+    named: list[str] = []
+    if about is not None:
+        files: list[_Artifact | _About] = [*about.artifacts] or [about]
+        for file in files:
+            every = file.digests or _NO_DIGESTS
+            named += [digest for digest in (every.sha256, every.sha384, every.sha512) if digest]
+    if len(record.signatures) < 2 and len(named) < 2:
+        return []
+    for one in record.signatures[1:]:
+        named += (one.digest, one.sha256)
+    columns = {artifact_digest}
+    for one in record.signatures[:1]:
+        columns |= {bytes.fromhex(one.digest), bytes.fromhex(one.sha256)}
+    return [digest for digest in dict.fromkeys(map(bytes.fromhex, named)) if digest not in columns]
 
 
 def _first_digest(digests: _Digests | None) -> bytes | None:

@@ -79,6 +79,7 @@ class StoredLog:
         self.head = head
         self.checked = 0
         self.journal: int | None = None
+        self.counts = 0  # of the checked entries, those that count what is not recorded one by one
         self._snapshot = snapshot
         self._last = last
         self._checker = checker
@@ -96,6 +97,7 @@ class StoredLog:
             following = found[-1].seq + 1
             if found[0].seq - first <= self.checked < following - first:
                 self.journal = self._checker.check(found[self._unchecked(found) :], first) or self.journal
+                self.counts += sum(entry.searched[0] == "count" for entry in found[self._unchecked(found) :])
                 self.checked = following - first
             yield [StoredEntry(entry.seq - first, _octets(entry.leaf)) for entry in found]
 
