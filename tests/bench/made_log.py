@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _REQUESTS: Final = 32  # that share a commit
 _MOST: Final = 5 * _REQUESTS + 3  # entries of a commit
 _KEYS: Final = 40
-_PEOPLE: Final = 8
+_PEOPLE: Final = 5
 
 
 @dataclass
@@ -62,13 +62,15 @@ class Maker:
         self._committer.commit(AUDIT_EPOCHS, [{"id": self._epoch, "started_at": _now(), "closed_at": None}])
         self._keys = [str(uuid.UUID(bytes=self._random.randbytes(16), version=4)) for _ in range(_KEYS)]
         self._people: list[str] = []
+        self._groups = 0
 
     def fill(self, size: int) -> None:
         """Until the log has just so many entries."""
         while (left := size - self._sequencer.size) > 0:
             if left > _MOST:
                 logged = self._append_group()
-                if self._random.random() < 0.2:
+                self._groups += 1
+                if self._groups % 4 == 0:
                     self.checkpoints[self._sequencer.size] = logged.checkpoint
             elif self._sequencer.pending_rows:
                 self._sequencer.append([], proved=True)
@@ -78,7 +80,7 @@ class Maker:
 
     def _append_group(self) -> Logged:
         """Some requests that share a commit."""
-        if self._random.random() < 0.4:
+        if self._groups % 2 == 0:
             self._change_people()
         intents: list[dict[str, Any]] = []
         entries = [entry for _ in range(_REQUESTS) for entry in self._request(intents)]
