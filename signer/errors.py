@@ -7,11 +7,26 @@ something that the caller may not see exists.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A decision of access: about which key, by which revision of its policy, by which statement."""
+
+    key_id: str | None
+    policy_revision: int | None
+    decided_by: str
+
 
 class SealmarkError(Exception):
-    """Base of everything the service refuses. `field` is the JSON path of the member at fault, if one is."""
+    """Base of everything the service refuses. `field` is the JSON path of the member at fault, if one is.
+
+    `judged` is for the record alone, never for the caller: what was decided of the request, where it came to that.
+    """
 
     code = "error"
+    judged: Judged | None = None
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(message)

@@ -30,6 +30,7 @@ from signer.authn.principal import SERVICE
 from signer.call import Answer, Call
 from signer.decoding import decode, within
 from signer.errors import (
+    Judged,
     NotFound,
     SealmarkError,
     TooManyRequests,
@@ -212,7 +213,8 @@ class Pipeline:
             key = self._find_key(reference) if reference is not None else None
             permit = self._permit(admission, call, key)
             answer = work(permit, key)
-        self._audit.note(principal, action.value, call, key=permit.key_id, subject=subject, detail=answer.recorded)
+        told, judged = answer.recorded, _judged(permit)
+        self._audit.note(principal, action.value, call, key=permit.key_id, subject=subject, detail=told, judged=judged)
         return answer
 
     def ask(
@@ -342,5 +344,10 @@ class Pipeline:
         try:
             yield
         except Exception as error:
-            self._audit.refuse(principal, action.value, call, reference, code_of(error), subject)
+            judged = error.judged if isinstance(error, SealmarkError) else None
+            self._audit.refuse(principal, action.value, call, reference, code_of(error), subject, judged)
             raise
+
+
+def _judged(permit: Permit) -> Judged | None:
+    return None if permit.decided_by is None else Judged(permit.key_id, permit.policy_revision, permit.decided_by)

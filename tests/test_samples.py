@@ -38,7 +38,8 @@ def test_the_sample_configuration_is_read_and_states_the_defaults(tmp_path: Path
     shutil.copy(SAMPLES / "sealmark.toml", tmp_path / "sealmark.toml")
     server = load_server_configuration(tmp_path)
     assert server.trusted_proxies == (ip_network("10.0.0.5/32"), ip_network("10.1.0.0/24"))
-    default = ServerConfiguration(trusted_proxies=server.trusted_proxies)
+    assert [(export.to, export.format) for export in server.exports] == [("file:audit.jsonl", "json")]
+    default = ServerConfiguration(trusted_proxies=server.trusted_proxies, exports=server.exports)
     assert server == default
     keystore = load_keystore_configuration(tmp_path)
     assert (keystore.hsm.cache_size, keystore.hsm.sessions) == (1000, 8)
@@ -48,7 +49,9 @@ def test_the_sample_configuration_is_read_and_states_the_defaults(tmp_path: Path
 def test_the_sample_configuration_names_every_setting_of_the_server() -> None:
     text = (SAMPLES / "sealmark.toml").read_text(encoding="utf-8")
     names = [field.name for table in (ServerConfiguration, CertificateConfiguration) for field in fields(table)]
-    assert [name for name in names if f"{name} = " not in text and f"[{name}]" not in text] == []
+    assert [
+        name for name in names if f"{name} = " not in text and f"[{name}]" not in text and f".{name}]]" not in text
+    ] == []
 
 
 def run(*command: object, place: Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -115,10 +115,7 @@ class Database:
         One statement sees one snapshot. Costs microseconds: it goes past SQLAlchemy to the driver.
         """
         try:
-            if inside is None:
-                connection = getattr(self._local, "connection", None) or self._thread_connection()
-            else:
-                connection = _driver_connection(inside.connection)
+            connection = self._own_connection() if inside is None else _driver_connection(inside.connection)
             cursor = connection.cursor()
             cursor.execute(sql, parameters)
             rows: list[RawRow] = cursor.fetchall()
@@ -126,6 +123,14 @@ class Database:
         except sqlite3.Error as exc:
             self._forget_thread_connection()
             raise sqlite.translate(exc) from exc
+
+    def _own_connection(self) -> sqlite3.Connection:
+        """This thread's connection; a new one where another file was put in the database's place."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is not None and sqlite.is_replaced(connection, self.path):
+            self._forget_thread_connection()
+            connection = None
+        return connection or self._thread_connection()
 
     def _thread_connection(self) -> sqlite3.Connection:
         with _translated():
@@ -172,7 +177,7 @@ class Database:
         Raises as `write` does, `StoreUnavailable` too when the lock is not had within `lock_seconds`.
         """
         with self._lock.held(lock_seconds):
-            connection = getattr(self._local, "connection", None) or self._thread_connection()
+            connection = self._own_connection()
             try:
                 yield Appending(connection)
                 if connection.in_transaction:

@@ -13,12 +13,13 @@ from urllib.parse import quote
 
 from sqlalchemy import Engine, QueuePool, create_engine, event, make_url
 from sqlalchemy.dialects import sqlite as sqlalchemy_sqlite
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from keystore.errors import ConfigurationError, Conflict, IntegrityFailure, KeystoreError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Connection
+    from sqlalchemy import URL
+    from sqlalchemy import Connection as SqlConnection
 
 BUSY_SECONDS: Final = 3.0  # for writers that do not take the file lock, such as a backup tool
 _PRAGMAS: Final = (
@@ -59,13 +60,35 @@ def create_file(path: Path) -> None:
         raise StoreUnavailable(f"the database cannot be created: {exc.strerror}") from exc
 
 
+class Connection(sqlite3.Connection):
+    """A connection that knows which file it has opened, by device and inode."""
+
+    file: tuple[int, int] | None = None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def is_replaced(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether another file lies at the path than the one that the connection has open: what was written to that one
+    would be lost. SQLite itself goes on with the file that it has."""
+    return isinstance(connection, Connection) and connection.file != _identity(path)
+
+
 def make_engine(url: URL) -> Engine:
     """An engine over an existing file: a database that vanished is an error, never a new and empty one."""
-    location = f"file:{quote(str(database_path(url).absolute()))}?mode=rw"
+    path = database_path(url).absolute()
+    location = f"file:{quote(str(path))}?mode=rw"
 
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
+    def connect() -> Connection:
+        connection: Connection = sqlite3.connect(
             location,
+            factory=Connection,
             uri=True,
             timeout=BUSY_SECONDS,
             isolation_level=None,  # BEGIN is ours to say
@@ -73,6 +96,7 @@ def make_engine(url: URL) -> Engine:
             cached_statements=256,
         )
         try:
+            connection.file = _identity(path)
             for pragma in _PRAGMAS:
                 connection.execute(pragma).fetchall()
         except sqlite3.Error:
@@ -82,8 +106,13 @@ def make_engine(url: URL) -> Engine:
 
     engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=0, hide_parameters=True)
 
+    @event.listens_for(engine, "checkout")
+    def check_out(connection: sqlite3.Connection, *_: object) -> None:
+        if is_replaced(connection, path):
+            raise DisconnectionError  # the pool opens another one in its place
+
     @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
+    def begin(connection: SqlConnection) -> None:
         connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN_OPTION, "BEGIN"))
 
     return engine

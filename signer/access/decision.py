@@ -21,7 +21,7 @@ from signer.access.evaluation import evaluate
 from signer.access.model import NO_CONTEXT, AccessRequest, Decision, Source
 from signer.access.separation import overlaps
 from signer.access.visibility import may_see
-from signer.errors import DutyForbids, NotFound, PolicyForbids
+from signer.errors import DutyForbids, Judged, NotFound, PolicyForbids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,13 +91,17 @@ class Judgement:
         Raises: `NotFound` if the caller may not see the key, `PolicyForbids` if it may see it but not do this.
         """
         principal, action = self.admission.principal, self.admission.action
+        revision = None if self.key is None else self.key.policy.revision
+        key_id = None if self.key is None else self.key.id
         if self.decision.allowed:
-            revision = None if self.key is None else self.key.policy.revision
-            key_id = None if self.key is None else self.key.id
             return Permit(principal, action, key_id, revision, _MADE_HERE, str(self.decision))
-        if self.key is not None and not self.visible:
-            raise NotFound(KEY_NOT_FOUND, field="key")
-        raise PolicyForbids(_why(principal, action, self.decision))
+        refusal = (
+            NotFound(KEY_NOT_FOUND, field="key")
+            if self.key is not None and not self.visible
+            else PolicyForbids(_why(principal, action, self.decision))
+        )
+        refusal.judged = Judged(key_id, revision, str(self.decision))
+        raise refusal
 
 
 def _why(principal: Principal, action: Action, decision: Decision) -> str:

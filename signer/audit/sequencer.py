@@ -112,6 +112,7 @@ class Sequencer:
         self._groups: Groups[_Asked, Logged] = Groups(self._commit, limit=_GROUP_LIMIT, coming=self.coming)
         self._guard = threading.Lock()  # of `_state`, against a follower that is no leader
         self._unpublished: Tree | None = None  # a head that has no checkpoint yet
+        self._unpublished_guard = threading.Lock()
         self._unwritable = self._unpublishable = False  # what the last attempt came to
         self._prepare()
         head = self._open()
@@ -298,7 +299,8 @@ class Sequencer:
                 extension = self._write(appending, new, journal)
             first = self._state.tree.size
             self._state = _State(extension.tree, journal)
-            self._unpublished = extension.tree
+            with self._unpublished_guard:
+                self._unpublished = extension.tree
 
         def publish() -> Sequence[Logged]:
             checkpoint = self._published(extension.tree) if any(asked.proved for asked in group) else None
@@ -381,9 +383,9 @@ class Sequencer:
         with self._database.append(LOCK_SECONDS) as appending:
             appending.run(self._store, tuple(values[name] for name in self._store.names))
         self._unpublishable = False
-        owed = self._unpublished
-        if owed is not None and owed.size <= tree.size:
-            self._unpublished = None
+        with self._unpublished_guard:
+            if self._unpublished is not None and self._unpublished.size <= tree.size:
+                self._unpublished = None
         return note
 
     @contextmanager

@@ -42,7 +42,7 @@ from signer.audit.records import (
 )
 from signer.audit.sequencer import Anchor, NotPublished, Sequencer
 from signer.authn.tokens import blanked
-from signer.errors import AuditUnavailable, SealmarkError
+from signer.errors import AuditUnavailable, Judged, SealmarkError
 from signer.logs import place_of
 from signer.problems import SERVER_FAULTS
 
@@ -145,11 +145,19 @@ class AuditTrail:
         return _proofs(logged, closings)
 
     def refuse(
-        self, principal: Principal, action: str, call: Call, key: str | None, code: str, subject: str | None = None
+        self,
+        principal: Principal,
+        action: str,
+        call: Call,
+        key: str | None,
+        code: str,
+        subject: str | None = None,
+        judged: Judged | None = None,
     ) -> None:
-        """Records that an authenticated call was denied or malformed, or failed before any intent."""
+        """Records that an authenticated call was denied or malformed, or failed before any intent. `key` is what the
+        caller called it, `judged` what access decided, where it came to that."""
         kind: OutcomeKind = "failed" if code in SERVER_FAULTS else "denied"
-        self._decide(principal, action, call, key, kind, code, subject=subject)
+        self._decide(principal, action, call, key, kind, code, subject=subject, judged=judged)
 
     def note(
         self,
@@ -161,11 +169,12 @@ class AuditTrail:
         subject: str | None = None,
         detail: Mapping[str, object] | None = None,
         code: str | None = None,
+        judged: Judged | None = None,
     ) -> None:
         """Records what needs no intent: a look at something, an answer given again, what somebody is about to do who
         has no credential yet (an enrolment, by the principal's name)."""
         told = None if detail is None else canonical(detail)
-        self._decide(principal, action, call, key, "succeeded", code, subject=subject, detail=told)
+        self._decide(principal, action, call, key, "succeeded", code, subject=subject, detail=told, judged=judged)
 
     def count(self, what: str, code: str) -> None:
         """Counts what has no record of its own: one leaf a minute for each `what` says how many of each code, so that
@@ -210,8 +219,12 @@ class AuditTrail:
         *,
         subject: str | None,
         detail: str | None = None,
+        judged: Judged | None = None,
     ) -> None:
         told = {"outcome": kind, "code": code, "item": 0, "key_id": _named(key), "detail": detail}
+        if judged is not None:
+            told |= {"policy_revision": judged.policy_revision, "decided_by": judged.decided_by}
+            told["key_id"] = judged.key_id or told["key_id"]
         self._append([self._decision(_asked(principal, action, call, subject) | told)])
 
     def _decision(self, values: Mapping[str, Any], kind: str = "decision") -> Entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sqlite3
@@ -198,3 +199,17 @@ def _whole_database(service: ServiceInProcess) -> str:
         return "\n".join(repr(connection.execute(f"SELECT * FROM {table}").fetchall()) for table in tables)  # noqa: S608
     finally:
         connection.close()
+
+
+def test_the_record_says_what_decided(service: ServiceInProcess) -> None:
+    """Of what was allowed, of what no policy allows, and of a key that the caller may not even see."""
+    key = service.made("user/key-admin", "GET", f"/v1/keys/{ALIAS}")["id"]
+    seen = service.call("role/ci", "GET", f"/v1/keys/{ALIAS}")
+    hidden = service.call("role/other", "POST", f"/v1/keys/{ALIAS}/signatures", MESSAGE)
+    for answer, status, words in ((seen, 200, "key policy"), (hidden, 404, "denied by nothing")):
+        assert answer.status_code == status
+        (outcome,) = service.outcomes(answer.headers["X-Request-Id"])
+        record = json.loads(outcome["record"])
+        assert (record["key_id"], outcome["key_id"], record["policy_revision"]) == (key, key, 1)
+        assert words in record["decided_by"]
+    assert "decided" not in hidden.get_data(as_text=True)
