@@ -321,14 +321,11 @@ class Sequencer:
             raise IntegrityFailure(msg)
         values = {"after": known, "last": min(last, known + _JOURNAL_CHUNK)}
         found = appending.fetch(self._journal_range, tuple(values[name] for name in self._journal_range.names))
-        if [seq for seq, _ in found] != list(range(known + 1, values["last"] + 1)):
-            msg = "row_journal: an entry is missing"
+        links = [link for _, link in found if isinstance(link, bytes)]
+        if [seq for seq, _ in found] != list(range(known + 1, values["last"] + 1)) or len(links) != len(found):
+            msg = "row_journal: an entry is missing, or its link is not octets"
             raise IntegrityFailure(msg)
-        return [
-            rows_entry(known + at, link, time=moment)
-            for at, (_, link) in enumerate(found, 1)
-            if isinstance(link, bytes)
-        ]
+        return [rows_entry(known + at, link, time=moment) for at, link in enumerate(links, 1)]
 
     def _write(self, appending: Appending, entries: list[Entry], journal: int) -> Extension:
         state = self._state
