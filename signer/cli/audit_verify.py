@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -131,7 +130,7 @@ def _verify_database(
             raise CommandFailed(f"{path} is not there", code="unreadable_file")
         with snapshot(path) as found, _shown_progress() as progress:
             kept = [head for head in heads.values() if head is not None]
-            audit = audit_state(found, trusted=trusted, heads=kept, now=time.time_ns() // 1000, progress=progress)
+            audit = audit_state(found, trusted=trusted, heads=kept, now=_now(), progress=progress)
     except KeystoreError as error:
         raise CommandFailed(str(error), code=error.code) from error
     code = _code(audit)
@@ -163,6 +162,11 @@ def _verify_service(
     else:
         click.echo("\n".join([describe_audit(audit), *(f"  {'not covered:':<13} {limit}" for limit in limits)]))
     return VERIFIED
+
+
+def _now() -> int:
+    """Microseconds since 1970."""
+    return int(datetime.now(UTC).timestamp() * 1_000_000)
 
 
 def _heads(files: Sequence[Path]) -> dict[Path, KeptHead | None]:
