@@ -1,7 +1,8 @@
 """Ceremonies: the only code that ever uses the security officer's PIN or the custodians' shares.
 
 `initialise` founds a deployment, `create_domain` and `rotate_domain` change its domain keys, `restore` brings it to
-another HSM, `prove_officer` is the officer's word for what changes nothing in the HSM. Each is done where the HSM is,
+another HSM, `renew_log` ends the transparency log and begins another, `prove_officer` is the officer's word for what
+changes nothing in the HSM. Each is done where the HSM is,
 by people, and needs no running service.
 """
 
@@ -18,9 +19,9 @@ from keystore import shares as custody
 from keystore.clock import system_clock
 from keystore.configuration import load_keystore_configuration
 from keystore.db import create_database
-from keystore.domains import create_domain, rotate_domain
+from keystore.domains import create_domain, open_deployment, rotate_domain
 from keystore.errors import CeremonyError
-from keystore.hierarchy import found_hierarchy
+from keystore.hierarchy import found_hierarchy, renew_log_key
 from keystore.hsm import labels, open_token
 from keystore.hsm.connection import read_pin
 from keystore.hsm.officer import open_ceremony
@@ -55,6 +56,7 @@ __all__ = [
     "create_domain",
     "initialise",
     "prove_officer",
+    "renew_log",
     "restore",
     "rotate_domain",
 ]
@@ -122,6 +124,29 @@ def prove_officer(state: Path, officer_pin: bytes) -> None:
         ceremony.as_officer(),
     ):
         pass
+
+
+def renew_log(state: Path, officer_pin: bytes) -> str:
+    """Begins another transparency log under a new key, where the one there is cannot be gone on with.
+
+    That is so when its key, its kept head or the newest database is lost. The service is stopped meanwhile. Cut short,
+    it is run again.
+
+    Returns the new log's origin. Raises: `CeremonyError` if the token refuses the PIN, and as `initialise`.
+    """
+    prove_officer(state, officer_pin)
+    configuration = load_keystore_configuration(state).hsm
+    with open_ceremony(configuration, officer_pin=officer_pin, user_pin=read_pin(configuration)) as ceremony:
+        public_key = renew_log_key(ceremony)
+    with open_deployment(state) as deployment:
+        with deployment.store.transaction() as transaction:
+            row = transaction.get("deployment", "deployment")
+            if row is None:
+                raise CeremonyError("the database was never initialised")
+            transaction.update(row, {"log_public_key": public_key})
+        log = LogAnchor(deployment.token, row.text("account"), row.text("region"), public_key)
+        begin_log(deployment.token, log.origin)
+    return log.origin
 
 
 def _check(options: InitOptions) -> None:

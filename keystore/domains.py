@@ -37,7 +37,7 @@ _ATTEMPTS: Final = 5  # at one row, against writers that change it at the same t
 
 
 @dataclass(frozen=True, slots=True)
-class _Deployment:
+class Deployment:
     """An open deployment during a ceremony: its token with the service's own rights, and its rows."""
 
     configuration: HsmConfiguration
@@ -49,7 +49,7 @@ def create_domain(state: Path, name: str, officer_pin: bytes) -> None:
     """Makes a domain with its first key. Raises: `CeremonyError` if the name is bad or taken, or the PIN is refused."""
     if not DOMAIN_NAME.fullmatch(name):
         raise CeremonyError("a domain's name is 1 to 63 of a-z, 0-9 and -, beginning with a letter")
-    with _open(state) as deployment:
+    with open_deployment(state) as deployment:
         if deployment.store.get("domains", name) is not None:
             raise CeremonyError(f"there is a domain {name!r} already")
         root = _make_key(deployment, name, 1, officer_pin)
@@ -67,7 +67,7 @@ def rotate_domain(
     If an earlier rotation was cut short, finishes that one instead. `progress` is told (done, total) backing keys.
     Raises: `CeremonyError`, and whatever the HSM or the database fails with; run it again then.
     """
-    with _open(state) as deployment:
+    with open_deployment(state) as deployment:
         domain = deployment.store.get("domains", name)
         if domain is None:
             raise CeremonyError(f"there is no domain {name!r}")
@@ -79,7 +79,7 @@ def rotate_domain(
         return version
 
 
-def _begin_rotation(deployment: _Deployment, domain: SealedRow, officer_pin: bytes) -> int:
+def _begin_rotation(deployment: Deployment, domain: SealedRow, officer_pin: bytes) -> int:
     """From this commit on new keys are wrapped by the new domain key."""
     version = domain.number("current_version") + 1
     root = _make_key(deployment, domain.id, version, officer_pin)
@@ -89,7 +89,7 @@ def _begin_rotation(deployment: _Deployment, domain: SealedRow, officer_pin: byt
     return version
 
 
-def _make_key(deployment: _Deployment, name: str, version: int, officer_pin: bytes) -> WrappedRoot:
+def _make_key(deployment: Deployment, name: str, version: int, officer_pin: bytes) -> WrappedRoot:
     """A key object that an earlier attempt left on the token without a row wraps nothing: it is destroyed first."""
     label = domain_label(name, version)
     if deployment.store.get(TABLE, label) is not None:
@@ -100,7 +100,7 @@ def _make_key(deployment: _Deployment, name: str, version: int, officer_pin: byt
         return add_domain_key(ceremony, label)
 
 
-def _wrap_again(deployment: _Deployment, name: str, version: int, progress: Callable[[int, int], None]) -> None:
+def _wrap_again(deployment: Deployment, name: str, version: int, progress: Callable[[int, int], None]) -> None:
     """Until no version is left under an older key: one may be added, by a worker that began before, while this runs."""
     done = 0
     while left := _versions_under_older_keys(deployment.store, name, version):
@@ -112,7 +112,7 @@ def _wrap_again(deployment: _Deployment, name: str, version: int, progress: Call
     progress(done, done)
 
 
-def _wrap_one_again(deployment: _Deployment, found: SealedRow, spec: str, name: str, version: int) -> None:
+def _wrap_one_again(deployment: Deployment, found: SealedRow, spec: str, name: str, version: int) -> None:
     row: SealedRow | None = found
     for _ in range(_ATTEMPTS):
         if row is None or row.optional_octets("wrapped") is None or row.number("domain_version") == version:
@@ -143,7 +143,7 @@ def _versions_under_older_keys(store: SealedStore, name: str, version: int) -> l
     ]
 
 
-def _retire(deployment: _Deployment, name: str, version: int, officer_pin: bytes) -> None:
+def _retire(deployment: Deployment, name: str, version: int, officer_pin: bytes) -> None:
     """Only once every row that was ever written is there: one left out of a selection would lose its key."""
     deployment.store.verify_everything()
     old = _older_roots(deployment.store, name, version)
@@ -163,13 +163,14 @@ def _older_roots(store: SealedStore, name: str, version: int) -> list[SealedRow]
 
 
 @contextmanager
-def _open(state: Path) -> Iterator[_Deployment]:
+def open_deployment(state: Path) -> Iterator[Deployment]:
+    """For a ceremony on a deployment that is in use or stopped. Raises: `ConfigurationError`, and as its parts."""
     configuration = load_keystore_configuration(state)
     database = open_database(configuration.database_url)
     try:
         token = open_token(configuration.hsm)
         try:
-            yield _Deployment(configuration.hsm, token, open_store(database, token.seal))
+            yield Deployment(configuration.hsm, token, open_store(database, token.seal))
         finally:
             token.close()
     finally:

@@ -36,6 +36,7 @@ from keystore.hsm.templates import (
     REGION,
     TRANSPORT,
     TWIN,
+    data_object_named,
     labelled,
     locked,
     of_known_value,
@@ -143,10 +144,23 @@ def restore_hierarchy(ceremony: Ceremony, region_key: bytearray, roots: Sequence
     return log_public_key
 
 
+def renew_log_key(ceremony: Ceremony) -> bytes:
+    """Destroys the log key and the kept heads, as far as they are there. Returns the public key of a new log key."""
+    with ceremony.as_user() as session:
+        audited_region_key(session)
+        for template in (labelled(labels.LOG), *map(data_object_named, labels.LOG_HEADS)):
+            for found in session.find(template):
+                session.destroy(found)
+        public_key = _make_log_key(session)
+        audited_token_key(session, labels.LOG, exactly_one(session, labels.LOG))
+        return public_key
+
+
 def _refuse_a_token_in_use(session: Session) -> None:
     try:
         taken = [label for label in (labels.REGION, labels.INTEGRITY, labels.LOG) if session.find(labelled(label))]
         taken += trusted_labels(session)
+        taken += [name for name in labels.LOG_HEADS if session.find(data_object_named(name))]
     except HsmFault as error:
         raise CeremonyError(str(error)) from error
     if taken:

@@ -236,8 +236,10 @@ class Keystore(
         return HsmSigningKey(self._token, version.backing, info, version.public_key)
 
     def ready(self) -> None:
-        """Raises `HsmUnavailable` or `StoreUnavailable` unless both the HSM and the database answer now."""
+        """Raises `HsmUnavailable` or `StoreUnavailable` unless the HSM has its keys and a head of the log, and the
+        database answers now."""
         self._token.probe()
+        self.log.kept_head()
         if self.store.get("deployment", "deployment") is None:
             raise NotFound("deployment: the database was never initialised")
 

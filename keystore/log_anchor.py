@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from keystore.algorithms import SIGNING_ALGORITHMS
 from keystore.api import BackingKey
 from keystore.errors import CeremonyError, HsmFault, HsmUnavailable, IntegrityFailure
-from keystore.hsm.labels import LOG
+from keystore.hsm.labels import LOG, LOG_HEADS
 from keystore.signing import load_public_key
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 EMPTY_ROOT: Final = hashlib.sha256(b"").digest()  # of a tree without leaves, RFC 6962 section 2.1
 _KEY: Final = BackingKey(version_id=LOG, spec="ECC_NIST_EDWARDS25519", domain_label=None, wrapped=None, token_label=LOG)
 _ALGORITHM: Final = SIGNING_ALGORITHMS["ED25519_SHA_512"]
-_TEXTS: Final = ("log-head/0", "log-head/1")
 _VERSION: Final = "sealmark log head v1"
 _HEAD: Final = re.compile(rf"{_VERSION}\n([!-~]+)\n(0|[1-9][0-9]{{0,18}})\n([A-Za-z0-9+/]{{43}}=)\n")
 _ROOT_SIZE: Final = 32  # octets, SHA-256
@@ -98,10 +97,10 @@ class LogAnchor:
                     raise IntegrityFailure(f"the log has another root at the size {size} than the HSM keeps")
                 return
             # The text that holds the newest head is the one that must survive this write.
-            self._token.write_text(_TEXTS[1 - heads.index(last)], _encode(new))
+            self._token.write_text(LOG_HEADS[1 - heads.index(last)], _encode(new))
 
     def _read(self) -> list[KeptHead | None]:
-        return [self._head(name) for name in _TEXTS]
+        return [self._head(name) for name in LOG_HEADS]
 
     def _head(self, name: str) -> KeptHead | None:
         text = self._token.read_text(name)
@@ -120,10 +119,10 @@ def begin_log(token: HardwareToken, origin: str) -> None:
 
     Raises: `CeremonyError` if it keeps one.
     """
-    for name in _TEXTS:
+    for name in LOG_HEADS:
         if token.read_text(name) is not None:
             raise CeremonyError(f"the token holds {name!r} already: a ceremony needs a token of its own")
-    for name in _TEXTS:
+    for name in LOG_HEADS:
         token.write_text(name, _encode(KeptHead(origin, 0, EMPTY_ROOT)))
 
 

@@ -8,6 +8,7 @@ from typing import Final
 REGION: Final = "region"
 INTEGRITY: Final = "integrity"
 LOG: Final = "log"
+LOG_HEADS: Final = ("log-head/0", "log-head/1")  # of data objects, whose label is their text
 DOMAIN_PREFIX: Final = "domain/"
 DOMAIN_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _DOMAIN_LABEL: Final = re.compile(rf"domain/({DOMAIN_NAME.pattern})/([1-9][0-9]{{0,5}})")

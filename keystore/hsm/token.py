@@ -169,7 +169,7 @@ class Token:
         def operation(connection: Connection, session: Session) -> None:
             # First, for a stale session: python-pkcs11 complains on standard error of a search that could not begin.
             session.sign(HMAC_SHA256, connection.integrity, b"probe")
-            for label in (labels.REGION, labels.INTEGRITY, *connection.domains):
+            for label in (labels.REGION, labels.INTEGRITY, labels.LOG, *connection.domains):
                 exactly_one(session, label)
 
         self._signing(operation)

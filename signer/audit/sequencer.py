@@ -113,7 +113,7 @@ class Sequencer:
         self._guard = threading.Lock()  # of `_state`, against a follower that is no leader
         self._unpublished: Tree | None = None  # a head that has no checkpoint yet
         self._unpublished_guard = threading.Lock()
-        self._unwritable = self._unpublishable = False  # what the last attempt came to
+        self._unwritable = self._unpublishable = self._outrun = False  # what the last attempt came to
         self._prepare()
         head = self._open()
         self.log, self.first = head.log, head.first
@@ -144,6 +144,8 @@ class Sequencer:
         if self._unwritable:
             self.follow()
             self._unwritable = False
+        if self._outrun:
+            self.keep()
         if proved and self._unpublishable:
             self.publish()
 
@@ -164,15 +166,25 @@ class Sequencer:
                 raise
 
     def keep(self) -> None:
-        """Has the HSM keep the head that this process has followed, unless it keeps a later one."""
-        tree = self._state.tree
-        kept = self._anchor.kept_head()
-        if kept is None or (kept.origin, kept.size) != (self._anchor.origin, tree.size):
+        """Has the HSM keep the head that this process has followed, unless it keeps a later one.
+
+        Raises `IntegrityFailure` where the database is behind the kept head; nothing is signed then until it is not.
+        """
+        self._outrun = True  # until the two agree
+        for attempts_left in (2, 1, 0):
+            kept, tree = self._anchor.kept_head(), self._state.tree
             if kept is not None and kept.size > tree.size:
                 self.follow()
                 tree = self._state.tree
                 _require(tree.size >= kept.size, tree.size, f"the HSM keeps the head of {kept.size} leaves")
-            self._anchor.keep_head(self._anchor.origin, tree.size, tree.root)
+            try:
+                self._anchor.keep_head(self._anchor.origin, tree.size, tree.root)
+            except IntegrityFailure:
+                if not attempts_left:
+                    raise
+                continue  # another worker had a later head kept meanwhile
+            break
+        self._outrun = False
 
     @property
     def size(self) -> int:

@@ -29,7 +29,7 @@ officer_pin_option = click.option(
 
 @click.group()
 def ceremony() -> None:
-    """Restore; make and rotate domains; break glass.
+    """Restore; domains; a new log; break glass.
 
     Needs the security officer's PIN or the custodians' shares.
 
@@ -91,6 +91,36 @@ def rotate(name: str, state: Path, officer_pin_source: str | None) -> None:
         task = bar.add_task(f"Re-wrapping the keys of {name}", total=None)
         version = rotate_domain(state, name, pin, lambda done, total: bar.update(task, completed=done, total=total))
     _say({"domain": name, "state": "rotated", "version": version})
+
+
+@ceremony.group()
+def log() -> None:
+    """The transparency log, where it cannot be gone on with.
+
+    \b
+    Example:
+      sealmark ceremony log renew --state /var/lib/sealmark
+    """
+
+
+@log.command("renew")
+@state_option
+@officer_pin_option
+@json_option
+def renew_log(state: Path, officer_pin_source: str | None) -> None:
+    """End the log and begin another, under a new key.
+
+    For when the log's key, the head that the HSM keeps or the newest database is lost for good: the service signs
+    nothing then. Stop it first. Entries of the former log stay; whoever verifies needs the new key.
+
+    \b
+    Example:
+      sealmark ceremony log renew --state /var/lib/sealmark --officer-pin-source file:/media/so.pin
+    """
+    with server_parts():
+        from keystore.ceremony import renew_log as begin_another
+    origin = begin_another(state, _officer_pin(state, officer_pin_source))
+    _say({"log": origin, "state": "begun"})
 
 
 @ceremony.group()

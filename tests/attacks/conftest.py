@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keystore.hsm import open_token
+from keystore.log_anchor import begin_log
 from tests.attacks.attacker import EC_PRIVATE, RSA_PRIVATE, Attacker
 from tests.hsm_support import DOMAIN, TestToken, make_token
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from keystore.hsm.attributes import Template
 
 TOKEN_KEY = "key/ed25519"
+ORIGIN = "sealmark/000000000000/us-east-1/0123456789abcdef"
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ def position(tmp_path_factory: pytest.TempPathFactory) -> Position:
     service = open_token(made.configuration)
     blobs = {spec: service.generate(spec, DOMAIN, TOKEN_KEY).wrapped for spec in ("ECC_NIST_P256", "RSA_2048")}
     service.generate("ECC_NIST_EDWARDS25519", DOMAIN, TOKEN_KEY)
+    begin_log(service, ORIGIN)
     service.close()
     keys = {
         "EC": (blobs["ECC_NIST_P256"] or b"", EC_PRIVATE),

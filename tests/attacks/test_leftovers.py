@@ -13,10 +13,11 @@ from pkcs11 import Attribute, Mechanism
 
 from keystore.errors import HsmFault, HsmUnavailable
 from keystore.hsm import open_token
+from keystore.hsm.labels import LOG_HEADS
 from keystore.hsm.mechanisms import AES_GENERATION
 from keystore.hsm.officer import open_ceremony
 from keystore.hsm.return_values import ReturnValue
-from keystore.hsm.templates import AES_256
+from keystore.hsm.templates import AES_256, data_object_named
 from keystore.hsm.templates import DOMAIN as DOMAIN_TEMPLATE
 from tests.attacks.attacker import AES_SECRET, CONFINED, KNOWN_KEY, Attacker
 from tests.attacks.conftest import TOKEN_KEY
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 
 def test_attack_42_use_what_the_ceremony_left(attacker: Attacker) -> None:
     handles = attacker.find({Attribute.TOKEN: True})
-    assert attacker.labels(handles) == sorted([DOMAIN, OTHER_DOMAIN, "integrity", TOKEN_KEY, "log", "region"])
+    heads = [handle for name in LOG_HEADS for handle in attacker.find(data_object_named(name))]
+    assert len(heads) == 2
+    keys = [handle for handle in handles if handle not in heads]
+    assert attacker.labels(keys) == sorted([DOMAIN, OTHER_DOMAIN, "integrity", TOKEN_KEY, "log", "region"])
     assert all(attacker.flag(handle, Attribute.PRIVATE) for handle in handles)
     assert attacker.labels(attacker.find({Attribute.TRUSTED: True})) == sorted(
         [DOMAIN, OTHER_DOMAIN, "integrity", "region"]

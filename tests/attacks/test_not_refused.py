@@ -1,4 +1,4 @@
-"""49 to 53: what the HSM does not refuse to the service's PIN, and how far it goes. Numbers: `docs/attacks.md`."""
+"""49 to 54: what the HSM does not refuse to the service's PIN, and how far it goes. Numbers: `docs/attacks.md`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ from typing import TYPE_CHECKING
 import pytest
 from pkcs11 import Attribute, Mechanism
 
+from keystore.errors import HsmFault, HsmUnavailable
+from keystore.hsm import open_token
+from keystore.hsm.labels import LOG_HEADS
 from keystore.hsm.return_values import ReturnValue
+from keystore.hsm.templates import data_object, data_object_named
+from keystore.log_anchor import KeptHead, LogAnchor, begin_log
 from tests.attacks.attacker import AES_SECRET, CONFINED, EC_PRIVATE, GENERIC_SECRET, KNOWN_KEY, Attacker
 from tests.attacks.raw import CMechanism
-from tests.hsm_support import DOMAIN, OTHER_DOMAIN
+from tests.hsm_support import DOMAIN, OTHER_DOMAIN, make_token
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.attacks.conftest import Loot
 
 
@@ -82,3 +89,31 @@ def test_not_refused_53_wrapping_a_key_of_ones_own(attacker: Attacker) -> None:
         {**GENERIC_SECRET, Attribute.VALUE: b"o" * 32, Attribute.TOKEN: False, Attribute.EXTRACTABLE: True}
     )
     assert len(attacker.wrap(attacker.key(DOMAIN), own.handle).octets) == 40
+
+
+def test_not_refused_54_moving_the_kept_head_of_the_log(tmp_path: Path) -> None:
+    """Back to an old one, which is believed; destroying both is noticed, and so is a second one of a name."""
+    own = make_token(tmp_path)
+    service = open_token(own.configuration)
+    log = LogAnchor(service, "000000000000", "us-east-1", own.hierarchy.log_public_key)
+    begin_log(service, log.origin)
+    for size in range(1, 9):
+        log.keep_head(log.origin, size, bytes(32))
+    attacker = Attacker.logged_in(own)
+    old = f"sealmark log head v1\n{log.origin}\n3\n{'A' * 43}=\n"
+    for name in LOG_HEADS:
+        (handle,) = attacker.find(data_object_named(name))
+        assert attacker.set(handle, {Attribute.LABEL: old}) == ReturnValue.OK
+    assert log.kept_head() == KeptHead(log.origin, 3, bytes(32))
+    attacker = Attacker.logged_in(own)
+    planted = attacker.create(data_object(LOG_HEADS[0], old))
+    with pytest.raises(HsmFault, match="2 data objects named 'log-head/0'"):
+        log.kept_head()
+    attacker = Attacker.logged_in(own)
+    assert planted.name == "OK"
+    for name in LOG_HEADS:
+        for handle in attacker.find(data_object_named(name)):
+            assert attacker.destroy(handle) == ReturnValue.OK
+    with pytest.raises(HsmUnavailable, match="keeps no head of the log"):
+        log.kept_head()
+    service.close()

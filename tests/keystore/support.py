@@ -16,6 +16,7 @@ from keystore.access import Change
 from keystore.algorithms import Purpose
 from keystore.api import KeyPolicy, NewKey
 from keystore.db import Database, create_database, open_database
+from keystore.hsm.labels import LOG_HEADS
 from keystore.keystore import Keystore
 from keystore.log_anchor import LogAnchor
 from keystore.sealing import Sealer
@@ -87,7 +88,7 @@ def make_database(path: Path, token: HardwareToken) -> Database:
 
 def empty_kept_head(token: HardwareToken, origin: str) -> None:
     """What a ceremony leaves, also on a token that keeps a head already."""
-    for name in log_anchor._TEXTS:
+    for name in LOG_HEADS:
         token.write_text(name, log_anchor._encode(log_anchor.KeptHead(origin, 0, log_anchor.EMPTY_ROOT)))
 
 

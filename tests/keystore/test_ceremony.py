@@ -9,13 +9,23 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keystore import ceremony, domains, open_keystore
-from keystore.ceremony import InitOptions, create_domain, initialise, rotate_domain
+from keystore.ceremony import InitOptions, create_domain, initialise, renew_log, rotate_domain
 from keystore.configuration import StateDirectory, load_keystore_configuration
-from keystore.errors import CeremonyError, ConfigurationError, KeystoreError
+from keystore.errors import (
+    CeremonyError,
+    ConfigurationError,
+    HsmFault,
+    HsmUnavailable,
+    IntegrityFailure,
+    KeystoreError,
+)
 from keystore.hierarchy import found_hierarchy
 from keystore.hsm import open_token
 from keystore.hsm.audit import trusted_labels
+from keystore.hsm.labels import LOG, LOG_HEADS
+from keystore.hsm.templates import data_object_named, labelled
 from keystore.keystore import Keystore
+from keystore.log_anchor import EMPTY_ROOT, KeptHead
 from tests.hsm_support import SOFTHSM, make_empty_token
 from tests.keystore.support import intent_for, new_key
 
@@ -85,8 +95,73 @@ def test_what_initialise_leaves(tmp_path: Path) -> None:
     key = keystore.create_key(new_key("release"))
     assert key.arn == f"arn:aws:kms:eu-central-1:123456789012:key/{key.id}"
     signs(keystore, key)
+    assert keystore.log.origin.startswith("sealmark/123456789012/eu-central-1/")
+    assert keystore.log.kept_head() == KeptHead(keystore.log.origin, 0, EMPTY_ROOT)
+    assert len(keystore.log.sign(b"head")) == 64
     roots = keystore.store.select("wrapped_roots")
     assert [row.id for row in roots] == ["domain/default/1", "integrity"]
+    keystore.close()
+
+
+def lose_the_log(state: Path, keeping: int) -> None:
+    """With the service's PIN: the log key and the two kept heads, all but as many of the three."""
+    configuration = load_keystore_configuration(state).hsm
+    token = open_token(configuration)
+    owner = token._connection.owner
+    for template in (labelled(LOG), *map(data_object_named, LOG_HEADS))[keeping:]:
+        (found,) = owner.find(template)
+        owner.destroy(found)
+    token.close()
+
+
+@pytest.mark.parametrize("keeping", [0, 1, 3])
+def test_another_log_is_begun_where_one_is_over(state: Path, keeping: int) -> None:
+    keystore = open_keystore(state)
+    former = keystore.log
+    key = keystore.create_key(new_key())
+    former.keep_head(former.origin, 1_000, bytes(32))
+    keystore.close()
+    lose_the_log(state, keeping)
+    with pytest.raises(CeremonyError, match="refuses the security officer's PIN"):
+        renew_log(state, b"another PIN")
+    origin = renew_log(state, officer_pin(state))
+    keystore = open_keystore(state)
+    keystore.ready()
+    assert keystore.log.origin == origin != former.origin
+    assert keystore.log.kept_head() == KeptHead(origin, 0, EMPTY_ROOT)
+    assert len(keystore.log.sign(b"head")) == 64
+    signs(keystore, key)
+    keystore.store.verify_everything()
+    keystore.close()
+
+
+def test_a_service_that_runs_meanwhile_signs_no_heads(state: Path) -> None:
+    keystore = open_keystore(state)
+    renew_log(state, officer_pin(state))
+    with pytest.raises(HsmFault, match="does not verify with the published one"):
+        keystore.log.sign(b"head")
+    with pytest.raises(IntegrityFailure, match="is a head of the log"):
+        keystore.log.kept_head()
+    keystore.close()
+
+
+@pytest.mark.parametrize("step", ["open_deployment", "begin_log"])
+def test_a_renewal_of_the_log_cut_short_is_run_again(state: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def stop(*_: object) -> None:
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ceremony, step, stop)
+        with pytest.raises(Interrupted):
+            renew_log(state, officer_pin(state))
+    keystore = open_keystore(state)
+    with pytest.raises(HsmUnavailable, match="keeps no head of the log"):
+        keystore.ready()
+    keystore.close()
+    origin = renew_log(state, officer_pin(state))
+    keystore = open_keystore(state)
+    keystore.ready()
+    assert keystore.log.origin == origin
     keystore.close()
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,10 +17,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from keystore.api import BackingKey
 from keystore.errors import CeremonyError, HsmFault, HsmUnavailable, IntegrityFailure
+from keystore.hsm import open_token
 from keystore.hsm.connection import file_lock
+from keystore.hsm.labels import LOG_HEADS
 from keystore.hsm.templates import data_object, data_object_named
 from keystore.log_anchor import EMPTY_ROOT, KeptHead, LogAnchor, begin_log
-from tests.hsm_support import log_key_missing
+from tests.hsm_support import log_key_missing, make_token
 from tests.keystore.support import Place, TokenProxy, empty_kept_head, intent_for, make_place, new_key
 
 if TYPE_CHECKING:
@@ -26,8 +32,8 @@ if TYPE_CHECKING:
     from keystore.hsm import Token
     from tests.hsm_support import TestToken
 
+KILLS = 20
 TEXT = b"sealmark/000000000000/us-east-1/0123456789abcdef\n1\n" + b"x" * 45
-NAMES = ("log-head/0", "log-head/1")
 
 
 @pytest.fixture(scope="module")
@@ -177,28 +183,31 @@ def test_the_newest_head_is_never_the_one_that_is_written_over(place: Place) -> 
 
 def test_a_text_that_is_missing_is_made_again_beside_the_other(place: Place, token: Token) -> None:
     log = place.warm.log
+    log.kept_head()
+    connection = token._connection
     for size in range(1, 7):
         if size % 2:
-            _destroy(token, place.token.own_name(NAMES[size % 4 // 2]))
+            _destroy(token, place.token.own_name(LOG_HEADS[size % 4 // 2]))
         log.keep_head(log.origin, size, root(size))
         assert log.kept_head() == KeptHead(log.origin, size, root(size))
+    assert token._connection is connection  # nobody's login was ended for it
 
 
 def test_without_any_kept_head_nothing_is_assumed(place: Place, token: Token) -> None:
     log = place.warm.log
     log.keep_head(log.origin, 3, root(3))
-    for name in NAMES:
+    for name in LOG_HEADS:
         _destroy(token, place.token.own_name(name))
     for _ in range(2):
         with pytest.raises(HsmUnavailable, match="the HSM keeps no head of the log"):
             log.kept_head()
         with pytest.raises(HsmUnavailable, match="the HSM keeps no head of the log"):
             log.keep_head(log.origin, 4, root(4))
-    place.token.write_text(NAMES[1], text_of(log.origin, 3, root(3)))
+    place.token.write_text(LOG_HEADS[1], text_of(log.origin, 3, root(3)))
     assert log.kept_head() == KeptHead(log.origin, 3, root(3))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LOG_HEADS)
 @pytest.mark.parametrize(
     "text",
     [
@@ -226,10 +235,10 @@ def test_what_is_no_head_is_named(place: Place, name: str, text: str) -> None:
 
 def test_a_head_of_another_log_and_two_roots_of_one_size(place: Place) -> None:
     log = place.warm.log
-    place.token.write_text(NAMES[0], text_of("sealmark/1/x/y", 9, root(9)))
+    place.token.write_text(LOG_HEADS[0], text_of("sealmark/1/x/y", 9, root(9)))
     with pytest.raises(IntegrityFailure, match="'log-head/0' is a head of the log sealmark/1/x/y"):
         log.kept_head()
-    for name, octets in zip(NAMES, (root(9), root(8)), strict=True):
+    for name, octets in zip(LOG_HEADS, (root(9), root(8)), strict=True):
         place.token.write_text(name, text_of(log.origin, 9, octets))
     with pytest.raises(IntegrityFailure, match="two roots of the log at the size 9"):
         log.keep_head(log.origin, 10, root(10))
@@ -238,7 +247,7 @@ def test_a_head_of_another_log_and_two_roots_of_one_size(place: Place) -> None:
 def test_two_objects_of_one_name(place: Place, token: Token) -> None:
     """Planted with the PIN: which of them would be believed?"""
     log = place.warm.log
-    name = place.token.own_name(NAMES[0])
+    name = place.token.own_name(LOG_HEADS[0])
     connection = token._connection
     del connection.data[name]
     with connection.owning:
@@ -249,6 +258,98 @@ def test_two_objects_of_one_name(place: Place, token: Token) -> None:
     finally:
         connection.owner.destroy(planted)
     assert log.kept_head().size == 0
+
+
+def test_a_lost_login_is_not_taken_for_a_missing_object(place: Place, token: Token) -> None:
+    """No private object is found by nobody: the log is not missing, this process has to log in again."""
+    log = place.warm.log
+    log.keep_head(log.origin, 1, root(1))
+    asked: list[Callable[[], object]] = [log.kept_head, lambda: log.sign(TEXT)]
+    for ask in asked:
+        connection = token._connection
+        connection.data.clear()
+        connection.cache.remove(("log", "log"), lambda _: None)
+        connection.owner.logout()
+        ask()
+        assert token._connection is not connection
+
+
+def test_a_full_disk_changes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = place.warm.log
+    log.keep_head(log.origin, 1, root(1))
+    with monkeypatch.context() as full:
+        full.setattr("keystore.hsm.data_objects._ROOM", 1 << 80)
+        with pytest.raises(HsmUnavailable, match=r"the disk of .* is full"):
+            log.keep_head(log.origin, 2, root(2))
+        assert log.kept_head().size == 1
+        assert len(log.sign(TEXT)) == 64
+    log.keep_head(log.origin, 2, root(2))
+    assert log.kept_head().size == 2
+
+
+# Forks writers without loading PKCS#11 itself; each says what it has kept until it is killed.
+WRITERS = """
+import hashlib, os, random, signal, sys, time
+from pathlib import Path
+from keystore.configuration import StateDirectory, hsm_configuration
+from keystore.hsm import open_token
+from keystore.log_anchor import LogAnchor
+
+def write(out):
+    token = open_token(hsm_configuration(StateDirectory(Path(sys.argv[1])), sys.argv[2]), sessions=1)
+    log = LogAnchor(token, "000000000000", "us-east-1", bytes.fromhex(sys.argv[3]))
+    size = log.kept_head().size
+    while True:
+        os.write(out, b"%d " % size)
+        size += 1
+        log.keep_head(log.origin, size, hashlib.sha256(size.to_bytes(8, "big")).digest())
+
+for line in sys.stdin:
+    told, out = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            write(out)
+        finally:
+            os._exit(1)
+    os.close(out)
+    said = os.read(told, 20)
+    while said.count(b" ") <= int(line):
+        said += os.read(told, 20)
+    time.sleep(random.random() * 0.0005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    while octets := os.read(told, 65536):
+        said += octets
+    os.close(told)
+    print(said.decode().split()[-1], flush=True)
+"""
+
+
+def test_a_writer_that_is_killed_at_any_moment_leaves_the_newest_head(tmp_path: Path) -> None:
+    """What another process kept is seen by this one at once, and whatever is torn is not what was kept last."""
+    own = make_token(tmp_path)
+    opened = open_token(own.configuration)
+    log = LogAnchor(opened, "000000000000", "us-east-1", own.hierarchy.log_public_key)
+    begin_log(opened, log.origin)
+    uri = f"pkcs11:token=sealmark?module-path={own.configuration.module}&pin-source=file:hsm.pin"
+    command = [sys.executable, "-c", WRITERS, str(tmp_path), uri, log.public_key.hex()]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as writers:
+        assert writers.stdin is not None
+        assert writers.stdout is not None
+        for number in range(KILLS):
+            writers.stdin.write(f"{number % 4}\n")  # heads to keep before it is killed
+            writers.stdin.flush()
+            told = int(writers.stdout.readline())
+            head = log.kept_head()
+            assert head.size in (told, told + 1)  # killed between the write and its word of it
+            assert head.root == (root(head.size) if head.size else EMPTY_ROOT)
+        writers.stdin.close()
+    assert log.kept_head().size >= KILLS
+    opened.close()
 
 
 def test_threads_keep_heads_in_order(place: Place) -> None:

@@ -13,6 +13,7 @@ from keystore.api import Storage
 from keystore.ceremony import InitOptions, RestoreOptions, initialise, restore, rotate_domain
 from keystore.configuration import StateDirectory
 from keystore.errors import CeremonyError, HsmUnavailable, IntegrityFailure, KeystoreError
+from keystore.log_anchor import EMPTY_ROOT, KeptHead
 from tests.keystore.support import intent_for, new_key
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Deployment:
         specs = [spec for spec in KEY_SPECS if spec not in ("RSA_4096", "RSA_3072")]
         self.keys: list[Key] = [keystore.create_key(new_key(spec, spec)) for spec in specs]
         self.log_public_key = self._log_public_key(path)
+        self.log_origin = keystore.log.origin
+        keystore.log.keep_head(keystore.log.origin, 1_000, bytes(32))
         keystore.close()
 
     @staticmethod
@@ -69,6 +72,9 @@ def test_everything_wrapped_signs_on_the_second_token(old: Deployment, tmp_path:
                 keystore.signing_key(intent_for(again)).sign(b"message")
         else:
             keystore.signing_key(intent_for(again)).sign(b"message")
+    assert keystore.log.origin != old.log_origin
+    assert keystore.log.kept_head() == KeptHead(keystore.log.origin, 0, EMPTY_ROOT)
+    assert len(keystore.log.sign(b"head")) == 64
     signed = keystore.create_key(new_key("made-there"))
     keystore.signing_key(intent_for(signed)).sign(b"message")
     keystore.close()

@@ -8,15 +8,17 @@ import pytest
 from pkcs11 import Attribute
 
 from keystore import hierarchy
-from keystore.errors import CeremonyError, HsmFault
+from keystore.errors import CeremonyError, HsmFault, HsmUnavailable
 from keystore.hsm import audit, labels, open_token
 from keystore.hsm.mechanisms import AES_GENERATION
 from keystore.hsm.officer import open_ceremony
-from keystore.hsm.templates import AES_256, CONFINED, DOMAIN, REGION
-from tests.hsm_support import TestToken, make_empty_token, make_token
+from keystore.hsm.templates import AES_256, CONFINED, DOMAIN, REGION, data_object, token_key_pair
+from tests.hsm_support import TestToken, log_key_missing, make_empty_token, make_token
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pkcs11 import KeyType
 
     from keystore.hsm.attributes import Template
 
@@ -71,6 +73,46 @@ def test_a_key_with_another_power(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         open_token(own.configuration)
 
 
+@pytest.mark.parametrize(
+    "attribute", [Attribute.EXTRACTABLE, Attribute.MODIFIABLE, Attribute.UNWRAP, Attribute.PRIVATE]
+)
+def test_a_log_key_of_another_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attribute: Attribute) -> None:
+    def weak(kind: KeyType, parameters: Template, label: str) -> tuple[Template, Template]:
+        public, private = token_key_pair(kind, parameters, label)
+        return public, {**private, attribute: not private[attribute]}
+
+    monkeypatch.setattr(hierarchy, "token_key_pair", weak)
+    own = found_unchecked(tmp_path, monkeypatch)
+    with pytest.raises(HsmFault, match=f"'log' is not as a ceremony makes it: {attribute.name}"):
+        open_token(own.configuration)
+
+
+def test_the_ceremony_itself_refuses_a_weak_log_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def weak(kind: KeyType, parameters: Template, label: str) -> tuple[Template, Template]:
+        public, private = token_key_pair(kind, parameters, label)
+        return public, {**private, Attribute.EXTRACTABLE: True}
+
+    monkeypatch.setattr(hierarchy, "token_key_pair", weak)
+    with pytest.raises(HsmFault, match="'log' is not as a ceremony makes it: EXTRACTABLE"):
+        make_token(tmp_path)
+
+
+def test_a_missing_log_key_is_no_fault_of_the_login_and_a_second_one_is(tmp_path: Path) -> None:
+    own = make_token(tmp_path)
+    with log_key_missing(tmp_path):
+        opened = open_token(own.configuration)
+        with pytest.raises(HsmUnavailable, match="no object labelled 'log'"):
+            opened.probe()
+        opened.close()
+    with (
+        open_ceremony(own.configuration, officer_pin=own.officer_pin, user_pin=own.user_pin) as ceremony,
+        ceremony.as_user() as session,
+    ):
+        hierarchy._make_log_key(session)
+    with pytest.raises(HsmFault, match="2 objects labelled 'log'"):
+        open_token(own.configuration)
+
+
 @pytest.mark.parametrize("attribute", [Attribute.EXTRACTABLE, Attribute.MODIFIABLE, Attribute.PRIVATE])
 def test_a_key_that_was_not_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attribute: Attribute) -> None:
     from keystore.hsm.templates import locked
@@ -105,6 +147,15 @@ def test_a_token_is_founded_once(tmp_path: Path) -> None:
         open_ceremony(own.configuration, officer_pin=own.officer_pin, user_pin=own.user_pin) as ceremony,
     ):
         hierarchy.found_hierarchy(ceremony)
+
+
+def test_a_token_that_keeps_a_head_of_a_log_is_not_founded(tmp_path: Path) -> None:
+    configuration, officer_pin, user_pin = make_empty_token(tmp_path)
+    with open_ceremony(configuration, officer_pin=officer_pin, user_pin=user_pin) as ceremony:
+        with ceremony.as_user() as session:
+            session.create_data(data_object(labels.LOG_HEADS[1], "a head"))
+        with pytest.raises(CeremonyError, match="'log-head/1' already"):
+            hierarchy.found_hierarchy(ceremony)
 
 
 @pytest.mark.parametrize("wrong", ["officer", "user"])

@@ -215,22 +215,27 @@ def test_a_lost_hsm_heals_at_the_next_call(token: Token, founded: TestToken) -> 
 def test_a_lost_hsm_heals_under_eight_threads(token: Token, founded: TestToken) -> None:
     backing, public_key = new_key(token, "healed under load")
     stop = threading.Event()
+    counts = [0] * 8
 
-    def work(_: int) -> int:
-        count = 0
+    def work(number: int) -> None:
         while not stop.is_set():
             verify(public_key, P256, token.sign(backing, P256, DIGEST))
-            count += 1
-        return count
+            counts[number] += 1
 
     with ThreadPoolExecutor(8) as pool:
         working = [pool.submit(work, number) for number in range(8)]
-        for _ in range(5):
-            time.sleep(0.05)
-            lose_the_hsm(founded)
-        time.sleep(0.05)
-        stop.set()
-        assert all(future.result() > 0 for future in working)
+        try:
+            for _ in range(5):
+                lose_the_hsm(founded)
+                # A call is mended once. It is over for sure when another one has followed it.
+                before = list(counts)
+                while any(now < then + 2 for now, then in zip(counts, before, strict=True)):
+                    assert not any(future.done() for future in working)
+                    time.sleep(0.005)
+        finally:
+            stop.set()
+        for future in working:
+            future.result()
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ class SoftwareAnchor:
         return self.kept
 
     def keep_head(self, origin: str, size: int, root: bytes) -> None:
-        if origin != self.kept.origin or size < self.kept.size:
+        if origin != self.kept.origin or size < self.kept.size or (size == self.kept.size and root != self.kept.root):
             message = "the log went back"
             raise IntegrityFailure(message)
         self.kept = KeptHead(origin, size, root)

@@ -322,3 +322,20 @@ def test_another_log_key_begins_another_log(database: Database, anchor: Software
     assert (former.origin, former.size, former.first) == (anchor.origin, 5, 0)
     assert (growing.origin, growing.size, growing.first, growing.journal) == (other.origin, 3, 5, 2)
     require_proved(logged.proof(1), leaves_of(database)[5:], other)
+
+
+@pytest.mark.parametrize("kept", [6, 5])
+def test_a_running_service_that_is_behind_the_kept_head_refuses_until_it_is_not(
+    database: Database, sequencer: Sequencer, anchor: SoftwareAnchor, kept: int
+) -> None:
+    """What another worker had kept, and this one never saw: its database was put back."""
+    sequencer.append(entries(5), proved=True)
+    right = anchor.kept
+    anchor.kept = KeptHead(anchor.origin, kept, bytes(32))
+    with pytest.raises(IntegrityFailure, match=r"went back|the HSM keeps the head of 6 leaves"):
+        sequencer.keep()
+    with pytest.raises(IntegrityFailure):
+        sequencer.require_usable(proved=False)
+    anchor.kept = right
+    sequencer.require_usable(proved=True)
+    assert anchor.kept.size == 5

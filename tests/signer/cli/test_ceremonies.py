@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -97,6 +98,11 @@ def test_domains_and_restore(founded: tuple[Path, subprocess.CompletedProcess[st
     assert json.loads(created.stdout) == {"domain": "payments", "state": "created"}, created.stderr
     again = sealmark("ceremony", "domain", "create", "payments", "--state", state, folder=tmp_path)
     assert (again.returncode, again.stdout) == (1, "")
+
+    renewed = sealmark("ceremony", "log", "renew", "--state", state, "--json", folder=tmp_path)
+    log = json.loads(renewed.stdout)
+    assert (renewed.stderr, log.pop("state")) == ("", "begun")
+    assert re.fullmatch(r"sealmark/123456789012/us-east-1/[0-9a-f]{16}", log["log"])
 
     carried = tmp_path / "carried"
     (state / "ceremony").rename(carried)
@@ -236,6 +242,8 @@ def test_a_state_that_is_none(run: Run, tmp_path: Path) -> None:
         ("ceremony", "domain", "create", "x", "--state", "new"),
         ("ceremony", "domain", "create", "x", "--state", "new", "--officer-pin-source", "1234"),
         ("ceremony", "domain", "rotate", "x", "--state", "new", "--officer-pin-source", "file:"),
+        ("ceremony", "log", "renew", "--state", "new"),
+        ("ceremony", "log", "renew", "--state", "new", "--officer-pin-source", "1234"),
         ("ceremony", "root", "enable", "--state", "new"),
         ("ceremony", "root", "enable", "--state", "new", "--hours", "25", "--officer-pin-source", "file:x"),
         ("ceremony", "root", "enable", "--state", "new", "--hours", "0", "--officer-pin-source", "file:x"),
