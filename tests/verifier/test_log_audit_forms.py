@@ -219,6 +219,20 @@ def test_a_record_that_is_no_json(record: bytes, tmp_path: Path) -> None:
     assert refused(tmp_path / "export", lines).as_json()["index"] == 0
 
 
+@pytest.mark.parametrize(
+    ("nonce", "more", "code"), [(16, 0, "log_proof_invalid"), (33, 0, "log_proof_invalid"), (32, 600_000, "too_large")]
+)
+def test_a_nonce_or_a_record_of_another_size(nonce: int, more: int, code: str, tmp_path: Path) -> None:
+    """Although the leaf names just these bytes."""
+    right = log_files.decision(1, detail="x" * more)
+    assert right.record is not None
+    members = json.loads(right.leaf) | {"record_sha256": log_files.sha256(bytes(nonce) + right.record).hex()}
+    error = refused(
+        tmp_path / "export", export_lines([Entry(log_builder.canonical(members), bytes(nonce), right.record)])
+    )
+    assert (error.code, error.as_json()["index"]) == (code, 0)
+
+
 def test_the_rows_journal_has_no_gap(tmp_path: Path) -> None:
     first = log_files.row(1, bytes(32))
     link = bytes.fromhex(json.loads(first.leaf)["link"])

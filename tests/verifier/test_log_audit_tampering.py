@@ -332,6 +332,29 @@ def test_without_a_kept_head_the_checkpoint_still_holds(tmp_path: Path) -> None:
     check_place(refused(ExportSource(tmp_path / "export"), None), (300, 300))
 
 
+def test_the_first_of_several_is_named(kept: KeptHead, tmp_path: Path) -> None:
+    """Whatever each of them is: a record, a leaf, a line that cannot be read, all in one tile."""
+    for first, second, third in ((3, 9, 101), (9, 101, 3), (101, 3, 9)):
+        lines = export_lines(LOG, NOTE)
+        lines[first] = lines[first].replace("user/Zoë".encode(), b"user/Eve")
+        lines[second] = log_files.export_line(second, forged(second))
+        lines[third] = b"{}\n"
+        (tmp_path / "export").write_bytes(b"".join(lines))
+        error = refused(ExportSource(tmp_path / "export"), kept)
+        assert isinstance(error, LogRejected)
+        assert error.where["index"] == 3
+
+
+def test_a_leaf_of_a_later_version_hides_nothing(tmp_path: Path, kept: KeptHead) -> None:
+    """It alone could not be decided; that it was not there before can."""
+    later = Entry(LOG[5].leaf.replace(b'"v":1', b'"v":2'), LOG[5].nonce, LOG[5].record)
+    write_tiles(tmp_path / "log", [*LOG[:5], later, *LOG[6:]])
+    assert refused(DirectorySource(tmp_path / "log"), None).code == "unsupported_format"
+    error = refused(DirectorySource(tmp_path / "log"), kept)
+    assert isinstance(error, LogRejected)
+    assert error.where["index"] == 5
+
+
 def test_what_is_changed_before_the_head_is_found_when_all_is_read(
     genuine: Path, kept: KeptHead, tmp_path: Path
 ) -> None:

@@ -7,12 +7,14 @@ are streamed; what stays in memory is 256 of them, 4 bytes of each one's hash, a
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from verifier.errors import Rejected
+from verifier.errors import Indeterminate, Rejected, VerificationError
 from verifier.log.errors import LogRejected, entries
 from verifier.log.head import MARK_SIZE, KeptHead
 from verifier.log.results import LogAudit
@@ -23,7 +25,7 @@ from verifier.notes import Checkpoint, Note, NoteKey, cosigned_at, parse_checkpo
 from verifier.results import Cosigned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from verifier.log.source import LogEntry, LogSource
 
@@ -118,6 +120,24 @@ class _Walked:
     head: KeptHead
 
 
+def _require(*checks: Callable[[], None], fault: LogRejected | None = None) -> None:
+    """Runs all the checks of some entries. Raises the rejection that has the earliest place, `fault` among them."""
+    found: list[VerificationError] = [] if fault is None else [fault]
+    for check in checks:
+        try:
+            check()
+        except VerificationError as error:
+            found.append(error)
+    if found:
+        raise min(found, key=_place)
+
+
+def _place(error: VerificationError) -> float:
+    """The entry that it is about; what could not be decided comes after all that is wrong."""
+    where = error.where if isinstance(error, LogRejected) else {}
+    return float(where.get("index", where.get("first_index", math.inf)))
+
+
 class _BeginsLater(LogRejected):
     """The source has no first entries: an export of what came since, which a kept head may continue."""
 
@@ -141,7 +161,7 @@ class _Audit:
         """The whole audit. What does not hold after the kept head may be wrong before it: then everything is read."""
         most = max(self._roots)
         if most > self._size:
-            with suppress(_BeginsLater):
+            with suppress(_BeginsLater, Indeterminate):
                 self._walk(None)  # an entry that was changed as well is the better thing to name
             name = self._roots[most][0][0]
             message = f"the log is cut: it has {self._size} entries, and {name} says {most}"
@@ -153,7 +173,7 @@ class _Audit:
         try:
             return self._walk(kept)
         except LogRejected:
-            with suppress(_BeginsLater):
+            with suppress(_BeginsLater, Indeterminate):
                 self._walk(None)
             raise
 
@@ -170,18 +190,14 @@ class _Audit:
         self._check_root(start, tree.root())
         for chunk, fault in self._chunks(start):
             hashes = [leaf_hash(entry.leaf) for entry in chunk]
-            number, tile = tree.size // TILE_WIDTH, tree.levels[0] + hashes
+            tile = Tile(0, tree.size // TILE_WIDTH, tree.levels[0] + hashes)
             if fault is not None:
-                self._check_kept(number, tile, tree)
-                tally.add(chunk)
-                raise fault
+                _require(partial(self._check_kept, tile, tree), partial(tally.add, chunk), fault=fault)
             roots = self._roots_within(tree, hashes)
             filled = tree.add(hashes)
-            self._check_kept(number, tile, tree)
-            self._check_tile(Tile(0, number, tile))
+            _require(partial(self._check_kept, tile, tree), partial(self._check_tile, tile), partial(tally.add, chunk))
             for above in filled[1:]:
                 self._check_tile(above)
-            tally.add(chunk)
             for size, root in roots:
                 self._check_root(size, root)
             marks += b"".join([each[:MARK_SIZE] for each in hashes])
@@ -261,16 +277,16 @@ class _Audit:
             raise LogRejected(f"{size} entries {what}", size=size)
         raise LogRejected(f"the {entries(first, last)} {what}", first_index=first, last_index=last, size=size)
 
-    def _check_kept(self, number: int, tile: list[bytes], tree: TileTree) -> None:
+    def _check_kept(self, tile: Tile, tree: TileTree) -> None:
         """That a tile of level 0, full or not, is what was verified before."""
-        kept = self._kept
+        kept, number, hashes = self._kept, tile.number, tile.hashes
         first = number * TILE_WIDTH
         if kept is None or first >= kept.size:
             return
         place = slice(number * HASH_SIZE, (number + 1) * HASH_SIZE)
-        same = tile[: kept.size - first]
+        same = hashes[: kept.size - first]
         if before := kept.tiles[place]:
-            is_kept = len(tile) == TILE_WIDTH and tree.tile_roots[place] == before
+            is_kept = len(hashes) == TILE_WIDTH and tree.tile_roots[place] == before
         else:
             is_kept = b"".join(same) == kept.leaves[: len(same) * HASH_SIZE]
         if is_kept:
@@ -280,7 +296,7 @@ class _Audit:
             if digest[:MARK_SIZE] != kept.marks[index * MARK_SIZE : (index + 1) * MARK_SIZE]:
                 message = f"entry {index} is not the one that was verified before: history was rewritten there"
                 raise LogRejected(message, index=index, first_index=first, last_index=last)
-        if before and len(tile) < TILE_WIDTH:
+        if before and len(hashes) < TILE_WIDTH:
             return  # the log is cut amid this tile, and the kept root is of all of it
         message = f"one of {entries(first, last)} is not what was verified before: history was rewritten there"
         raise LogRejected(message, first_index=first, last_index=last)
