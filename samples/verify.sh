@@ -1,6 +1,6 @@
 #!/bin/sh
-# Checks a release as whoever downloaded it: each file of SHA256SUMS by its digest, and by its signature with two tools
-# that share no code. Needs sha256sum, openssl and sealmark-verify; nothing of the service, and no network.
+# Checks a release as whoever downloaded it: each file of SHA256SUMS by its digest, by its signature with two tools that
+# share no code, and by the proof that the signature is in the service's log. Needs sha256sum, openssl and sealmark-verify; nothing of the service, and no network.
 #
 #   verify.sh FOLDER TRUST AUTHORITY     TRUST: trust.json; AUTHORITY: the CA's certificate, PEM; both from a way you trust
 set -eu
@@ -12,6 +12,6 @@ folder=$1 trust=$2 authority=$3
     file=$folder/$name
     openssl cms -verify -binary -purpose any -inform DER -in "$file.p7s" -content "$file" \
         -CAfile "$authority" -out /dev/null
-    sealmark-verify artifact "$file" --signature "$file.p7s" --trust "$trust"
+    sealmark-verify artifact "$file" --signature "$file.p7s" --trust "$trust" --proof "$file.tlog-proof"
 done
 echo "$folder is as it was signed."

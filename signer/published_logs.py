@@ -36,12 +36,20 @@ class PublishedLogs:
     `identifier` names a log by the last part of its origin; None is the one that grows.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, witnesses: Sequence[str] = (), cosignatures: int = 0) -> None:
+        """`witnesses` (verifier keys) are asked to cosign the growing log, and so many of them must: then a proof
+        carries so many from the start."""
         self._database = database
+        self._witnesses = witnesses
+        self._cosignatures = cosignatures
 
     def trusted(self) -> list[TrustedLog]:
-        """Every log as a trust bundle names it, the growing one first."""
-        return [TrustedLog(_signer(head).verifier_key, [], 0) for head in reversed(heads(self._database))]
+        """Every log as a trust bundle names it, the growing one first. Who cosigned a former one is not known here."""
+        *former, growing = heads(self._database)
+        return [
+            TrustedLog(_signer(growing).verifier_key, self._witnesses, self._cosignatures),
+            *(TrustedLog(_signer(head).verifier_key, (), 0) for head in reversed(former)),
+        ]
 
     def verifier_key(self, identifier: str | None) -> str:
         """One log's key, `NAME+ID+KEY` (signed-note, "Verifier keys")."""

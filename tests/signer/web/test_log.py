@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from sqlalchemy import select, update
 
 from keystore.db.schema import LOG_ENTRIES, LOG_HEADS
 from signer.audit.tree import leaf_hash
+from signer.published_logs import PublishedLogs
 from tests.signer.audit.naive_tree import NaiveTree
 from tests.signer.audit.software_log import numbered
 from tests.signer.service import ServiceInProcess, running_service
-from verifier import parse_trust
+from tests.verifier.log_builder import cosign, witness_signer
+from verifier import Rejected, parse_trust
 from verifier.log_proofs import verify_log_proof
 
 if TYPE_CHECKING:
@@ -251,6 +255,24 @@ def test_a_former_log_stays_readable_and_trusted(world: ServiceInProcess) -> Non
         with database.write() as connection:
             connection.execute(LOG_HEADS.delete().where(LOG_HEADS.c.log == 1))
             connection.execute(update(LOG_HEADS).values(log=growing["log"]))
+
+
+def test_witnesses_of_the_configuration_are_named_in_trust(world: ServiceInProcess) -> None:
+    witness = witness_signer().text
+    logs = PublishedLogs(world.services.keystore.database, [witness], 1).trusted()
+    bundle = msgspec.json.encode({**get(world, "/v1/trust").get_json(), "logs": logs})
+    (trusted,) = parse_trust(bundle).logs
+    assert ([key.name for key in trusted.witnesses], trusted.cosignatures) == (["witness.example/w1"], 1)
+    proof = get(world, "/log/proof/0").data
+    with pytest.raises(Rejected, match="cosigned its head"):
+        verify_log_proof(proof, [trusted], clock=world.services.keystore.clock())
+    note = get(world, "/log/checkpoint").data
+    set_cosigned(world, size_of(note.decode()), cosign(note, witness_signer(), datetime.now(UTC)).decode())
+    try:
+        found = verify_log_proof(get(world, "/log/proof/0").data, [trusted], clock=datetime.now(UTC))
+        assert found.proven_at is not None
+    finally:
+        set_cosigned(world, 0, None)
 
 
 def leaf_of(world: ServiceInProcess, path: str) -> bytes:
