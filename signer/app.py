@@ -124,13 +124,13 @@ def assemble(
         trusted_issuers=TrustedIssuerAdministration(keystore),
         exchange=Exchange(keystore, audit, KeySets(keystore.clock)),
         approvals=approvals,
+        auditing=AuditReading(keystore),
+        audit_reports=AuditReports(keystore),
+        audit_history=AuditHistory(keystore),
         exporters=tuple(
             Exporter(keystore.database, export, state, keystore.account, keystore.region)
             for export in configuration.exports
         ),
-        auditing=AuditReading(keystore),
-        audit_reports=AuditReports(keystore),
-        audit_history=AuditHistory(keystore),
     )
 
 

@@ -9,24 +9,18 @@ seal any row (docs/threat-model.md).
 
 from __future__ import annotations
 
-import os
-import pwd
-import uuid
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from keystore import open_keystore
 from keystore.ceremony import prove_officer
 from keystore.errors import CeremonyError
-from signer.access import Action, Duty
+from signer.access import Action
 from signer.access.decision import permit_ceremony
-from signer.app import assemble
 from signer.audit import Outcome
 from signer.audit.records import canonical
-from signer.authn.principal import ROOT, SERVICE, CredentialKind, Principal
-from signer.call import Call
-from signer.config import load_server_configuration
+from signer.authn.principal import ROOT
+from signer.ceremonies import ceremony_call, officer, opened
 from signer.people import ceremony_token, write_token
 
 if TYPE_CHECKING:
@@ -49,7 +43,7 @@ def enable_root(state: Path, officer_pin: bytes, hours: int = DEFAULT_HOURS) -> 
     if not 1 <= hours <= MOST_HOURS:
         raise CeremonyError(f"hours: 1 to {MOST_HOURS}; run the ceremony again for more")
     prove_officer(state, officer_pin)
-    with _opened(state) as services:
+    with opened(state) as services:
         until = services.keystore.clock() + timedelta(hours=hours)
         with _recorded(services, {"state": "enabled", "until": until}):
             services.keystore.set_principal_state(ROOT, "enabled", until=until)
@@ -59,7 +53,7 @@ def enable_root(state: Path, officer_pin: bytes, hours: int = DEFAULT_HOURS) -> 
 def disable_root(state: Path, officer_pin: bytes) -> None:
     """Disables `user/root` at once. Raises as `enable_root` does."""
     prove_officer(state, officer_pin)
-    with _opened(state) as services, _recorded(services, {"state": "disabled"}):
+    with opened(state) as services, _recorded(services, {"state": "disabled"}):
         services.keystore.set_principal_state(ROOT, "disabled")
 
 
@@ -69,7 +63,7 @@ def replace_root_token(state: Path, officer_pin: bytes, path: Path) -> None:
     Raises as `enable_root` does, and `OSError` for the file: then the old token still works.
     """
     prove_officer(state, officer_pin)
-    with _opened(state) as services:
+    with opened(state) as services:
         token, credential = ceremony_token(ROOT, None)
         write_token(path, token)
         try:
@@ -81,34 +75,13 @@ def replace_root_token(state: Path, officer_pin: bytes, path: Path) -> None:
 
 
 @contextmanager
-def _opened(state: Path) -> Iterator[Services]:
-    services = assemble(open_keystore(state), state, load_server_configuration(state))
-    try:
-        yield services
-    finally:
-        services.close()
-
-
-@contextmanager
 def _recorded(services: Services, change: dict[str, object]) -> Iterator[None]:
     """The block between an intent and its outcome, as every change to a principal."""
-    call = Call(uuid.uuid4().hex, None, "ceremony", None, None, b"")
-    proof = canonical({"operating_system_user": _operator(), "proved": "officer's PIN"})
-    principal = Principal(SERVICE, Duty.ROOT, "ceremony:officer", CredentialKind.SERVICE, proof)
-    permit = permit_ceremony(principal, Action.UPDATE_PRINCIPAL, None)
-    intent = services.audit.open(permit, call, None, 1, subject=ROOT)
+    permit = permit_ceremony(officer(), Action.UPDATE_PRINCIPAL, None)
+    intent = services.audit.open(permit, ceremony_call(), None, 1, subject=ROOT)
     try:
         yield
     except BaseException:
         services.audit.close([(intent, [Outcome(0, "failed", "internal_error")])])
         raise
     services.audit.close([(intent, [Outcome(0, "succeeded", detail=canonical(change))])])
-
-
-def _operator() -> str:
-    """Who runs the ceremony, as the operating system knows them."""
-    identifier = os.getuid()
-    try:
-        return pwd.getpwuid(identifier).pw_name
-    except KeyError:
-        return str(identifier)

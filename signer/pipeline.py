@@ -213,8 +213,10 @@ class Pipeline:
             key = self._find_key(reference) if reference is not None else None
             permit = self._permit(admission, call, key)
             answer = work(permit, key)
-        told, judged = answer.recorded, _judged(permit)
-        self._audit.note(principal, action.value, call, key=permit.key_id, subject=subject, detail=told, judged=judged)
+        detail, judged = answer.recorded, _judged(permit)
+        self._audit.note(
+            principal, action.value, call, key=permit.key_id, subject=subject, detail=detail, judged=judged
+        )
         return answer
 
     def ask(

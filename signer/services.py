@@ -64,10 +64,10 @@ class Services:
     trusted_issuers: TrustedIssuerAdministration
     exchange: Exchange
     approvals: ApprovalAdministration
-    exporters: tuple[Exporter, ...]
     auditing: AuditReading
     audit_reports: AuditReports
     audit_history: AuditHistory
+    exporters: tuple[Exporter, ...]
 
     def close(self) -> None:
         """Ends this worker's use of everything, the audit trail first."""

@@ -64,7 +64,10 @@ def create(name: str, state: Path, officer_pin_source: str | None) -> None:
     """
     with server_parts():
         from keystore.ceremony import create_domain
+        from signer.audit_history import CREATE_DOMAIN
+        from signer.ceremonies import record_ceremony
     create_domain(state, name, _officer_pin(state, officer_pin_source))
+    record_ceremony(state, CREATE_DOMAIN, {"domain": name})
     _say({"domain": name, "state": "created"})
 
 
@@ -84,12 +87,15 @@ def rotate(name: str, state: Path, officer_pin_source: str | None) -> None:
     """
     with server_parts():
         from keystore.ceremony import rotate_domain
+        from signer.audit_history import ROTATE_DOMAIN
+        from signer.ceremonies import record_ceremony
     pin = _officer_pin(state, officer_pin_source)
     shown = console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with ProgressBar(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
         task = bar.add_task(f"Re-wrapping the keys of {name}", total=None)
         version = rotate_domain(state, name, pin, lambda done, total: bar.update(task, completed=done, total=total))
+    record_ceremony(state, ROTATE_DOMAIN, {"domain": name, "version": version})
     _say({"domain": name, "state": "rotated", "version": version})
 
 

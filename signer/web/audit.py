@@ -85,7 +85,7 @@ def export(services: Services, call: Call) -> Response:
 
     def work(_permit: Permit, _key: Key | None) -> Answer:
         require_known_parameters(*PARAMETERS_OF_EXPORT)
-        lines.append(services.auditing.export(_asked(ExportQuery)))
+        lines.append(services.auditing.export(decode_query(request.args.to_dict(), ExportQuery)))
         return Answer(None, recorded=_recorded())
 
     services.pipeline.read(call, Action.EXPORT_AUDIT_TRAIL, work)
@@ -93,6 +93,7 @@ def export(services: Services, call: Call) -> Response:
 
 
 def _asked(query_type: type[_Query]) -> _Query:
+    """The query without the page."""
     given = {name: value for name, value in request.args.items() if name not in QUERY}
     return decode_query(given, query_type)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -114,6 +116,14 @@ def test_domains_and_restore(founded: tuple[Path, subprocess.CompletedProcess[st
     )
     assert (rotated.returncode, rotated.stderr) == (0, "")
     assert rotated.stdout == "domain   default\nstate    rotated\nversion  2\n"
+    with contextlib.closing(sqlite3.connect(state / "sealmark.db")) as connection:
+        recorded = connection.execute(
+            "SELECT principal, credential, action, detail FROM log_entries WHERE action LIKE '%Domain' ORDER BY seq"
+        ).fetchall()
+    assert recorded == [
+        ("service/sealmark", "ceremony:officer", "CreateDomain", '{"domain":"payments"}'),
+        ("service/sealmark", "ceremony:officer", "RotateDomain", '{"domain":"default","version":2}'),
+    ]
 
     shares = [text for number in (1, 3, 5) for text in ("--share", carried / f"custodian-{number}.share")]
     arguments = ("ceremony", "restore", "--state", tmp_path / "new", "--database", state / "sealmark.db")

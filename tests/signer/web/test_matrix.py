@@ -66,6 +66,7 @@ NO_KEY_TO_REVIEW: Final = "403 404 404 403 403 404 401 401 401 401"
 # nothing; who shows a wrong one is told so.
 OPEN_TO_ITS_PEOPLE: Final = "403 200 404 200 404 403 404 401 401 401"
 OPEN_TO_NOBODY: Final = "403 404 404 404 404 403 404 401 401 401"
+ONLY_AUDITORS: Final = "403 403 403 403 403 200 401 401 401 401"
 _REVIEWED: Final = {"present": ITS_REVIEWERS, "absent": NO_KEY_TO_REVIEW}
 _ADMINISTERED: Final = {"present": ONLY_ITS_ADMINISTRATORS, "absent": NO_KEY_TO_ADMINISTER}
 _IDENTITY: Final = {"present": ONLY_IDENTITIES, "absent": "404 403 403 403 403 403 401 401 401 401"}
@@ -217,6 +218,14 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
     "GET /v1/trusted-issuers/<trusted>": {"present": ONLY_IDENTITIES, "absent": NO_IDENTITY},
     "PUT /v1/trusted-issuers/<trusted>": {"present": ONLY_IDENTITIES, "absent": NO_IDENTITY},
     "DELETE /v1/trusted-issuers/<trusted>": {"present": ONLY_IDENTITIES, "absent": NO_IDENTITY},
+    "GET /v1/audit/entries": {"present": ONLY_AUDITORS},
+    "GET /v1/audit/entries/<index>": {
+        "present": ONLY_AUDITORS,
+        "absent": "403 403 403 403 403 404 401 401 401 401",
+    },
+    "GET /v1/audit/report": {"present": ONLY_AUDITORS},
+    "GET /v1/audit/history": {"present": ONLY_AUDITORS},
+    "GET /v1/audit/export": {"present": ONLY_AUDITORS},
     "POST /v1/token-exchange": {"present": ANYBODY, "absent": "401 401 401 401 401 401 401 401 401 401"},
 }
 CASES: Final = [
@@ -423,6 +432,7 @@ def _path(world: World, route: str, target: str) -> str:
     path = path.replace("<revision>", "1")
     if path.startswith("/log"):
         return _log_path(world, path, target)
+    path = path.replace("<index>", "999999999" if target == "absent" else "0")
     if "<trusted>" in path:
         return path.replace("<trusted>", "nobody" if target == "absent" else _doomed_trust(world.service))
     path = path.replace("<issuer>", "nobody" if target == "absent" else "default")

@@ -182,10 +182,13 @@ ABOUT_A_PRINCIPAL: Final = (
 AT_THE_ROOT: Final = "GET /.well-known/openid-configuration"
 # Of an id that the service gives: tried in an order of their own.
 CREDENTIALS: Final = tuple(route for route in CONTRACTS if "/public-credentials" in route)
+# An auditor's, about what has been done by then: tests/signer/web/test_audit.py.
+OF_THE_TRAIL: Final = tuple(route for route in CONTRACTS if "/v1/audit/" in route)
 # About one grant, whose id is not known before it is made.
 ENDS_GRANTS: Final = ("POST /v1/keys/<key>/grants/<grant>/retire", "DELETE /v1/keys/<key>/grants/<grant>")
 ELSEWHERE: Final = (
     *CREDENTIALS,
+    *OF_THE_TRAIL,
     *ENDS_GRANTS,
     *ABOUT_A_PRINCIPAL,
     AT_THE_ROOT,
