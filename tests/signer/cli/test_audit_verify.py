@@ -116,6 +116,17 @@ def test_every_fault_is_named_and_no_head_is_kept(run: Run, database: Path) -> N
     assert "\x1b" not in people.output
 
 
+def test_an_entry_behind_the_last_is_named(run: Run, database: Path) -> None:
+    """The head is as it was: a copy of an entry that nobody has signed."""
+    with closing(sqlite3.connect(database)) as connection:
+        names = ", ".join(row[1] for row in connection.execute("PRAGMA table_info(log_entries)") if row[1] != "seq")
+    copied_row = f"SELECT {LEAVES + 5}, {names} FROM log_entries WHERE seq = 100"  # noqa: S608
+    write(database, f"INSERT INTO log_entries (seq, {names}) {copied_row}")
+    told = json.loads(run("audit", "verify", "--database", database, "--json").output)
+    assert (told["outcome"], told["findings"][0]["index"]) == ("rejected", LEAVES + 5)
+    assert "is beyond the head" in told["findings"][0]["message"]
+
+
 def test_the_key_is_pinned_by_option_and_by_the_kept_head(run: Run, maker: Maker, database: Path) -> None:
     right = NoteSigner(maker.anchor.origin, maker.anchor.public_key).verifier_key
     result = run("audit", "verify", "--database", database, "--log-key", right, "--head", "trail.head")
