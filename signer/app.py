@@ -26,6 +26,7 @@ from signer.administration.separation import Separation
 from signer.administration.trusted_issuers import TrustedIssuerAdministration
 from signer.approvals import Approvals
 from signer.audit import AuditTrail
+from signer.audit.cosigned_heads import Witnessing
 from signer.audit_history import AuditHistory
 from signer.audit_reports import AuditReports
 from signer.auditing import AuditReading
@@ -82,7 +83,8 @@ def assemble(
     """Puts the parts together over an open keystore. `throttle`: another than the one that every service has, for
     whoever is the whole world of callers at once."""
     throttle = throttle or Throttle()
-    audit = AuditTrail(keystore.database, state / "locks", keystore.log)
+    witnessing = Witnessing(configuration.log, state / "locks", keystore.clock) if configuration.log.witnesses else None
+    audit = AuditTrail(keystore.database, state / "locks", keystore.log, witnessing)
     published = Published(keystore)
     certification = Certification(keystore, audit, configuration.certificates)
     revocation_lists = RevocationLists(keystore, certification, configuration.certificates)
@@ -112,7 +114,11 @@ def assemble(
         certification=certification,
         revocation_lists=revocation_lists,
         published=published,
-        published_logs=PublishedLogs(keystore.database),
+        published_logs=PublishedLogs(
+            keystore.database,
+            [str(witness.key) for witness in configuration.log.witnesses],
+            configuration.log.cosignatures,
+        ),
         saml_metadata=SamlMetadata(keystore, audit, published),
         upkeep=Upkeep(keystore, audit, revocation_lists),
         public_credentials=PublicCredentialAdministration(keystore),

@@ -1,5 +1,5 @@
-"""The service's own settings: tables `[server]` and `[certificates]` of `sealmark.toml`. Frozen, typed, complete at
-start.
+"""The service's own settings: tables `[server]`, `[certificates]`, `[log]` and `[audit]` of `sealmark.toml`.
+Frozen, typed, complete at start.
 
 An unknown name, a wrong type, a missing file or a key file that others can read refuses to start. The keystore reads
 its own tables (`[hsm]`, `[database]`) of the same file.
@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
+from signer.audit.cosignatures import WitnessKey, parse_witness_key
+from signer.authn.fetching import is_loopback
 from signer.errors import ConfigurationError
 from signer.export.settings import ExportSettings, read_exports
 
@@ -26,9 +28,10 @@ if TYPE_CHECKING:
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-KNOWN_TABLES: Final = frozenset({"server", "certificates", "audit", "hsm", "database"})
+KNOWN_TABLES: Final = frozenset({"server", "certificates", "log", "audit", "hsm", "database"})
 LONGEST_LEAF_DAYS: Final = 1825
 LONGEST_TOKEN_DAYS: Final = 3650
+MOST_WITNESSES: Final = 8  # with a line of each, a proof has still at most 4096 octets
 # A name that WSGI servers neither drop nor confuse with another one.
 _HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(-[A-Za-z0-9]+)*")
 _NO_CERTIFICATES_HEADER: Final = re.compile(
@@ -46,6 +49,25 @@ class CertificateConfiguration:
     crl_url: str | None = None  # where its revocation list is fetched (section 4.2.1.13)
     leaf_days: int = 365
     crl_days: int = 7
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideWitness:
+    """A witness that others run: where it is asked, and the key of its cosignatures."""
+
+    url: str
+    key: WitnessKey
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfiguration:
+    """Who cosigns the log's checkpoints, and how many cosignatures the proof in a response must carry.
+
+    0: cosignatures are collected afterwards, and proofs that are fetched later carry them.
+    """
+
+    witnesses: tuple[OutsideWitness, ...] = ()
+    cosignatures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +91,7 @@ class ServerConfiguration:
     client_crl: Path | None = None
     client_certificate_header: str | None = None
     certificates: CertificateConfiguration = CertificateConfiguration()
+    log: LogConfiguration = LogConfiguration()
     exports: tuple[ExportSettings, ...] = ()
 
 
@@ -102,7 +125,64 @@ def load_server_configuration(state: Path) -> ServerConfiguration:
     exports = _read(
         "audit", document.get("audit", {}), {"exports": lambda name, value: read_exports(name, value, state)}
     )
-    return replace(_server(document.get("server", {}), state, certificates), **exports)
+    server = _server(document.get("server", {}), state, certificates)
+    return replace(server, log=_log(document.get("log", {})), **exports)
+
+
+def _log(table: object) -> LogConfiguration:
+    readers: dict[str, Callable[[str, object], Any]] = {
+        "witnesses": _witnesses,
+        "cosignatures": lambda name, value: _whole(name, value, 0, MOST_WITNESSES),
+    }
+    configuration = LogConfiguration(**_read("log", table, readers))
+    if configuration.cosignatures > len(configuration.witnesses):
+        msg = f"log.cosignatures is {configuration.cosignatures}, with {len(configuration.witnesses)} in log.witnesses"
+        raise ConfigurationError(msg)
+    return configuration
+
+
+def _witnesses(name: str, value: object) -> tuple[OutsideWitness, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        msg = f'{name} is a list such as [{{ url = "https://witness.example", key = "NAME+ID+KEY" }}]'
+        raise ConfigurationError(msg)
+    if len(value) > MOST_WITNESSES:
+        msg = f"{name} names {len(value)} witnesses; at most {MOST_WITNESSES} fit into a proof"
+        raise ConfigurationError(msg)
+    found = tuple(_witness(f"{name}[{at}]", one) for at, one in enumerate(value))
+    for at, one in enumerate(found):
+        if any(one.key.name == other.key.name or one.key.public_key == other.key.public_key for other in found[:at]):
+            msg = f"{name}[{at}].key: {one.key.name} is named twice; each witness counts once"
+            raise ConfigurationError(msg)
+    return found
+
+
+def _witness(name: str, value: dict[str, object]) -> OutsideWitness:
+    settings = _read(name, value, {"url": _witness_url, "key": _witness_key})
+    for needed in ("url", "key"):
+        if needed not in settings:
+            msg = f"{name}.{needed} is missing"
+            raise ConfigurationError(msg)
+    return OutsideWitness(**settings)
+
+
+def _witness_url(name: str, value: object) -> str:
+    url = _address(name, value, "https://witness.example/")
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        msg = f"{name} must be https: plain http is for a witness on this machine"
+        raise ConfigurationError(msg)
+    return url.rstrip("/")
+
+
+def _witness_key(name: str, value: object) -> WitnessKey:
+    if not isinstance(value, str):
+        msg = f"{name} is a text, NAME+ID+KEY"
+        raise ConfigurationError(msg)
+    try:
+        return parse_witness_key(value)
+    except ValueError as reason:
+        msg = f"{name}: {reason}"
+        raise ConfigurationError(msg) from None
 
 
 # What a setting is useless without, and why.
@@ -160,7 +240,11 @@ def _read(table_name: str, table: object, readers: dict[str, Callable[[str, obje
 
 def _url(name: str, value: object) -> str:
     """An address that stands in certificates for years. Plain http is right there: what is fetched is signed."""
-    message = f"{name} is an address such as http://sealmark.example/v1/ca/crl, without a user, a query or a fragment"
+    return _address(name, value, "http://sealmark.example/v1/ca/crl")
+
+
+def _address(name: str, value: object, example: str) -> str:
+    message = f"{name} is an address such as {example}, without a user, a query or a fragment"
     if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
         raise ConfigurationError(message)
     try:

@@ -77,10 +77,17 @@ FORBIDDEN = {
     "signer/certificates": ("flask", "sqlalchemy", "signer.authn", "signer.audit", "signer.web", "signer.cli"),
     "signer/authn": ("flask", "signer.web", "signer.cli", "signer.pipeline"),
     "signer/audit": ("flask", "signer.web", "signer.cli", "signer.pipeline"),
+    "signer/witness": ("flask", "sqlalchemy", "pkcs11", "structlog", "httpx", "click"),
     "signer/pipeline.py": ("flask", "sqlalchemy", "keystore.hsm", "keystore.db"),
     "keystore/lifecycle.py": ("os", "time", "pathlib", "sqlalchemy", "pkcs11", "keystore.db", "keystore.hsm"),
     "keystore/algorithms.py": ("os", "pathlib", "sqlalchemy", "pkcs11", "keystore.db", "keystore.hsm"),
     "wsgi.py": ("keystore", "flask", "verifier"),
+}
+
+# room -> all that it may import of our own packages
+OF_OURS = {
+    # The witness is a program of its own, for other hands and another machine: it shares the verifier's code alone.
+    "signer/witness": ("signer.witness", "verifier.errors", "verifier.merkle", "verifier.notes"),
 }
 
 # library or package -> the only places, among the packages, that may import it
@@ -90,9 +97,11 @@ ONLY = {
     "alembic": ("keystore/db",),
     "flask": ("signer/app.py", "signer/problems.py", "signer/web"),
     "jinja2": ("signer/web/reference.py",),
-    "gunicorn": ("signer/cli", "signer/server.py"),
-    # the one part of the service that opens connections: to the issuers that an administrator wrote down
-    "httpx": ("signer/cli", "signer/authn/fetching.py"),
+    # the service's server, and the witness's own, which shares nothing with it
+    "gunicorn": ("signer/cli", "signer/server.py", "signer/witness/serving.py"),
+    # the parts of the service that open connections: to issuers that an administrator wrote down, and to witnesses that
+    # stand in the configuration
+    "httpx": ("signer/cli", "signer/authn/fetching.py", "signer/audit/witnessing.py"),
     "rich": ("signer/cli",),
     "click": (
         "signer/cli",
@@ -103,7 +112,8 @@ ONLY = {
         "verifier/trust_command.py",
     ),
     "shamir_mnemonic": ("keystore/shares.py",),
-    "verifier": ("verifier", "signer/cli"),
+    "verifier": ("verifier", "signer/cli", "signer/witness"),
+    "signer.witness": ("signer/witness", "signer/cli/witness.py"),
     # the key that may be used is had from `keystore.api`; the parts behind it are joined in one place
     "keystore.hsm": ("keystore",),
     "keystore.ceremony": ("keystore", "signer/cli", "signer/people.py", "signer/break_glass.py"),
@@ -117,7 +127,7 @@ PRESENT = {
     "datetime.utcnow": (),
     "datetime.today": (),
     "date.today": (),
-    "time.time": (),
+    "time.time": ("signer/witness/cosigning.py",),  # another program: it has no keystore, and no clock of one
     "time.time_ns": ("signer/audit",),  # the trail says when things happened, and decides nothing by it
 }
 
@@ -138,6 +148,13 @@ def found_elsewhere(name: str) -> list[str]:
 def test_a_room_imports_nothing_it_may_not(room: str) -> None:
     assert (ROOT / room).exists()
     assert found_forbidden(room) == []
+
+
+@pytest.mark.parametrize("room", OF_OURS)
+def test_a_room_imports_of_ours_what_it_may(room: str) -> None:
+    ours = [found for found in imports(room) if within(found.target, *PACKAGES)]
+    assert ours
+    assert [str(found) for found in ours if not within(found.target, *OF_OURS[room])] == []
 
 
 @pytest.mark.parametrize("name", ONLY)

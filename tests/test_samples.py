@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from keystore.configuration import load_keystore_configuration
-from signer.config import CertificateConfiguration, ServerConfiguration, load_server_configuration
+from signer.config import CertificateConfiguration, LogConfiguration, ServerConfiguration, load_server_configuration
 from tests.live import ROOT
 from tests.oidc import JOBS_SECRET, LocalIssuer
 
@@ -48,7 +48,11 @@ def test_the_sample_configuration_is_read_and_states_the_defaults(tmp_path: Path
 
 def test_the_sample_configuration_names_every_setting_of_the_server() -> None:
     text = (SAMPLES / "sealmark.toml").read_text(encoding="utf-8")
-    names = [field.name for table in (ServerConfiguration, CertificateConfiguration) for field in fields(table)]
+    names = [
+        field.name
+        for table in (ServerConfiguration, CertificateConfiguration, LogConfiguration)
+        for field in fields(table)
+    ]
     assert [
         name for name in names if f"{name} = " not in text and f"[{name}]" not in text and f".{name}]]" not in text
     ] == []
@@ -156,7 +160,8 @@ def test_a_ci_job_signs_a_release_as_it_is_written(
             scripts.append(script)
     assert any("sealmark sign" in script for script in scripts)
     assert sorted(path.name for path in (place / "dist").iterdir()) == [
-        *("SHA256SUMS", "SHA256SUMS.p7s", "greet.sh", "greet.sh.p7s")
+        *("SHA256SUMS", "SHA256SUMS.p7s", "SHA256SUMS.tlog-proof"),
+        *("greet.sh", "greet.sh.p7s", "greet.sh.tlog-proof"),
     ]
     assert_the_script_verifies_this_and_nothing_else(place, live)
 
@@ -207,6 +212,8 @@ TAMPERINGS: dict[str, Callable[[Path], object]] = {
     "changed": lambda folder: _change(folder / "greet.sh"),
     "changed-with-its-digest": _change_with_its_digest,
     "without-a-signature": lambda folder: (folder / "greet.sh.p7s").unlink(),
+    "without-a-proof": lambda folder: (folder / "greet.sh.tlog-proof").unlink(),
+    "proof-of-another": lambda folder: shutil.copy(folder / "SHA256SUMS.tlog-proof", folder / "greet.sh.tlog-proof"),
     "signature-of-another": lambda folder: shutil.copy(folder / "SHA256SUMS.p7s", folder / "greet.sh.p7s"),
     # Each part of an older release is genuine: only the list of this one tells.
     "file-of-an-older-release": lambda folder: shutil.copytree(folder.parent / "older", folder, dirs_exist_ok=True),

@@ -66,7 +66,8 @@ def run_job(live: Live, place: Path, lines: list[str], **variables: str) -> None
     ours = {"SEALMARK_TOKEN": "", "PIP_NO_INDEX": "1", "SEALMARK_OIDC_AUDIENCE": live.service.url, **variables}
     run_lines(lines, place, live.environment(**ours))
     assert sorted(path.name for path in (place / "dist").iterdir()) == [
-        *("app.txt", "app.txt.p7s", "notes.txt", "notes.txt.p7s")
+        *("app.txt", "app.txt.p7s", "app.txt.tlog-proof"),
+        *("notes.txt", "notes.txt.p7s", "notes.txt.tlog-proof"),
     ]
 
 

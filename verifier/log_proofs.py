@@ -7,6 +7,7 @@ by witnesses. Whom to believe comes from the caller. Every proof that is not rig
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -29,7 +30,6 @@ from verifier.trusted_logs import TrustedLog, check_distinct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from verifier.errors import RejectionCode
     from verifier.log_leaves import MadeSignature
@@ -94,8 +94,8 @@ class LoggedEntry:
         return (NOT_RECORD,) if self.proven_at is not None else (NOT_WITNESSED, NOT_RECORD)
 
 
-def verify_log_proof(proof: bytes | str, logs: Sequence[TrustedLog], *, clock: datetime) -> LoggedEntry:
-    """The entry that the proof is for. `clock` is the machine's time, aware.
+def verify_log_proof(proof: bytes | str, logs: Sequence[TrustedLog], *, clock: datetime | None = None) -> LoggedEntry:
+    """The entry that the proof is for, of whatever kind. `clock` is the machine's time, aware; now by default.
 
     Rejected: log_proof_invalid, untrusted_signer (not one of these logs), too_few_cosignatures. `Indeterminate`
     (no_trust) if no log is trusted at all.
@@ -103,8 +103,9 @@ def verify_log_proof(proof: bytes | str, logs: Sequence[TrustedLog], *, clock: d
     if not logs:
         raise Indeterminate("no_trust", "There is a log proof, and no log is trusted: name one, by its key.")
     check_distinct(logs)
+    now = datetime.now(UTC) if clock is None else require_aware(clock, "clock")
     try:
-        return _verify(parse_proof(_octets(proof)), logs, clock)
+        return _verify(parse_proof(_octets(proof)), logs, now)
     except Rejected as error:
         code = _CODES.get(error.code, "log_proof_invalid")
         raise Rejected(code, f"The log proof does not hold: {error.message}.") from error
@@ -178,11 +179,7 @@ def _verify(proof: Proof, logs: Sequence[TrustedLog], clock: datetime) -> Logged
         raise Rejected("log_proof_invalid", "the log that was signed does not have this entry at this place")
     leaf = parse_leaf(proof.entry)
     cosigned = tuple(Cosigned(name, at) for name, at in cosigned_at(proof.note, log.witnesses).items())
-    seen_at = _seen_at(log, cosigned)
-    _check_times(leaf, seen_at, clock)
-    # What is held in hand exists by now, whatever a witness's clock that is a little ahead says.
-    proven_at = None if seen_at is None else min(seen_at, clock)
-    return LoggedEntry(leaf, proof.index, checkpoint, log, cosigned, proven_at)
+    return LoggedEntry(leaf, proof.index, checkpoint, log, cosigned, _proven_at(leaf, _seen_at(log, cosigned), clock))
 
 
 def _seen_at(log: TrustedLog, cosigned: Sequence[Cosigned]) -> datetime | None:
@@ -197,10 +194,15 @@ def _seen_at(log: TrustedLog, cosigned: Sequence[Cosigned]) -> datetime | None:
     return sorted(each.at for each in cosigned)[needed - 1] if needed else None
 
 
-def _check_times(leaf: Leaf, seen_at: datetime | None, clock: datetime) -> None:
-    """An entry is made before its head is seen, and both before now; clocks may differ by CLOCK_MARGIN."""
+def _proven_at(leaf: Leaf, seen_at: datetime | None, clock: datetime) -> datetime | None:
+    """When the entry existed at the latest. Rejected if it claims to be made after it was seen, or seen in the future.
+
+    Clocks may differ by CLOCK_MARGIN, and a witness's tells whole seconds: where the log's is ahead, its time counts,
+    so that nothing is judged before it was made. What is held in hand exists by now, whatever a clock ahead says.
+    """
     if seen_at is not None and seen_at > clock + CLOCK_MARGIN:
         raise Rejected("log_proof_invalid", f"the log's head is cosigned at {format_time(seen_at)}, in the future")
-    latest = (clock if seen_at is None else seen_at) + CLOCK_MARGIN
-    if isinstance(leaf, DecisionLeaf) and leaf.time > latest:
-        raise Rejected("log_proof_invalid", f"the entry is of {format_time(leaf.time)}, after it was seen")
+    made = leaf.time if isinstance(leaf, DecisionLeaf) else None
+    if made is not None and made > (clock if seen_at is None else seen_at) + CLOCK_MARGIN:
+        raise Rejected("log_proof_invalid", f"the entry is of {format_time(made)}, after it was seen")
+    return None if seen_at is None else min(max(seen_at, made or seen_at), clock)

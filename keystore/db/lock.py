@@ -73,8 +73,9 @@ def _locked_soon(descriptor: int) -> bool:
 class WriteLock:
     """The lock of one process on the file at `path`, shared by its threads."""
 
-    def __init__(self, path: Path, *, timeout: float) -> None:
+    def __init__(self, path: Path, *, timeout: float, what: str = "the database is being written") -> None:
         self._path = path
+        self._what = what
         self._timeout = timeout  # seconds
         self._threads = threading.Lock()
         self._descriptor: int | None = None
@@ -87,7 +88,7 @@ class WriteLock:
         seconds = self._timeout if timeout is None else min(timeout, self._timeout)
         deadline = time.monotonic() + seconds
         if not self._threads.acquire(timeout=seconds):
-            raise StoreUnavailable("the database is being written by another thread for too long")
+            raise StoreUnavailable(f"{self._what} by another thread for too long")
         try:
             descriptor = self._lock_file(deadline)
             try:
@@ -106,17 +107,17 @@ class WriteLock:
             if self._waiter is None and _locked_soon(self._descriptor):
                 return self._descriptor
         except OSError as exc:
-            raise StoreUnavailable(f"the database's lock file cannot be used: {exc.strerror}") from exc
+            raise StoreUnavailable(f"the lock file {self._path.name} cannot be used: {exc.strerror}") from exc
         if self._waiter is None:
             self._waiter = _Waiter(self._descriptor_open())
         if not self._waiter.held_within(max(0.0, deadline - time.monotonic())):
-            raise StoreUnavailable("the database is being written by another process for too long")
+            raise StoreUnavailable(f"{self._what} by another process for too long")
         self._waiter = None
         return self._descriptor_open()
 
     def _descriptor_open(self) -> int:
         if self._descriptor is None:
-            raise StoreUnavailable("the database's lock file is closed")
+            raise StoreUnavailable(f"the lock file {self._path.name} is closed")
         return self._descriptor
 
     def close(self) -> None:

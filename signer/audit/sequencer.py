@@ -15,18 +15,19 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from sqlalchemy import bindparam, func, insert, select, true, update
 
 from keystore.db.schema import LOG_DIGESTS, LOG_ENTRIES, LOG_HEADS, LOG_TILES, ROW_JOURNAL, ROW_JOURNAL_HEAD
 from keystore.errors import IntegrityFailure, KeystoreError
-from signer.audit.checkpoints import NoteSigner, checkpoint_text, proof_text
+from signer.audit.checkpoints import NoteSigner, checkpoint_text
 from signer.audit.committer import LOCK_SECONDS
 from signer.audit.groups import Coming, Groups
+from signer.audit.logged import Asked, Followed, Logged, NotPublished, Published
 from signer.audit.reading import Head, LogReader
 from signer.audit.records import FURTHER_DIGESTS, rows_entry
 from signer.audit.tree import EMPTY_ROOT
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from keystore.db.engine import Appending, Database, RawRow, Value
+    from signer.audit.anchor import Anchor
+    from signer.audit.cosigned_heads import Witnessing
     from signer.audit.records import Entry
     from signer.audit.tree import Extension, FullTile, Tree
 
@@ -44,72 +47,16 @@ _JOURNAL_CHUNK: Final = 2_000  # entries of the rows' journal that become leaves
 _log = structlog.get_logger("sealmark.audit")
 
 
-class KeptHead(Protocol):
-    """The head that the HSM keeps."""
-
-    @property
-    def origin(self) -> str: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def root(self) -> bytes: ...
-
-
-class Anchor(Protocol):
-    """The log's key, and the head that is kept outside the database: `keystore.log_anchor.LogAnchor`."""
-
-    @property
-    def origin(self) -> str: ...
-    @property
-    def public_key(self) -> bytes: ...
-    def sign(self, text: bytes) -> bytes: ...
-    def kept_head(self) -> KeptHead | None: ...
-    def keep_head(self, origin: str, size: int, root: bytes) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """Entries of one request, in the log: what proves it is made when it is asked for."""
-
-    extension: Extension
-    checkpoint: str | None  # with its signatures; None: nobody asked for one, or none could be had
-    first: int  # index of the first of the entries
-    leaves: Sequence[bytes]
-
-    def proof(self, position: int) -> str:
-        """The proof (`c2sp.org/tlog-proof@v1`) of the entry at this position of the request."""
-        if self.checkpoint is None:
-            msg = "the log has no checkpoint over these entries"
-            raise NotPublished(msg)
-        index = self.first + position
-        return proof_text(self.leaves[position], index, self.extension.inclusion(index), self.checkpoint)
-
-
-class _Asked(NamedTuple):
-    """Entries of one request, and whether it wants a proof of them."""
-
-    entries: Sequence[Entry]
-    proved: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What this process has followed: the tree, and the last entry of the rows' journal that is a leaf."""
-
-    tree: Tree
-    journal: int
-
-
 class Sequencer:
     """One per worker process. Raises `IntegrityFailure` when made over a database that is behind what is known of it,
     `StoreUnavailable`, `HsmUnavailable`."""
 
-    def __init__(self, database: Database, anchor: Anchor) -> None:
+    def __init__(self, database: Database, anchor: Anchor, witnessing: Witnessing | None = None) -> None:
         self._database = database
         self._anchor = anchor
         self.signer = NoteSigner(anchor.origin, anchor.public_key)
         self.coming = Coming(_PATIENCE)  # requests that sign now, whose entries come soon
-        self._groups: Groups[_Asked, Logged] = Groups(self._commit, limit=_GROUP_LIMIT, coming=self.coming)
+        self._groups: Groups[Asked, Logged] = Groups(self._commit, limit=_GROUP_LIMIT, coming=self.coming)
         self._guard = threading.Lock()  # of `_state`, against a follower that is no leader
         self._unpublished: Tree | None = None  # a head that has no checkpoint yet
         self._unpublished_guard = threading.Lock()
@@ -120,11 +67,14 @@ class Sequencer:
         self.reader = LogReader(database, self.log, self.first)
         tree = self.reader.tree(head.size)
         _require(tree.root == head.root, head.size, "its head is not the root of its leaves")
-        self._state = _State(tree, head.journal)
+        self._state = Followed(tree, head.journal)
         self._check_kept(head.size)
         self._check_journal(head.journal)
         if head.checkpoint_size < head.size:
             self._unpublished = tree
+        self._cosigned = None if witnessing is None else witnessing.heads(database, self.reader, self.log, self._sign)
+        if self._cosigned is not None and not self._cosigned.begin(tree, self._caught_up):
+            self._unpublished, self._unpublishable = tree, True
 
     def append(self, entries: Sequence[Entry], *, proved: bool) -> Logged:
         """Puts the entries into the log, next to one another; returns once they are durable, and with `proved` once a
@@ -133,14 +83,16 @@ class Sequencer:
         Raises `NotPublished` where they are in the log and the checkpoint could not be made or stored, and else what
         kept them from being written: then they are not in it.
         """
-        logged = self._groups.submit(_Asked(entries, proved))
-        if proved and logged.checkpoint is None:
+        logged = self._groups.submit(Asked(entries, proved))
+        if proved and logged.published is None:
             msg = "no checkpoint over the entries could be made or stored"
             raise NotPublished(msg)
         return logged
 
     def require_usable(self, *, proved: bool) -> None:
-        """Raises what the last attempt to write (`proved`: or to publish) failed by, unless it works again."""
+        """Raises what the last attempt to write (`proved`: or to publish) failed by, unless it works again; and
+        `IntegrityFailure` while a witness contradicts the database."""
+        self._require_agreement()
         if self._unwritable:
             self.follow()
             self._unwritable = False
@@ -168,8 +120,10 @@ class Sequencer:
     def keep(self) -> None:
         """Has the HSM keep the head that this process has followed, unless it keeps a later one.
 
-        Raises `IntegrityFailure` where the database is behind the kept head; nothing is signed then until it is not.
+        Raises `IntegrityFailure` where the database is behind the kept head, and nothing is signed then until it is
+        not; and where a witness contradicts the database.
         """
+        self._require_agreement()
         self._outrun = True  # until the two agree
         for attempts_left in (2, 1, 0):
             kept, tree = self._anchor.kept_head(), self._state.tree
@@ -185,6 +139,19 @@ class Sequencer:
                 continue  # another worker had a later head kept meanwhile
             break
         self._outrun = False
+
+    def stop(self) -> None:
+        """Asks no witness any more."""
+        if self._cosigned is not None:
+            self._cosigned.stop()
+
+    def _require_agreement(self) -> None:
+        if self._cosigned is not None:
+            self._cosigned.require_agreement()
+
+    def _caught_up(self) -> Tree:
+        self.follow()
+        return self._state.tree
 
     @property
     def size(self) -> int:
@@ -281,7 +248,7 @@ class Sequencer:
         values: dict[str, Value] = {"known": self.first + self._state.tree.size, "origin": self._anchor.origin}
         return tuple(values[name] for name in self._behind.names)
 
-    def _followed(self, rows: list[RawRow]) -> _State:
+    def _followed(self, rows: list[RawRow]) -> Followed:
         """The state that the rows of `_behind` lead to."""
         tree = self._state.tree
         _require(bool(rows), 0, "its head is missing")
@@ -292,9 +259,9 @@ class Sequencer:
         if (size, root) != (tree.size, tree.root) or not isinstance(journal, int):
             _require(isinstance(size, int) and size >= self._state.tree.size, size, "this process has seen more")
             _require(False, size, "its head does not follow from what this process has seen")
-        return self._state if tree is self._state.tree else _State(tree, int(journal or 0))
+        return self._state if tree is self._state.tree else Followed(tree, int(journal or 0))
 
-    def _commit(self, gather: Callable[[], list[_Asked]]) -> Callable[[], Sequence[Logged]]:
+    def _commit(self, gather: Callable[[], list[Asked]]) -> Callable[[], Sequence[Logged]]:
         """Leaves, tiles and head of all who wait, in one transaction."""
         with self._noting_faults(), self._guard:
             with self._database.append(LOCK_SECONDS) as appending:
@@ -310,14 +277,17 @@ class Sequencer:
                     new += asked.entries
                 extension = self._write(appending, new, journal)
             first = self._state.tree.size
-            self._state = _State(extension.tree, journal)
+            self._state = Followed(extension.tree, journal)
             with self._unpublished_guard:
                 self._unpublished = extension.tree
 
         def publish() -> Sequence[Logged]:
-            checkpoint = self._published(extension.tree) if any(asked.proved for asked in group) else None
+            published = self._published(extension.tree) if any(asked.proved for asked in group) else None
+            inclusion = extension.inclusion
+            if published is not None and published.size != extension.tree.size:  # it covers others' leaves too
+                inclusion = partial(self.reader.inclusion, size=published.size)
             return [
-                Logged(extension, checkpoint, first + place, [entry["leaf"] for entry in asked.entries])
+                Logged(inclusion, published, first + place, [entry["leaf"] for entry in asked.entries])
                 for place, asked in zip(places, group, strict=True)
             ]
 
@@ -375,27 +345,35 @@ class Sequencer:
         }
         return tuple(values[name] for name in self._insert_tile.names)
 
-    def _published(self, tree: Tree) -> str | None:
+    def _published(self, tree: Tree) -> Published | None:
         try:
             return self._publish(tree)
         except KeystoreError as fault:
             with suppress(OSError):  # the service's log may be on the same full disk
                 _log.error("checkpoint_failed", alarm=True, code=fault.code, reason=str(fault))
-            return None
+        return None
 
-    def _publish(self, tree: Tree) -> str:
-        """The checkpoint over a committed head: signed, stored, returned."""
+    def _publish(self, tree: Tree) -> Published:
+        """The checkpoint over a committed head, or a larger one: signed, cosigned where it must be, stored."""
         self._unpublishable = True
-        text = checkpoint_text(self._anchor.origin, tree.size, tree.root)
-        note = f"{text}\n{self.signer.line(self._anchor.sign(text.encode()))}"
-        values: dict[str, Value] = {"this": self.log, "over": tree.size, "note": note}
-        with self._database.append(LOCK_SECONDS) as appending:
-            appending.run(self._store, tuple(values[name] for name in self._store.names))
+        if self._cosigned is not None and self._cosigned.required:
+            published = self._cosigned.release(tree.size, self._caught_up)
+        else:
+            self._require_agreement()
+            published = Published(self._sign(tree), tree.size)
+            values: dict[str, Value] = {"this": self.log, "over": published.size, "note": published.checkpoint}
+            with self._database.append(LOCK_SECONDS) as appending:
+                appending.run(self._store, tuple(values[name] for name in self._store.names))
         self._unpublishable = False
         with self._unpublished_guard:
-            if self._unpublished is not None and self._unpublished.size <= tree.size:
+            if self._unpublished is not None and self._unpublished.size <= published.size:
                 self._unpublished = None
-        return note
+        return published
+
+    def _sign(self, tree: Tree) -> str:
+        """The checkpoint over a committed head, with the log key's signature."""
+        text = checkpoint_text(self._anchor.origin, tree.size, tree.root)
+        return f"{text}\n{self.signer.line(self._anchor.sign(text.encode()))}"
 
     @contextmanager
     def _noting_faults(self) -> Iterator[None]:
@@ -404,13 +382,6 @@ class Sequencer:
         except KeystoreError:
             self._unwritable = True
             raise
-
-
-class NotPublished(KeystoreError):
-    """Entries are in the log, and no checkpoint over them could be made or stored: what they are about is not given
-    out, and they are not written again."""
-
-    code = "audit_unavailable"
 
 
 def _require(condition: bool, size: object, reason: str) -> None:

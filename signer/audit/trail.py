@@ -29,6 +29,7 @@ from keystore.errors import HsmUnavailable, KeystoreError
 from signer.audit.committer import GroupCommitter
 from signer.audit.epochs import Epoch, claimed, forget
 from signer.audit.identifiers import time_ordered_id
+from signer.audit.logged import NotPublished
 from signer.audit.records import (
     AuditedKey,
     ItemsRefused,
@@ -40,7 +41,7 @@ from signer.audit.records import (
     outcome_of,
     recorded,
 )
-from signer.audit.sequencer import Anchor, NotPublished, Sequencer
+from signer.audit.sequencer import Sequencer
 from signer.authn.tokens import blanked
 from signer.errors import AuditUnavailable, Judged, SealmarkError
 from signer.logs import place_of
@@ -52,8 +53,10 @@ if TYPE_CHECKING:
 
     from keystore.db.engine import Database
     from signer.access import Permit
+    from signer.audit.anchor import Anchor
+    from signer.audit.cosigned_heads import Witnessing
+    from signer.audit.logged import Logged
     from signer.audit.records import Entry
-    from signer.audit.sequencer import Logged
     from signer.authn.principal import Principal
     from signer.call import Call
 
@@ -67,10 +70,10 @@ _log = structlog.get_logger("sealmark.audit")
 class AuditTrail:
     """One per worker process."""
 
-    def __init__(self, database: Database, locks: Path, anchor: Anchor) -> None:
+    def __init__(self, database: Database, locks: Path, anchor: Anchor, witnessing: Witnessing | None = None) -> None:
         self._database = database
         self._locks = locks
-        self.log = Sequencer(database, anchor)
+        self.log = Sequencer(database, anchor, witnessing)
         self._committer = GroupCommitter(database)
         self._epoch = Epoch(locks)
         self._overdue: list[Callable[[], Entry]] = []
@@ -261,6 +264,7 @@ class AuditTrail:
         except (KeystoreError, SealmarkError, OSError) as fault:
             _log.error("audit_left_open", alarm=True, kind=type(fault).__name__, reason=str(fault))
         finally:
+            self.log.stop()
             self._epoch.release()
 
     def _append(self, entries: Sequence[Entry], *, proved: bool = False) -> Logged:
@@ -304,8 +308,8 @@ class AuditTrail:
         self.log.follow()
         if self.log.pending_rows:
             self._append([])
-        self.log.publish()
         self.log.keep()
+        self.log.publish()
 
     def _write_overdue(self) -> None:
         with self._overdue_guard:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Final
 
 import click
@@ -35,8 +37,9 @@ _PASSING: Final = frozenset(
 @filter_options
 @click.option("--last", type=click.IntRange(0, _PAGE), default=0, show_default=True, help="First so many of before.")
 @click.option("--interval", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, help="Seconds between.")
+@click.option("--count", type=click.IntRange(1), help="End after so many entries.  [default: go on until Ctrl-C]")
 @connection_options
-def follow(last: int, interval: float, **filters: object) -> None:
+def follow(last: int, interval: float, count: int | None, **filters: object) -> None:
     """Print new entries as they come, until Ctrl-C.
 
     With --json one entry a line. What `follow` itself asks is not printed; it goes on after a restart of the service.
@@ -45,47 +48,38 @@ def follow(last: int, interval: float, **filters: object) -> None:
     Examples:
       sealmark audit follow
       sealmark audit follow --outcome denied --json
+      sealmark audit follow --action RotateKey --count 1 && ./tell-the-team
     """
-    query = query_of(filters)
     own = f"follow-{uuid.uuid4()}"
     try:
         with open_client() as client:
-            cursor = _begin(client, query, last, own)
-            while True:
-                time.sleep(interval)
-                cursor = _go_on(client, query, cursor, own)
+            for entry in islice(_entries_for_ever(client, query_of(filters), last, own, interval), count):
+                _say(entry)
     except KeyboardInterrupt:
         return
 
 
-def _begin(client: Client, query: dict[str, str], last: int, own: str) -> str:
-    """Prints the last entries there are, and returns the cursor for what comes after them."""
+def _entries_for_ever(client: Client, query: Mapping[str, str], last: int, own: str, interval: float) -> Iterator[Json]:
+    """The last entries there are, then whatever comes, but for what `own` asks."""
     page = client.get(ENTRIES, {**query, "limit": str(max(last, 1))}, request_id=own)
-    entries = _entries(page)[:last]
-    for entry in reversed(entries):
-        _say(entry)
-    return text_member(page, "log_cursor")
-
-
-def _go_on(client: Client, query: dict[str, str], cursor: str, own: str) -> str:
-    """Prints what has come since; returns the cursor to go on with, the same one where the service did not answer."""
+    yield from reversed(_entries(page)[:last])
+    cursor = text_member(page, "log_cursor")
     while True:
-        try:
-            asked = {**query, "order": "log", "limit": str(_PAGE), "cursor": cursor}
-            page = client.get(ENTRIES, asked, request_id=own)
-        except CommandFailed as failure:
-            if failure.code not in _PASSING:
-                raise
-            note(f"{failure.code}: trying again")
-            return cursor
-        entries = _entries(page)
-        for entry in entries:
-            if record_of(entry).get("caller_request_id") != own:
-                _say(entry)
-        following = text_member(page, "next_cursor")
-        if following == cursor or (len(entries) < _PAGE and following == page.get("log_cursor")):
-            return following
-        cursor = following
+        time.sleep(interval)
+        ended = False
+        while not ended:
+            try:
+                asked = {**query, "order": "log", "limit": str(_PAGE), "cursor": cursor}
+                page = client.get(ENTRIES, asked, request_id=own)
+            except CommandFailed as failure:
+                if failure.code not in _PASSING:
+                    raise
+                note(f"{failure.code}: trying again")
+                break
+            entries, following = _entries(page), text_member(page, "next_cursor")
+            yield from (entry for entry in entries if record_of(entry).get("caller_request_id") != own)
+            ended = following == cursor or (len(entries) < _PAGE and following == page.get("log_cursor"))
+            cursor = following
 
 
 def _entries(page: Json) -> list[Json]:

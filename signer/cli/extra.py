@@ -1,4 +1,4 @@
-"""The service's own parts, which `init`, `serve` and `ceremony` alone need: imported when called, or explained."""
+"""The server's parts, which `init`, `serve`, `ceremony` and `witness serve` alone need: imported when called."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from signer.cli.errors import CommandFailed
 
 
 @contextlib.contextmanager
-def server_parts() -> Iterator[None]:
-    """Put round the imports of such a command: a library that is not there becomes an advice.
+def server_parts(extra: str = "server") -> Iterator[None]:
+    """Put round the imports of such a command: a library that is not there becomes an advice, which names the extra.
 
     Raises: CommandFailed (missing_extra).
     """
@@ -18,6 +18,6 @@ def server_parts() -> Iterator[None]:
         yield
     except ModuleNotFoundError as exc:
         raise CommandFailed(
-            f"this command needs the service's libraries ({exc.name} is missing): pip install 'sealmark[server]'",
+            f"this command needs the service's libraries ({exc.name} is missing): pip install 'sealmark[{extra}]'",
             code="missing_extra",
         ) from exc

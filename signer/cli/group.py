@@ -14,7 +14,7 @@ _INTERRUPTED = 130
 
 
 # Known by the module's name: importing keystore here would bring in the whole server stack.
-_ERROR_TREES = frozenset({"signer.errors", "keystore.errors", "verifier.errors"})
+_ERROR_TREES = frozenset({"signer.errors", "keystore.errors", "verifier.errors", "signer.witness.errors"})
 
 
 def _is_our_own(error: Exception) -> bool:

@@ -25,13 +25,15 @@ from signer.cli.registration import credentials
 from signer.cli.sign import sign
 from signer.cli.tokens import assertion, jwt
 from signer.cli.trusted_issuers import trusted_issuers
+from signer.cli.witness import witness
 
 
 @click.group(
     cls=SealmarkGroup,
     commands=[
         init, serve, ceremony, principals, enrol, whoami, login, tokens, credentials, trusted_issuers, keys, grants,
-        access, approvals, audit, issuers, domains, trust, crl, sign, jwt, assertion, completion,
+        access, approvals, audit, issuers, domains, trust, crl, sign, jwt, assertion, witness,
+        completion,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )  # fmt: skip

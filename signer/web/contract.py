@@ -36,7 +36,7 @@ PARAMETERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "log": ("3f2a9c04d1be77a0", "the last part of the log's origin"),
         "level": ("0", "the level of tiles: 0 has the hashes of the entries"),
         "tile": ("x001/234", "the tile's number, in groups of three digits; 042.p/17 is one that holds 17 so far"),
-        "index": ("17", "the index of an entry in its log, from 0"),
+        "index": ("1234", "the entry's place in the log, from 0"),
         "request": ("01953f5a-7c1e-7d3a-9b42-5e1f0a6c8d21", "an approval request's id"),
     }
 )

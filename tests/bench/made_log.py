@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from keystore.db import Database, Value
     from signer.audit.records import Entry
-    from signer.audit.sequencer import Logged
+    from signer.audit.logged import Logged
 
 _REQUESTS: Final = 32  # that share a commit
 _MOST: Final = 5 * _REQUESTS + 3  # entries of a commit

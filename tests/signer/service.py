@@ -130,16 +130,20 @@ def running_service(
     clock: Clock = system_clock,
     issuer_url: str = ISSUER_URL,
     throttle: Throttle | None = None,
+    configuration: ServerConfiguration | None = None,
 ) -> Iterator[ServiceInProcess]:
     """The service, its people and its authority, as `sealmark init` leaves them."""
     with own_texts(token) as own:
         keystore = Keystore(own, make_database(directory / "sealmark.db", own), clock=clock)
         # One address and a thousand failures: no test of anything else is to wait for its caller's.
-        yield from _assembled(keystore, directory, issuer_url, throttle or Throttle(most=1_000_000))
+        throttle = throttle or Throttle(most=1_000_000)
+        yield from _assembled(keystore, directory, issuer_url, throttle, configuration or ServerConfiguration())
 
 
-def _assembled(keystore: Keystore, directory: Path, issuer_url: str, throttle: Throttle) -> Iterator[ServiceInProcess]:
-    services = assemble(keystore, directory, ServerConfiguration(), throttle=throttle)
+def _assembled(
+    keystore: Keystore, directory: Path, issuer_url: str, throttle: Throttle, configuration: ServerConfiguration
+) -> Iterator[ServiceInProcess]:
+    services = assemble(keystore, directory, configuration, throttle=throttle)
     tokens = {name: _enrolled(keystore, name, duty) for name, duty in PEOPLE.items()}
     moment = datetime.now(UTC)
     keystore.create_issuer(Issuer(str(uuid.uuid4()), "default", issuer_url, issuer_url, moment))

@@ -7,9 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from signer.config import CertificateConfiguration, ServerConfiguration, load_server_configuration
+from signer.audit.cosignatures import parse_witness_key
+from signer.config import (
+    CertificateConfiguration,
+    LogConfiguration,
+    OutsideWitness,
+    ServerConfiguration,
+    load_server_configuration,
+)
 from signer.errors import ConfigurationError
 from tests.signer.authn.certificates import certificate, pem
+from tests.verifier.log_builder import NoteSigner, log_signer, witness_signer
 
 
 def load(state: Path, text: str) -> ServerConfiguration:
@@ -228,3 +236,64 @@ def test_a_setting_for_client_certificates_that_would_be_useless_or_harmful_is_r
     authority: Path, text: str, said: str
 ) -> None:
     assert said in refused(authority, text)
+
+
+W1, W2 = witness_signer("witness.example/w1"), witness_signer("witness.example/w2")
+
+
+def witness(key: object, url: str = "https://witness.example") -> str:
+    return f'{{ url = "{url}", key = "{getattr(key, "text", key)}" }}'
+
+
+def test_witnesses_are_configured(tmp_path: Path) -> None:
+    text = f"""
+        [log]
+        cosignatures = 1
+        witnesses = [{witness(W1)}, {witness(W2, "http://127.0.0.1:8300/")}]
+    """
+    assert load(tmp_path, text).log == LogConfiguration(
+        (
+            OutsideWitness("https://witness.example", parse_witness_key(W1.text)),
+            OutsideWitness("http://127.0.0.1:8300", parse_witness_key(W2.text)),
+        ),
+        1,
+    )
+    assert load(tmp_path, f"[log]\nwitnesses = [{witness(W1)}]").log.cosignatures == 0
+    assert load(tmp_path, "[log]").log == LogConfiguration()
+
+
+NAMESAKE = NoteSigner(W1.name, W2.private_key, kind=4)
+SECOND_NAME = NoteSigner("witness.example/w3", W1.private_key, kind=4)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cosignature = 1", "log.cosignature is not a setting"),
+        ("cosignatures = 1", "log.cosignatures is 1, with 0 in log.witnesses"),
+        ("cosignatures = -1", "log.cosignatures is a whole number"),
+        ("cosignatures = true", "log.cosignatures is a whole number"),
+        (f"cosignatures = 2\nwitnesses = [{witness(W1)}]", "log.cosignatures is 2, with 1"),
+        ('witnesses = "https://witness.example"', "log.witnesses is a list"),
+        ("witnesses = [1]", "log.witnesses is a list"),
+        ("witnesses = [{}]", "log.witnesses[0].url is missing"),
+        ('witnesses = [{ url = "https://w.example" }]', "log.witnesses[0].key is missing"),
+        (f'witnesses = [{witness(W1)}, {{ name = "x" }}]', "log.witnesses[1].name is not a setting"),
+        (f"witnesses = [{witness(W1, 'http://w.example')}]", "log.witnesses[0].url must be https"),
+        (f"witnesses = [{witness(W1, 'ftp://w.example')}]", "log.witnesses[0].url is an address"),
+        (f"witnesses = [{witness(W1, 'https://u:p@w.example')}]", "log.witnesses[0].url is an address"),
+        (f"witnesses = [{witness(W1, 'https://w.example/?x')}]", "log.witnesses[0].url is an address"),
+        (f"witnesses = [{witness('x')}]", "log.witnesses[0].key: it is not NAME+ID+KEY"),
+        (
+            f"witnesses = [{witness(log_signer())}]",
+            "log.witnesses[0].key: it is not NAME+ID+KEY with a key of the kind 4",
+        ),
+        (f"witnesses = [{witness(W1.text.replace('w1', 'w9'))}]", "log.witnesses[0].key: its id is not the key's"),
+        (f"witnesses = [{witness(W1)}, {witness(W1)}]", "log.witnesses[1].key: witness.example/w1 is named twice"),
+        (f"witnesses = [{witness(W1)}, {witness(NAMESAKE)}]", "named twice"),
+        (f"witnesses = [{witness(W1)}, {witness(SECOND_NAME)}]", "named twice"),
+        (f"witnesses = [{', '.join([witness(W1)] * 9)}]", "log.witnesses names 9 witnesses; at most 8"),
+    ],
+)
+def test_what_is_wrong_about_witnesses_is_named(tmp_path: Path, text: str, message: str) -> None:
+    assert message in refused(tmp_path, f"[log]\n{text}\n")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import sys
@@ -17,8 +18,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from signxml.algorithms import SignatureMethod
 
-from tests.verifier import cms_builder, jwt_builder, pki, saml_builder, trust_builder
+from tests.verifier import cms_builder, jwt_builder, pki, proof_builder, saml_builder, trust_builder
 from tests.verifier.flips import EVERY_BIT, Facts, Sample, page
+from tests.verifier.log_builder import LogBuilder, cosign, decision_leaf, leaf_time, rows_leaf, witness_signer
 from verifier import load_certificates, parse_jwks, parse_trust, verify_artifact, verify_jwt, verify_saml
 from verifier.times import format_time, parse_time
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FILE = Path(__file__).with_suffix(".json")
+STRANGER = witness_signer("witness.example/stranger")
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "verifier-coverage.md"
 
 
@@ -49,7 +52,23 @@ def make() -> dict[str, bytes]:
     }
     for part in ("assertion", "response", "both"):
         made[f"saml-{part}"] = saml_builder.build(sign=part, signing=signing)
-    return made
+    return made | make_proven(made, pki.spki(signer))
+
+
+def make_proven(made: dict[str, bytes], public_key: bytes) -> dict[str, bytes]:
+    """The proof of the bare signature, with a witness that nobody trusts beside the three, and trust with its log."""
+    seen = parse_time(made["made_at"].decode())
+    entry = decision_leaf(
+        proof_builder.logged(made["file"], made["raw"]),
+        algorithm="ECDSA_SHA_256",
+        key_sha256=hashlib.sha256(public_key).hexdigest(),
+        key_version=1,
+        time=leaf_time(seen),
+    )
+    log = LogBuilder([rows_leaf(1), entry, rows_leaf(2)])
+    head = cosign(proof_builder.cosigned(log.checkpoint(proof_builder.LOG), first=seen), STRANGER, seen)
+    listed = json.loads(made["trust.json"]) | {"logs": [proof_builder.log_entry(3)]}
+    return {"proof": log.proof(1, head), "trust-log.json": json.dumps(listed).encode()}
 
 
 def read() -> dict[str, bytes]:
@@ -78,6 +97,8 @@ TRUST = {
     "the key's id and name, by which it is reported": rb'"(?:key_id|name)": "([^"]*)"',
     "the key's window, where the moment still lies inside": rb'"not_before": "([^"]*)"',
 }
+PROOF = {"a cosignature by a witness that is not trusted": rb"\n\xe2\x80\x94 (witness.example/stranger [^\n]*)\n"}
+LOGS = {"how many cosignatures the log's head needs": rb'"cosignatures": (\d)'}
 KEY_SET = {"the name of the member `alg`: a P-256 key without it is one for ES256 all the same": rb'"(alg)"'}
 KEY_INFO = {
     "KeyInfo: line breaks, and the certificate but for its form and its key, which must be the trusted one": (
@@ -107,6 +128,11 @@ def _artifacts(files: dict[str, bytes]) -> list[Sample]:
 
     content, cms, raw = files["file"], files["cms"], files["raw"]
     ca, listed, public = files["ca.pem"], files["trust.json"], files["pub.pem"]
+    proof, with_log = files["proof"], files["trust-log.json"]
+
+    def verify_logged(signature: bytes, trust: bytes, made: bytes) -> Facts:
+        return verify_artifact(io.BytesIO(content), signature, parse_trust(trust), at=at, proof=made).as_json()
+
     return [
         Sample("signed file (CMS)", content, lambda data: verify(data, cms, ca)),
         Sample("signed file (bare signature)", content, lambda data: verify(data, raw, listed)),
@@ -119,6 +145,19 @@ def _artifacts(files: dict[str, bytes]) -> list[Sample]:
             ca,
             lambda data: _only(verify(content, cms, data), "who", "what", "key"),
             PEM,
+        ),
+        Sample("log proof", proof, lambda data: verify_logged(raw, with_log, data), PROOF),
+        Sample(
+            "bare signature, ECDSA, with a log proof",
+            raw,
+            lambda data: verify_logged(data, with_log, proof),
+            masks=EVERY_BIT,
+        ),
+        Sample(
+            "trust.json with a log",
+            with_log,
+            lambda data: _only(verify_logged(raw, data, proof), "what", "when", "key"),
+            TRUST | LOGS,
         ),
     ]
 

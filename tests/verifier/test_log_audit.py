@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -430,8 +431,12 @@ def test_the_file_never_goes_back(tmp_path: Path) -> None:
     store_head(path, kept)
     other = log_signer("other")
     another = audit_log(Memory(LOG, checkpoint(LOG, signer=other)), parse_key(other.text)).head
-    forked = [*LOG[:599], log_files.decision(1, label="forged")]
-    for head in (grown(LOG, 599), another, audit(forked).head):
+    forked = audit([*LOG[:599], log_files.decision(1, label="forged")]).head
+    early = audit([LOG[0], log_files.decision(1, label="forged"), *LOG[2:700]]).head
+    late = audit([*LOG[:599], log_files.decision(1, label="forged"), *LOG[600:700]]).head
+    # Those of which the short marks alone do not tell that they are other histories.
+    alike = [replace(forked, marks=kept.marks), replace(early, marks=grown(LOG, 700).marks)]
+    for head in (grown(LOG, 0), grown(LOG, 599), another, forked, early, late, *alike):
         with pytest.raises(Indeterminate, match="not replaced"):
             store_head(path, head)
         assert load_head(path) == kept

@@ -179,6 +179,8 @@ def test_an_export_without_its_checkpoint_is_cut(last: bytes, tmp_path: Path) ->
 def test_a_checkpoint_amid_the_lines_ends_nothing(tmp_path: Path) -> None:
     error = refused(tmp_path / "export", [*LINES[:5], LINES[-1], *LINES[5:]])
     assert error.as_json()["index"] == 5
+    error = refused(tmp_path / "export", [*LINES, LINES[5], LINES[-1]])
+    assert error.as_json()["line"] == 301
 
 
 def test_other_writings_of_the_same_json_are_read(tmp_path: Path) -> None:
@@ -186,8 +188,12 @@ def test_other_writings_of_the_same_json_are_read(tmp_path: Path) -> None:
     lines = [json.dumps(dict(reversed(json.loads(line).items())), indent=None).encode() + b"\r\n" for line in LINES]
     (tmp_path / "export").write_bytes(b"".join(lines))
     (tmp_path / "plain").write_bytes(b"".join(LINES).removesuffix(b"\n"))
-    found = audit_log(ExportSource(tmp_path / "export"), KEY)
-    assert found == audit_log(ExportSource(tmp_path / "plain"), KEY) == audit_log(ExportSource(tmp_path / "plain"), KEY)
+    (tmp_path / "before").write_bytes(b"".join(export_lines(LOG[:100])))
+    head = audit_log(ExportSource(tmp_path / "before"), KEY).head
+    for kept in (None, head):
+        found = [audit_log(ExportSource(tmp_path / name), KEY, head=kept) for name in ("export", "plain")]
+        assert found[0] == found[1]
+        assert found[0].entries == (300 if kept is None else 200)
 
 
 def test_a_record_that_is_not_what_its_leaf_says(tmp_path: Path) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from tests.verifier import proof_builder
-from tests.verifier.log_builder import LogBuilder, canonical, decision_leaf, rows_leaf
+from tests.verifier.log_builder import LogBuilder, NoteSigner, canonical, decision_leaf, log_signer, rows_leaf
 from tests.verifier.pki import NOW
 from tests.verifier.proof_builder import LOG, proof
-from verifier import DecisionLeaf, Indeterminate, LoggedSignature, Rejected, RowsLeaf, verify_log_proof
+from verifier import DecisionLeaf, Indeterminate, LoggedSignature, Rejected, RowsLeaf, trusted_log, verify_log_proof
 from verifier.log_leaves import MAXIMUM_LEAF, check_names, parse_leaf
 from verifier.log_proofs import MAXIMUM_PROOF, parse_proof
 
@@ -41,6 +43,22 @@ def test_a_good_proof() -> None:
     assert isinstance(entry.leaf, DecisionLeaf)
     assert entry.leaf.signatures == (LoggedSignature("ab" * 32, "cd" * 32),)
     assert (entry.leaf.key_version, entry.leaf.time.microsecond) == (3, 678901)
+
+
+VECTORS = json.loads(Path(__file__).with_name("log_vectors.json").read_text())
+
+
+@pytest.mark.parametrize("index", [int(each) for each in VECTORS["proofs"]])
+def test_a_proof_by_another_program_holds(index: int) -> None:
+    """PyPI tlog-scales made the log and the proofs. It writes no `extra`: the format has it be added."""
+    entry = canonical({"journal": index + 1, "link": "05" * 32, "v": 1})
+    lines = VECTORS["proofs"][str(index)].split("\n")
+    made = "\n".join([lines[0], f"extra {base64.b64encode(entry).decode()}", *lines[1:]])
+    log = trusted_log(VECTORS["log"])
+    found = verify_log_proof(made, [log])
+    assert (found.index, found.checkpoint.size, found.leaf) == (index, 600, RowsLeaf(index + 1, "05" * 32))
+    with pytest.raises(Rejected):
+        verify_log_proof(made.replace(f"index {index}", f"index {index + 1}"), [log])
 
 
 def test_a_log_of_one_entry_needs_no_hashes() -> None:
@@ -95,6 +113,7 @@ VERSION, EXTRA, INDEX, *HASHES = LINES
         "a long hash": text(*LINES[:-1], base64.b64encode(bytes(33)).decode()),
         "hashes in hex": text(VERSION, EXTRA, INDEX, *(base64.b64decode(each).hex() for each in HASHES)),
         "64 hashes": text(VERSION, EXTRA, INDEX, *HASHES[:1] * 64),
+        "something else among the hashes": text(VERSION, EXTRA, INDEX, HASHES[0], "x", *HASHES[1:]),
         "an empty line among the hashes": text(VERSION, EXTRA, INDEX, HASHES[0], "", *HASHES[1:]),
         "carriage returns": GOOD.replace(b"\n", b"\r\n"),
         "letters that are no ASCII": text(VERSION, EXTRA, "index \uff15", *HASHES),
@@ -109,6 +128,23 @@ VERSION, EXTRA, INDEX, *HASHES = LINES
 )
 def test_proofs_that_are_none(data: tuple[str, bytes]) -> None:
     assert refused(data[1]) == "log_proof_invalid"
+
+
+def test_a_log_of_the_same_name_by_somebody_else() -> None:
+    """Whoever has no log key can build any tree, sign its head with another key, and write the log's name on it."""
+    forger = NoteSigner(LOG.name, log_signer("forger").private_key)
+    log = LogBuilder([LEAF])
+    made = log.proof(0, log.checkpoint(forger))
+    assert refused(made) == "untrusted_signer"
+    renamed = made.replace(base64.b64encode(forger.key_id)[:5], base64.b64encode(LOG.key_id)[:5])
+    assert refused(renamed) in ("untrusted_signer", "log_proof_invalid")
+    # The id of the log's key over a signature of another's: the id selects, and proves nothing.
+    head = log.checkpoint(forger)
+    body = head[: head.rindex(b"\n\n") + 1]
+    claimed = body + b"\n" + LOG.line(forger.private_key.sign(body))
+    assert refused(log.proof(0, claimed)) == "log_proof_invalid"
+    # Witnesses that cosign whatever they are shown do not stand in for the log's own signature.
+    assert refused(log.proof(0, proof_builder.cosigned(head)), 3) == "untrusted_signer"
 
 
 def test_every_part_cut_off() -> None:
@@ -127,6 +163,15 @@ def test_the_largest_proof() -> None:
     with pytest.raises(Rejected) as caught:
         parse_proof(made + b"x" * (MAXIMUM_PROOF + 1 - len(made)))
     assert caught.value.code == "too_large"
+
+
+def test_the_clock_is_this_machines_unless_it_is_given() -> None:
+    ahead = proof(decision_leaf(time="2999-01-01T00:00:00.000000Z"))
+    with pytest.raises(Rejected):
+        verify_log_proof(ahead, [proof_builder.trust()])
+    assert verify_log_proof(ahead, [proof_builder.trust()], clock=datetime(2999, 1, 2, tzinfo=UTC))
+    with pytest.raises(ValueError, match="clock"):
+        verify_log_proof(GOOD, [proof_builder.trust()], clock=datetime(2999, 1, 2))  # noqa: DTZ001
 
 
 def test_no_log_is_trusted_and_two_of_one_name() -> None:

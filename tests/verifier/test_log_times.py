@@ -186,6 +186,15 @@ def test_a_witness_ahead_of_this_machine_proves_nothing_of_the_future() -> None:
     assert entry.proven_at == now
 
 
+def test_where_the_logs_clock_is_ahead_its_time_counts() -> None:
+    """A witness tells whole seconds: nothing may be judged before it was made, by a key that is a second old, say."""
+    for ahead in (timedelta(microseconds=1), SECOND / 2, 4 * MINUTE):
+        made = proof(decision_leaf(time=leaf_time(THEN + ahead)), first=THEN)
+        assert verify_log_proof(made, [proof_builder.trust(1)]).proven_at == THEN + ahead
+    behind = proof(decision_leaf(time=leaf_time(THEN - MINUTE)), first=THEN)
+    assert verify_log_proof(behind, [proof_builder.trust(1)]).proven_at == THEN
+
+
 # Tokens and assertions: the log's time is for the key, the message's own times are for now.
 
 

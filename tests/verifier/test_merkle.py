@@ -123,6 +123,13 @@ def test_a_consistency_is_of_two_trees_only() -> None:
             assert first == second or not continues(second, first, proof)
 
 
+def test_a_root_of_another_size_is_no_continuation() -> None:
+    """The proof leads from the older root to the newer one, but the newer tree is not as large as it is said to be."""
+    assert continues(2, 4, LOG.consistency(2, 4))
+    for claimed in (5, 8, 16, 40):
+        assert not continues(2, claimed, LOG.consistency(2, 4), new=LOG.root(4))
+
+
 def test_the_empty_log() -> None:
     assert continues(0, 7, [])
     assert continues(0, 0, [])

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tests.verifier import bundle_builder, cms_builder, jwt_builder, pki, saml_builder
+from tests.verifier import bundle_builder, cms_builder, jwt_builder, pki, proof_builder, saml_builder
+from tests.verifier.proof_builder import LOG, WITNESSES, logged, proof
 from tests.verifier.trust_builder import authority_entry, bundle, key_entry
 from verifier.keys import load_public_key
 from verifier.thumbprint import thumbprint
@@ -28,6 +29,9 @@ CONTENT = b"\x7fELF a release\n"
 CMS = ("artifact", "tool", "--signature", "tool.p7s", "--trust", "ca.pem")
 JWT = ("--jwks", "jwks.json", "--issuer", jwt_builder.ISSUER, "--audience", jwt_builder.AUDIENCE)
 SAML = ("--cert", "idp.pem", "--audience", saml_builder.AUDIENCE, "--recipient", saml_builder.RECIPIENT)
+
+PROVEN = ("artifact", "tool", "--proof", "tool.tlog-proof")
+NAMED = ("--log-key", LOG.text, "--witness", WITNESSES[0].text, "--witness", WITNESSES[1].text)
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,24 @@ CASES = {
     ),
     "saml no trust": Case(("saml", "response.xml", *SAML[2:]), 2, "wrong_usage"),
     "saml wrong usage": Case(("saml", "response.xml", *SAML, "--recepient", "x"), 2, "wrong_usage"),
+    # with a proof that a log has it; the options beside it are in test_log_command.py
+    "raw proven": Case((*PROVEN, "--signature", "tool.sig", "--trust", "log-trust.json"), 0),
+    "cms proven by a named log": Case((*PROVEN, "--signature", "tool.p7s", "--trust", "ca.pem", *NAMED), 0),
+    "cms proof of another": Case(
+        ("artifact", "tool", "--signature", "tool.p7s", "--trust", "ca.pem", "--proof", "token.tlog-proof", *NAMED),
+        1,
+        "log_entry_mismatch",
+    ),
+    "jwt proven": Case(("jwt", "@token", *JWT, "--proof", "token.tlog-proof", *NAMED), 0),
+    "jwt proof of another": Case(
+        ("jwt", "@token-for-two", *JWT, "--proof", "token.tlog-proof", *NAMED), 1, "log_entry_mismatch"
+    ),
+    "jwt proof and no log": Case(("jwt", "@token", *JWT, "--proof", "token.tlog-proof"), 2, "no_trust"),
+    "saml proven": Case(("saml", "response.xml", *SAML, "--proof", "response.tlog-proof", *NAMED), 0),
+    "saml proof of another": Case(
+        ("saml", "response.xml", *SAML, "--proof", "token.tlog-proof", *NAMED), 1, "log_entry_mismatch"
+    ),
+    "saml proof and no log": Case(("saml", "response.xml", *SAML, "--proof", "token.tlog-proof"), 2, "no_trust"),
     # the command itself
     "no such command": Case(("artefact", "tool"), 2, "wrong_usage"),
     "wrong time": Case(
@@ -175,6 +197,25 @@ CASES = {
     ),
     "wrong leeway": Case(("jwt", "@token", *JWT, "--leeway", "61"), 2, "wrong_usage"),
 }
+
+
+def proofs(files: dict[str, bytes], signer: pki.PrivateKey, idp: pki.PrivateKey) -> dict[str, bytes]:
+    """A proof of each kind of signature, the log's head seen by two of three witnesses."""
+    file = proof_builder.leaf(
+        signer,
+        "ECDSA_SHA_256",
+        logged(CONTENT, files["tool.sig"]),
+        logged(*proof_builder.cms_parts(files["tool.p7s"])),
+    )
+    token = logged(*proof_builder.jwt_parts(files["token"].decode().strip()))
+    assertion = [logged(*parts) for parts in proof_builder.saml_parts(files["response.xml"])]
+    return {
+        "tool.tlog-proof": proof(file, count=2),
+        "token.tlog-proof": proof(
+            proof_builder.leaf(jwt_builder.signing_key("ES256"), "ECDSA_SHA_256", token), count=2
+        ),
+        "response.tlog-proof": proof(proof_builder.leaf(idp, "RSASSA_PKCS1_V1_5_SHA_256", *assertion), count=2),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +273,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "tampered.xml": response.replace(b"u@example", b"root@example"),
         "condition.xml": saml_builder.build(unknown, signing=signing),
     }
+    files |= proofs(files, signer.private_key, idp.private_key)
+    listed = [entry], [authority_entry(pki.root().certificate)]
+    files["log-trust.json"] = bundle(*listed, logs=[proof_builder.log_entry(2)])
     path = tmp_path_factory.mktemp("outcomes")
     for name, data in files.items():
         (path / name).write_bytes(data)
@@ -284,6 +328,25 @@ def test_text_for_people(folder: Path, name: str) -> None:
     else:
         assert (done.stdout, done.stderr[:10]) == ("", "REJECTED: ")
         assert f"({case.code})" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["raw proven", "cms proven by a named log", "jwt proven", "saml proven"])
+def test_a_proof_for_people_and_for_programs(folder: Path, name: str) -> None:
+    text = run(folder, CASES[name]).stdout
+    assert f"  log:          entry 5 of 7 in {LOG.name}, made at " in text
+    assert f"  cosigned:     by {WITNESSES[1].name} at " in text
+    assert "  proven:       it existed by " in text
+    answer = json.loads(run(folder, CASES[name], "--json").stdout)
+    position = answer["log_position"]
+    assert position.keys() == {
+        *("origin", "index", "size", "root", "logged_at", "record_sha256", "key_version"),
+        *("cosignatures", "cosigned", "proven_at"),
+    }
+    assert (position["origin"], position["index"], position["size"]) == (LOG.name, 5, 7)
+    assert [each["witness"] for each in position["cosigned"]] == [witness.name for witness in WITNESSES[:2]]
+    # The keys of a key set have no window: nothing of a token is judged by the log then.
+    expected = ("now", answer["when"]["as_of"]) if name.startswith("jwt") else ("log", position["proven_at"])
+    assert (answer["when"]["basis"], answer["when"]["judged_at"]) == expected
 
 
 @pytest.mark.parametrize("arguments", [(), ("--nonsense",), ("jwt",), ("saml", "--json", "x")])

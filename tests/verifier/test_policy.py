@@ -25,11 +25,14 @@ from verifier import (
     AnyOf,
     Audience,
     CertificateIdentity,
+    Cosigned,
     Format,
     Identity,
     Indeterminate,
     Issuer,
     KeyId,
+    Logged,
+    LogPosition,
     MaximumAge,
     Policy,
     Rejected,
@@ -153,6 +156,36 @@ def test_age() -> None:
         *("holds", "expired", "holds", "holds", "expired")
     ]
     assert [at(-1, 10), at(-1, 10, 1), at(-1.1, 10, 1)] == ["not_yet_valid", "holds", "not_yet_valid"]
+
+
+def test_logged() -> None:
+    """No proof was given for any of the four; and a proof is asked for what it is."""
+    assert set(answers(Logged())) == {"policy_mismatch"}
+    seen = tuple(Cosigned(name, pki.NOW) for name in ("w1", "w2"))
+    position = LogPosition("log", 1, 2, "00" * 32, pki.NOW, "00" * 32, 1, 0, seen, None)
+    for kind in ("cms", "raw", "jwt", "saml"):
+        facts = changed(facts_of(kind), log_position=position)
+        assert [answer(Logged(count), facts) for count in range(4)] == [*["holds"] * 3, "too_few_cosignatures"]
+        assert answer(Logged(1, witnesses=("w2", "w3")), facts) == "holds"
+        assert answer(Logged(2, witnesses=("w2", "w3")), facts) == "too_few_cosignatures"
+        assert answer(Logged(origins=("other", "log")), facts) == "holds"
+        assert answer(Logged(origins=("other",)), facts) == "policy_mismatch"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cosignatures": -1},
+        {"cosignatures": 3, "witnesses": ("a", "b")},
+        {"witnesses": ("a",)},
+        {"cosignatures": 1, "witnesses": ("a", "a")},
+        {"cosignatures": 1, "witnesses": ("",)},
+        {"origins": ("a", "a")},
+    ],
+)
+def test_senseless_demands_of_logs(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"must|named"):
+        Logged(**options)
 
 
 def test_format_algorithm_and_key() -> None:

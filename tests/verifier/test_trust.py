@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.verifier import pki
+from tests.verifier import pki, proof_builder
+from tests.verifier.log_builder import NoteSigner, witness_signer
 from tests.verifier.trust_builder import KEY_ID, authority_entry, bundle, key_entry
-from verifier import Indeterminate, load_certificates, parse_trust
+from verifier import Indeterminate, load_certificates, parse_trust, trusted_log
 from verifier.times import parse_time
 
 GOOD = key_entry(pki.key("p256"), "ECDSA_SHA_256")
@@ -150,6 +151,7 @@ def test_the_example_in_the_readme_is_a_trust_file() -> None:
     assert {key.purpose for key in trust.keys} == {"artifact", "jwt"}
     assert any(key.revoked_at for key in trust.keys)
     assert any(authority.identities for authority in trust.authorities)
+    assert [(len(log.witnesses), log.cosignatures) for log in trust.logs] == [(2, 1)]
 
 
 @pytest.mark.parametrize(
@@ -221,3 +223,60 @@ def test_no_json_makes_it_fail_otherwise(value: object) -> None:
     for document in (value, {"version": 1, "generated_at": "2026-01-01T00:00:00Z", "keys": [value], "authorities": []}):
         with pytest.raises(Indeterminate):
             parse_trust(json.dumps(document).encode())
+
+
+LOG = proof_builder.log_entry(2)
+
+
+def test_logs() -> None:
+    trust = parse_trust(bundle([], logs=[LOG]))
+    (log,) = trust.logs
+    assert (log.origin, log.cosignatures, len(log.witnesses)) == (proof_builder.LOG.name, 2, 3)
+    assert log == trusted_log(proof_builder.LOG.text, [each.text for each in proof_builder.WITNESSES], 2)
+    assert parse_trust(bundle([], logs=[])).logs == parse_trust(bundle([])).logs == ()
+    assert parse_trust(bundle([], logs=[LOG | {"witnesses": [], "cosignatures": 0}])).logs[0].witnesses == ()
+
+
+@pytest.mark.parametrize("member", sorted(LOG))
+def test_a_log_has_every_member(member: str) -> None:
+    assert member in refused(bundle([], logs=[{name: value for name, value in LOG.items() if name != member}]))
+    assert "more" in refused(bundle([], logs=[LOG | {"more": 1}]))
+
+
+FIRST = proof_builder.WITNESSES[0]
+RENAMED = NoteSigner("witness.example/renamed", FIRST.private_key, 4)
+SAME_NAME = NoteSigner(FIRST.name, proof_builder.WITNESSES[1].private_key, 4)
+ITSELF = NoteSigner("witness.example/itself", proof_builder.LOG.private_key, 4)
+
+
+@pytest.mark.parametrize(
+    ("logs", "reason"),
+    [
+        (None, "logs is not a list"),
+        ({}, "logs is not a list"),
+        ([LOG["key"]], "not an object"),
+        ([LOG, LOG], "listed twice"),
+        ([LOG, LOG | {"cosignatures": 0}], "listed twice"),
+        ([LOG] * 1001, "at most 1000"),
+        ([LOG | {"key": None}], "key is not a text"),
+        ([LOG | {"key": "x"}], "not a verifier key"),
+        ([LOG | {"key": FIRST.text}], "key of a witness, not of a log"),
+        ([LOG | {"witnesses": None}], "witnesses are not a list"),
+        ([LOG | {"witnesses": [1, 2]}], "witnesses are not texts"),
+        ([LOG | {"witnesses": [FIRST.text, "x"]}], "not a verifier key"),
+        ([LOG | {"witnesses": [FIRST.text, proof_builder.LOG.text]}], "key of a log, not of a witness"),
+        ([LOG | {"witnesses": [FIRST.text, FIRST.text]}], "distinct names and keys"),
+        ([LOG | {"witnesses": [FIRST.text, RENAMED.text]}], "distinct names and keys"),
+        ([LOG | {"witnesses": [FIRST.text, SAME_NAME.text]}], "distinct names and keys"),
+        ([LOG | {"witnesses": [FIRST.text, ITSELF.text]}], "none the log's own"),
+        ([LOG | {"witnesses": [witness_signer(str(each)).text for each in range(33)]}], "more than 32"),
+        ([LOG | {"cosignatures": 4}], "cosignatures must be 0 to 3"),
+        ([LOG | {"cosignatures": -1}], "cosignatures must be 0 to 3"),
+        ([LOG | {"cosignatures": True}], "not a number"),
+        ([LOG | {"cosignatures": 1.0}], "not a number"),
+        ([LOG | {"cosignatures": "1"}], "not a number"),
+        ([LOG | {"witnesses": []}], "cosignatures must be 0 to 0"),
+    ],
+)
+def test_logs_that_cannot_be_used(logs: object, reason: str) -> None:
+    assert reason in refused(bundle([], logs=logs))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from typing import TYPE_CHECKING, Final
 
 from verifier.errors import Indeterminate
@@ -79,12 +78,12 @@ class DirectorySource:
         return sorted(each for each in widths if width < each < TILE_WIDTH)
 
     def _read(self, path: str, maximum: int) -> bytes | None:
-        """A file of the log, or of a longer one its first `maximum` + 1 bytes; None if it is not there, or no file."""
+        """A file of the log, or of a longer one its first `maximum` + 1 bytes; None if it is not there, or a folder."""
         place = self._directory / path
         try:
-            # A pipe or a device would be waited for.
+            # A pipe would be waited for otherwise.
             with open(os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as stream:
-                return stream.read(maximum + 1) if stat.S_ISREG(os.fstat(stream.fileno()).st_mode) else None
+                return stream.read(maximum + 1)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:

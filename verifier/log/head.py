@@ -131,9 +131,8 @@ def store_head(path: Path, head: KeptHead) -> None:
 
 def _continues(head: KeptHead, kept: KeptHead) -> bool:
     """Whether what is known of a head allows that it comes after the one that is kept."""
-    begins_alike = head.tiles.startswith(kept.tiles) and head.marks.startswith(kept.marks)
-    is_another = head.size == kept.size and head.root != kept.root
-    return head.origin == kept.origin and head.size >= kept.size and begins_alike and not is_another
+    begins_alike = head.tiles.startswith(kept.tiles) and head.marks.startswith(kept.marks)  # and so is no shorter
+    return head.origin == kept.origin and begins_alike and (head.size > kept.size or head.root == kept.root)
 
 
 def _format(head: KeptHead) -> bytes:

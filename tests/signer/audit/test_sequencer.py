@@ -16,9 +16,10 @@ from keystore.errors import HsmUnavailable, IntegrityFailure, KeystoreError
 from keystore.log_anchor import KeptHead
 from signer.audit.checkpoints import checkpoint_text
 from signer.audit.leaf import rows_leaf
+from signer.audit.logged import NotPublished
 from signer.audit.reading import LogReader, heads
 from signer.audit.records import decision
-from signer.audit.sequencer import NotPublished, Sequencer
+from signer.audit.sequencer import Sequencer
 from signer.audit.tree import EMPTY_ROOT, leaf_hash, node_hash
 from tests.signer.audit.anchor import SoftwareAnchor, software_anchor
 

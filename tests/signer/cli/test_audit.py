@@ -260,6 +260,14 @@ def test_follow_prints_each_once_and_outlives_a_restart(
     assert service.asked[1].query["order"] == "log"
 
 
+def test_follow_ends_after_so_many(run: Run, service: ScriptedService) -> None:
+    service.on(
+        "GET", ENTRIES, page(entry(10), entry(9), log="c1"), page(entry(11), entry(12), following="c2", log="c2")
+    )
+    result = run("audit", "follow", "--last", "2", "--count", "3", "--interval", "0.2")
+    assert (result.exit_code, len(result.stdout.splitlines()), len(service.asked)) == (0, 3, 2)
+
+
 def test_follow_ends_where_it_is_not_allowed(run: Run, service: ScriptedService) -> None:
     service.on("GET", ENTRIES, page(log="c1"), problem(401, "unauthenticated"))
     result = run("audit", "follow", "--interval", "0.2")

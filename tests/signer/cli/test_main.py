@@ -56,7 +56,7 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)
 def test_every_command_prints_json_if_asked_and_takes_no_token(path: tuple[str, ...]) -> None:
     options = {option for parameter in LEAVES[path].params for option in parameter.opts}
-    assert "--json" in options or path in {("serve",), ("completion",)}
+    assert "--json" in options or path in {("serve",), ("witness", "serve"), ("completion",)}
     assert not options & {"--token", "--pin", "--officer-pin", "--password"}
 
 
