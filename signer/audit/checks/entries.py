@@ -6,19 +6,28 @@ would make a search find or miss what it should not. The same holds for an inten
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import compress
 from operator import ne
-from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from sqlalchemy import bindparam, func, select, tuple_
 
-from keystore.algorithms import SIGNING_ALGORITHMS
 from keystore.db.schema import AUDIT_INTENTS, LOG_DIGESTS, LOG_ENTRIES, ROW_JOURNAL
 from signer.access.duties import Action
-from signer.audit.leaf import NONCE_SIZE, MadeSignature
+from signer.audit.checks.expected import (
+    Leaf,
+    Record,
+    agree,
+    columns_of,
+    further_digests,
+    intent_of,
+    read_about,
+    read_leaf,
+    read_record,
+)
+from signer.audit.leaf import NONCE_SIZE
 from signer.audit.tree import leaf_hash
 
 if TYPE_CHECKING:
@@ -28,9 +37,6 @@ if TYPE_CHECKING:
     from keystore.db.snapshot import Row, Snapshot
     from signer.audit.checks.findings import Findings
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-_ABSENT: Final = msgspec.Raw()
 ENTRY_COLUMNS: Final = tuple(column.name for column in LOG_ENTRIES.columns)
 _SEARCHED: Final = ENTRY_COLUMNS[1:-4]  # between `seq` and `leaf`
 _TIME: Final = _SEARCHED.index("time")
@@ -47,7 +53,7 @@ _LINKS: Final = select(ROW_JOURNAL.c.seq, ROW_JOURNAL.c.link).where(
 )
 _DIGESTS: Final = select(func.count()).select_from(LOG_DIGESTS)
 _EVERY_DIGEST: Final = select(LOG_DIGESTS.c.digest, LOG_DIGESTS.c.seq)
-_Intended = tuple[int, "_Record", str | None]  # index of an entry, its record, and what its leaf says of the key
+_Intended = tuple[int, Record, str | None]  # index of an entry, its record, and what its leaf says of the key
 
 
 class Entry(NamedTuple):
@@ -59,75 +65,6 @@ class Entry(NamedTuple):
     leaf_hash: Value
     nonce: Value
     record: Value
-
-
-class _Record(msgspec.Struct, gc=False):
-    """The members of a record, of the types that they must have. JSON in JSON stays as it is written."""
-
-    kind: str
-    time: str
-    epoch: str
-    outcome: str | None = None
-    code: str | None = None
-    request_id: str | None = None
-    caller_request_id: str | None = None
-    principal: str | None = None
-    credential: str | None = None
-    proof: msgspec.Raw = _ABSENT
-    source: str | None = None
-    action: str | None = None
-    subject: str | None = None
-    key_id: str | None = None
-    version_id: str | None = None
-    key_version: int | None = None
-    algorithm: str | None = None
-    purpose: str | None = None
-    domain: str | None = None
-    context: msgspec.Raw = _ABSENT
-    policy_revision: int | None = None
-    decided_by: str | None = None
-    approval: str | None = None
-    detail: msgspec.Raw = _ABSENT
-    about: msgspec.Raw = _ABSENT
-    intent: str | None = None
-    intent_time: str | None = None
-    item: int | None = None
-    items: int | None = None
-    signatures: list[MadeSignature] = []
-
-
-class _Leaf(msgspec.Struct, gc=False):
-    """Either kind of leaf."""
-
-    algorithm: str | None = None
-    key_sha256: str | None = None
-    key_version: int | None = None
-    record_sha256: str | None = None
-    signatures: list[MadeSignature] = []
-    time: str = ""
-    journal: Annotated[int, msgspec.Meta(ge=0)] = 0
-    link: str = ""
-
-
-class _Digests(msgspec.Struct, gc=False):
-    sha256: str | None = None
-    sha384: str | None = None
-    sha512: str | None = None
-
-
-class _Artifact(msgspec.Struct, gc=False):
-    digests: _Digests | None = None
-
-
-class _About(msgspec.Struct, gc=False):
-    digests: _Digests | None = None
-    artifacts: list[_Artifact] = []
-
-
-_NO_DIGESTS: Final = _Digests()
-_read_record: Final = msgspec.json.Decoder(_Record).decode
-_read_leaf: Final = msgspec.json.Decoder(_Leaf).decode
-_read_about: Final = msgspec.json.Decoder(_About).decode
 
 
 class Checker:
@@ -170,14 +107,14 @@ class Checker:
         self._check_digests(first)
         return next(reversed(rows), None)
 
-    def _leaf(self, entry: Entry, index: int) -> _Leaf | None:
+    def _leaf(self, entry: Entry, index: int) -> Leaf | None:
         if not isinstance(entry.leaf, bytes):
             self._note(entry, index, "leaf", "is not octets")
             return None
         if entry.leaf_hash != leaf_hash(entry.leaf):
             self._note(entry, index, "leaf_hash", "is not the hash of its leaf")
         try:
-            return _read_leaf(entry.leaf)
+            return read_leaf(entry.leaf)
         except (msgspec.MsgspecError, UnicodeError):
             self._note(entry, index, "leaf", "is no leaf")
             return None
@@ -245,7 +182,7 @@ class Checker:
                 message = f"the row of entry {index}, entry {number} of the rows' journal, {what}"
                 self._findings.add(message, table="row_journal", row=number, column="link", index=index)
 
-    def _check_decision(self, entry: Entry, leaf: _Leaf, index: int) -> _Record | None:
+    def _check_decision(self, entry: Entry, leaf: Leaf, index: int) -> Record | None:
         text, nonce = entry.record, entry.nonce
         if not isinstance(text, str) or not isinstance(nonce, bytes):
             column = "nonce" if isinstance(text, str) else "record"
@@ -255,14 +192,14 @@ class Checker:
         if len(nonce) != NONCE_SIZE or sha256(nonce + octets).hexdigest() != leaf.record_sha256:
             self._note(entry, index, "record", "is not, with its nonce, the one that its leaf names")
         try:
-            record = _read_record(octets)
-            about = _read_about(record.about) if record.about else None
-            expected = _columns(record, about)
-            further = _further(record, about, expected[_ARTIFACT])
+            record = read_record(octets)
+            about = read_about(record.about) if record.about else None
+            expected = columns_of(record, about)
+            further = further_digests(record, about, expected[_ARTIFACT])
         except (msgspec.MsgspecError, UnicodeError, ValueError):
             self._note(entry, index, "record", "cannot be read")
             return None
-        if not _agree(leaf, record):
+        if not agree(leaf, record):
             self._note(entry, index, "record", "says something else than its leaf")
         self._said += [(entry.seq, digest) for digest in further]
         if self._undated:
@@ -282,7 +219,7 @@ class Checker:
             if row is None:
                 self._note_intent(index, record, "id", "is missing")
                 continue
-            expected = _intent(record, key_sha256)
+            expected = intent_of(record, key_sha256)
             if row[_KEY] is None and record.action == _MAKES_KEY:  # the record names the key that was made
                 row = (*row[:_KEY], record.key_id, *row[_KEY + 1 :])
             if row[:-1] != expected:
@@ -293,125 +230,10 @@ class Checker:
             if not 0 <= (record.item or 0) < (record.items or 0):
                 self._note_intent(index, record, "items", "has fewer items")
 
-    def _note_intent(self, index: int, record: _Record, column: str, what: str) -> None:
+    def _note_intent(self, index: int, record: Record, column: str, what: str) -> None:
         message = f"the intent {record.intent} {what}, and entry {index} is about it"
         self._findings.add(message, table="audit_intents", row=str(record.intent), column=column, index=index)
 
 
 def _differing(names: Sequence[str], found: Row, expected: Row) -> list[str]:
     return list(compress(names, map(ne, found, expected)))
-
-
-def _agree(leaf: _Leaf, record: _Record) -> bool:
-    """Whether the members that both have are the same."""
-    return (
-        record.time == leaf.time
-        and record.signatures == leaf.signatures
-        and record.algorithm == leaf.algorithm
-        and record.key_version == leaf.key_version
-    )
-
-
-def _columns(record: _Record, about: _About | None) -> Row:
-    """What the columns for searching must be, in the table's order."""
-    signed = record.signatures[0] if record.signatures else None
-    return (
-        record.kind,
-        record.intent,
-        record.item,
-        _microseconds(record.time),
-        record.outcome,
-        record.code,
-        record.request_id,
-        record.caller_request_id,
-        record.principal,
-        record.credential,
-        _text(record.proof),
-        record.source,
-        record.action,
-        record.subject,
-        record.key_id,
-        None if signed is None else bytes.fromhex(signed.digest),
-        None if signed is None else bytes.fromhex(signed.sha256),
-        None if about is None else _artifact_digest(about, record.algorithm),
-        _text(record.detail),
-        record.epoch,
-    )
-
-
-def _intent(record: _Record, key_sha256: str | None) -> Row:
-    """What the intent must be, in the order of `_INTENT_COLUMNS`."""
-    return (
-        record.intent,
-        None if record.intent_time is None else _microseconds(record.intent_time),
-        record.request_id,
-        record.caller_request_id,
-        record.principal,
-        record.credential,
-        _text(record.proof),
-        record.source,
-        record.action,
-        record.subject,
-        record.key_id,
-        record.version_id,
-        record.key_version,
-        _octets(key_sha256),
-        record.algorithm,
-        record.purpose,
-        record.domain,
-        record.items,
-        _text(record.context),
-        record.policy_revision,
-        record.decided_by,
-        record.approval,
-    )
-
-
-def _text(raw: msgspec.Raw) -> str | None:
-    return bytes(raw).decode() if raw else None
-
-
-def _microseconds(moment: str) -> int:
-    """Since 1970. ValueError for what is no time."""
-    return (datetime.fromisoformat(moment) - _EPOCH) // _MICROSECOND
-
-
-def _artifact_digest(about: _About, algorithm: str | None) -> bytes | None:
-    """Of the file, where the record is about one: the digest that is signed, or SHA-256, or whichever was given."""
-    if about.digests is not None:
-        row = SIGNING_ALGORITHMS.get(algorithm or "")
-        signed = None if row is None else getattr(about.digests, row.hash_name or "", None)
-        return _octets(signed) or _first_digest(about.digests)
-    return _first_digest(about.artifacts[0].digests) if about.artifacts else None
-
-
-def _further(record: _Record, about: _About | None, artifact_digest: object) -> list[bytes]:
-    """By what else an entry is found than by its columns: its further signatures, and all digests of its files."""
-    named: list[str] = []
-    if about is not None:
-        files: list[_Artifact | _About] = [*about.artifacts] or [about]
-        for file in files:
-            every = file.digests or _NO_DIGESTS
-            named += [digest for digest in (every.sha256, every.sha384, every.sha512) if digest]
-    if len(record.signatures) < 2 and len(named) < 2:
-        return []
-    for one in record.signatures[1:]:
-        named += (one.digest, one.sha256)
-    columns = {artifact_digest}
-    for one in record.signatures[:1]:
-        columns |= {bytes.fromhex(one.digest), bytes.fromhex(one.sha256)}
-    return [digest for digest in dict.fromkeys(map(bytes.fromhex, named)) if digest not in columns]
-
-
-def _first_digest(digests: _Digests | None) -> bytes | None:
-    return None if digests is None else _octets(digests.sha256 or digests.sha384 or digests.sha512)
-
-
-def _octets(text: str | None) -> bytes | None:
-    """Hex as octets; what is no hex as something that no column should hold."""
-    if not text:
-        return None
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        return b""
