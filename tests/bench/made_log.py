@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from keystore.db import Database, Value
-    from signer.audit.records import Entry
     from signer.audit.logged import Logged
+    from signer.audit.records import Entry
 
 _REQUESTS: Final = 32  # that share a commit
 _MOST: Final = 5 * _REQUESTS + 3  # entries of a commit

@@ -196,7 +196,7 @@ def another_kind(path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "code"),
     [(damaged, 1), (not_a_database, 2), (another_kind, 2), (Path.unlink, 2)],
-    ids=str,
+    ids=["damaged", "something-else", "another-database", "missing"],
 )
 def test_a_file_that_is_no_whole_database_is_never_verified(
     run: Run, database: Path, harm: Callable[[Path], None], code: int
