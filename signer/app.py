@@ -63,7 +63,12 @@ def create_app(state: Path | None = None) -> Flask:
     state = state or _state_from_environment()
     configuration = load_server_configuration(state)
     configure_logs(configuration.log_level)
-    services = assemble(open_keystore(state), state, configuration)
+    keystore = open_keystore(state)
+    try:
+        services = assemble(keystore, state, configuration)
+    except BaseException:
+        keystore.close()  # it may be tried again in this process
+        raise
     atexit.register(services.close)
     report_enabled_root(services.keystore, services.keystore.clock())
     return application(services)

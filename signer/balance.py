@@ -27,6 +27,7 @@ class ConnectionCounts:
 
     def __init__(self, places: int = _PLACES) -> None:
         self._numbers = memoryview(mmap.mmap(-1, places * _SIZE)).cast("i")
+        self._begun = mmap.mmap(-1, 1)
         for place in range(places):
             self._numbers[place] = _ABSENT
         self._free = list(reversed(range(places)))
@@ -42,6 +43,13 @@ class ConnectionCounts:
 
     def write(self, place: int, connections: int) -> None:
         self._numbers[place] = connections
+        if connections != _ABSENT:
+            self._begun[0] = 1
+
+    @property
+    def begun(self) -> bool:
+        """Whether any worker has ever taken connections."""
+        return self._begun[0] == 1
 
     def fewest_of_others(self, place: int) -> int | None:
         """The fewest connections of any other worker that takes some; None if there is no other."""
@@ -66,6 +74,10 @@ class WorkerShare:
     def set_connections(self, connections: int) -> None:
         self._connections = connections
         self._publish()
+
+    def service_has_begun(self) -> bool:
+        """Whether any worker of the service has ever taken connections."""
+        return self._counts.begun
 
     def leaves_it_to_others(self) -> bool:
         """Whether the newcomer who waits now is better off with another worker. Pauses a moment if so, and ends."""

@@ -13,6 +13,7 @@ import gc
 import ipaddress
 import select
 import ssl
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +24,7 @@ from gunicorn.glogging import Logger
 from gunicorn.http.parser import RequestParser
 from gunicorn.workers.gthread import ThreadWorker
 
+from keystore.errors import HsmUnavailable, StoreUnavailable
 from signer.balance import ConnectionCounts, WorkerShare
 from signer.config import ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     ]
 
 _STAY_MILLISECONDS = 2
+_TRY_AGAIN_SECONDS = 0.3
 _log = structlog.get_logger("sealmark.server")
 
 
@@ -85,6 +88,23 @@ class GracefulWorker(ThreadWorker):
     @max_keepalived.setter
     def max_keepalived(self, most: int) -> None:
         self._most_kept_alive = most
+
+    def load_wsgi(self) -> None:
+        """As gunicorn's; but a worker of a service that has begun waits for what it needs (a full disk, a lock, an HSM
+        that is away): gunicorn would end the whole service with it."""
+        while True:
+            try:
+                super().load_wsgi()
+            except (StoreUnavailable, HsmUnavailable) as fault:
+                if self.share is None or not self.share.service_has_begun():
+                    raise
+                _log.error("worker_waits", alarm=True, code=fault.code, reason=str(fault))
+                time.sleep(_TRY_AGAIN_SECONDS)
+                if not self.alive:
+                    raise SystemExit(0) from fault
+                self.notify()
+            else:
+                return
 
     def accept(self, listener: socket.socket) -> None:
         """As gunicorn's, unless another worker has fewer connections: then the newcomer is left to that one."""

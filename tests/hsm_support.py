@@ -101,7 +101,9 @@ def log_key_missing(state: Path) -> Iterator[None]:
 def _log_key_file(state: Path) -> Path:
     """The oldest Ed25519 key of the token: a ceremony makes it before any customer's. Labels are encrypted."""
     files = [path for path in StateDirectory(state).softhsm_tokens.glob("*/*.object") if path.name != "token.object"]
-    return min((path for path in files if _is_ed25519(path)), key=lambda path: path.stat().st_mtime_ns)
+    # A text that SoftHSM was changing when its disk was full is cut short: it is no key.
+    whole = [path for path in files if path.stat().st_size]
+    return min((path for path in whole if _is_ed25519(path)), key=lambda path: path.stat().st_mtime_ns)
 
 
 def _is_ed25519(path: Path) -> bool:

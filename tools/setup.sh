@@ -29,6 +29,7 @@ missing_packages() {
     command -v openssl >/dev/null || printf ' openssl'
     command -v xmlsec1 >/dev/null || printf ' xmlsec1'
     command -v curl >/dev/null || printf ' curl'
+    command -v jq >/dev/null || printf ' jq' # what the auditors' pages read JSON with, and their tests run
     case $extras in *" opensaml "*) command -v samlsign >/dev/null || printf ' opensaml-tools' ;; esac
 }
 

@@ -13,19 +13,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from keystore.db import sqlite
+from keystore.db import patience, sqlite
 from keystore.db.lock import WriteLock
 from keystore.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sqlalchemy import Connection, PoolProxiedConnection, Select, Table, UpdateBase
+    from sqlalchemy import Connection, Select, Table, UpdateBase
 
 Value = int | str | bytes | None
 RawRow = tuple[Value, ...]
@@ -53,15 +54,22 @@ def _repeated(sql: str, rows: int) -> str:
 class Appending:
     """The transaction that `Database.append` opens; it begins with the first call that needs one."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite.SqliteConnection, busy_seconds: float) -> None:
         self._connection = connection
+        self._busy_seconds = busy_seconds
 
     def __call__(self, prepared: Prepared, rows: Sequence[RawRow], alone: bool = False) -> None:
         """Insert rows by `prepare_insert`, in the order of its names; `alone`: all that the transaction has to do."""
         # Each call of SQLite gives the GIL away, and every worker waits while this one waits to have it back.
         # So many rows go into one statement, and one statement that is all there is needs no BEGIN and COMMIT.
-        if not (alone and len(rows) <= _ROWS_A_STATEMENT):
-            self.begin()
+        if not rows:
+            return
+        if alone and len(rows) <= _ROWS_A_STATEMENT:
+            self._connection.write(
+                _repeated(prepared.sql, len(rows)), tuple(chain.from_iterable(rows)), most=self._busy_seconds
+            )
+            return
+        self.begin()
         for start in range(0, len(rows), _ROWS_A_STATEMENT):
             some = rows[start : start + _ROWS_A_STATEMENT]
             self._connection.execute(_repeated(prepared.sql, len(some)), tuple(chain.from_iterable(some)))
@@ -69,7 +77,7 @@ class Appending:
     def begin(self) -> None:
         """Be alone among writers from here on: what is read now holds until the commit."""
         if not self._connection.in_transaction:
-            self._connection.execute(sqlite.BEGIN_WRITE)
+            self._connection.write(sqlite.BEGIN_WRITE, most=self._busy_seconds)
 
     def fetch(self, prepared: Prepared, parameters: RawRow) -> list[RawRow]:
         """Every row of a prepared SELECT, as this transaction sees it."""
@@ -90,7 +98,9 @@ class Database:
         self._engine = sqlite.make_engine(parsed)
         self._writer = sqlite.writer(self._engine)
         self._lock = WriteLock(self.path.with_name(self.path.name + ".lock"), timeout=lock_seconds)
-        self._changes = WriteLock(self.path.with_name(self.path.name + ".changes.lock"), timeout=CHANGE_SECONDS)
+        self._changes = WriteLock(
+            self.path.with_name(self.path.name + ".changes.lock"), timeout=CHANGE_SECONDS, in_line=True
+        )
         self._local = threading.local()
 
     def prepare(self, statement: Select[*tuple[Value, ...]]) -> Prepared:
@@ -115,7 +125,7 @@ class Database:
         One statement sees one snapshot. Costs microseconds: it goes past SQLAlchemy to the driver.
         """
         try:
-            connection = self._own_connection() if inside is None else _driver_connection(inside.connection)
+            connection = self._own_connection() if inside is None else sqlite.driver_connection(inside.connection)
             cursor = connection.cursor()
             cursor.execute(sql, parameters)
             rows: list[RawRow] = cursor.fetchall()
@@ -124,18 +134,18 @@ class Database:
             self._forget_thread_connection()
             raise sqlite.translate(exc) from exc
 
-    def _own_connection(self) -> sqlite3.Connection:
+    def _own_connection(self) -> sqlite.SqliteConnection:
         """This thread's connection; a new one where another file was put in the database's place."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        connection: sqlite.SqliteConnection | None = getattr(self._local, "connection", None)
         if connection is not None and sqlite.is_replaced(connection, self.path):
             self._forget_thread_connection()
             connection = None
         return connection or self._thread_connection()
 
-    def _thread_connection(self) -> sqlite3.Connection:
+    def _thread_connection(self) -> sqlite.SqliteConnection:
         with _translated():
             proxied = self._engine.raw_connection()
-        connection = _driver_connection(proxied)
+        connection = sqlite.driver_connection(proxied)
         self._local.proxied = proxied  # goes back to the pool when the thread ends
         self._local.connection = connection
         return connection
@@ -174,12 +184,16 @@ class Database:
     def append(self, lock_seconds: float | None = None) -> Iterator[Appending]:
         """A transaction like that of `write`, past SQLAlchemy: for what every request writes.
 
-        Raises as `write` does, `StoreUnavailable` too when the lock is not had within `lock_seconds`.
+        Raises as `write` does, `StoreUnavailable` too when it cannot begin within `lock_seconds`.
         """
+        since = monotonic()
         with self._lock.held(lock_seconds):
             connection = self._own_connection()
+            busy_seconds = sqlite.BUSY_SECONDS
+            if lock_seconds is not None:
+                busy_seconds = min(busy_seconds, max(patience.LEAST, lock_seconds - (monotonic() - since)))
             try:
-                yield Appending(connection)
+                yield Appending(connection, busy_seconds)
                 if connection.in_transaction:
                     connection.execute("COMMIT")
             except sqlite3.Error as exc:
@@ -203,13 +217,6 @@ class Database:
         self._engine.dispose()
         self._lock.close()
         self._changes.close()
-
-
-def _driver_connection(proxied: PoolProxiedConnection) -> sqlite3.Connection:
-    connection = proxied.driver_connection
-    if not isinstance(connection, sqlite3.Connection):
-        raise StoreUnavailable("the database gave no connection")
-    return connection
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from keystore.db import patience
 from keystore.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -73,10 +74,14 @@ def _locked_soon(descriptor: int) -> bool:
 class WriteLock:
     """The lock of one process on the file at `path`, shared by its threads."""
 
-    def __init__(self, path: Path, *, timeout: float, what: str = "the database is being written") -> None:
+    def __init__(
+        self, path: Path, *, timeout: float, what: str = "the database is being written", in_line: bool = False
+    ) -> None:
+        """`in_line`: its turn is waited for, however long the others take, and whatever the thread's allowance."""
         self._path = path
         self._what = what
         self._timeout = timeout  # seconds
+        self._in_line = in_line
         self._threads = threading.Lock()
         self._descriptor: int | None = None
         self._waiter: _Waiter | None = None
@@ -86,11 +91,17 @@ class WriteLock:
         """Hold the lock. Raises `StoreUnavailable` after `timeout` seconds (None: the lock's own), or if the file
         cannot be opened."""
         seconds = self._timeout if timeout is None else min(timeout, self._timeout)
-        deadline = time.monotonic() + seconds
+        if not self._in_line:
+            seconds = patience.allowed(seconds)
+        since = time.monotonic()
         if not self._threads.acquire(timeout=seconds):
+            patience.spend(since)
             raise StoreUnavailable(f"{self._what} by another thread for too long")
         try:
-            descriptor = self._lock_file(deadline)
+            try:
+                descriptor = self._lock_file(since + seconds)
+            finally:
+                patience.spend(since)
             try:
                 yield
             finally:

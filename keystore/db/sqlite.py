@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from math import ceil
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -15,13 +17,13 @@ from sqlalchemy import Engine, QueuePool, create_engine, event, make_url
 from sqlalchemy.dialects import sqlite as sqlalchemy_sqlite
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 
+from keystore.db import patience
 from keystore.errors import ConfigurationError, Conflict, IntegrityFailure, KeystoreError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL
-    from sqlalchemy import Connection as SqlConnection
+    from sqlalchemy import URL, Connection, PoolProxiedConnection
 
-BUSY_SECONDS: Final = 3.0  # for writers that do not take the file lock, such as a backup tool
+BUSY_SECONDS: Final = 3.0  # at most, for writers that do not take the file lock, such as a backup tool
 _PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",  # a commit that was answered survives a power cut
@@ -32,6 +34,27 @@ BEGIN_WRITE: Final = "BEGIN IMMEDIATE"
 FOREIGN_OBJECTS: Final = "SELECT name FROM sqlite_schema WHERE type IN ('trigger', 'view') ORDER BY name"
 DIALECT: Final = sqlalchemy_sqlite.dialect()
 _BEGIN_OPTION: Final = "sealmark_begin"
+
+
+class SqliteConnection(sqlite3.Connection):
+    """A connection that knows its file, and how long it waits for a writer that does not take the file lock."""
+
+    _waits: int | None = None  # tenths of a second
+    file: tuple[int, int] | None = None  # device and inode
+
+    def write(self, sql: str, parameters: tuple[int | str | bytes | None, ...] = (), *, most: float) -> None:
+        """Runs the statement that takes SQLite's write lock; waits for it so many seconds at the most, rounded up to a
+        tenth of one."""
+        tenths = max(1, ceil(patience.allowed(most) * 10))
+        if tenths != self._waits:  # nearly never
+            self.execute(f"PRAGMA busy_timeout={tenths * 100}").fetchall()
+            self._waits = tenths
+        since = monotonic()
+        try:
+            self.execute(sql, parameters)
+        except sqlite3.OperationalError:
+            patience.spend(since)
+            raise
 
 
 def parse_url(url: str) -> URL:
@@ -60,12 +83,6 @@ def create_file(path: Path) -> None:
         raise StoreUnavailable(f"the database cannot be created: {exc.strerror}") from exc
 
 
-class Connection(sqlite3.Connection):
-    """A connection that knows which file it has opened, by device and inode."""
-
-    file: tuple[int, int] | None = None
-
-
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
         found = os.stat(path)
@@ -77,7 +94,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def is_replaced(connection: sqlite3.Connection, path: Path) -> bool:
     """Whether another file lies at the path than the one that the connection has open: what was written to that one
     would be lost. SQLite itself goes on with the file that it has."""
-    return isinstance(connection, Connection) and connection.file != _identity(path)
+    return isinstance(connection, SqliteConnection) and connection.file != _identity(path)
 
 
 def make_engine(url: URL) -> Engine:
@@ -85,12 +102,12 @@ def make_engine(url: URL) -> Engine:
     path = database_path(url).absolute()
     location = f"file:{quote(str(path))}?mode=rw"
 
-    def connect() -> Connection:
-        connection: Connection = sqlite3.connect(
+    def connect() -> SqliteConnection:
+        connection: SqliteConnection = sqlite3.connect(
             location,
-            factory=Connection,
             uri=True,
             timeout=BUSY_SECONDS,
+            factory=SqliteConnection,
             isolation_level=None,  # BEGIN is ours to say
             check_same_thread=False,  # the pool hands a connection to one thread at a time
             cached_statements=256,
@@ -112,8 +129,12 @@ def make_engine(url: URL) -> Engine:
             raise DisconnectionError  # the pool opens another one in its place
 
     @event.listens_for(engine, "begin")
-    def begin(connection: SqlConnection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN_OPTION, "BEGIN"))
+    def begin(connection: Connection) -> None:
+        statement = connection.get_execution_options().get(_BEGIN_OPTION, "BEGIN")
+        if statement == BEGIN_WRITE:
+            driver_connection(connection.connection).write(statement, most=BUSY_SECONDS)
+        else:
+            connection.exec_driver_sql(statement)
 
     return engine
 
@@ -148,6 +169,14 @@ def _begin_reading(location: str) -> sqlite3.Connection:
 def writer(engine: Engine) -> Engine:
     """The same engine, whose transactions take SQLite's write lock when they begin rather than half-way."""
     return engine.execution_options(**{_BEGIN_OPTION: BEGIN_WRITE})
+
+
+def driver_connection(proxied: PoolProxiedConnection) -> SqliteConnection:
+    """The driver's own connection behind one of the pool's. Raises `StoreUnavailable`."""
+    connection = proxied.driver_connection
+    if not isinstance(connection, SqliteConnection):
+        raise StoreUnavailable("the database gave no connection")
+    return connection
 
 
 def translate(exc: BaseException) -> KeystoreError:

@@ -9,6 +9,7 @@ is no longer found. Whoever must not lose a text keeps two.
 from __future__ import annotations
 
 import os
+import tempfile
 from typing import TYPE_CHECKING, Final
 
 from keystore.errors import HsmFault, HsmUnavailable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from keystore.hsm.session import Key
 
 _ROOM: Final = 1 << 20  # octets
+_TRIED: Final = 1 << 12  # octets: more than any file of SoftHSM's
 
 
 def read_text(connection: Connection, name: str) -> str | None:
@@ -56,15 +58,19 @@ def write_text(connection: Connection, name: str, text: str) -> None:
 
 
 def require_room(directory: Path) -> None:
-    """SoftHSM does not notice that its files are cut short by a full disk: it keeps a text for this process alone.
+    """SoftHSM does not notice that its files are cut short by a full disk: it keeps a text for this process alone. At a
+    login it writes to the token's own file, which a full disk cuts short too: then there is no token any more.
 
-    Raises: `HsmUnavailable` if there is less than 1 MiB left where the state, and a SoftHSM with it, is kept.
+    Raises: `HsmUnavailable` if there is less than 1 MiB left where the state, and a SoftHSM with it, is kept, or if
+    this process may not write there (a quota, a limit: no file system tells of these beforehand).
     """
     try:
         system = os.statvfs(directory)
+        with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
+            written = file.write(bytes(_TRIED))
     except OSError as error:
-        raise HsmUnavailable(f"{directory} cannot be looked at: {error.strerror}") from error
-    if system.f_bavail * system.f_frsize < _ROOM:
+        raise HsmUnavailable(f"{directory} cannot be written to: {error.strerror}") from error
+    if system.f_bavail * system.f_frsize < _ROOM or written < _TRIED:
         raise HsmUnavailable(f"the disk of {directory} is full: nothing is changed in the HSM until it has room")
 
 

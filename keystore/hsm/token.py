@@ -260,6 +260,7 @@ class Token:
         pin = read_pin(self._configuration)
         if self._refused_pin is not None and hmac.compare_digest(self._refused_pin, hashlib.sha256(pin).digest()):
             raise HsmUnavailable("the token refused this PIN before: it is not tried again")
+        require_room(self._configuration.lock_file.parent)
         try:
             with self._module.gate.exclusive():
                 return self._login(pin)

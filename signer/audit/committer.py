@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 _GROUP_LIMIT = 256
-LOCK_SECONDS = 1.2  # whoever cannot write within that is told so, well within two seconds
+LOCK_SECONDS = 1.1  # whoever cannot write within that is told so, well within two seconds
 _Insert = tuple["Prepared", list["RawRow"]]
 
 

@@ -11,13 +11,16 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from time import monotonic
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from keystore.db import patience
 from keystore.errors import KeystoreError, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+WAIT_SECONDS: Final = 1.1  # in line, behind somebody who leads and may be waiting for the database
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -93,14 +96,30 @@ class Groups(Generic[Item, Result]):
             self.waiting.append(ticket)
             leads = not self._led
             self._led = True
-        if not leads:
-            ticket.woken.acquire()  # released when the group is done, or when it is this thread's turn to lead
+        since = monotonic()
+        # `woken` is released when the group is done, or when it is this thread's turn to lead.
+        if not leads and not ticket.woken.acquire(timeout=patience.allowed(WAIT_SECONDS)):
+            self._withdraw(ticket, since)
         if not ticket.done:
             self._lead()
+        else:
+            patience.spend(since)  # whoever led has waited for all
         if ticket.error is not None or ticket.result is None:
             fault = ticket.error or StoreUnavailable("the group was left by whoever led it")
             raise type(fault)(str(fault)) from fault
         return ticket.result
+
+    def _withdraw(self, ticket: _Ticket[Item, Result], since: float) -> None:
+        """For a thread that has waited long enough. Raises `StoreUnavailable`, unless its turn has come meanwhile."""
+        with self._guard:
+            if ticket.woken.acquire(blocking=False):
+                return
+            if ticket in self.waiting:
+                self.waiting.remove(ticket)
+                patience.spend(since)
+                msg = "others have been waiting for the database for too long"
+                raise StoreUnavailable(msg)
+        ticket.woken.acquire()  # it is being written
 
     def _lead(self) -> None:
         group: list[_Ticket[Item, Result]] = []
@@ -144,8 +163,8 @@ class Groups(Generic[Item, Result]):
         with self._guard:
             leader = self.waiting[0] if self.waiting else None
             self._led = leader is not None
-        if leader is not None:
-            leader.woken.release()
+            if leader is not None:
+                leader.woken.release()
 
     def _wake(self, group: list[_Ticket[Item, Result]], results: Sequence[Result], error: KeystoreError | None) -> None:
         for at, ticket in enumerate(group):

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from sqlalchemy import bindparam, func, insert, select, true, update
 
+from keystore.db import patience
 from keystore.db.schema import LOG_DIGESTS, LOG_ENTRIES, LOG_HEADS, LOG_TILES, ROW_JOURNAL, ROW_JOURNAL_HEAD
 from keystore.errors import IntegrityFailure, KeystoreError
 from signer.audit.checkpoints import NoteSigner, checkpoint_text
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from keystore.db.engine import Appending, Database, RawRow, Value
-    from signer.audit.anchor import Anchor
+    from signer.audit.anchor import Anchor, KeptHead
     from signer.audit.cosigned_heads import Witnessing
     from signer.audit.records import Entry
     from signer.audit.tree import Extension, FullTile, Tree
@@ -62,14 +63,15 @@ class Sequencer:
         self._unpublished_guard = threading.Lock()
         self._unwritable = self._unpublishable = self._outrun = False  # what the last attempt came to
         self._prepare()
-        head = self._open()
+        kept = anchor.kept_head()  # before the database is looked at: others go on, and what they keep is committed
+        head = self._open(kept)
         self.log, self.first = head.log, head.first
         self.reader = LogReader(database, self.log, self.first)
         tree = self.reader.tree(head.size)
         _require(tree.root == head.root, head.size, "its head is not the root of its leaves")
         self._state = Followed(tree, head.journal)
-        self._check_kept(head.size)
-        self._check_journal(head.journal)
+        self._check_kept(head.size, kept)
+        self._check_journal(head)
         if head.checkpoint_size < head.size:
             self._unpublished = tree
         self._cosigned = None if witnessing is None else witnessing.heads(database, self.reader, self.log, self._sign)
@@ -109,7 +111,7 @@ class Sequencer:
 
     def follow(self) -> None:
         """Catches up with what other workers have appended. Raises `IntegrityFailure` if it does not add up."""
-        with self._guard:
+        with patience.holding(self._guard, LOCK_SECONDS):
             rows = self._database.fetch(self._behind.sql, self._behind_parameters())
             try:
                 self._state = self._followed(rows)
@@ -124,7 +126,14 @@ class Sequencer:
         not; and where a witness contradicts the database.
         """
         self._require_agreement()
-        self._outrun = True  # until the two agree
+        try:
+            self._keep()
+        except IntegrityFailure:
+            self._outrun = True  # until the two agree; an HSM that is away for a moment says nothing about it
+            raise
+        self._outrun = False
+
+    def _keep(self) -> None:
         for attempts_left in (2, 1, 0):
             kept, tree = self._anchor.kept_head(), self._state.tree
             if kept is not None and kept.size > tree.size:
@@ -138,7 +147,6 @@ class Sequencer:
                     raise
                 continue  # another worker had a later head kept meanwhile
             break
-        self._outrun = False
 
     def stop(self) -> None:
         """Asks no witness any more."""
@@ -196,14 +204,13 @@ class Sequencer:
             .values(checkpoint_size=bindparam("over"), checkpoint=bindparam("note"))
         )
 
-    def _open(self) -> Head:
+    def _open(self, kept: KeptHead | None) -> Head:
         """This log's row; made if the HSM's log has never had an entry."""
         with self._database.write() as connection:
             mine = select(LOG_HEADS).where(LOG_HEADS.c.origin == self._anchor.origin)
             found = connection.execute(mine).one_or_none()
             if found is not None:
                 return Head(*found)
-            kept = self._anchor.kept_head()
             size = 0 if kept is None or kept.origin != self._anchor.origin else kept.size
             _require(size == 0, 0, f"the HSM keeps the head of {size} leaves")
             former = connection.execute(select(LOG_HEADS).order_by(LOG_HEADS.c.log.desc()).limit(1)).one_or_none()
@@ -224,19 +231,21 @@ class Sequencer:
             connection.execute(insert(LOG_HEADS).values(head._asdict()))
             return head
 
-    def _check_kept(self, size: int) -> None:
+    def _check_kept(self, size: int, kept: KeptHead | None) -> None:
         """That the database continues what the HSM has kept."""
-        kept = self._anchor.kept_head()
         if kept is None or kept.origin != self._anchor.origin or not kept.size:
             return
         _require(size >= kept.size, size, f"the HSM keeps the head of {kept.size} leaves")
         _require(self.reader.root(kept.size) == kept.root, kept.size, "the HSM keeps another head of that size")
 
-    def _check_journal(self, last: int) -> None:
+    def _check_journal(self, head: Head) -> None:
         """That the sealed rows' journal continues what is in the log: else an older one was put back."""
+        last = head.journal
         if not last:
             return
-        newest = select(LOG_ENTRIES.c.leaf).where(LOG_ENTRIES.c.kind == "rows").order_by(LOG_ENTRIES.c.seq.desc())
+        entries = LOG_ENTRIES.c
+        known = entries.seq < head.first + head.size  # others go on
+        newest = select(entries.leaf).where(entries.kind == "rows", known).order_by(entries.seq.desc())
         with self._database.read() as connection:
             leaf = connection.execute(newest.limit(1)).scalar_one_or_none()
             link = connection.execute(select(ROW_JOURNAL.c.link).where(ROW_JOURNAL.c.seq == last)).scalar_one_or_none()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import time
@@ -15,6 +17,7 @@ from signer.cli.client import Client, Json, as_object, open_client
 from signer.cli.errors import CommandFailed, Unreachable
 from signer.cli.options import connection_options, current_settings
 from signer.cli.output import note, print_json, print_record
+from signer.export.cloudtrail import event
 
 EXPORT: Final = "/v1/audit/export"
 ENTRIES_A_CALL: Final = 10_000
@@ -26,9 +29,17 @@ _PAUSE: Final = 1.0  # seconds
 @click.option("--from", "first", type=click.IntRange(0), default=0, show_default=True, help="Index of the first entry.")
 @click.option("--log", type=click.IntRange(1), help="The log's number, where there was another HSM.  [default: newest]")
 @click.option("--cosigned", is_flag=True, help="Only up to the newest checkpoint that witnesses have cosigned.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("lines", "cloudtrail")),
+    default="lines",
+    show_default=True,
+    help="cloudtrail: each record in the shape of an AWS CloudTrail event; without proofs and the checkpoint.",
+)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A new file.  [default: standard output]")
 @connection_options
-def export(first: int, log: int | None, cosigned: bool, out: Path | None) -> None:
+def export(first: int, log: int | None, cosigned: bool, form: str, out: Path | None) -> None:
     """Write the trail as it is, an entry a line.
 
     Each line has the entry's leaf and its record as they were hashed; the last line is the checkpoint over them, so
@@ -37,18 +48,22 @@ def export(first: int, log: int | None, cosigned: bool, out: Path | None) -> Non
     \b
     Examples:
       sealmark audit export --out trail.jsonl
+      sealmark audit export --format cloudtrail --out events.jsonl
       sealmark audit export --from 20000 | jq -c 'select(.record.outcome == "denied") | .record'
     """
     query = {} if log is None else {"log": str(log)}
     if cosigned:
         query["cosigned"] = "true"
     with open_client() as client:
+        lines = exported_lines(client, query, first)
+        if form == "cloudtrail":
+            lines = _events(lines, *_place(client, query))
         if out is None:
-            for line in exported_lines(client, query, first):
+            for line in lines:
                 click.echo(line)
             return
-        written = _write(out, exported_lines(client, query, first))
-    facts = {"file": str(out), "from": first, "entries": written - 1}
+        written = _write(out, lines)
+    facts = {"file": str(out), "from": first, "entries": written - (form == "lines")}
     if current_settings().as_json:
         print_json(facts)
     else:
@@ -88,6 +103,30 @@ def exported_lines(client: Client, query: Mapping[str, str], first: int) -> Iter
         if first >= _size(checkpoint):
             yield checkpoint
             return
+
+
+def _place(client: Client, query: Mapping[str, str]) -> tuple[str, str, str]:
+    """The log's origin, and the account and the region that it names."""
+    with client.lines(EXPORT, {**query, "from": "0", "limit": "1"}) as lines:
+        checkpoint = [members["checkpoint"] for members in map(_members, lines) if "checkpoint" in members]
+    origin = str(checkpoint[-1]).partition("\n")[0] if checkpoint else ""
+    names = origin.split("/")
+    if len(names) != 4:
+        raise CommandFailed("the export's checkpoint does not name the log", code="malformed")
+    return origin, names[1], names[2]
+
+
+def _events(lines: Iterator[str], origin: str, account: str, region: str) -> Iterator[str]:
+    """Each record as an event; leaves without one and the checkpoint are left out."""
+    for line in lines:
+        members = _members(line)
+        if "record" not in members:
+            continue
+        leaf = base64.b64decode(str(members["leaf"]))
+        hashed = hashlib.sha256(b"\x00" + leaf).digest()  # RFC 9162 section 2.1.1, by which the event is named
+        record = as_object(members["record"], "record")
+        made = event(record, hashed, index=_index(members), origin=origin, account=account, region=region)
+        yield json.dumps(made, ensure_ascii=False)
 
 
 def _write(out: Path, lines: Iterator[str]) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from flask import g
 
+from keystore.db import patience
 from signer.call import Call
 from signer.web.http import CALLER_REQUEST_ID, MAXIMUM_BODY, RESPONSE_HEADERS, error_response
 from signer.web.peer import environment_name
@@ -50,6 +51,10 @@ class SigningLane:
         self._for_flask = _FOR_FLASK if header is None else _FOR_FLASK | {environment_name(header)}
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        with patience.limited():
+            return self._answered(environ, start_response)
+
+    def _answered(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         found = self._eligible(environ)
         if found is None:
             return self._flask(environ, start_response)

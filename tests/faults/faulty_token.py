@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from keystore.api import BackingKey
 from keystore.hsm import Token
+from keystore.hsm.labels import LOG
 from tests.hsm_support import DOMAIN
 
 if TYPE_CHECKING:
@@ -32,15 +33,20 @@ class FaultyToken:
         self.lies_from = 0  # signatures that are honest before the first lie, counted from `honest`
         self.before_signing: Callable[[BackingKey], None] | None = None
         self.after_signing: Callable[[], None] | None = None
+        self.before_checkpoint: Callable[[bytes], None] | None = None  # with the text that the log key is to sign
         self.generated: list[GeneratedKey] = []
 
     def honest(self) -> None:
         """Ends every fault, and counts anew."""
         self.asked = self.lies_from = 0
-        self.lie = self.before_signing = self.after_signing = None
+        self.lie = self.before_signing = self.after_signing = self.before_checkpoint = None
         self.generated = []
 
     def sign(self, backing: BackingKey, algorithm: SigningAlgorithm, data: bytes) -> bytes:
+        if backing.version_id == LOG:  # a checkpoint, after everything else: not what is counted and lied about here
+            if self.before_checkpoint is not None:
+                self.before_checkpoint(data)
+            return self._token.sign(backing, algorithm, data)
         with self._guard:
             turn = self.asked
             self.asked += 1

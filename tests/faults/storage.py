@@ -15,8 +15,14 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import event
 
+from keystore.db import sqlite
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    import pytest
 
     from keystore.db import Database
 
@@ -24,8 +30,8 @@ PATIENCE: Final = 0.1  # seconds that the service waits for a lock in these test
 
 _HOLD: Final = """
 import sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-connection.execute("BEGIN IMMEDIATE")
+connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)
+connection.execute("BEGIN EXCLUSIVE")
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -38,10 +44,10 @@ sys.stdin.read()
 """
 
 
-def make_impatient(database: Database) -> None:
+def make_impatient(database: Database, patch: pytest.MonkeyPatch) -> None:
     """Shortens the waits for locks, so that tests need not sit through them."""
-    database._lock._timeout = PATIENCE
-    _on_each_use(database, f"PRAGMA busy_timeout={int(PATIENCE * 1000)}")
+    patch.setattr(database._lock, "_timeout", PATIENCE)
+    patch.setattr(sqlite, "BUSY_SECONDS", PATIENCE)
 
 
 class _Spoken:
@@ -118,17 +124,27 @@ def _held_by_another(program: str, path: os.PathLike[str]) -> Iterator[None]:
             other.communicate(timeout=10)
 
 
+def write_lock_held(path: Path) -> AbstractContextManager[None]:
+    """Another process holds SQLite's write lock on the database at this path."""
+    return _held_by_another(_HOLD, path)
+
+
+def file_lock_held(path: Path) -> AbstractContextManager[None]:
+    """Another process holds the lock file of the database at this path."""
+    return _held_by_another(_HOLD_FILE, path.with_name(path.name + ".lock"))
+
+
 @contextmanager
 def locked(database: Database) -> Iterator[None]:
     """Another process holds SQLite's write lock, without our lock file."""
-    with _held_by_another(_HOLD, database.path):
+    with write_lock_held(database.path):
         yield
 
 
 @contextmanager
 def lock_file_held(database: Database) -> Iterator[None]:
     """Another process of the service holds the lock file and does not let go."""
-    with _held_by_another(_HOLD_FILE, database.path.with_name(database.path.name + ".lock")):
+    with file_lock_held(database.path):
         yield
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import select
 
 from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS, LOG_ENTRIES
 from signer.audit import AuditTrail, trail
+from tests.keystore.support import OwnTexts
 from tests.signer.service import ServiceInProcess, running_service
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ class Place:
 
     def open_epochs(self) -> list[str]:
         return [row["id"] for row in self.rows(AUDIT_EPOCHS) if row["closed_at"] is None]
+
+    def another_trail(self) -> AuditTrail:
+        """That of another worker, as far as the database and the lock files go."""
+        keystore = self.running.services.keystore
+        return AuditTrail(keystore.database, self.state / "locks", keystore.log)
 
     def outcomes_of(self, intent: dict[str, Any]) -> list[dict[str, Any]]:
         return self.rows(LOG_ENTRIES, intent_id=intent["id"])
@@ -83,7 +89,9 @@ def worker(place: Place, moment: str, items: int = 1) -> Iterator[Worker]:
     """A worker that has come to its moment."""
     known = set(place.open_epochs())
     command = [sys.executable, "-m", "tests.faults.worker"]
-    arguments = [str(place.state), str(place.token_directory), place.key, moment, str(items)]
+    token = place.running.services.keystore._token
+    assert isinstance(token, OwnTexts)
+    arguments = [str(place.state), str(place.token_directory), str(token._number), place.key, moment, str(items)]
     with subprocess.Popen(
         command + arguments, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ}
     ) as process:
@@ -115,14 +123,16 @@ def test_a_killed_workers_intent_is_closed_as_unknown_by_another(place: Place, m
         dying.kill()
         for _ in range(3):
             sweep(place)
-        (outcome,) = place.outcomes_of(dying.intent)
-    assert (outcome["outcome"], outcome["code"]) == ("unknown", "worker_died")
-    copied = ("request_id", "principal", "source", "action", "key_id")
-    assert {name: outcome[name] for name in copied} == {name: dying.intent[name] for name in copied}
-    assert outcome["epoch"] != dying.epoch
-    assert outcome["time"] >= dying.intent["time"]
-    assert outcome["digest"] is None
-    assert outcome["signature_sha256"] is None
+        outcomes = place.outcomes_of(dying.intent)
+    assert sorted(outcome["item"] for outcome in outcomes) == list(range(items))
+    for outcome in outcomes:
+        assert (outcome["outcome"], outcome["code"]) == ("unknown", "worker_died")
+        copied = ("request_id", "principal", "source", "action", "key_id")
+        assert {name: outcome[name] for name in copied} == {name: dying.intent[name] for name in copied}
+        assert outcome["epoch"] != dying.epoch
+        assert outcome["time"] >= dying.intent["time"]
+        assert outcome["digest"] is None
+        assert outcome["signature_sha256"] is None
     assert dying.epoch not in place.open_epochs()
     assert not (place.state / "locks" / f"{dying.epoch}.lock").exists()
     answer = place.running.call("role/ci", "POST", f"/v1/keys/{place.key}/signatures", {"message": "AAAA"})
@@ -142,8 +152,9 @@ def test_a_living_worker_keeps_its_intents_however_long_it_takes(place: Place) -
 
 
 def test_many_sweepers_close_it_once(place: Place) -> None:
-    database, locks = place.running.services.keystore.database, place.state / "locks"
-    others = [AuditTrail(database, locks) for _ in range(4)]
+    keystore, locks = place.running.services.keystore, place.state / "locks"
+    database, anchor = keystore.database, keystore.log
+    others = [AuditTrail(database, locks, anchor) for _ in range(4)]
     try:
         with worker(place, "in-hsm") as dying:
             dying.kill()
@@ -184,7 +195,7 @@ def test_a_worker_that_stopped_leaves_an_epoch_that_another_closes(place: Place)
 
 def test_the_sweeper_does_it_by_itself(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trail, "SWEEP_SECONDS", 0.05)
-    other = AuditTrail(place.running.services.keystore.database, place.state / "locks")
+    other = place.another_trail()
     try:
         with worker(place, "in-hsm") as dying:
             dying.kill()
@@ -199,6 +210,6 @@ def test_the_sweeper_does_it_by_itself(place: Place, monkeypatch: pytest.MonkeyP
 def test_what_it_left_open_is_closed_by_the_next_start_if_nobody_lived(place: Place) -> None:
     with worker(place, "in-hsm") as dying:
         dying.kill()
-    later = AuditTrail(place.running.services.keystore.database, place.state / "locks")
+    later = place.another_trail()
     later.stop()  # which sweeps a last time
     assert [row["outcome"] for row in place.outcomes_of(dying.intent)] == ["unknown"]

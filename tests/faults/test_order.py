@@ -1,17 +1,43 @@
-"""What is durable when the HSM is asked, and what is recorded when it was asked: seen from a second connection."""
+"""The whole order, seen from a second connection at each of its moments: the intent is durable, the HSM signs, the
+signature is verified, leaves, tiles and head are committed, the log key signs a checkpoint over that head, it is
+stored, and only then is there an answer. Nobody asks the HSM for anything while he keeps others from writing."""
 
 from __future__ import annotations
 
 import sqlite3
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from keystore import signing
+from signer.audit import trail
+from signer.audit.checkpoints import checkpoint_text
+from signer.audit.logged import Logged
+from tests.faults import storage
+from tests.faults.conftest import FaultyService
+from tests.faults.faulty_token import FaultyToken
 from tests.faults.requests import EDWARDS, REQUESTS, TYPICAL, SigningRequest
+from tests.log_audit import log_key, query, read_log, read_proof
+from tests.signer.service import running_service
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from keystore.api import BackingKey
-    from tests.faults.conftest import FaultyService
+    from keystore.hsm import Token
+    from tests.faults.test_lying_hsm import Log
+
+
+@pytest.fixture(scope="module")
+def quiet(token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyService]:
+    """A service that does nothing by itself."""
+    faulty = FaultyToken(token)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trail, "SWEEP_SECONDS", 600.0)
+        with running_service(faulty, tmp_path_factory.mktemp("quiet")) as running:
+            yield FaultyService(running, faulty)
 
 
 def _intents_seen_by_others(faulty: FaultyService) -> list[dict[str, Any]]:
@@ -91,3 +117,114 @@ def test_each_algorithm_of_a_batch_has_its_intent_before_its_first_signature(fau
     outcomes = faulty.running.outcomes(answer.headers["X-Request-Id"])
     assert {row["item"]: algorithm_of[row["intent_id"]] for row in outcomes} == dict(enumerate(names))
     assert len(outcomes) == 9
+
+
+def _database(faulty: FaultyService) -> Path:
+    return faulty.running.services.keystore.database.path
+
+
+def _others_could_write(path: Path) -> bool:
+    """Whether another process could begin to write right now, by either lock."""
+    connection = sqlite3.connect(path, isolation_level=None, timeout=0)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.close()
+    return storage.is_free(path.with_name(path.name + ".lock"))
+
+
+def _stored_checkpoint(path: Path) -> tuple[int, str]:
+    ((size, text),) = query(path, "SELECT checkpoint_size, checkpoint FROM log_heads ORDER BY log DESC LIMIT 1")
+    return int(size), str(text)
+
+
+@pytest.mark.parametrize("request_", TYPICAL, ids=str)
+def test_each_step_is_seen_by_others_before_the_next_begins(
+    quiet: FaultyService, request_: SigningRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty = quiet
+    url, path = request_.url(faulty.running), _database(faulty)
+    faulty.running.services.audit._sweep()  # what a look has left to the next checkpoint, and rows to the log
+    faulty.token.honest()
+    known = len(read_log(path).entries)
+    steps: list[str] = []
+
+    def seen_by_others() -> tuple[int, int]:
+        """How many entries of requests the log has now, and how many intents have none."""
+        closed = "SELECT intent_id FROM log_entries WHERE intent_id IS NOT NULL"
+        ((waiting,),) = query(path, f"SELECT count(*) FROM audit_intents WHERE id NOT IN ({closed})")  # noqa: S608
+        return len(read_log(path).entries) - known, waiting
+
+    def at_the_hsm(_backing: BackingKey) -> None:
+        assert _others_could_write(path)
+        assert seen_by_others() == (0, 1)
+        steps.append("sign")
+
+    def at_the_check(verify: Any) -> Any:
+        def verified(*arguments: Any, **named: Any) -> Any:
+            assert seen_by_others() == (0, 1)
+            answer = verify(*arguments, **named)
+            steps.append("verified")
+            return answer
+
+        return verified
+
+    def at_the_log_key(text: bytes) -> None:
+        assert _others_could_write(path)
+        assert seen_by_others() == (1, 0)
+        log = read_log(path)  # whose head is that of all leaves, and whose tiles are those
+        assert text.decode() == checkpoint_text(log.key.name, len(log.entries), log.root)
+        assert _stored_checkpoint(path)[0] < len(log.entries)
+        steps.append("checkpoint")
+
+    def at_the_proof(proof: Any) -> Any:
+        def made(logged: Any, position: int) -> str:
+            text = str(proof(logged, position))
+            assert _stored_checkpoint(path)[1] == text.partition("\n\n")[2]
+            steps.append("proof")
+            return text
+
+        return made
+
+    monkeypatch.setattr(signing, "_verify", at_the_check(signing._verify))
+    monkeypatch.setattr(Logged, "proof", at_the_proof(Logged.proof))
+    faulty.token.before_signing, faulty.token.before_checkpoint = at_the_hsm, at_the_log_key
+    answer = faulty.running.call("role/ci", "POST", url, request_.body)
+    faulty.token.honest()
+    assert answer.status_code == 200, answer.get_data(as_text=True)
+    assert steps == [*["sign", "verified"] * request_.signatures, "checkpoint", "proof"]
+    kept, _ = read_proof(answer.get_json()["results"][0]["proof"], log_key(path))
+    read_log(path).require_kept([kept])
+
+
+@pytest.mark.parametrize("way", storage.WAYS, ids=lambda way: way.__name__)
+def test_a_checkpoint_that_cannot_be_stored_is_given_to_nobody(
+    quiet: FaultyService, log: Log, way: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leaves are in the log then, once; and the next checkpoint is over them."""
+    service, path, request = quiet.running, _database(quiet), TYPICAL[0]
+    database = service.services.keystore.database
+    storage.make_impatient(database, monkeypatch)
+    url = request.url(service)
+    with ExitStack() as broken:
+
+        def break_once(_text: bytes) -> None:
+            quiet.token.before_checkpoint = None
+            broken.enter_context(way(database))
+
+        quiet.token.before_checkpoint = break_once
+        answer = service.call("role/ci", "POST", url, request.body)
+        assert (answer.status_code, answer.get_json()["code"]) == (503, "audit_unavailable")
+        assert "signature" not in answer.get_data(as_text=True).replace("no signature", "")
+    assert [line for line in log if line["event"] == "checkpoint_failed"]
+    assert len(service.outcomes(answer.headers["X-Request-Id"])) == 1
+    again = service.call("role/ci", "POST", url, request.body)
+    assert again.status_code == 200, again.get_data(as_text=True)
+    assert len(service.outcomes(answer.headers["X-Request-Id"])) == 1
+    kept, _ = read_proof(again.get_json()["results"][0]["proof"], log_key(path))
+    found = read_log(path)
+    found.require_kept([kept])
+    assert _stored_checkpoint(path)[0] == len(found.entries)

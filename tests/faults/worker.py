@@ -1,8 +1,9 @@
 """A worker in a process of its own, over the database and the token of a test: it signs once, or stops at a moment.
 
-Called as `python -m tests.faults.worker STATE TOKEN-DIRECTORY KEY MOMENT ITEMS`, with the caller's bearer token on
-standard input. MOMENT: `in-hsm` (stands still inside the HSM, after the intent), `before-outcome` (stands still when
-the HSM has signed), `never` (signs, and stops when it gets another line). It says `reached`, or `answered STATUS`.
+Called as `python -m tests.faults.worker STATE TOKEN-DIRECTORY TEXTS KEY MOMENT ITEMS`, with the caller's bearer token
+on standard input. TEXTS: the number of the test's own texts on the token. MOMENT: `in-hsm` (stands still inside the
+HSM, after the intent), `before-outcome` (stands still when the HSM has signed), `never` (signs, and stops when it gets
+another line). It says `reached`, or `answered STATUS`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from signer.app import application, assemble
 from signer.config import ServerConfiguration
 from tests.faults.faulty_token import FaultyToken
 from tests.hsm_support import SOFTHSM
+from tests.keystore.support import OwnTexts
 
 
 def _say(line: str) -> None:
@@ -31,11 +33,13 @@ def _stand_still() -> None:
     threading.Event().wait()
 
 
-def main(state: Path, token_directory: Path, key: str, moment: str, items: int) -> None:
+def main(state: Path, token_directory: Path, texts: int, key: str, moment: str, items: int) -> None:
     uri = f"pkcs11:token=sealmark?module-path={SOFTHSM}&pin-source=file:hsm.pin"
     token = FaultyToken(open_token(hsm_configuration(StateDirectory(token_directory), uri)))
     services = assemble(
-        Keystore(token, open_database(f"sqlite:///{state / 'sealmark.db'}")), state, ServerConfiguration()
+        Keystore(OwnTexts(token, texts), open_database(f"sqlite:///{state / 'sealmark.db'}")),
+        state,
+        ServerConfiguration(),
     )
     bearer = sys.stdin.readline().strip()
     if moment == "in-hsm":
@@ -51,4 +55,4 @@ def main(state: Path, token_directory: Path, key: str, moment: str, items: int) 
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5], int(sys.argv[6]))

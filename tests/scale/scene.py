@@ -23,12 +23,13 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from tools.service import PROGRAMS, Service, free_port, running_service
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 ALIAS: Final = "probe"
 ALGORITHM: Final = "ECDSA_SHA_256"
 PATH: Final = f"/v1/keys/{ALIAS}/signatures"
 _ALGORITHM: Final = ECDSA(Prehashed(hashes.SHA256()))
+SERVE: Final = (str(PROGRAMS / "sealmark"), "serve")
 _START_SECONDS: Final = 60
 _STOP_SECONDS: Final = 60
 
@@ -86,13 +87,14 @@ def make_scene(folder: Path) -> Scene:
 
 
 @contextlib.contextmanager
-def serving(scene: Scene, *options: str) -> Iterator[Service]:
-    """`sealmark serve` over the scene. At the end of the block it is stopped, unless the block did so."""
+def serving(scene: Scene, *options: str, program: Sequence[str] = SERVE) -> Iterator[Service]:
+    """`sealmark serve` (or a program that takes its options) over the scene. At the end of the block it is stopped,
+    unless the block did so."""
     log = scene.state.parent / "serve.log"
     port = free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [str(PROGRAMS / "sealmark"), "serve", "--state", str(scene.state), "--bind", f"127.0.0.1:{port}", *options],
+            [*program, "--state", str(scene.state), "--bind", f"127.0.0.1:{port}", *options],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -36,6 +36,17 @@ def test_the_worker_with_fewer_takes_the_newcomer() -> None:
     assert many.leaves_it_to_others()
 
 
+def test_a_service_has_begun_once_any_worker_takes_connections_and_for_good() -> None:
+    counts = ConnectionCounts()
+    starting = counts.claim()
+    assert starting is not None
+    assert not starting.service_has_begun()
+    (other,) = workers(counts, 1)
+    assert starting.service_has_begun()
+    other.set_accepting(False)
+    assert starting.service_has_begun()
+
+
 def test_equals_and_a_lone_worker_take_it_at_once() -> None:
     for share in workers(ConnectionCounts(), 5, 5) + workers(ConnectionCounts(), 9):
         assert not share.leaves_it_to_others()

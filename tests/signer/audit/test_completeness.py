@@ -115,6 +115,74 @@ def test_strangers_leave_no_row(service: ServiceInProcess, who: str | None, path
     assert counted(service) == strangers + 1
 
 
+NOT_JSON: Final = {"Content-Type": "text/plain"}
+UNREAD: Final[list[tuple[str, str, str, bytes, dict[str, str], int, str, str]]] = [
+    ("no-route", "GET", "/v1/nothing", b"", {}, 404, "not_found", "UnknownCall"),
+    ("no-method", "PATCH", "/v1/whoami", b"", {}, 405, "method_not_allowed", "UnknownCall"),
+    ("options", "OPTIONS", "/v1/keys", b"", {}, 405, "method_not_allowed", "UnknownCall"),
+    ("not-json", "POST", f"/v1/keys/{ALIAS}/signatures", b"{}", NOT_JSON, 415, "unsupported_media_type", "Sign"),
+    ("not-json-either", "POST", "/v1/keys", b"{}", NOT_JSON, 415, "unsupported_media_type", "CreateKey"),
+    ("too-large", "POST", "/v1/keys", b" " * (1024 * 1024 + 1), {}, 413, "request_too_large", "CreateKey"),
+    ("bad-id", "GET", "/v1/whoami", b"", {"X-Request-Id": "no spaces"}, 422, "malformed_request", "WhoAmI"),
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "headers", "status", "code", "action"),
+    [row[1:] for row in UNREAD],
+    ids=[row[0] for row in UNREAD],
+)
+def test_what_no_view_has_looked_at_is_one_outcome_of_who_is_known_and_counted_of_who_is_not(
+    service: ServiceInProcess,
+    method: str,
+    path: str,
+    body: bytes,
+    headers: dict[str, str],
+    status: int,
+    code: str,
+    action: str,
+) -> None:
+    sent = {"Content-Type": "application/json", **headers}
+    before, strangers = rows(service), counted(service)
+    answer = service.client.open(path, method=method, data=body, headers=sent)
+    assert (answer.status_code, answer.get_json()["code"]) == (status, code)
+    assert (rows(service), counted(service)) == (before, strangers + 1)
+    bearer = {**sent, "Authorization": f"Bearer {service.tokens['role/ci']}"}
+    answer = service.client.open(path, method=method, data=body, headers=bearer)
+    assert (answer.status_code, answer.get_json()["code"]) == (status, code)
+    (outcome,) = service.outcomes(answer.headers["X-Request-Id"])
+    assert (outcome["outcome"], outcome["code"], outcome["principal"]) == ("denied", code, "role/ci")
+    assert outcome["action"] == action
+    assert (rows(service)[1], counted(service)) == (before[1] + 1, strangers + 1)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/v1/ca", "/openapi.json", "/.well-known/jwks.json"])
+@pytest.mark.parametrize("who", [None, "role/ci", "smk_" + "x" * 43])
+def test_what_is_given_to_anybody_is_counted(service: ServiceInProcess, path: str, who: str | None) -> None:
+    before, others = rows(service), counted(service)
+    assert service.call(who, "GET", path).status_code == 200
+    assert (rows(service), counted(service)) == (before, others + 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"), [("/v1/enrolments", {"code": 1}, 422), ("/v1/keys/none/certificate", None, 404)]
+)
+def test_a_stranger_who_is_refused_is_counted_whatever_he_did_wrong(
+    service: ServiceInProcess, path: str, body: object, status: int
+) -> None:
+    before, others = rows(service), counted(service)
+    assert service.call(None, "GET" if body is None else "POST", path, body).status_code == status
+    assert (rows(service), counted(service)) == (before, others + 1)
+
+
+def test_an_unpublished_key_is_recorded_for_who_may_see_it(service: ServiceInProcess) -> None:
+    others = counted(service)
+    answer = service.call("role/ci", "GET", f"/v1/keys/{ALIAS}/public-key")
+    assert answer.status_code == 200
+    assert [row["action"] for row in service.outcomes(answer.headers["X-Request-Id"])] == ["GetPublicKey"]
+    assert counted(service) == others
+
+
 def test_a_wrong_enrolment_code_leaves_no_row(service: ServiceInProcess) -> None:
     before = rows(service)
     assert service.call(None, "POST", "/v1/enrolments", {"code": "sme_" + "z" * 43}).status_code == 401

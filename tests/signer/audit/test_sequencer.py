@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from keystore.db import Database
     from signer.audit.records import Entry
+    from signer.audit.tree import Tree
 
 
 @pytest.fixture
@@ -300,6 +301,44 @@ def test_a_database_that_went_back_under_a_running_service_is_refused_until_it_i
     restore(database, rows, head)
     sequencer.require_usable(proved=True)
     assert sequencer.append(entries(), proved=True).first == 5
+
+
+def test_a_start_among_others_who_go_on_is_no_rollback(
+    database: Database, anchor: SoftwareAnchor, sequencer: Sequencer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that starts has read the head when another one appends, and has its head kept; rows too."""
+    journal_entry(database, 1, b"\1" * 32)
+    sequencer.append(entries(3), proved=True)
+    sequencer.keep()
+    tree = LogReader.tree
+
+    def overtaken(reader: LogReader, size: int) -> Tree:
+        monkeypatch.setattr(LogReader, "tree", tree)
+        journal_entry(database, 2, b"\2" * 32)
+        sequencer.append(entries(2), proved=True)
+        sequencer.keep()
+        return tree(reader, size)
+
+    monkeypatch.setattr(LogReader, "tree", overtaken)
+    late = Sequencer(database, anchor)
+    assert late.size == 4
+    assert late.append(entries(), proved=True).first == 7
+
+
+def test_an_hsm_that_cannot_keep_a_head_now_stops_nobody(
+    anchor: SoftwareAnchor, sequencer: Sequencer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sequencer.append(entries(), proved=True)
+
+    def away(*_: object) -> None:
+        message = "for a moment"
+        raise HsmUnavailable(message)
+
+    monkeypatch.setattr(SoftwareAnchor, "keep_head", away)
+    with pytest.raises(HsmUnavailable):
+        sequencer.keep()
+    sequencer.require_usable(proved=True)
+    assert sequencer.append(entries(), proved=True).first == 1
 
 
 def restore(database: Database, rows: list[dict[str, Any]], head: dict[str, Any]) -> None:

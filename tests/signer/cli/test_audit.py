@@ -272,3 +272,19 @@ def test_follow_ends_where_it_is_not_allowed(run: Run, service: ScriptedService)
     service.on("GET", ENTRIES, page(log="c1"), problem(401, "unauthenticated"))
     result = run("audit", "follow", "--interval", "0.2")
     assert (result.exit_code, "unauthenticated" in result.stderr) == (1, True)
+
+
+def test_an_export_in_the_shape_of_cloudtrail(run: Run, service: ScriptedService, tmp_path: Path) -> None:
+    end = json.dumps({"checkpoint": "sealmark/111122223333/eu-west-1/00ff\n2\nroot\n\n— x y\n"})
+    record = {"v": 1, "action": "Sign", "time": "2026-11-25T21:40:00.123456Z", "outcome": "succeeded", "key_id": "k"}
+    told = [json.dumps({"index": 0, "leaf": "", "row": {}}), json.dumps({"index": 1, "leaf": "", "record": record})]
+    service.on("GET", EXPORT, Answer(200, f"{end}\n".encode()), Answer(200, "\n".join([*told, end, ""]).encode()))
+    done = run("audit", "export", "--format", "cloudtrail")
+    assert done.exit_code == 0, done.output
+    (event,) = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (event["eventName"], event["recipientAccountId"], event["awsRegion"]) == (
+        "Sign",
+        "111122223333",
+        "eu-west-1",
+    )
+    assert event["additionalEventData"]["logIndex"] == 1
