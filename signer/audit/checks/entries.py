@@ -12,7 +12,7 @@ from operator import ne
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import bindparam, func, select, tuple_
+from sqlalchemy import bindparam, func, select
 
 from keystore.db.schema import AUDIT_INTENTS, LOG_DIGESTS, LOG_ENTRIES, ROW_JOURNAL
 from signer.access.duties import Action
@@ -76,8 +76,9 @@ class Checker:
         # The statement is one for all groups: SQLite looks every id up by the index.
         self._names = [f"id{at}" for at in range(_AT_ONCE)]
         self._by_ids = _INTENTS.where(AUDIT_INTENTS.c.id.in_([bindparam(name) for name in self._names]))
-        pairs = [tuple_(bindparam(f"digest{at}"), bindparam(f"seq{at}")) for at in range(_AT_ONCE)]
-        self._digests = _EVERY_DIGEST.where(tuple_(LOG_DIGESTS.c.digest, LOG_DIGESTS.c.seq).in_(pairs))
+        # By the digest alone, which the table's index begins with: SQLite would look through all of it for pairs.
+        digests = [bindparam(f"digest{at}") for at in range(_AT_ONCE)]
+        self._digests = _EVERY_DIGEST.where(LOG_DIGESTS.c.digest.in_(digests))
         self._digest_count = 0
         self._said: list[tuple[int, bytes]] = []  # of entries that are checked: `seq`, and a digest in `log_digests`
         self._time: int | None = None  # of the last decision
@@ -146,9 +147,7 @@ class Checker:
         for start in range(0, len(self._said), _AT_ONCE):
             some = self._said[start : start + _AT_ONCE]
             padded = some + some[:1] * (_AT_ONCE - len(some))
-            values: dict[str, Value] = {}
-            for at, (seq, digest) in enumerate(padded):
-                values |= {f"digest{at}": digest, f"seq{at}": seq}
+            values = {f"digest{at}": digest for at, (_, digest) in enumerate(padded)}
             found = set(self._snapshot.rows(self._digests, values))
             for seq, digest in some:
                 if (digest, seq) not in found:
