@@ -147,7 +147,7 @@ class Checker:
         for start in range(0, len(self._said), _AT_ONCE):
             some = self._said[start : start + _AT_ONCE]
             padded = some + some[:1] * (_AT_ONCE - len(some))
-            values = {f"digest{at}": digest for at, (_, digest) in enumerate(padded)}
+            values: dict[str, Value] = {f"digest{at}": digest for at, (_, digest) in enumerate(padded)}
             found = set(self._snapshot.rows(self._digests, values))
             for seq, digest in some:
                 if (digest, seq) not in found:
