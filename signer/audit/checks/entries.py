@@ -12,7 +12,7 @@ from operator import ne
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import BindParameter, bindparam, func, select
 
 from keystore.db.schema import AUDIT_INTENTS, LOG_DIGESTS, LOG_ENTRIES, ROW_JOURNAL
 from signer.access.duties import Action
@@ -77,7 +77,7 @@ class Checker:
         self._names = [f"id{at}" for at in range(_AT_ONCE)]
         self._by_ids = _INTENTS.where(AUDIT_INTENTS.c.id.in_([bindparam(name) for name in self._names]))
         # By the digest alone, which the table's index begins with: SQLite would look through all of it for pairs.
-        digests = [bindparam(f"digest{at}") for at in range(_AT_ONCE)]
+        digests: list[BindParameter[bytes]] = [bindparam(f"digest{at}") for at in range(_AT_ONCE)]
         self._digests = _EVERY_DIGEST.where(LOG_DIGESTS.c.digest.in_(digests))
         self._digest_count = 0
         self._said: list[tuple[int, bytes]] = []  # of entries that are checked: `seq`, and a digest in `log_digests`
