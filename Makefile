@@ -1,6 +1,6 @@
 # Sealmark. Everything a target needs is set up by the target itself; see tools/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test serve bench bench-verifier fuzz lint types lock clean
+.PHONY: help setup demo test serve bench bench-log bench-verifier fuzz lint types lock clean
 
 # More arguments for the tool that a target runs: make test ARGS="-k jwt", make bench ARGS="--short".
 ARGS =
@@ -26,6 +26,10 @@ serve: ## the service left running on http://127.0.0.1:8200, its state in ./.sea
 bench: ## the benchmark, beside a bare HSM loop on the same cores
 	@tools/setup.sh
 	@.venv/bin/python -m tools.bench $(ARGS)
+
+bench-log: ## 1,000 attacks on a log of 100,000 entries, each found and named (ARGS="--leaves 10000 --processes 2")
+	@tools/setup.sh
+	@.venv/bin/python -m tests.bench.log_tampering $(ARGS)
 
 bench-verifier: ## the verifier beside openssl dgst: speed, memory, start-up time, size
 	@tools/setup.sh

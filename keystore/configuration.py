@@ -113,16 +113,7 @@ class KeystoreConfiguration:
 def load_keystore_configuration(state: Path) -> KeystoreConfiguration:
     """Reads and checks DIR/sealmark.toml. Raises: `ConfigurationError` naming the setting or the file."""
     directory = StateDirectory(state.resolve())
-    if not directory.configuration.is_file():
-        raise ConfigurationError(
-            f"{directory.configuration} does not exist: make the state directory with `sealmark init`"
-        )
-    refuse_writable_by_others(directory.path)
-    refuse_writable_by_others(directory.configuration)
-    try:
-        document = tomllib.loads(directory.configuration.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(f"{directory.configuration} is not readable TOML: {error}") from error
+    document = _document(directory)
     hsm = _table(document, "hsm", {"uri", "cache_size", "sessions", "token_keys"})
     database = _table(document, "database", {"url"})
     if "uri" not in hsm:
@@ -139,6 +130,30 @@ def load_keystore_configuration(state: Path) -> KeystoreConfiguration:
         ),
         database_url=_absolute_database_url(directory, url),
     )
+
+
+def _document(directory: StateDirectory) -> dict[str, object]:
+    """What DIR/sealmark.toml says."""
+    if not directory.configuration.is_file():
+        raise ConfigurationError(
+            f"{directory.configuration} does not exist: make the state directory with `sealmark init`"
+        )
+    refuse_writable_by_others(directory.path)
+    refuse_writable_by_others(directory.configuration)
+    try:
+        return tomllib.loads(directory.configuration.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{directory.configuration} is not readable TOML: {error}") from error
+
+
+def load_database_url(state: Path) -> str:
+    """Where the database of DIR is, for whoever needs nothing else of the service: no HSM, no PIN, and nothing written.
+
+    Raises: `ConfigurationError`.
+    """
+    directory = StateDirectory(state.resolve())
+    database = _table(_document(directory), "database", {"url"})
+    return _absolute_database_url(directory, _text(database.get("url", DEFAULT_DATABASE_URL), "database.url"))
 
 
 def hsm_configuration(

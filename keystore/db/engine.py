@@ -16,12 +16,12 @@ from itertools import chain
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import insert, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy import insert
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from keystore.db import patience, sqlite
 from keystore.db.lock import WriteLock
-from keystore.errors import ConfigurationError, StoreUnavailable
+from keystore.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,12 +93,7 @@ class Database:
     """An open database. Safe to use from many threads. `url` is `sqlite:///PATH` in this version."""
 
     def __init__(self, url: str, *, lock_seconds: float = LOCK_SECONDS) -> None:
-        try:
-            parsed = make_url(url)
-        except ArgumentError as exc:
-            raise ConfigurationError("database.url is not a database URL") from exc
-        if parsed.drivername != "sqlite":
-            raise ConfigurationError(f"database.url: {parsed.drivername} is not supported, only sqlite is")
+        parsed = sqlite.parse_url(url)
         self.path = sqlite.database_path(parsed)
         self._engine = sqlite.make_engine(parsed)
         self._writer = sqlite.writer(self._engine)
@@ -130,10 +125,7 @@ class Database:
         One statement sees one snapshot. Costs microseconds: it goes past SQLAlchemy to the driver.
         """
         try:
-            if inside is None:
-                connection = getattr(self._local, "connection", None) or self._thread_connection()
-            else:
-                connection = sqlite.driver_connection(inside.connection)
+            connection = self._own_connection() if inside is None else sqlite.driver_connection(inside.connection)
             cursor = connection.cursor()
             cursor.execute(sql, parameters)
             rows: list[RawRow] = cursor.fetchall()
@@ -141,6 +133,14 @@ class Database:
         except sqlite3.Error as exc:
             self._forget_thread_connection()
             raise sqlite.translate(exc) from exc
+
+    def _own_connection(self) -> sqlite.SqliteConnection:
+        """This thread's connection; a new one where another file was put in the database's place."""
+        connection: sqlite.SqliteConnection | None = getattr(self._local, "connection", None)
+        if connection is not None and sqlite.is_replaced(connection, self.path):
+            self._forget_thread_connection()
+            connection = None
+        return connection or self._thread_connection()
 
     def _thread_connection(self) -> sqlite.SqliteConnection:
         with _translated():
@@ -188,7 +188,7 @@ class Database:
         """
         since = monotonic()
         with self._lock.held(lock_seconds):
-            connection = getattr(self._local, "connection", None) or self._thread_connection()
+            connection = self._own_connection()
             busy_seconds = sqlite.BUSY_SECONDS
             if lock_seconds is not None:
                 busy_seconds = min(busy_seconds, max(patience.LEAST, lock_seconds - (monotonic() - since)))

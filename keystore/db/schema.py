@@ -447,7 +447,6 @@ LOG_HEADS: Final = Table(
     _number("first"),  # `seq` of its first leaf
     _number("size"),
     _octets("root"),
-    _number("time"),
     _number("journal"),  # the last entry of the rows' journal that is a leaf
     _number("checkpoint_size"),
     _text("checkpoint", nullable=True),

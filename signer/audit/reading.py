@@ -27,7 +27,6 @@ class Head(NamedTuple):
     first: int
     size: int
     root: bytes
-    time: int
     journal: int
     checkpoint_size: int
     checkpoint: str | None

@@ -196,7 +196,7 @@ class Sequencer:
         self._move = database.prepare_change(
             update(LOG_HEADS)
             .where(head.log == bindparam("this"), head.size == bindparam("before"))
-            .values(size=bindparam("after"), root=bindparam("top"), time=bindparam("moment"), journal=bindparam("rows"))
+            .values(size=bindparam("after"), root=bindparam("top"), journal=bindparam("rows"))
         )
         self._store = database.prepare_change(
             update(LOG_HEADS)
@@ -222,7 +222,6 @@ class Sequencer:
                 first=0 if last is None else last + 1,
                 size=0,
                 root=EMPTY_ROOT,
-                time=_now(),
                 journal=0 if former is None else Head(*former).journal,
                 checkpoint_size=-1,
                 checkpoint=None,
@@ -279,14 +278,13 @@ class Sequencer:
                 rows = appending.fetch(self._behind, self._behind_parameters())
                 self._state = self._followed(rows)
                 group = gather()
-                moment = _now()
-                new = self._new_rows(appending, rows[0][3], moment)
+                new = self._new_rows(appending, rows[0][3], _now())
                 journal = self._state.journal + len(new)
                 places = []
                 for asked in group:
                     places.append(len(new))
                     new += asked.entries
-                extension = self._write(appending, new, journal, moment)
+                extension = self._write(appending, new, journal)
             first = self._state.tree.size
             self._state = Followed(extension.tree, journal)
             with self._unpublished_guard:
@@ -314,16 +312,13 @@ class Sequencer:
             raise IntegrityFailure(msg)
         values = {"after": known, "last": min(last, known + _JOURNAL_CHUNK)}
         found = appending.fetch(self._journal_range, tuple(values[name] for name in self._journal_range.names))
-        if [seq for seq, _ in found] != list(range(known + 1, values["last"] + 1)):
-            msg = "row_journal: an entry is missing"
+        links = [link for _, link in found if isinstance(link, bytes)]
+        if [seq for seq, _ in found] != list(range(known + 1, values["last"] + 1)) or len(links) != len(found):
+            msg = "row_journal: an entry is missing, or its link is not octets"
             raise IntegrityFailure(msg)
-        return [
-            rows_entry(known + at, link, time=moment)
-            for at, (_, link) in enumerate(found, 1)
-            if isinstance(link, bytes)
-        ]
+        return [rows_entry(known + at, link, time=moment) for at, link in enumerate(links, 1)]
 
-    def _write(self, appending: Appending, entries: list[Entry], journal: int, moment: int) -> Extension:
+    def _write(self, appending: Appending, entries: list[Entry], journal: int) -> Extension:
         state = self._state
         extension = state.tree.extended([entry["leaf_hash"] for entry in entries])
         first = self.first + extension.first
@@ -343,7 +338,6 @@ class Sequencer:
             "before": state.tree.size,
             "after": extension.tree.size,
             "top": extension.tree.root,
-            "moment": moment,
             "rows": journal,
         }
         moved = appending.run(self._move, tuple(values[name] for name in self._move.names))

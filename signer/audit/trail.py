@@ -240,8 +240,10 @@ class AuditTrail:
         return decision(values, time=_now(), epoch=self._epoch.id, kind=kind)
 
     def probe(self) -> None:
-        """Raises `AuditUnavailable` unless the trail can be written to right now."""
+        """Raises `AuditUnavailable` unless the trail can be written to right now, and is no older than it was."""
         try:
+            self.log.follow()
+            self.log.require_usable(proved=True)
             with self._database.write() as connection:
                 # There and back: SQLite writes nothing at all for a row that is set to what it is.
                 for step in (1, -1):

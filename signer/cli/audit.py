@@ -24,6 +24,7 @@ from signer.cli.audit_output import (
     write_csv,
 )
 from signer.cli.audit_report import history, report
+from signer.cli.audit_verify import verify
 from signer.cli.client import open_client
 from signer.cli.errors import CommandFailed
 from signer.cli.files import write_whole
@@ -33,7 +34,7 @@ from signer.cli.output import note, print_json, print_record, print_table
 ENTRIES: Final = "/v1/audit/entries"
 
 
-@click.group(commands=[report, history, about, export, follow])
+@click.group(commands=[report, history, about, export, follow, verify])
 def audit() -> None:
     """Who did what, when, and the proof of it.
 

@@ -41,8 +41,8 @@ class SoftwareAnchor:
         self.kept = KeptHead(origin, size, root)
 
 
-def software_anchor() -> SoftwareAnchor:
-    private_key = Ed25519PrivateKey.generate()
+def software_anchor(private_key: Ed25519PrivateKey | None = None) -> SoftwareAnchor:
+    private_key = private_key or Ed25519PrivateKey.generate()
     public_key = private_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     origin = f"sealmark/000000000000/us-east-1/{hashlib.sha256(public_key).hexdigest()[:16]}"
     return SoftwareAnchor(private_key, origin, public_key, KeptHead(origin, 0, EMPTY_ROOT))

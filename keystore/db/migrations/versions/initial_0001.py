@@ -533,7 +533,6 @@ def _audit() -> None:
         sa.Column("first", sa.BigInteger(), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("root", sa.LargeBinary(), nullable=False),
-        sa.Column("time", sa.BigInteger(), nullable=False),
         sa.Column("journal", sa.BigInteger(), nullable=False),
         sa.Column("checkpoint_size", sa.BigInteger(), nullable=False),
         sa.Column("checkpoint", sa.Text(), nullable=True),
