@@ -61,6 +61,7 @@ class Sequencer:
         self._guard = threading.Lock()  # of `_state`, against a follower that is no leader
         self._unpublished: Tree | None = None  # a head that has no checkpoint yet
         self._unpublished_guard = threading.Lock()
+        self._kept: Tree | None = None  # what this process has had the HSM keep last
         self._unwritable = self._unpublishable = self._outrun = False  # what the last attempt came to
         self._prepare()
         kept = anchor.kept_head()  # before the database is looked at: others go on, and what they keep is committed
@@ -126,6 +127,8 @@ class Sequencer:
         not; and where a witness contradicts the database.
         """
         self._require_agreement()
+        if self._kept is self._state.tree and not self._outrun:
+            return  # nothing is new: the HSM is left alone
         try:
             self._keep()
         except IntegrityFailure:
@@ -146,6 +149,7 @@ class Sequencer:
                 if not attempts_left:
                     raise
                 continue  # another worker had a later head kept meanwhile
+            self._kept = tree
             break
 
     def stop(self) -> None:
