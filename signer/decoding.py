@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections import Counter
 from contextlib import contextmanager
 from functools import cache
@@ -29,9 +30,18 @@ _PATTERN = re.compile(r"Expected `str` matching regex (?P<pattern>.*)", re.DOTAL
 _WORDS = {repr(pattern): words for pattern, words in {**FORMS, **QUERY_FORMS}.items()}
 
 
+_BUILDING: Final = threading.Lock()
+
+
 @cache
 def _decoder(body_type: type[Any]) -> Decoder[Any]:
-    return msgspec.json.Decoder(body_type)
+    """The decoder of a type, for all threads.
+
+    msgspec makes what it knows of a struct when the struct is first asked for, and shows it to other threads half-made:
+    a decoder that uses it then ends the process. So one thread at a time makes decoders.
+    """
+    with _BUILDING:
+        return msgspec.json.Decoder(body_type)
 
 
 def decode(body: bytes, body_type: type[_Body]) -> _Body:
@@ -53,6 +63,7 @@ def decode(body: bytes, body_type: type[_Body]) -> _Body:
 
 def decode_query(parameters: Mapping[str, str], query_type: type[_Body]) -> _Body:
     """The query's parameters as their struct. Raises `MalformedRequest`, which names the parameter."""
+    _decoder(query_type)  # what msgspec knows of the type is whole from here on
     try:
         return msgspec.convert(parameters, query_type, strict=False)
     except msgspec.ValidationError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -54,3 +56,35 @@ def test_the_form_is_told(body: type[request.Body], members: dict[str, str], fie
         decode(json.dumps(members).encode(), body)
     assert refusal.value.field == field
     assert "regex" not in refusal.value.message
+
+
+_AT_ONCE = """
+import sys, threading, time
+import msgspec
+from signer.decoding import decode, decode_query
+def slow():
+    time.sleep(0.3)  # others run while the type is being looked at
+    return int
+class Inner(msgspec.Struct):
+    a: "slow()"
+class Outer(msgspec.Struct):
+    inner: Inner
+class Query(msgspec.Struct):
+    a: "slow()"
+done = []
+def go():
+    done.append((decode(b'{"inner":{"a":1}}', Outer).inner.a, decode_query({"a": "2"}, Query).a))
+threads = [threading.Thread(target=go) for _ in range(3)]
+for thread in threads:
+    thread.start()
+    time.sleep(0.1)
+for thread in threads:
+    thread.join()
+assert done == [(1, 2)] * 3
+"""
+
+
+def test_threads_that_decode_the_first_body_of_a_type_together_do_not_end_the_process() -> None:
+    """Without the lock it is a segmentation fault in msgspec: seen of workers that were started under load."""
+    done = subprocess.run([sys.executable, "-c", _AT_ONCE], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
