@@ -25,12 +25,13 @@ _thread = threading.local()
 
 @contextmanager
 def limited(seconds: float = REQUEST_SECONDS) -> Iterator[None]:
-    """Within the block this thread waits no longer than that for locks, all in all. Not to be nested."""
+    """Within the block this thread waits no longer than that for locks, all in all; an inner block has its own."""
+    outer: float | None = getattr(_thread, "left", None)
     _thread.left = seconds
     try:
         yield
     finally:
-        del _thread.left
+        _thread.left = outer
 
 
 def allowed(most: float) -> float:

@@ -123,7 +123,14 @@ class AuditTrail:
             "decided_by": permit.decided_by,
             "approval": permit.approval,
         }
-        self._require_usable(proved=row["version"] is not None)
+        try:
+            self._require_usable(proved=row["version"] is not None)
+        except (HsmUnavailable, AuditUnavailable) as fault:
+            with suppress(AuditUnavailable):
+                self.refuse(
+                    permit.principal, permit.action.value, call, key.key_id or permit.key_id, fault.code, subject
+                )
+            raise
         self._translated(lambda: self._committer.commit(AUDIT_INTENTS, [row]))
         if key.version is not None:
             self.log.coming.enter()

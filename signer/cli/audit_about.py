@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -20,9 +20,11 @@ from signer.cli.audit_output import (
 )
 from signer.cli.client import open_client
 from signer.cli.errors import CommandFailed
-from signer.cli.found_signatures import LARGEST, Held, found_signatures
 from signer.cli.options import connection_options
 from signer.cli.output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from signer.cli.found_signatures import Held
 
 _HASHES: Final = ("sha256", "sha384", "sha512")
 _CHUNK: Final = 1 << 20
@@ -66,6 +68,8 @@ def about(file: Path, as_csv: bool) -> None:
 
 def _looked_at(file: Path) -> tuple[dict[str, str], Held | None]:
     """All digests of the file, and the signatures in it if it is small enough to be something that holds them."""
+    from signer.cli.found_signatures import LARGEST, found_signatures  # with the verifier's libraries
+
     hashes = {name: hashlib.new(name) for name in _HASHES}
     kept: bytearray | None = bytearray()
     try:

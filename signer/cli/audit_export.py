@@ -17,7 +17,6 @@ from signer.cli.client import Client, Json, as_object, open_client
 from signer.cli.errors import CommandFailed, Unreachable
 from signer.cli.options import connection_options, current_settings
 from signer.cli.output import note, print_json, print_record
-from signer.export.cloudtrail import event
 
 EXPORT: Final = "/v1/audit/export"
 ENTRIES_A_CALL: Final = 10_000
@@ -118,6 +117,8 @@ def _place(client: Client, query: Mapping[str, str]) -> tuple[str, str, str]:
 
 def _events(lines: Iterator[str], origin: str, account: str, region: str) -> Iterator[str]:
     """Each record as an event; leaves without one and the checkpoint are left out."""
+    from signer.export.cloudtrail import event
+
     for line in lines:
         members = _members(line)
         if "record" not in members:

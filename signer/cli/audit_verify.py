@@ -18,10 +18,10 @@ from signer.cli.extra import server_parts
 from signer.cli.operator import STATE_VARIABLE
 from signer.cli.options import connection_options, current_settings
 from signer.cli.output import console, print_json
-from verifier.errors import Rejected, VerificationError
 
 if TYPE_CHECKING:
     from signer.cli.audit_state import StateAudit
+    from verifier.errors import VerificationError
     from verifier.log import KeptHead, LogAudit
     from verifier.trusted_logs import TrustedLog
 
@@ -58,7 +58,7 @@ def verify(
     number: int | None,
     full: bool,
 ) -> None:
-    """Check that nothing in the trail was changed, dropped or added.
+    """Check that the trail was not changed, cut or added to.
 
     Every entry, hash, tile and checkpoint is checked, and every record against its entry. With --state or --database
     the tables around the log are checked too, in one look at the database, while the service may run; no HSM is needed.
@@ -74,6 +74,8 @@ def verify(
       sealmark audit verify --database backup/sealmark.db --head trail.head --json
       sealmark audit verify --head trail.head --trust trust.json
     """
+    from verifier.errors import VerificationError
+
     if state is not None and database is not None:
         # The variable may be set for other commands: what is named here is what is meant.
         if context.get_parameter_source("state") is click.core.ParameterSource.COMMANDLINE:
@@ -295,6 +297,8 @@ def _time(microseconds: int) -> str:
 
 
 def _told_failure(failure: VerificationError) -> int:
+    from verifier.errors import Rejected
+
     rejected = isinstance(failure, Rejected)
     if current_settings().as_json:
         print_json(failure.as_json())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,9 +12,10 @@ from signer.cli.extra import server_parts
 from signer.cli.operator import BindType
 from signer.cli.options import current_settings, json_option
 from signer.cli.output import note, print_json, print_table
-from signer.witness.state import create_state, open_state
-from verifier.errors import Indeterminate
-from verifier.notes import NoteKey, parse_key
+
+if TYPE_CHECKING:
+    from signer.witness.state import WitnessState
+    from verifier.notes import NoteKey
 
 state_option = click.option(
     "--state",
@@ -36,19 +38,29 @@ class ListenType(BindType):
         return super().convert(value, param, ctx)
 
 
-class KeyType(click.ParamType[NoteKey]):
+class KeyType(click.ParamType["NoteKey"]):
     """A verifier key, NAME+ID+KEY (C2SP signed-note)."""
 
     name = "key"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> NoteKey:
         """The key, or a usage error."""
+        from verifier.errors import Indeterminate
+        from verifier.notes import NoteKey, parse_key
+
         if isinstance(value, NoteKey):
             return value
         try:
             return parse_key(str(value))
         except Indeterminate as reason:
             self.fail(reason.message, param, ctx)
+
+
+def open_state(state: Path) -> WitnessState:
+    """As `signer.witness.state.open_state`, whose libraries only these commands need."""
+    from signer.witness.state import open_state as opened
+
+    return opened(state)
 
 
 @click.group()
@@ -79,6 +91,8 @@ def init(state: Path, name: str) -> None:
     Example:
       sealmark witness init --state /var/lib/witness --name witness.example/w1
     """
+    from signer.witness.state import create_state
+
     key = str(create_state(state, name).key.public)
     _print_key(key)
     if not current_settings().as_json:
