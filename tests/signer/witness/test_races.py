@@ -9,7 +9,7 @@ from tests.signer.witness.races import run_races
 if TYPE_CHECKING:
     from pathlib import Path
 
-RACES = 20
+RACES = 12
 
 
 def test_no_two_roots_of_one_size_are_ever_cosigned(tmp_path: Path) -> None:
