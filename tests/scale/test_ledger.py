@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 def test_each_decision_is_one_leaf(tmp_path: Path) -> None:
     report = run(make_deployment(tmp_path / "deployment"), requests=200, clients=3)
     assert report.differences == []
-    assert report.requests >= 300
+    assert report.requests >= 200
     assert report.given_up > 0
     assert report.strangers_refused > 0
