@@ -34,37 +34,6 @@ class _Ticket(Generic[Item, Result]):
     result: Result | None = None
 
 
-class Coming:
-    """How many requests are on their way to the line: a group that waits for them a little costs fewer commits.
-
-    Nobody waits where nobody comes, so that a lone request is as quick as it can be.
-    """
-
-    def __init__(self, patience: float) -> None:
-        """`patience` in seconds, at most."""
-        self._patience = patience
-        self._count = 0
-        self._nobody = threading.Condition()
-
-    def enter(self) -> None:
-        """One more is on its way."""
-        with self._nobody:
-            self._count += 1
-
-    def arrive(self) -> None:
-        """One of them has come, or will never come."""
-        with self._nobody:
-            self._count -= 1
-            if self._count == 0:
-                self._nobody.notify_all()
-
-    def wait(self) -> None:
-        """Returns when nobody is on the way, or when patience ends."""
-        with self._nobody:
-            if self._count:
-                self._nobody.wait_for(lambda: self._count == 0, self._patience)
-
-
 class Groups(Generic[Item, Result]):
     """A line of requests, the first of which works for those that stand behind it.
 
@@ -78,12 +47,10 @@ class Groups(Generic[Item, Result]):
         *,
         limit: int,
         together: Callable[[Item, Item], bool] = lambda _first, _other: True,
-        coming: Coming | None = None,
     ) -> None:
         self._commit = commit
         self._limit = limit
         self._together = together
-        self._coming = coming
         self._guard = threading.Lock()
         self._led = False
         self.waiting: deque[_Ticket[Item, Result]] = deque()
@@ -133,8 +100,6 @@ class Groups(Generic[Item, Result]):
 
         try:
             try:
-                if self._coming is not None:
-                    self._coming.wait()
                 after = self._commit(gather)
             finally:
                 if not group:

@@ -27,7 +27,7 @@ from keystore.db.schema import LOG_DIGESTS, LOG_ENTRIES, LOG_HEADS, LOG_TILES, R
 from keystore.errors import IntegrityFailure, KeystoreError
 from signer.audit.checkpoints import NoteSigner, checkpoint_text
 from signer.audit.committer import LOCK_SECONDS
-from signer.audit.groups import Coming, Groups
+from signer.audit.groups import Groups
 from signer.audit.logged import Asked, Followed, Logged, NotPublished, Published
 from signer.audit.reading import Head, LogReader
 from signer.audit.records import FURTHER_DIGESTS, rows_entry
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from signer.audit.tree import Extension, FullTile, Tree
 
 _GROUP_LIMIT: Final = 64  # requests; each has up to some hundred entries
-_PATIENCE: Final = 0.003  # seconds that a group waits for requests of this worker that are in the HSM
 _JOURNAL_CHUNK: Final = 2_000  # entries of the rows' journal that become leaves at once
 _log = structlog.get_logger("sealmark.audit")
 
@@ -56,8 +55,7 @@ class Sequencer:
         self._database = database
         self._anchor = anchor
         self.signer = NoteSigner(anchor.origin, anchor.public_key)
-        self.coming = Coming(_PATIENCE)  # requests that sign now, whose entries come soon
-        self._groups: Groups[Asked, Logged] = Groups(self._commit, limit=_GROUP_LIMIT, coming=self.coming)
+        self._groups: Groups[Asked, Logged] = Groups(self._commit, limit=_GROUP_LIMIT)
         self._guard = threading.Lock()  # of `_state`, against a follower that is no leader
         self._unpublished: Tree | None = None  # a head that has no checkpoint yet
         self._unpublished_guard = threading.Lock()

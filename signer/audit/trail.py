@@ -132,8 +132,6 @@ class AuditTrail:
                 )
             raise
         self._translated(lambda: self._committer.commit(AUDIT_INTENTS, [row]))
-        if key.version is not None:
-            self.log.coming.enter()
         return recorded(row, permit)
 
     def close(
@@ -148,9 +146,6 @@ class AuditTrail:
         entries = [self._closed(intent, outcome) for intent, outcomes in closings for outcome in outcomes]
         if refused is not None:
             entries += self._refused_items(refused)
-        for intent, _ in closings:
-            if intent.row["version"] is not None:
-                self.log.coming.arrive()
         try:
             proved = any(_released(outcome) for _, outcomes in closings for outcome in outcomes)
             logged = self._append(entries, proved=proved)
