@@ -230,7 +230,7 @@ class Key:
     protection: Protection = Protection.HSM
     origin: Origin = Origin.AWS_KMS
     aliases: tuple[str, ...] = ()  # every one, by name; `alias` is the first
-    tags: Mapping[str, str] = NO_TAGS
+    tags: Mapping[str, str] = field(default_factory=lambda: NO_TAGS)
     rotation: RotationSchedule | None = None
     multi_region: MultiRegion | None = None
 
@@ -252,7 +252,7 @@ class NewKey:
     published: bool = False
     protection: Protection = Protection.HSM
     origin: Origin = Origin.AWS_KMS
-    tags: Mapping[str, str] = NO_TAGS
+    tags: Mapping[str, str] = field(default_factory=lambda: NO_TAGS)
     multi_region: MultiRegion | None = None
 
 
