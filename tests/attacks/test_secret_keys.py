@@ -116,14 +116,14 @@ def test_not_refused_59_a_signing_key_that_agrees(attacker: Attacker, loot: Loot
 
 
 def test_not_refused_60_a_nonce_of_ones_own(attacker: Attacker, loot: Loot) -> None:
-    """The HSM encrypts twice with one nonce: whoever has the PIN can, and the service takes each from the HSM's random."""
-    made = []
-    for plaintext in (b"a" * 16, b"b" * 16):
+    """The HSM encrypts twice with one nonce. The service takes each from the HSM's random."""
+    made, plaintexts = [], (b"a" * 16, b"b" * 16)
+    for plaintext in plaintexts:
         key = unwrapped(attacker, loot, "AES")
         assert attacker.begin("C_EncryptInit", DATA_MECHANISMS["GCM"], key) == ReturnValue.OK
         made.append(attacker.finish("C_Encrypt", plaintext).octets[:16])
-    stream = [
-        bytes(x ^ y for x, y in zip(octets, text, strict=True))
-        for octets, text in zip(made, (b"a" * 16, b"b" * 16), strict=True)
-    ]
-    assert stream[0] == stream[1]
+    streams = {
+        bytes(one ^ other for one, other in zip(octets, plaintext, strict=True))
+        for octets, plaintext in zip(made, plaintexts, strict=True)
+    }
+    assert len(streams) == 1
