@@ -42,9 +42,10 @@ def test_an_alias_is_moved_with_its_dates_and_taken_away(place: Place) -> None:
     assert keystore.get_key("moving").id == one.id
     assert keystore.move_alias("moving", one.id, other.id, LATER) == AliasRecord("moving", other.id, NOW, LATER)
     assert keystore.get_key("moving").id == other.id
-    for move in (keystore.move_alias, lambda name, from_key, _to, now: keystore.delete_alias(name, from_key, now)):
-        with pytest.raises(NotFound):
-            move("moving", one.id, other.id, LATER)
+    with pytest.raises(NotFound):
+        keystore.move_alias("moving", one.id, other.id, LATER)
+    with pytest.raises(NotFound):
+        keystore.delete_alias("moving", one.id, LATER)
     keystore.delete_alias("moving", other.id, LATER)
     assert keystore.find_alias("moving") is None
     with pytest.raises(NotFound):
@@ -126,12 +127,9 @@ def test_tags_are_added_replaced_and_taken_away(place: Place) -> None:
 def test_only_keys_that_tell_their_versions_apart_are_rotated_by_themselves(place: Place) -> None:
     keystore = place.warm
     key = keystore.create_key(new_key())
-    for change in (
-        lambda: keystore.schedule_rotation(key.id, 365, NOW),
-        lambda: keystore.unschedule_rotation(key.id),
-        lambda: keystore.schedule_rotation(key.id, 89, NOW),
-        lambda: keystore.schedule_rotation(key.id, 2561, NOW),
-    ):
+    for days in (365, 89, 2561):
         with pytest.raises(Unsupported):
-            change()
+            keystore.schedule_rotation(key.id, days, NOW)
+    with pytest.raises(Unsupported):
+        keystore.unschedule_rotation(key.id)
     assert keystore.keys_to_rotate(NOW + timedelta(days=3650)) == []
