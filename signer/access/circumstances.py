@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from keystore.algorithms import KEY_USAGES
 from signer.access.short_form import arn_of
 
 if TYPE_CHECKING:
@@ -81,11 +82,6 @@ def _of_key(read: Callable[[Key], Sequence[str] | None]) -> Callable[[Circumstan
     return lambda self: None if self.key is None else read(self.key)
 
 
-def _usage(key: Key) -> tuple[str]:
-    return ("SIGN_VERIFY",) if key.purpose.value in _SIGNING_PURPOSES else (key.purpose.value,)
-
-
-_SIGNING_PURPOSES: Final = frozenset({"artifact", "jwt", "saml", "general", "ca", "timestamp", "log"})
 _KNOWN: Final[Mapping[str, Callable[[Circumstances], Sequence[str] | None]]] = {
     "aws:principalarn": lambda self: (arn_of(self.principal.name, self.surroundings.account),),
     "aws:principalaccount": lambda self: (self.surroundings.account,),
@@ -99,8 +95,8 @@ _KNOWN: Final[Mapping[str, Callable[[Circumstances], Sequence[str] | None]]] = {
     "aws:securetransport": lambda self: ("true" if self.surroundings.secure else "false",),
     "kms:calleraccount": lambda self: (self.surroundings.account,),
     "kms:keyspec": _of_key(lambda key: (key.spec,)),
-    "kms:keyusage": _of_key(_usage),
-    "kms:keyorigin": _of_key(lambda _key: ("AWS_KMS",)),
+    "kms:keyusage": _of_key(lambda key: (KEY_USAGES[key.purpose],)),
+    "kms:keyorigin": _of_key(lambda key: (key.origin.value,)),
     "kms:resourcealiases": _of_key(lambda key: None if key.alias is None else (f"alias/{key.alias}",)),
     "sealmark:purpose": _of_key(lambda key: (key.purpose.value,)),
     "sealmark:credentialkind": lambda self: (self.principal.kind.value,),
