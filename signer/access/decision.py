@@ -98,7 +98,7 @@ class Judgement:
         refusal = (
             NotFound(KEY_NOT_FOUND, field="key")
             if self.key is not None and not self.visible
-            else PolicyForbids(_why(principal, action, self.decision))
+            else PolicyForbids(_why(principal, action, self.decision), denied_by=self.decision.source.value)
         )
         refusal.judged = Judged(key_id, revision, str(self.decision))
         raise refusal
@@ -166,6 +166,19 @@ def judge(
         or may_see(principal.name, surroundings.account, key.arn, policy, identity_policies, grants)
     )
     return Judgement(admission, key, decision, seen, _MADE_HERE)
+
+
+def may_on_every_key(admission: Admission, surroundings: Surroundings, arn_of_all: str) -> bool:
+    """Whether the caller might do this to every key there is (`arn_of_all` stands for them), so that to learn that a
+    key is not there tells it nothing: its identity policies allow it, or its duty is to look after all of them."""
+    principal = admission.principal
+    if principal.duty in (Duty.ROOT, Duty.AUDITOR):
+        return True
+    circumstances = Circumstances(principal, None, surroundings, NO_CONTEXT)
+    request = AccessRequest(
+        principal.name, surroundings.account, admission.action.policy_name, arn_of_all, circumstances
+    )
+    return evaluate(request, None, _compiled(principal), ()).allowed
 
 
 def decide(

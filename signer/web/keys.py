@@ -10,6 +10,7 @@ from signer.administration.new_key import new_key_details
 from signer.administration.policies import described as described_policy
 from signer.call import Answer, Call
 from signer.held import deletion_details, policy_details
+from signer.pipeline import present
 from signer.request import Deletion, Empty, NewKeyBody, PolicyBody, Rotation
 from signer.web.endpoints import Endpoint, View
 from signer.web.paging import QUERY, next_cursor, requested_page
@@ -120,13 +121,6 @@ def put_policy(services: Services, call: Call, key: str) -> Answer:
 def _changed(services: Services, key: Key) -> Answer:
     told = {"state": key.state.value} | ({} if key.deletion_at is None else {"deletion_at": key.deletion_at})
     return Answer(services.keys.describe(key), recorded=told)
-
-
-def present(key: Key | None) -> Key:
-    if key is None:
-        msg = "a call about a key reached its view without one"
-        raise TypeError(msg)
-    return key
 
 
 def _about_a_key(method: str, path: str, summary: str, view: View, action: Action, body: type[Body] | None) -> Endpoint:
