@@ -106,7 +106,7 @@ def _groups(contract: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _call(contract: dict[str, Any], method: str, path: str, operation: dict[str, Any]) -> dict[str, Any]:
-    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    body = _asked(operation)
     answers: list[tuple[str, str, dict[str, Any] | None, str | None]] = []
     refusals = []
     for status, answer in operation["responses"].items():
@@ -207,6 +207,12 @@ def _compact(example: object) -> str:
     return line if len(line) < _LONG_LINE else json.dumps(example, indent=2)
 
 
+def _asked(operation: dict[str, Any]) -> dict[str, Any]:
+    """What is known of the operation's body, whatever its media type; empty for one without."""
+    of_types: dict[str, dict[str, Any]] = operation.get("requestBody", {}).get("content", {})
+    return next(iter(of_types.values()), {})
+
+
 def curl(method: str, path: str, operation: dict[str, Any]) -> str:
     """The call as a command. The token comes from a file: on the command line others could read it."""
     values = {each["name"]: each.get("example", each["name"]) for each in operation["parameters"]}
@@ -218,7 +224,7 @@ def curl(method: str, path: str, operation: dict[str, Any]) -> str:
         words[0] += " -H @token.header"
     if "Idempotency-Key" in values:
         words[0] += ' -H "Idempotency-Key: $(uuidgen)"'
-    example = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("example")
+    example = _asked(operation).get("example")
     if example:
         words.append(f"--json {shlex.quote(_compact(example))}")
     return " \\\n  ".join([*words, f'"$SEALMARK_URL{address}"'])
