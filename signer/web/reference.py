@@ -228,3 +228,9 @@ def curl(method: str, path: str, operation: dict[str, Any]) -> str:
     if example:
         words.append(f"--json {shlex.quote(_compact(example))}")
     return " \\\n  ".join([*words, f'"$SEALMARK_URL{address}"'])
+
+
+def _asked(operation: dict[str, Any]) -> dict[str, Any]:
+    """The one content of the request, whatever its media type; empty where there is none."""
+    content: dict[str, dict[str, Any]] = operation.get("requestBody", {}).get("content", {})
+    return next(iter(content.values()), {})
