@@ -31,7 +31,6 @@ from verifier import (
     seal_file,
 )
 from verifier.envelope import message as messages
-from verifier.envelope.files import Source
 from verifier.envelope.header import HEADER_TYPE, MAXIMUM_CONTEXT_BYTES, encode_recipients, nonce_for, parse_recipients
 from verifier.envelope.message import CHUNK_BYTES, MAXIMUM_CONTENT_BYTES, encode_start
 
@@ -296,26 +295,29 @@ def test_a_header_is_read_as_it_was_written() -> None:
     assert parse_recipients(encode_recipients(named)) == named
 
 
-def _ber_length(whole: bytes) -> bytes:
-    """The outermost length in one octet more than it needs."""
+def test_a_length_in_more_octets_than_it_needs_is_refused() -> None:
+    whole = envelope()
     assert whole[:2] == b"\x30\x82"
-    return b"\x30\x83\x00" + whole[2:]
+    with pytest.raises(Rejected, match="malformed"):
+        read_header(io.BytesIO(b"\x30\x83\x00" + whole[2:]))
 
 
-def _not_first(whole: bytes) -> bytes:
-    """The recipients in another order: a SET has one in DER."""
-    message = messages.read_start(Source(io.BytesIO(whole), "it"))
-    fields = der.Reader(der.parse(encode_recipients(message.header), der.SET).content)
-    first, second = fields.take_any(), fields.take_any()
-    return whole.replace(first.encoded + second.encoded, second.encoded + first.encoded)
-
-
-@pytest.mark.parametrize("change", [_ber_length, _not_first])
-def test_another_encoding_of_the_same_is_refused(change: Callable[[bytes], bytes]) -> None:
-    changed = change(envelope())
-    assert changed != envelope()
-    with pytest.raises(VerificationError):
-        read_header(io.BytesIO(changed))
+def test_another_encoding_of_the_same_header_is_refused() -> None:
+    """By whoever makes the envelope: nonce and lengths are those of the other encoding."""
+    recipients = encode_recipients(read_header(io.BytesIO(envelope())))
+    fields = der.Reader(der.parse(recipients, der.SET).content)
+    first, second = fields.take_any().encoded, fields.take_any().encoded
+    case, key = (der.encode(der.UTF8_STRING, each) for each in (b"case", b"4711"))
+    pair = der.encode(der.SEQUENCE, case + key)
+    assert pair in second
+    # Two recipients too many; and a name behind one that sorts after it.
+    for changed in (
+        first + first + second,
+        first + second + second,
+        first + second.replace(b"case", b"\xc3\xbf\xc3\xbf"),
+    ):
+        with pytest.raises(VerificationError):
+            read_header(io.BytesIO(encode_start(der.encode(der.SET, changed), 0) + b"\x04\x10" + bytes(16)))
 
 
 def test_what_is_no_envelope_is_told_so() -> None:
@@ -390,6 +392,14 @@ def test_no_file_is_overwritten(tmp_path: Path) -> None:
             open_file(io.BytesIO(envelope()), tmp_path / name, data_key())
     assert (tmp_path / "there").read_bytes() == b"mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "there"]
+
+
+def test_no_file_is_overwritten_that_comes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "there").write_bytes(b"mine")
+    monkeypatch.setattr(os.path, "lexists", lambda _: False)
+    with pytest.raises(Indeterminate, match="exists already"):
+        encrypt_file(io.BytesIO(b"x"), tmp_path / "there", recipient())
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"mine"]
 
 
 def test_a_pipe_says_that_a_file_is_needed(tmp_path: Path) -> None:
