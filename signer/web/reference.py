@@ -207,12 +207,6 @@ def _compact(example: object) -> str:
     return line if len(line) < _LONG_LINE else json.dumps(example, indent=2)
 
 
-def _asked(operation: dict[str, Any]) -> dict[str, Any]:
-    """What is known of the operation's body, whatever its media type; empty for one without."""
-    of_types: dict[str, dict[str, Any]] = operation.get("requestBody", {}).get("content", {})
-    return next(iter(of_types.values()), {})
-
-
 def curl(method: str, path: str, operation: dict[str, Any]) -> str:
     """The call as a command. The token comes from a file: on the command line others could read it."""
     values = {each["name"]: each.get("example", each["name"]) for each in operation["parameters"]}
