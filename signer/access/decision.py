@@ -280,6 +280,17 @@ def permit_revocation_list(service: Principal, authority: Key) -> Permit:
     return Permit(service, Action.SIGN_REVOCATION_LIST, authority.id, authority.policy.revision, _MADE_HERE)
 
 
+def permit_rotation(service: Principal, key: Key) -> Permit:
+    """The rotation that a key's schedule asks for: nobody's call, for whoever set the schedule was permitted then.
+
+    Raises `PolicyForbids` for a key that has none.
+    """
+    if key.rotation is None:
+        msg = "only a key that has a schedule is rotated by itself"
+        raise PolicyForbids(msg)
+    return Permit(service, Action.ROTATE_KEY, key.id, key.policy.revision, _MADE_HERE)
+
+
 def permit_request(permit: Permit) -> Permit:
     """To ask for approval of what a call itself was permitted: the request is authorised as the call is."""
     return replace(permit, action=Action.REQUEST_APPROVAL)

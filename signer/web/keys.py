@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from keystore.api import KeyState
 from signer.access import Action
+from signer.administration.new_key import new_key_details
 from signer.administration.policies import described as described_policy
 from signer.call import Answer, Call
 from signer.held import deletion_details, policy_details
@@ -29,7 +30,7 @@ def create(services: Services, call: Call) -> Answer:
         told = {"alias": made.alias, "spec": made.spec, "purpose": made.purpose.value, "domain": made.domain}
         return Answer(services.keys.describe(made), 201, told | {"published": made.published}, made_key=made.id)
 
-    return services.pipeline.change(call, Action.CREATE_KEY, NewKeyBody, work)
+    return services.pipeline.change(call, Action.CREATE_KEY, NewKeyBody, work, details=new_key_details)
 
 
 def list_visible(services: Services, call: Call) -> Answer:
