@@ -1,4 +1,4 @@
-"""The closed table of key specs, signing algorithms and purposes: what may be asked of which key.
+"""The closed table of key specs, algorithms and purposes: what may be asked of which key.
 
 Checked before the HSM is ever called: SoftHSM does not check a key's type against a mechanism, and the wrong pair kills
 its process. Names of specs and algorithms are those of AWS KMS. Nothing here does IO.
@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
 
 class KeyKind(StrEnum):
-    """The mathematics of a key pair."""
+    """The mathematics of a key, or of a key pair."""
 
     RSA = "RSA"
     EC = "EC"
     EDWARDS = "EDWARDS"
+    AES = "AES"
+    HMAC = "HMAC"
+    ML_DSA = "ML_DSA"
+    ML_KEM = "ML_KEM"
 
 
 class Scheme(StrEnum):
@@ -39,13 +43,33 @@ class Purpose(StrEnum):
     JWT = "jwt"
     SAML = "saml"
     GENERAL = "general"
+    ENCRYPT = "encrypt"
+    MAC = "mac"
+    AGREE = "agree"
+    ENCAPSULATE = "encapsulate"
     CA = "ca"
     LOG = "log"
+    SECRETS = "secrets"  # what the service must be able to read back, such as the secrets of access keys
+
+
+class Protection(StrEnum):
+    """Where a key's private or secret half is used."""
+
+    HSM = "hsm"
+    SOFTWARE = "software"  # in this process; it is stored encrypted under a key that is in the HSM
+
+
+class Origin(StrEnum):
+    """Where a key's material comes from."""
+
+    AWS_KMS = "AWS_KMS"  # made here; the name is AWS's
+    EXTERNAL = "EXTERNAL"  # imported
 
 
 @dataclass(frozen=True, slots=True)
 class KeySpec:
-    """A kind of key pair. `bits` is the modulus length (RSA) or the field size (curves)."""
+    """A kind of key or key pair. `bits` is the modulus length (RSA), the field size (curves), the length of a secret
+    key, or the parameter set's number (ML-DSA, ML-KEM)."""
 
     name: str
     kind: KeyKind
@@ -80,6 +104,8 @@ KEY_SPECS: Final[Mapping[str, KeySpec]] = MappingProxyType(
             KeySpec("ECC_NIST_P521", KeyKind.EC, 521, "secp521r1"),
             KeySpec("ECC_SECG_P256K1", KeyKind.EC, 256, "secp256k1"),
             KeySpec("ECC_NIST_EDWARDS25519", KeyKind.EDWARDS, 255, "ed25519"),
+            KeySpec("SYMMETRIC_DEFAULT", KeyKind.AES, 256),
+            *(KeySpec(f"HMAC_{bits}", KeyKind.HMAC, bits) for bits in (224, 256, 384, 512)),
         )
     }
 )
@@ -118,6 +144,30 @@ SIGNING_ALGORITHMS: Final[Mapping[str, SigningAlgorithm]] = MappingProxyType(
         )
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class UseAlgorithm:
+    """An algorithm that makes no signature. `hash_name` is hashlib's name, None where it has none."""
+
+    name: str
+    kind: KeyKind
+    hash_name: str | None = None
+
+
+def _uses(*rows: UseAlgorithm) -> Mapping[str, UseAlgorithm]:
+    return MappingProxyType({row.name: row for row in rows})
+
+
+ENCRYPTION_ALGORITHMS: Final = _uses(
+    UseAlgorithm("SYMMETRIC_DEFAULT", KeyKind.AES),  # AES-256-GCM
+    UseAlgorithm("RSAES_OAEP_SHA_256", _RSA, "sha256"),  # RFC 8017 section 7.1, MGF1 with the same hash, no label
+    UseAlgorithm("RSAES_OAEP_SHA_1", _RSA, "sha1"),
+)
+MAC_ALGORITHMS: Final = _uses(
+    *(UseAlgorithm(f"HMAC_SHA_{bits}", KeyKind.HMAC, f"sha{bits}") for bits in (224, 256, 384, 512))
+)
+AGREEMENT_ALGORITHMS: Final = _uses(UseAlgorithm("ECDH", KeyKind.EC))  # SP 800-56A, one-pass: the x coordinate
 
 _PKCS1 = tuple(f"RSASSA_PKCS1_V1_5_SHA_{bits}" for bits in (256, 384, 512))
 _PSS = tuple(f"RSASSA_PSS_SHA_{bits}" for bits in (256, 384, 512))
@@ -171,11 +221,33 @@ PURPOSES: Final[Mapping[Purpose, Mapping[str, tuple[str, ...]]]] = MappingProxyT
             {name: _CURVE_WITH_ITS_HASH[name] for name in ("ECC_NIST_P256", "ECC_NIST_P384")},
         ),
         Purpose.LOG: {"ECC_NIST_EDWARDS25519": ("ED25519_SHA_512",)},
+        Purpose.ENCRYPT: _rows(
+            _RSA_SPECS, ("RSAES_OAEP_SHA_256", "RSAES_OAEP_SHA_1"), {"SYMMETRIC_DEFAULT": ("SYMMETRIC_DEFAULT",)}
+        ),
+        Purpose.MAC: {f"HMAC_{bits}": (f"HMAC_SHA_{bits}",) for bits in (224, 256, 384, 512)},
+        Purpose.AGREE: dict.fromkeys(("ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521"), ("ECDH",)),
+        Purpose.ENCAPSULATE: {},
+        Purpose.SECRETS: {"SYMMETRIC_DEFAULT": ("SYMMETRIC_DEFAULT",)},
     }
 )
 
 # Purposes that a caller may ask for; the others belong to the service's own code.
-CALLER_PURPOSES: Final = (Purpose.ARTIFACT, Purpose.JWT, Purpose.SAML, Purpose.GENERAL)
+CALLER_PURPOSES: Final = (
+    Purpose.ARTIFACT,
+    Purpose.JWT,
+    Purpose.SAML,
+    Purpose.GENERAL,
+    Purpose.ENCRYPT,
+    Purpose.MAC,
+    Purpose.AGREE,
+    Purpose.ENCAPSULATE,
+)
+# Purposes whose keys sign; the published half of the others verifies nothing.
+SIGNING_PURPOSES: Final = frozenset(
+    {Purpose.ARTIFACT, Purpose.JWT, Purpose.SAML, Purpose.GENERAL, Purpose.CA, Purpose.LOG}
+)
+# Purposes whose request picks one of the spec's algorithms; every other key has the one that it was made with.
+_FREE: Final = frozenset({Purpose.GENERAL, Purpose.ENCRYPT, Purpose.MAC, Purpose.AGREE, Purpose.ENCAPSULATE})
 
 
 def algorithms_for(purpose: Purpose, spec: str) -> tuple[str, ...]:
@@ -184,5 +256,5 @@ def algorithms_for(purpose: Purpose, spec: str) -> tuple[str, ...]:
 
 
 def key_algorithms(purpose: Purpose, spec: str, chosen: str) -> tuple[str, ...]:
-    """What one finished key signs with: its one chosen algorithm, or, for a general key, every one of its spec."""
-    return algorithms_for(purpose, spec) if purpose is Purpose.GENERAL else (chosen,)
+    """What one finished key does: its one chosen algorithm, or, where each request picks one, every one of its spec."""
+    return algorithms_for(purpose, spec) if purpose in _FREE else (chosen,)

@@ -14,7 +14,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from keystore.algorithms import Purpose, SigningAlgorithm
+from keystore.algorithms import Origin, Protection, Purpose, SigningAlgorithm, UseAlgorithm
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
@@ -26,6 +26,10 @@ class KeyState(StrEnum):
     ENABLED = "enabled"
     DISABLED = "disabled"
     PENDING_DELETION = "pending_deletion"
+    PENDING_IMPORT = "pending_import"  # it has no material (yet, or any more)
+    PENDING_REPLICA_DELETION = "pending_replica_deletion"  # to be deleted once its last replica is
+    CREATING = "creating"  # a replica that is being made
+    UPDATING = "updating"  # its primary region is changing
     DELETED = "deleted"  # the material is gone; the row stays, so that the id is never used again
 
 
@@ -149,11 +153,41 @@ class ApprovalRule:
 
 
 NO_APPROVAL_RULE = ApprovalRule(MappingProxyType({}), 0)
+NO_TAGS: Mapping[str, str] = MappingProxyType({})
+
+
+class VersionCause(StrEnum):
+    """Why a version was made."""
+
+    CREATED = "created"
+    AUTOMATIC = "automatic"  # by the key's own schedule
+    ON_DEMAND = "on_demand"
+    IMPORTED = "imported"
+
+
+@dataclass(frozen=True, slots=True)
+class RotationSchedule:
+    """A key that is rotated by itself: every so many days, next at this time."""
+
+    period_days: int
+    next_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MultiRegion:
+    """A key that has the same id and material in several regions. `replicas` are the regions of the others."""
+
+    primary_region: str
+    replicas: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class KeyVersion:
-    """One version of a key: its public half, when it begins to sign, and how to reach its private half."""
+    """One version of a key: its public half, when it begins to sign, and how to reach its private half.
+
+    A secret key has no public half: `public_key` is empty. `material_id` is hex SHA-256 (AWS's KeyMaterialId), of
+    secret keys alone; `expires_at` is when imported material goes.
+    """
 
     id: str
     key_id: str
@@ -164,6 +198,10 @@ class KeyVersion:
     backing: BackingKey
     revoked_at: datetime | None = None
     revocation_reason: RevocationReason | None = None
+    material_id: str | None = None
+    expires_at: datetime | None = None
+    cause: VersionCause = VersionCause.CREATED
+    material_description: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +227,12 @@ class Key:
     policy: KeyPolicy
     versions: tuple[KeyVersion, ...]
     approval_rule: ApprovalRule = NO_APPROVAL_RULE
+    protection: Protection = Protection.HSM
+    origin: Origin = Origin.AWS_KMS
+    aliases: tuple[str, ...] = ()  # every one, by name; `alias` is the first
+    tags: Mapping[str, str] = field(default_factory=lambda: NO_TAGS)
+    rotation: RotationSchedule | None = None
+    multi_region: MultiRegion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +250,10 @@ class NewKey:
     domain: str = "default"
     description: str = ""
     published: bool = False
+    protection: Protection = Protection.HSM
+    origin: Origin = Origin.AWS_KMS
+    tags: Mapping[str, str] = field(default_factory=lambda: NO_TAGS)
+    multi_region: MultiRegion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -462,6 +510,64 @@ class SigningKey(Protocol):
     def public_key(self) -> PublicKeyTypes: ...
     def sign(self, message: bytes) -> bytes: ...
     def sign_digest(self, digest: bytes) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedKeyInfo:
+    """Which key and version was opened, and for which algorithm."""
+
+    key_id: str
+    version_id: str
+    version: int
+    spec: str
+    purpose: Purpose
+    algorithm: UseAlgorithm
+
+
+class EncryptionKey(Protocol):
+    """A key of purpose `encrypt` (or `secrets`), opened for one intent.
+
+    `context` is the canonical encoding of the encryption context; RSA has none. A symmetric ciphertext names key and
+    version in its header; an RSA ciphertext is bare (RFC 8017 section 7.1). `decrypt` raises `Undecipherable`, the same
+    for everything that is wrong.
+    """
+
+    @property
+    def info(self) -> OpenedKeyInfo: ...
+    def encrypt(self, plaintext: bytes, context: bytes = b"") -> bytes: ...
+    def decrypt(self, ciphertext: bytes, context: bytes = b"") -> bytes: ...
+
+
+class MacKey(Protocol):
+    """A key of purpose `mac`, opened for one intent. HMAC (RFC 2104), never truncated."""
+
+    @property
+    def info(self) -> OpenedKeyInfo: ...
+    def mac(self, message: bytes) -> bytes: ...
+
+
+class AgreementKey(Protocol):
+    """A key of purpose `agree`, opened for one intent. `peer` is DER SubjectPublicKeyInfo of the same curve; the secret
+    is the x coordinate (SP 800-56A section 5.7.1.2)."""
+
+    @property
+    def info(self) -> OpenedKeyInfo: ...
+    def shared_secret(self, peer: bytes) -> bytes: ...
+
+
+class EncapsulationKey(Protocol):
+    """A key of purpose `encapsulate`, opened for one intent (FIPS 203)."""
+
+    @property
+    def info(self) -> OpenedKeyInfo: ...
+    def encapsulate(self) -> tuple[bytes, bytes]:
+        """(shared secret, ciphertext)."""
+        ...
+
+    def decapsulate(self, ciphertext: bytes) -> bytes: ...
+
+
+OpenedKey = SigningKey | EncryptionKey | MacKey | AgreementKey | EncapsulationKey
 
 
 class HardwareToken(Protocol):

@@ -18,6 +18,7 @@ from keystore.api import (
     Storage,
     TokenSettings,
     UncertifiedVersion,
+    VersionCause,
 )
 from keystore.certificates import insert_certificate, revoke_version
 from keystore.db.schema import SEALED_TABLES
@@ -25,7 +26,7 @@ from keystore.errors import Conflict, KeystoreError, LimitExceeded, NotFound, Un
 from keystore.history import key_subject, record_version
 from keystore.keys import ALIAS_FORM, UUID_FORM, domain_label, existing
 from keystore.lifecycle import require_enabled
-from keystore.values import stored_names, stored_settings, stored_time
+from keystore.values import stored_multi_region, stored_names, stored_settings, stored_tags, stored_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -116,6 +117,12 @@ class KeyMaker:
                     "created_at": now,
                     "created_by": new.created_by,
                     "deletion_at": None,
+                    "protection": new.protection.value,
+                    "origin": new.origin.value,
+                    "tags": stored_tags(new.tags),
+                    "rotation_days": None,
+                    "rotation_at": None,
+                    "multi_region": stored_multi_region(new.multi_region),
                 },
             )
             transaction.insert("policies", key_id, {"document": new.policy.document})
@@ -280,6 +287,10 @@ class _NewVersion:
                 "token_label": self.generated.token_label,
                 "revoked_at": None,
                 "revocation_reason": None,
+                "cause": VersionCause.CREATED.value,
+                "material_id": None,
+                "material_description": None,
+                "expires_at": None,
             },
         )
 

@@ -86,3 +86,9 @@ class ConfigurationError(KeystoreError):
     """A setting is missing, unknown, unsafe or contradicts another; the message names it."""
 
     code = "configuration"
+
+
+class Undecipherable(KeystoreError):
+    """A ciphertext that this key does not open with this context: one answer, whatever is wrong with it."""
+
+    code = "undecipherable"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import ColumnElement, literal_column
 
-from keystore.algorithms import Purpose
-from keystore.api import BackingKey, Key, KeyPolicy, KeyState, KeyVersion, RevocationReason, Storage
+from keystore.algorithms import Origin, Protection, Purpose
+from keystore.api import BackingKey, Key, KeyPolicy, KeyState, KeyVersion, RevocationReason, Storage, VersionCause
 from keystore.approvals import rule_of
 from keystore.db.schema import SEALED_TABLES
 from keystore.errors import Conflict, IntegrityFailure, NotFound
@@ -19,9 +19,12 @@ from keystore.history import key_subject, record_version
 from keystore.queries import Join, join, parameter
 from keystore.sealing import SealedRow
 from keystore.values import (
+    multi_region_of,
     names_of,
     optional_time_of,
+    rotation_of,
     settings_of,
+    tags_of,
     time_of,
 )
 
@@ -100,9 +103,13 @@ def _joins_by_id() -> list[Join]:
 
 
 def _joins_by_alias() -> list[Join]:
-    alias = SEALED_TABLES["aliases"].table.alias()
+    alias, other = SEALED_TABLES["aliases"].table.alias(), SEALED_TABLES["aliases"].table.alias()
     name = parameter("key")
-    return [Join(SEALED_TABLES["aliases"], alias, name, alias.c.id == name), *_joins_of_key(alias.c.key_id)]
+    return [
+        Join(SEALED_TABLES["aliases"], alias, name, alias.c.id == name),
+        *_joins_of_key(alias.c.key_id),
+        Join(SEALED_TABLES["aliases"], other, other.c.id, other.c.key_id == alias.c.key_id),
+    ]
 
 
 def _joins_of_key(key_id: ColumnElement[str]) -> list[Join]:
@@ -133,8 +140,8 @@ def _key_of(records: Records) -> Key | None:
         raise IntegrityFailure(f"keys/{key.id}: the policy or the deployment is missing")
     (policy,) = found["policies"].values()
     (deployment,) = found["deployment"].values()
-    alias = min(found.get("aliases", {}), default=None)
-    return _assemble(key, policy, found.get("approval_rules", {}).get(key.id), deployment, alias, versions)
+    aliases = tuple(sorted(found.get("aliases", {})))
+    return _assemble(key, policy, found.get("approval_rules", {}).get(key.id), deployment, aliases, versions)
 
 
 def _assemble(
@@ -142,14 +149,14 @@ def _assemble(
     policy: SealedRow,
     rule: SealedRow | None,
     deployment: SealedRow,
-    alias: str | None,
+    aliases: tuple[str, ...],
     versions: list[SealedRow],
 ) -> Key:
     region, account = deployment.text("region"), deployment.text("account")
     return Key(
         id=key.id,
         arn=f"arn:aws:kms:{region}:{account}:key/{key.id}",
-        alias=alias,
+        alias=aliases[0] if aliases else None,
         spec=key.text("spec"),
         purpose=Purpose(key.text("purpose")),
         algorithm=key.text("algorithm"),
@@ -166,6 +173,12 @@ def _assemble(
         policy=_policy_of(policy),
         versions=tuple(version_of(row, key) for row in versions),
         approval_rule=rule_of(rule),
+        protection=Protection(key.text("protection")),
+        origin=Origin(key.text("origin")),
+        aliases=aliases,
+        tags=tags_of(key.text("tags")),
+        rotation=rotation_of(key.optional_number("rotation_days"), key.optional_number("rotation_at")),
+        multi_region=multi_region_of(key.optional_text("multi_region")),
     )
 
 
@@ -188,4 +201,8 @@ def version_of(row: SealedRow, key: SealedRow) -> KeyVersion:
         backing=BackingKey(row.id, key.text("spec"), label, wrapped, row.optional_text("token_label")),
         revoked_at=optional_time_of(row.optional_number("revoked_at")),
         revocation_reason=None if reason is None else RevocationReason(reason),
+        material_id=row.optional_text("material_id"),
+        expires_at=optional_time_of(row.optional_number("expires_at")),
+        cause=VersionCause(row.text("cause")),
+        material_description=row.optional_text("material_description"),
     )

@@ -209,8 +209,8 @@ class Keystore(
             for version in key.versions:
                 gone = {"wrapped": None, "token_label": None, "domain_version": None}
                 transaction.update(existing(transaction, "key_versions", version.id), gone)
-            if key.alias is not None:
-                transaction.update(existing(transaction, "aliases", key.alias), {"key_id": None})
+            for alias in key.aliases:
+                transaction.update(existing(transaction, "aliases", alias), {"key_id": None})
         for version in key.versions:
             self._token.destroy(version.backing)
         return True

@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from signer.decoding import decode
+
+_Body = TypeVar("_Body", bound=msgspec.Struct)
+
+
+class Decoder(Protocol):
+    """What turns a call's body into its struct, and refuses in the words of the protocol that the caller speaks."""
+
+    def __call__(self, body: bytes, body_type: type[_Body]) -> _Body: ...
 
 
 @dataclass(slots=True)
@@ -34,6 +47,7 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     trace: Trace = field(default_factory=Trace, repr=False, compare=False)
     client_certificate: bytes | None = None  # DER, verified by TLS here or by a proxy that the configuration names
+    decode: Decoder = field(default=decode, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,12 @@ class RequestTooLarge(SealmarkError):
     code = "request_too_large"
 
 
+class DryRun(SealmarkError):
+    """The call would have succeeded; it asked for no more than that."""
+
+    code = "dry_run"
+
+
 class WrongPurpose(SealmarkError):
     """The key's purpose is another."""
 

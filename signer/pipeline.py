@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import structlog
@@ -30,6 +31,7 @@ from signer.authn.principal import SERVICE
 from signer.call import Answer, Call
 from signer.decoding import decode, within
 from signer.errors import (
+    DryRun,
     Judged,
     NotFound,
     SealmarkError,
@@ -41,7 +43,7 @@ from signer.held import HELD
 from signer.making import Making
 from signer.operations.base import Subject, usable_version
 from signer.problems import SERVER_FAULTS, code_of
-from signer.request import ApprovalRequestBody
+from signer.request import ApprovalRequestBody, Empty
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,8 +64,21 @@ if TYPE_CHECKING:
 
 _Body = TypeVar("_Body", bound=msgspec.Struct)
 _Question = TypeVar("_Question", bound="Question")
+Reference = str | Callable[[_Body], str]  # a key's id or alias, or what tells it from the body
 GrantsOf = Callable[["Key", "Principal"], Sequence["GrantFacts"]]
+DRY_RUN = "the request would have succeeded, but it asks for a dry run"
 _log = structlog.get_logger("sealmark.pipeline")
+
+
+@dataclass(slots=True)
+class _Named:
+    """How a call names its key, as far as that is known: where the body tells it, once that is read."""
+
+    reference: str | None
+
+    def by(self, reference: Reference[_Body], body: _Body) -> str:
+        self.reference = reference(body) if callable(reference) else reference
+        return self.reference
 
 
 class Pipeline:
@@ -85,21 +100,24 @@ class Pipeline:
         self._published = published
         self._approvals = approvals
 
-    def sign(self, call: Call, reference: str, operation: Operation[_Body]) -> Answer:
-        """Makes what the operation makes, with the key that `reference` names (its id or alias)."""
+    def sign(self, call: Call, reference: Reference[_Body], operation: Operation[_Body]) -> Answer:
+        """Makes what the operation makes, with the key that `reference` names (its id or alias, or what tells it from
+        the body)."""
         # authn, who is calling
         principal = self.authenticate(call)
-        with self._refusals_recorded(principal, operation.action, call, reference):
+        with self._refusals_recorded(principal, operation.action, call, reference) as named:
             # access: may such a caller make such a call at all (before any key is looked up)
             admission = admit(principal, operation.action)
             # web: the body, typed
-            body = decode(call.body, operation.body_type)
+            body = call.decode(call.body, operation.body_type)
             # access: do the policies allow it, to this caller, with this key, as it is asked
-            key = self._find_key(reference)
+            key = self._find_key(named.by(reference, body))
             permit = self._permit(admission, call, key, operation.details(key, body))
             # formats: what is to be made, and which items cannot be
-            subject = self._subject(permit, call, key, operation)
+            subject = self._subject(permit, call, key, operation, body)
             plan = operation.plan(subject, body)
+            if plan.dry_run:
+                raise DryRun(DRY_RUN)
             # the same request again gets the same answer
             repeated = self._idempotency.begin(permit, call, key.id)
         if repeated.answer is not None:
@@ -107,7 +125,7 @@ class Pipeline:
             return repeated.answer
         with repeated:
             # approvals: have those whom the key's rule names released this very call
-            with self._refusals_recorded(principal, operation.action, call, reference):
+            with self._refusals_recorded(principal, operation.action, call, key.id):
                 permit = self._approvals.release(permit, call, key, body)
             # audit intent → keystore → formats → HSM → self-check → audit outcome
             making = Making(self._keystore, self._audit, permit, call, key, subject.version)
@@ -120,7 +138,7 @@ class Pipeline:
         action: Action,
         body_type: type[_Body],
         work: Callable[[Permit, Key | None, _Body], Answer],
-        reference: str | None = None,
+        reference: Reference[_Body] | None = None,
         details: Callable[[_Body], ConditionValues] = lambda _body: NO_CONTEXT,
         grants: GrantsOf | None = None,
         subject: str | Callable[[_Body], str] | None = None,
@@ -136,10 +154,10 @@ class Pipeline:
         named = None if callable(subject) else subject
         with self._refusals_recorded(principal, action, call, reference, named):
             admission = admit(principal, action)
-            body = decode(call.body, body_type)
+            body = call.decode(call.body, body_type)
         named = subject(body) if callable(subject) else subject
-        with self._refusals_recorded(principal, action, call, reference, named):
-            key = self._find_key(reference) if reference is not None else None
+        with self._refusals_recorded(principal, action, call, reference, named) as key_named:
+            key = None if reference is None else self._find_key(key_named.by(reference, body))
             permit = self._permit(admission, call, key, (details(body),), grants)
             permit = self._approvals.release(permit, call, key, body)
             if about is not None:
@@ -151,7 +169,7 @@ class Pipeline:
         principal = self.authenticate(call)
         with self._refusals_recorded(principal, Action.REQUEST_APPROVAL, call, reference):
             admit(principal, Action.REQUEST_APPROVAL)
-            asked = decode(call.body, ApprovalRequestBody)
+            asked = call.decode(call.body, ApprovalRequestBody)
             held = HELD[asked.operation]
             admission = admit(principal, held.action)
             with within("request"):
@@ -175,7 +193,7 @@ class Pipeline:
         if held.signing is None:
             self._approvals.check(permit, key, body)
             return
-        plan = held.signing.plan(self._subject(permit, call, key, held.signing), body)
+        plan = held.signing.plan(self._subject(permit, call, key, held.signing, body), body)
         for item in plan.items:
             if isinstance(item, Unprocessable):
                 raise item
@@ -207,12 +225,42 @@ class Pipeline:
         subject: str | None = None,
     ) -> Answer:
         """A look at something: nothing is changed or used, so the record follows the look."""
+        return self._looked(call, action, Empty, lambda permit, key, _body: work(permit, key), reference, subject)
+
+    def look(
+        self,
+        call: Call,
+        action: Action,
+        body_type: type[_Body],
+        work: Callable[[Permit, Key | None, _Body], Answer],
+        reference: Reference[_Body] | None = None,
+        subject: str | None = None,
+        details: Callable[[_Body], ConditionValues] = lambda _body: NO_CONTEXT,
+    ) -> Answer:
+        """The same, where the question is in the body."""
+
+        def asked() -> _Body:
+            return call.decode(call.body, body_type)
+
+        return self._looked(call, action, asked, work, reference, subject, details)
+
+    def _looked(
+        self,
+        call: Call,
+        action: Action,
+        asked: Callable[[], _Body],
+        work: Callable[[Permit, Key | None, _Body], Answer],
+        reference: Reference[_Body] | None,
+        subject: str | None,
+        details: Callable[[_Body], ConditionValues] = lambda _body: NO_CONTEXT,
+    ) -> Answer:
         principal = self.authenticate(call)
-        with self._refusals_recorded(principal, action, call, reference, subject):
+        with self._refusals_recorded(principal, action, call, reference, subject) as named:
             admission = admit(principal, action)
-            key = self._find_key(reference) if reference is not None else None
-            permit = self._permit(admission, call, key)
-            answer = work(permit, key)
+            body = asked()
+            key = None if reference is None else self._find_key(named.by(reference, body))
+            permit = self._permit(admission, call, key, (details(body),))
+            answer = work(permit, key, body)
         detail, judged = answer.recorded, _judged(permit)
         self._audit.note(
             principal, action.value, call, key=permit.key_id, subject=subject, detail=detail, judged=judged
@@ -228,7 +276,7 @@ class Pipeline:
         """A question about access, which changes and uses nothing; recorded as reads are."""
         principal = self.authenticate(call)
         with self._refusals_recorded(principal, Action.EXPLAIN_ACCESS, call, None):
-            body = decode(call.body, body_type)
+            body = call.decode(call.body, body_type)
         with self._refusals_recorded(principal, Action.EXPLAIN_ACCESS, call, body.key, body.about):
             admission = admit_question(principal, body.about, with_key=body.key is not None)
             key = None if body.key is None else self._find_key(body.key)
@@ -326,9 +374,9 @@ class Pipeline:
             raise NotFound(KEY_NOT_FOUND, field="key")
         return key
 
-    def _subject(self, permit: Permit, call: Call, key: Key, operation: Operation[_Body]) -> Subject:
+    def _subject(self, permit: Permit, call: Call, key: Key, operation: Operation[_Body], body: _Body) -> Subject:
         moment = self._keystore.clock()
-        version = usable_version(operation, key, moment)
+        version = usable_version(operation, key, body, moment)
         return Subject(
             key,
             version,
@@ -341,13 +389,19 @@ class Pipeline:
 
     @contextmanager
     def _refusals_recorded(
-        self, principal: Principal, action: Action, call: Call, reference: str | None, subject: str | None = None
-    ) -> Iterator[None]:
+        self,
+        principal: Principal,
+        action: Action,
+        call: Call,
+        reference: Reference[Any] | None,
+        subject: str | None = None,
+    ) -> Iterator[_Named]:
+        named = _Named(None if callable(reference) else reference)
         try:
-            yield
+            yield named
         except Exception as error:
             judged = error.judged if isinstance(error, SealmarkError) else None
-            self._audit.refuse(principal, action.value, call, reference, code_of(error), subject, judged)
+            self._audit.refuse(principal, action.value, call, named.reference, code_of(error), subject, judged)
             raise
 
 

@@ -42,6 +42,8 @@ PROBLEMS: Final[Mapping[str, ProblemKind]] = MappingProxyType(
         "conflict": ProblemKind(409, "Conflict"),
         "request_in_progress": ProblemKind(409, "The same request is still in progress, or its outcome is not known"),
         "limit_exceeded": ProblemKind(409, "A limit of this deployment is reached"),
+        "dry_run": ProblemKind(412, "The call would have succeeded"),
+        "undecipherable": ProblemKind(422, "This key and context do not decrypt that"),
         "wrong_purpose": ProblemKind(409, "The key's purpose is another"),
         "separation_of_duties": ProblemKind(409, "Nobody may both administer and use a key"),
         "wrong_state": ProblemKind(409, "The key's state does not allow this"),

@@ -103,6 +103,12 @@ KEYS: Final = _sealed(
     _number("created_at"),
     _text("created_by"),
     _number("deletion_at", nullable=True),
+    _text("protection"),  # hsm, software
+    _text("origin"),  # AWS_KMS, EXTERNAL
+    _text("tags"),  # canonical JSON: name to value
+    _number("rotation_days", nullable=True),  # rotated by itself every so many days
+    _number("rotation_at", nullable=True),
+    _text("multi_region", nullable=True),  # canonical JSON: primary and replica regions
     Index("keys_by_purpose", "purpose"),
     Index("keys_by_state", "state"),
 )
@@ -119,6 +125,10 @@ KEY_VERSIONS: Final = _sealed(
     _text("token_label", nullable=True),
     _number("revoked_at", nullable=True),
     _text("revocation_reason", nullable=True),
+    _text("cause"),  # created, automatic, on_demand, imported
+    _text("material_id", nullable=True),  # hex SHA-256, of secret keys
+    _text("material_description", nullable=True),
+    _number("expires_at", nullable=True),  # of imported material
     UniqueConstraint("key_id", "number", name="one_version_of_a_number"),
 )
 ALIASES: Final = _sealed(

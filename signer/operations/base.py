@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
-from keystore.api import KeyState, SigningKey
+from keystore.api import KeyState
 from keystore.lifecycle import current_version
 from signer.errors import Unprocessable, WrongPurpose, WrongState
 
@@ -46,11 +46,12 @@ class Subject:
 class Prepared:
     """One item, checked: the algorithm to open the key with, and what makes the output once it is open.
 
+    `make` takes the key as the purpose's protocol in `keystore.api` has it (a `SigningKey`, an `EncryptionKey` ...).
     `about` is what the record says of it besides its signatures, `artifact_digest` the digest of the file, if any.
     """
 
     algorithm: str
-    make: Callable[[SigningKey], Output]
+    make: Callable[[Any], Output]
     about: Mapping[str, object] | None = None
     artifact_digest: bytes | None = None
 
@@ -62,10 +63,11 @@ class Plan:
     items: Sequence[Prepared | Unprocessable]
     single: bool  # a fault of the one item is then a fault of the call
     context: dict[str, str] | None = None
+    dry_run: bool = False  # the caller asks only whether it might
 
 
 class Operation(Protocol[_Body]):
-    """One signing call."""
+    """One call that uses a key."""
 
     @property
     def action(self) -> Action: ...
@@ -78,11 +80,23 @@ class Operation(Protocol[_Body]):
         cannot be made at all is found out by `plan`."""
         ...
 
+    def version(self, key: Key, body: _Body | None, now: datetime) -> KeyVersion:
+        """Which version of the key is used; without a body: which one it would be as a rule."""
+        ...
+
     def plan(self, subject: Subject, body: _Body) -> Plan: ...
 
 
-def usable_version(operation: Operation[Any], key: Key, now: datetime) -> KeyVersion:
-    """The version that would sign. Raises `WrongPurpose`, `WrongState`: what keeps a call that is allowed from being
+class OfActiveVersion:
+    """An operation that uses the version which is active now."""
+
+    def version(self, key: Key, _body: Any, now: datetime) -> KeyVersion:  # noqa: ANN401 - of whatever operation
+        """Raises `WrongState` where all are revoked."""
+        return current_version(key.versions, now)
+
+
+def usable_version(operation: Operation[_Body], key: Key, body: _Body | None, now: datetime) -> KeyVersion:
+    """The version that would be used. Raises `WrongPurpose`, `WrongState`: what keeps a call that is allowed from being
     carried out at all."""
     if key.purpose is not operation.purpose:
         msg = f"this key is for {key.purpose}; {operation.action} needs a key for {operation.purpose}"
@@ -90,7 +104,7 @@ def usable_version(operation: Operation[Any], key: Key, now: datetime) -> KeyVer
     if key.state is not KeyState.ENABLED:
         msg = f"the key is {key.state.replace('_', ' ')}"
         raise WrongState(msg)
-    return current_version(key.versions, now)
+    return operation.version(key, body, now)
 
 
 def prepare_each(items: Sequence[_Item], prepare: Callable[[_Item, int], Prepared]) -> list[Prepared | Unprocessable]:

@@ -9,7 +9,7 @@ from signer.access import Action
 from signer.access.circumstances import signing_context
 from signer.errors import Unprocessable
 from signer.formats import raw
-from signer.operations.base import Output, Plan, Prepared, Subject, either_items_or_one, prepare_each
+from signer.operations.base import OfActiveVersion, Output, Plan, Prepared, Subject, either_items_or_one, prepare_each
 from signer.request import SignatureItem, Signatures
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DIGEST_SIZES: Final = {"sha256": 32, "sha384": 48, "sha512": 64}
 
 
-class RawSignatures:
+class RawSignatures(OfActiveVersion):
     """What AWS KMS calls Sign, for keys whose purpose is to sign what the caller says."""
 
     action: Final = Action.SIGN

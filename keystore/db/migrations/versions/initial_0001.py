@@ -113,6 +113,12 @@ def _keys() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("created_by", sa.Text(), nullable=False),
         sa.Column("deletion_at", sa.BigInteger(), nullable=True),
+        sa.Column("protection", sa.Text(), nullable=False),
+        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("tags", sa.Text(), nullable=False),
+        sa.Column("rotation_days", sa.BigInteger(), nullable=True),
+        sa.Column("rotation_at", sa.BigInteger(), nullable=True),
+        sa.Column("multi_region", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["domain"],
             ["domains.id"],
@@ -137,6 +143,10 @@ def _keys() -> None:
         sa.Column("token_label", sa.Text(), nullable=True),
         sa.Column("revoked_at", sa.BigInteger(), nullable=True),
         sa.Column("revocation_reason", sa.Text(), nullable=True),
+        sa.Column("cause", sa.Text(), nullable=False),
+        sa.Column("material_id", sa.Text(), nullable=True),
+        sa.Column("material_description", sa.Text(), nullable=True),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(
             ["key_id"],
             ["keys.id"],
