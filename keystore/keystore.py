@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, TypeVar
 
+from keystore.access_keys import AccessKeyRepository
 from keystore.algorithms import SIGNING_ALGORITHMS, key_algorithms
 from keystore.api import Key, KeyState, SigningKeyInfo, VersionState
 from keystore.approvals import ApprovalRepository
@@ -72,6 +73,7 @@ class Keystore(
     HistoryRepository,
     TrustedIssuerRepository,
     ApprovalRepository,
+    AccessKeyRepository,
 ):
     """One process's keystore, safe to use from many threads. Close it to give the token and the database back.
 
@@ -102,6 +104,7 @@ class Keystore(
         HistoryRepository.__init__(self, self.store)
         TrustedIssuerRepository.__init__(self, self.store)
         ApprovalRepository.__init__(self, self.store)
+        AccessKeyRepository.__init__(self, self.store, self.secrets)
         self._token = token
         self._maker = KeyMaker(token, self.store, token_keys, clock)
         deployment = self.store.get("deployment", "deployment")

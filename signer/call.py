@@ -22,9 +22,13 @@ class Decoder(Protocol):
 @dataclass(slots=True)
 class Trace:
     """Whether the audit trail knows of a call: it has a record of it (or owes one), or has counted it. Every call that
-    came to an answer and is not told of is counted in the end (`signer.web.counting`)."""
+    came to an answer and is not told of is counted in the end (`signer.web.counting`).
+
+    `nonce` is what its credential can be used for once and was used for by this very call, which may be authenticated
+    more than once."""
 
     told: bool = False
+    nonce: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from flask import Flask, Response
 
 from signer.web import (
     access,
+    access_keys,
     approvals,
     audit,
     certificates,
@@ -46,6 +47,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *health.ENDPOINTS,
     *identities.ENDPOINTS,
     *credentials.ENDPOINTS,
+    *access_keys.ENDPOINTS,
     *keys.ENDPOINTS,
     *certificates.ENDPOINTS,
     *signing.ENDPOINTS,
