@@ -1,5 +1,5 @@
-"""Access keys in the manner of AWS: made by their principal for itself, disabled and enabled by it, ended by it or by an
-administrator. Temporary ones end with the credential that made them.
+"""Access keys in the manner of AWS: made by their principal for itself, disabled and enabled by it, ended by it or by
+an administrator. Temporary ones end with the credential that made them.
 
 Only the answer that makes one ever shows its secret.
 """

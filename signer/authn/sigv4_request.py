@@ -42,7 +42,7 @@ class Scope:
     @property
     def signed(self) -> str:
         """As it stands in what is signed."""
-        return "/".join((self.date, self.region, self.service, self.terminator))
+        return f"{self.date}/{self.region}/{self.service}/{self.terminator}"
 
 
 @dataclass(frozen=True, slots=True)

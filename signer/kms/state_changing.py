@@ -10,21 +10,23 @@ from typing import Final
 
 TARGET_PREFIX: Final = "TrentService."
 CHANGING: Final = frozenset(
-    """
-    CancelKeyDeletion ConnectCustomKeyStore CreateAlias CreateCustomKeyStore CreateGrant CreateKey DeleteAlias
-    DeleteCustomKeyStore DeleteImportedKeyMaterial DisableKey DisableKeyRotation DisconnectCustomKeyStore EnableKey
-    EnableKeyRotation GetParametersForImport ImportKeyMaterial PutKeyPolicy ReplicateKey RetireGrant RevokeGrant
-    RotateKeyOnDemand ScheduleKeyDeletion TagResource UntagResource UpdateAlias UpdateCustomKeyStore
-    UpdateKeyDescription UpdatePrimaryRegion
-    """.split()
+    {
+        *("CancelKeyDeletion", "ConnectCustomKeyStore", "CreateAlias", "CreateCustomKeyStore", "CreateGrant"),
+        *("CreateKey", "DeleteAlias", "DeleteCustomKeyStore", "DeleteImportedKeyMaterial", "DisableKey"),
+        *("DisableKeyRotation", "DisconnectCustomKeyStore", "EnableKey", "EnableKeyRotation"),
+        *("GetParametersForImport", "ImportKeyMaterial", "PutKeyPolicy", "ReplicateKey", "RetireGrant"),
+        *("RevokeGrant", "RotateKeyOnDemand", "ScheduleKeyDeletion", "TagResource", "UntagResource", "UpdateAlias"),
+        *("UpdateCustomKeyStore", "UpdateKeyDescription", "UpdatePrimaryRegion"),
+    }
 )
 UNCHANGING: Final = frozenset(
-    """
-    Decapsulate Decrypt DeriveSharedSecret DescribeCustomKeyStores DescribeKey Encapsulate Encrypt GenerateDataKey
-    GenerateDataKeyPair GenerateDataKeyPairWithoutPlaintext GenerateDataKeyWithoutPlaintext GenerateMac GenerateRandom
-    GetKeyLastUsage GetKeyPolicy GetKeyRotationStatus GetPublicKey ListAliases ListGrants ListKeyPolicies
-    ListKeyRotations ListKeys ListResourceTags ListRetirableGrants ReEncrypt Sign Verify VerifyMac
-    """.split()
+    {
+        *("Decapsulate", "Decrypt", "DeriveSharedSecret", "DescribeCustomKeyStores", "DescribeKey", "Encapsulate"),
+        *("Encrypt", "GenerateDataKey", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"),
+        *("GenerateDataKeyWithoutPlaintext", "GenerateMac", "GenerateRandom", "GetKeyLastUsage", "GetKeyPolicy"),
+        *("GetKeyRotationStatus", "GetPublicKey", "ListAliases", "ListGrants", "ListKeyPolicies", "ListKeyRotations"),
+        *("ListKeys", "ListResourceTags", "ListRetirableGrants", "ReEncrypt", "Sign", "Verify", "VerifyMac"),
+    }
 )
 
 
