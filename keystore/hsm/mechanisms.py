@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from pkcs11 import MGF, Attribute, KeyType, Mechanism
 
-from keystore.algorithms import KEY_SPECS, SIGNING_ALGORITHMS, KeyKind, Purpose, Scheme, algorithms_for
+from keystore.algorithms import KEY_SPECS, SIGNING_ALGORITHMS, SIGNING_PURPOSES, KeyKind, Scheme, algorithms_for
 from keystore.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ _SIGNING: Final[Mapping[tuple[str, str], SigningCall]] = MappingProxyType(
     {
         (spec.name, name): _signing_call(spec, SIGNING_ALGORITHMS[name])
         for spec in KEY_SPECS.values()
-        for name in sorted({name for purpose in Purpose for name in algorithms_for(purpose, spec.name)})
+        for name in sorted({name for purpose in SIGNING_PURPOSES for name in algorithms_for(purpose, spec.name)})
     }
 )
 
