@@ -14,7 +14,7 @@ from sqlalchemy import select
 from keystore.api import AccessKeyRecord
 from keystore.approvals import require_credentials_may_be_added
 from keystore.db.schema import ACCESS_KEYS
-from keystore.errors import LimitExceeded, NotFound, WrongState
+from keystore.errors import IntegrityFailure, LimitExceeded, NotFound, Undecipherable, WrongState
 from keystore.keys import existing
 from keystore.queries import join, parameter
 from keystore.values import stored_time, time_of
@@ -61,7 +61,10 @@ class AccessKeyRepository:
 
     def secret_of(self, record: AccessKeyRecord) -> bytes:
         """The secret itself: one operation of the HSM. Raises `HsmUnavailable`, `IntegrityFailure`."""
-        return self._secrets.open(record.secret, _context(record.id, record.principal))
+        try:
+            return self._secrets.open(record.secret, _context(record.id, record.principal))
+        except Undecipherable as error:
+            raise IntegrityFailure(f"access_keys/{record.id}: its secret is not what was encrypted for it") from error
 
     def create_access_key(self, record: AccessKeyRecord, *, most: int) -> None:
         """A further access key of an existing principal.

@@ -25,6 +25,11 @@ _DATE: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z", re.ASCII)
 _SIGNATURE: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _NAMES: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+(;[a-z0-9!#$%&'*+.^_`|~-]+)*", re.ASCII)
 _ID: Final = re.compile(r"[A-Za-z0-9]{16,128}", re.ASCII)
+# What a presigned request adds to its query: never a parameter of the call itself.
+PARAMETERS: Final = frozenset(
+    f"X-Amz-{name}"
+    for name in ("Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature", "Security-Token")
+)
 _PRESIGNED: Final = ("x-amz-algorithm", "x-amz-credential", "x-amz-signature", "x-amz-signedheaders")
 _ELEMENTS: Final = ("Credential", "SignedHeaders", "Signature")
 

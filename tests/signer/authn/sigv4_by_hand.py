@@ -77,7 +77,7 @@ class Signed:
         payload = self.payload or hashlib.sha256(self.body).hexdigest()
         canonical = "\n".join([self.method, path, query, *lines, "", names, payload])
         hashed = hashlib.sha256(canonical.encode()).hexdigest()
-        text = "\n".join(["AWS4-HMAC-SHA256", self.date, self.scope, hashed])
+        text = f"AWS4-HMAC-SHA256\n{self.date}\n{self.scope}\n{hashed}"
         key = f"AWS4{self.key.secret}".encode()
         for part in self.scope.split("/"):
             key = hmac.new(key, part.encode(), "sha256").digest()

@@ -93,7 +93,7 @@ def test_it_is_its_principal(
     assert (me["name"], me["credential"], me["kind"]) == ("role/ci", f"access-key:{used.id}", "access-key")
     assert used.id.startswith("ASIA" if temporarily else "AKIA")
     made_one = send(moved, at(used, method="POST", target="/v1/keys/aws/signatures", body=BODY))
-    assert made_one.status_code == 200, made_one.get_json()
+    assert made_one.status_code == 200, made_one.get_data()
     presigned = send(moved, at(used, target="/v1/keys?limit=1", expires=60))
     assert presigned.status_code == 200, presigned.get_json()
 
@@ -232,7 +232,7 @@ def test_how_long_a_presigned_request_lives(
         assert refused(moved, call).kind == Kind.WRONG
 
 
-@pytest.mark.parametrize("expires", ["0", "604801", "-1", "6e1", "", "９"])
+@pytest.mark.parametrize("expires", ["0", "604801", "-1", "6e1", "", "\uff19"])
 def test_another_life_than_one_second_to_a_week_is_refused(
     moved: ServiceInProcess, key: AccessKey, at: Any, expires: str
 ) -> None:
@@ -530,7 +530,7 @@ def test_unknown_and_wrong_cost_the_same(
         done.clear()
         refused(moved, call)
         work[name] = dict(done)
-    assert work == dict.fromkeys(cases, {"statements": 2})
+    assert work == {name: {"statements": 2} for name in cases}
 
 
 @pytest.fixture
@@ -564,12 +564,6 @@ def test_nobody_is_locked_out_by_whoever_knows_their_id_or_saw_a_request(guarded
     refused(guarded, call_of(Signed(key)))
     with pytest.raises(TooManyRequests):
         authenticate(guarded, call_of(Signed(key)))
-
-
-def test_the_short_way_of_signing_calls_leaves_it_alone(moved: ServiceInProcess, key: AccessKey, at: Any) -> None:
-    signed = at(key, method="POST", target="/v1/keys/aws/signatures", body=BODY)
-    answer = send(moved, signed)
-    assert (answer.status_code, len(answer.get_json()["results"])) == (200, 1)
 
 
 def test_a_refusal_says_nothing_of_why(moved: ServiceInProcess, key: AccessKey, at: Any) -> None:
