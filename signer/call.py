@@ -24,10 +24,15 @@ class Trace:
     """Whether the audit trail knows of a call: it has a record of it (or owes one), or has counted it. Every call that
     came to an answer and is not told of is counted in the end (`signer.web.counting`).
 
-    `nonce` is what its credential can be used for once and was used for by this very call, which may be authenticated
-    more than once."""
+    Besides, what was found out of a refused call, for protocols whose refusals say so: the caller's name, the action as
+    policies write it, and the ARN of a key that the caller may see. `nonce` is what its credential can be used for once
+    and was used for by this very call, which may be authenticated more than once.
+    """
 
     told: bool = False
+    caller: str | None = None
+    action: str | None = None
+    resource: str | None = None
     nonce: str | None = None
 
 
