@@ -124,6 +124,7 @@ class Keystore(
         self.secrets = Secrets(
             token, self.arn_of(""), self.get_key, lambda new, key_id: self.create_key(new, key_id=key_id), clock
         )
+        AccessKeyRepository.__init__(self, self.store, self.secrets)
         self.log = LogAnchor(token, self.account, self.region, deployment.octets("log_public_key"))
 
     def checked_change(self, attempt: Callable[[Head], T]) -> T:

@@ -15,10 +15,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from keystore.clock import system_clock
-from signer.authn import sigv4
 from signer.authn.authenticator import REFUSAL
 from signer.authn.refused import WORDS, Kind
 from signer.authn.sigv4_keys import SigningKeys
+from signer.authn.sigv4_request import read
 from signer.authn.throttle import MOST, Throttle
 from signer.errors import Replayed, TooManyRequests, Unauthenticated
 from tests.signer.authn.sigv4_by_hand import AccessKey, Signed, call_of, made, send
@@ -487,7 +487,7 @@ def test_what_is_remembered_is_bounded(moved: ServiceInProcess, key: AccessKey, 
     record = moved.services.keystore.find_access_key(key.id)
     assert record is not None
     kept = SigningKeys(moved.services.keystore, places=3)
-    scopes = [sigv4.read(call_of(at(key, scope_date=f"2026010{day}"))).scope for day in (1, 2, 3, 4)]
+    scopes = [read(call_of(at(key, scope_date=f"2026010{day}"))).scope for day in (1, 2, 3, 4)]
     for scope in scopes:
         kept.of(record, scope)
     assert [kept.remembered(scope) is not None for scope in scopes] == [False, True, True, True]
