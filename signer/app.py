@@ -12,6 +12,7 @@ from flask import Flask
 
 from keystore import open_keystore
 from signer.access import Action
+from signer.administration.access_keys import AccessKeyAdministration
 from signer.administration.approvals import ApprovalAdministration
 from signer.administration.certificates import CertificateAdministration
 from signer.administration.credentials import CredentialAdministration
@@ -131,6 +132,9 @@ def assemble(
         grants=grants,
         identity_policies=IdentityPolicyAdministration(keystore, separation),
         credentials=CredentialAdministration(keystore, timedelta(days=configuration.longest_token_days)),
+        access_keys=AccessKeyAdministration(
+            keystore, configuration.access_keys_per_principal, timedelta(days=configuration.longest_token_days)
+        ),
         throttle=throttle,
         trusted_issuers=TrustedIssuerAdministration(keystore),
         exchange=Exchange(keystore, audit, KeySets(keystore.clock)),

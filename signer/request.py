@@ -111,6 +111,16 @@ class NewApiToken(Body):
     expires_in: Annotated[int, Meta(ge=60, le=3650 * 86400, description="seconds")] | None = None
 
 
+class NewAccessKey(Body):
+    """`POST /v1/principals/{kind}/{name}/access-keys`: an access key that lives for `days`, else as long as one may; or
+    `temporary` credentials, which live for `duration_seconds` (an hour by default)."""
+
+    label: ShortText | None = None
+    days: Annotated[int, Meta(ge=1, le=3650)] | None = None
+    temporary: bool = False
+    duration_seconds: Annotated[int, Meta(ge=900, le=43200)] | None = None
+
+
 class Enrolment(Body):
     """`POST /v1/enrolments`"""
 

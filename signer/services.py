@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from keystore.keystore import Keystore
+    from signer.administration.access_keys import AccessKeyAdministration
     from signer.administration.approvals import ApprovalAdministration
     from signer.administration.certificates import CertificateAdministration
     from signer.administration.credentials import CredentialAdministration
@@ -60,6 +61,7 @@ class Services:
     grants: GrantAdministration
     identity_policies: IdentityPolicyAdministration
     credentials: CredentialAdministration
+    access_keys: AccessKeyAdministration
     throttle: Throttle
     trusted_issuers: TrustedIssuerAdministration
     exchange: Exchange

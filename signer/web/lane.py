@@ -131,6 +131,8 @@ class SigningLane:
             return False
         if "HTTP_TRANSFER_ENCODING" in environ:
             return False
+        if environ.get("HTTP_AUTHORIZATION", "").startswith("AWS4"):  # whose signature covers the whole request
+            return False
         # Over TLS there may be a certificate to look at.
         if environ["wsgi.url_scheme"] != "http" or not self._for_flask.isdisjoint(environ):
             return False

@@ -132,7 +132,8 @@ def _who(endpoint: Endpoint) -> str:
         return f"Anyone; no credential is asked for.{more}"
     duties = DUTIES_OF[endpoint.action]
     if endpoint.action in OWN_ACTIONS:
-        others = "" if endpoint.action is Action.CREATE_CREDENTIAL else " An administrator, also of another."
+        own = (Action.CREATE_CREDENTIAL, Action.UPDATE_CREDENTIAL)
+        others = "" if endpoint.action in own else " An administrator, also of another."
         return f"Anyone with a credential, of their own.{others}"
     if duties | {Duty.ROOT} == frozenset(Duty):
         return "Anyone with a credential."
