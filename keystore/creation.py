@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import uuid
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
 from keystore.access import Change
-from keystore.algorithms import KEY_SPECS, Purpose, algorithms_for
+from keystore.algorithms import KEY_SPECS, Purpose, algorithms_for, use_of
 from keystore.aliases import check_alias, take_alias
 from keystore.api import (
     AssertionSettings,
     BackingKey,
-    GeneratedKey,
     KeyState,
     Storage,
     TokenSettings,
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from keystore.api import CertificateRecord, Certify, HardwareToken, Key, NewKey, RevocationReason
+    from keystore.algorithms import KeyUse
+    from keystore.api import CertificateRecord, Certify, GeneratedKey, HardwareToken, Key, NewKey, RevocationReason
     from keystore.clock import Clock
     from keystore.db.engine import Value
     from keystore.journal import Head
@@ -53,7 +54,9 @@ def check_new_key(new: NewKey) -> str:
         raise Unsupported(f"a key for {new.purpose} cannot be {new.spec}", field="spec")
     algorithm = new.algorithm or algorithms[0]
     if algorithm not in algorithms:
-        raise Unsupported(f"a {new.spec} key for {new.purpose} signs with one of {list(algorithms)}", field="algorithm")
+        raise Unsupported(f"a {new.spec} key for {new.purpose} has one of {list(algorithms)}", field="algorithm")
+    if new.published and not KEY_SPECS[new.spec].has_public_key:
+        raise Unsupported("a secret key has no public half to publish", field="published")
     if new.formats and new.purpose is not Purpose.ARTIFACT:
         raise Unsupported("only an artifact key has formats", field="formats")
     expected = {Purpose.JWT: TokenSettings, Purpose.SAML: AssertionSettings}.get(new.purpose, type(None))
@@ -82,7 +85,7 @@ class KeyMaker:
         `check` do."""
         algorithm = check_new_key(new)
         self._check_names(new, key_id)
-        with self._version(new.spec, new.domain, key_id) as version:
+        with self._version(new.spec, new.domain, key_id, use_of(new.purpose)) as version:
             certificate = certify(version.uncertified(new.alias, new.purpose)) if certify else None
 
             def attempt(head: Head) -> None:
@@ -158,7 +161,7 @@ class KeyMaker:
         it is not due (any more).
         """
         require_enabled(key.state)
-        with self._version(key.spec, key.domain, key.id) as version:
+        with self._version(key.spec, key.domain, key.id, use_of(key.purpose)) as version:
             certificate = certify(version.uncertified(key.alias, key.purpose)) if certify else None
             self._store_version(key, activate_at, actor, version, certificate, revoke, cause)
 
@@ -222,15 +225,15 @@ class KeyMaker:
             raise Unsupported("there is no such domain", field="domain")
 
     @contextmanager
-    def _version(self, spec: str, domain: str, key_id: str) -> Iterator[_NewVersion]:
-        """A key pair just made; its token object, if it has one, is destroyed again if the block fails."""
+    def _version(self, spec: str, domain: str, key_id: str, use: KeyUse) -> Iterator[_NewVersion]:
+        """A key or key pair just made; its token object, if it has one, is destroyed again if the block fails."""
         row = self._store.get("domains", domain)
         if row is None:
             raise NotFound("there is no such domain")
         version = row.number("current_version")
         version_id = str(uuid.uuid4())
-        generated = self._token.generate(spec, domain_label(domain, version), f"key/{version_id}")
-        made = _NewVersion(self._token, version_id, key_id, spec, domain, version, generated)
+        generated = self._token.generate(spec, domain_label(domain, version), f"key/{version_id}", use)
+        made = _NewVersion(self._token, version_id, key_id, spec, use, domain, version, generated)
         try:
             yield made
         except BaseException:
@@ -255,6 +258,7 @@ class _NewVersion:
         version_id: str,
         key_id: str,
         spec: str,
+        use: KeyUse,
         domain: str,
         domain_version: int,
         generated: GeneratedKey,
@@ -263,6 +267,7 @@ class _NewVersion:
         self.version_id = version_id
         self._key_id = key_id
         self._spec = spec
+        self._use = use
         self._domain = domain
         self._domain_version = domain_version
         self.generated = generated
@@ -272,7 +277,7 @@ class _NewVersion:
         """How the HSM finds the private key."""
         wrapped = self.generated.wrapped
         label = None if wrapped is None else domain_label(self._domain, self._domain_version)
-        return BackingKey(self.version_id, self._spec, label, wrapped, self.generated.token_label)
+        return BackingKey(self.version_id, self._spec, label, wrapped, self.generated.token_label, self._use)
 
     def uncertified(self, alias: str | None, purpose: Purpose) -> UncertifiedVersion:
         """What a certificate is to say of this version."""
@@ -283,7 +288,7 @@ class _NewVersion:
         current = existing(transaction, "domains", self._domain).number("current_version")
         if current != self._domain_version and self.generated.wrapped is not None:
             wrapped = self._token.rewrap(self.backing, domain_label(self._domain, current))
-            self.generated = GeneratedKey(self.generated.public_key, wrapped, None)
+            self.generated = replace(self.generated, wrapped=wrapped)
         self._domain_version = current
 
     def insert(
@@ -314,7 +319,7 @@ class _NewVersion:
                 "revoked_at": None,
                 "revocation_reason": None,
                 "cause": cause.value,
-                "material_id": None,
+                "material_id": self.generated.material_id,
                 "material_description": None,
                 "expires_at": None,
             },

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import ColumnElement, literal_column
 
-from keystore.algorithms import Origin, Protection, Purpose
+from keystore.algorithms import Origin, Protection, Purpose, use_of
 from keystore.api import BackingKey, Key, KeyPolicy, KeyState, KeyVersion, RevocationReason, Storage, VersionCause
 from keystore.approvals import rule_of
 from keystore.db.schema import SEALED_TABLES
@@ -204,7 +204,14 @@ def version_of(row: SealedRow, key: SealedRow) -> KeyVersion:
         created_at=time_of(row.number("created_at")),
         activate_at=time_of(row.number("activate_at")),
         public_key=row.octets("public_key"),
-        backing=BackingKey(row.id, key.text("spec"), label, wrapped, row.optional_text("token_label")),
+        backing=BackingKey(
+            row.id,
+            key.text("spec"),
+            label,
+            wrapped,
+            row.optional_text("token_label"),
+            use_of(Purpose(key.text("purpose"))),
+        ),
         revoked_at=optional_time_of(row.optional_number("revoked_at")),
         revocation_reason=None if reason is None else RevocationReason(reason),
         material_id=row.optional_text("material_id"),
