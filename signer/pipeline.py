@@ -306,12 +306,16 @@ class Pipeline:
         call.trace.caller = principal.name
         return principal
 
-    def refuse(self, call: Call, action: str, refusal: SealmarkError) -> NoReturn:
+    def refuse(self, call: Call, action: str, body_type: type[msgspec.Struct], refusal: SealmarkError) -> NoReturn:
         """Refuses a call that nothing here does, whoever makes it; recorded as any other refusal.
 
-        Raises: `refusal`; what `authenticate` raises, for who is not known is told that first.
+        Raises: `refusal`, unless the caller is not known or the body does not fit: then that.
         """
         principal = self.authenticate(call)
+        try:
+            call.decode(call.body, body_type)
+        except SealmarkError as unreadable:
+            refusal = unreadable
         self._audit.refuse(principal, action, call, None, code_of(refusal))
         raise refusal
 

@@ -80,6 +80,7 @@ _KINDS: Final[Mapping[type, str]] = {
     float: "NUMBER_VALUE",
     dict: "START_OBJECT",
     list: "START_ARRAY",
+    type(None): "NULL_VALUE",
 }
 
 
@@ -87,11 +88,20 @@ def _violations(expected: inspect.Type, value: object, at: str) -> _Violations:
     """What is wrong with a value that is there. Raises `SerializationException` where it is of another JSON type."""
     if isinstance(expected, inspect.UnionType):
         (expected,) = (each for each in expected.types if not isinstance(each, inspect.NoneType))
+    if isinstance(expected, inspect.Metadata):
+        yield from _of_secret(expected.type, value, at)
+        return
     check, json_type, name = _CHECKS[type(expected)]
     if not isinstance(value, json_type) or (isinstance(value, bool) and json_type is not bool):
         place = f" (at '{at}')" if at else ""
         raise _unreadable(f"{_KINDS[type(value)]} can not be converted to {name}{place}", at or None)
     yield from check(expected, value, at)
+
+
+def _of_secret(expected: inspect.Type, value: object, at: str) -> _Violations:
+    """Of what is marked `secret` nothing is shown but what it must be."""
+    if any(_violations(expected, value, at)):
+        yield at, _said("", at, f"Member must satisfy constraint: [{', '.join(_constraints(expected))}]")
 
 
 def _of_structure(expected: inspect.StructType, value: dict[str, object], at: str) -> _Violations:

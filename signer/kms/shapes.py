@@ -24,6 +24,7 @@ class Request(Shape):
     """Base of every operation's request."""
 
 
+SECRET: Final = {"secret": True}  # `Meta(extra=SECRET)`: a refusal does not show the value
 KeyId = Annotated[str, Meta(min_length=1, max_length=2048)]
 AliasName = Annotated[str, Meta(min_length=1, max_length=256, pattern="^[a-zA-Z0-9:/_-]+$(?!\\n)")]
 GrantTokens = Annotated[list[Annotated[str, Meta(min_length=1, max_length=8192)]], Meta(max_length=10)]

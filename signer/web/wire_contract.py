@@ -34,7 +34,7 @@ def wire_operation(endpoint: Endpoint) -> dict[str, object]:
     """The Operation Object of the endpoint."""
     targets = [f"TrentService.{name}" for name in sorted(OPERATIONS)]
     target = {"name": "X-Amz-Target", "in": "header", "required": True, "schema": {"type": "string", "enum": targets}}
-    asked = {"schema": {"type": "object"}, "example": {"KeyId": "alias/release"}}
+    asked = {"schema": {"type": "object"}}
     failed = {endpoint.media_type: {"schema": _ERROR}}
     return {
         "operationId": "post_aws_kms",
