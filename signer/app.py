@@ -21,6 +21,7 @@ from signer.administration.identities import IdentityAdministration
 from signer.administration.identity_policies import IdentityPolicyAdministration
 from signer.administration.issuers import IssuerAdministration
 from signer.administration.keys import KeyAdministration
+from signer.administration.labels import LabelAdministration
 from signer.administration.policies import PolicyAdministration
 from signer.administration.public_credentials import PublicCredentialAdministration
 from signer.administration.separation import Separation
@@ -113,6 +114,7 @@ def assemble(
         audit=audit,
         pipeline=Pipeline(keystore, Authenticator(keystore, throttle), audit, Idempotency(keystore), published, held),
         keys=KeyAdministration(keystore, policies, certification, certificates),
+        labels=LabelAdministration(keystore),
         policies=policies,
         certificates=certificates,
         identities=IdentityAdministration(keystore),

@@ -212,6 +212,8 @@ class NewKeyBody(Body):
     types: Annotated[list[ShortText], Meta(min_length=1, max_length=16)] | None = None
     recipients: Annotated[list[Url], Meta(min_length=1, max_length=64)] | None = None
     bypass_policy_lockout_safety_check: bool = False
+    origin: Annotated[Literal["AWS_KMS", "EXTERNAL"], Meta(description="EXTERNAL: material is imported")] = "AWS_KMS"
+    multi_region: bool = False
 
 
 class Empty(Body):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from signer.administration.identity_policies import IdentityPolicyAdministration
     from signer.administration.issuers import IssuerAdministration
     from signer.administration.keys import KeyAdministration
+    from signer.administration.labels import LabelAdministration
     from signer.administration.policies import PolicyAdministration
     from signer.administration.public_credentials import PublicCredentialAdministration
     from signer.administration.trusted_issuers import TrustedIssuerAdministration
@@ -46,6 +47,7 @@ class Services:
     audit: AuditTrail
     pipeline: Pipeline
     keys: KeyAdministration
+    labels: LabelAdministration
     policies: PolicyAdministration
     certificates: CertificateAdministration
     identities: IdentityAdministration
