@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from signer.services import Services
 
 
-
 class GenerateDataKeyWithoutPlaintextRequest(UseRequest, kw_only=True):
     """`GenerateDataKeyWithoutPlaintext`"""
 
@@ -101,9 +100,7 @@ def _data_key_body(request: GenerateDataKeyWithoutPlaintextRequest) -> DataKey:
         refuse_recipient(request.recipient)
     if (request.key_spec is None) == (request.number_of_bytes is None):
         raise invalid("Please specify either number of bytes or key spec.", field="keySpec")
-    return DataKey(
-        spec=request.key_spec, number_of_bytes=request.number_of_bytes, context=request.encryption_context
-    )
+    return DataKey(spec=request.key_spec, number_of_bytes=request.number_of_bytes, context=request.encryption_context)
 
 
 def _random_octets(request: GenerateRandomRequest) -> RandomOctets:

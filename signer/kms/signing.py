@@ -121,18 +121,20 @@ def get_public_key(services: Services, call: Call) -> Answer:
 
 
 def _signatures(request: SignRequest) -> Signatures:
-    return Signatures(algorithm=request.signing_algorithm, **_content(request))
+    message, digest = _content(request)
+    return Signatures(algorithm=request.signing_algorithm, message=message, digest=digest)
 
 
 def _verification(request: VerifyRequest) -> SignatureVerification:
+    message, digest = _content(request)
     return SignatureVerification(
-        signature=request.signature, algorithm=request.signing_algorithm, **_content(request)
+        signature=request.signature, algorithm=request.signing_algorithm, message=message, digest=digest
     )
 
 
-def _content(request: SignRequest) -> dict[str, bytes]:
-    """What is signed, as the native call takes it."""
-    return {"message" if request.message_type in (None, "RAW") else "digest": request.message}
+def _content(request: SignRequest) -> tuple[bytes | None, bytes | None]:
+    """What is signed, as the native calls take it: the message, or its digest."""
+    return (request.message, None) if request.message_type in (None, "RAW") else (None, request.message)
 
 
 def _check(request: SignRequest, key: Key) -> None:
