@@ -91,6 +91,7 @@ class BackingKey:
     domain_label: str | None
     wrapped: bytes | None = field(repr=False)
     token_label: str | None
+    protection: Protection = Protection.HSM  # SOFTWARE: `wrapped` is as `keystore.software` encodes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,11 @@ class KeyVersion:
     cause: VersionCause = VersionCause.CREATED
     material_description: str | None = None
 
+    @property
+    def has_material(self) -> bool:
+        """Whether its private or secret half is here: imported material may be missing, and a deleted key's is."""
+        return self.backing.wrapped is not None or self.backing.token_label is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -250,7 +256,7 @@ class NewKey:
     domain: str = "default"
     description: str = ""
     published: bool = False
-    protection: Protection = Protection.HSM
+    protection: Protection | None = None  # None: software where the configuration lists the spec, the HSM otherwise
     origin: Origin = Origin.AWS_KMS
     tags: Mapping[str, str] = field(default_factory=lambda: NO_TAGS)
     multi_region: MultiRegion | None = None
@@ -495,11 +501,13 @@ class Intent(Protocol):
 
 
 class SigningKey(Protocol):
-    """A private key that lives in the HSM, opened for one intent.
+    """A private key, opened for one intent.
 
     `sign` hashes (where the algorithm hashes) and signs; `sign_digest` takes the digest itself, of the algorithm's own
-    hash and length, and is refused for PureEdDSA. Both return RSA octets (RFC 8017), DER `ECDSA-Sig-Value` (RFC 3279
-    section 2.2.3) or 64 octets of Ed25519 (RFC 8032), already verified with the published public key.
+    hash and length, and is refused where the message itself is signed (EdDSA, ML-DSA); `sign_mu` takes the message
+    representative of ML-DSA (FIPS 204 section 6.2), 64 octets, and is refused for every other algorithm. They return
+    RSA octets (RFC 8017), DER `ECDSA-Sig-Value` (RFC 3279 section 2.2.3), 64 octets of Ed25519 (RFC 8032) or an ML-DSA
+    signature (FIPS 204), already verified with the published public key.
 
     Raises: `HsmFault` if what the HSM returned does not verify, `HsmUnavailable`, `Unsupported`.
     """
@@ -510,6 +518,7 @@ class SigningKey(Protocol):
     def public_key(self) -> PublicKeyTypes: ...
     def sign(self, message: bytes) -> bytes: ...
     def sign_digest(self, digest: bytes) -> bytes: ...
+    def sign_mu(self, mu: bytes) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import uuid
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
 from keystore.access import Change
-from keystore.algorithms import KEY_SPECS, Purpose, algorithms_for
+from keystore.algorithms import (
+    KEY_SPECS,
+    NOT_OFFERED,
+    PURPOSES,
+    SOFTWARE_ONLY,
+    Origin,
+    Protection,
+    Purpose,
+    algorithms_for,
+)
 from keystore.api import (
     AssertionSettings,
     BackingKey,
@@ -23,13 +33,15 @@ from keystore.api import (
 from keystore.certificates import insert_certificate, revoke_version
 from keystore.db.schema import SEALED_TABLES
 from keystore.errors import Conflict, KeystoreError, LimitExceeded, NotFound, Unsupported
+from keystore.importable import check_importable
 from keystore.history import key_subject, record_version
 from keystore.keys import ALIAS_FORM, UUID_FORM, domain_label, existing
 from keystore.lifecycle import require_enabled
+from keystore.software import SoftwareKeys, rewrapped
 from keystore.values import stored_multi_region, stored_names, stored_settings, stored_tags, stored_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from keystore.api import CertificateRecord, Certify, HardwareToken, Key, NewKey, RevocationReason
@@ -39,13 +51,19 @@ if TYPE_CHECKING:
     from keystore.transactions import SealedTransaction
 
 
-def check_new_key(new: NewKey) -> str:
-    """The algorithm that the key will have. Raises `Unsupported`, which names the member at fault."""
+def check_new_key(new: NewKey, software_specs: Sequence[str] = ()) -> tuple[str, Protection]:
+    """The algorithm and the protection that the key will have. Raises `Unsupported`, which names the member at
+    fault."""
+    if new.spec in NOT_OFFERED:
+        raise Unsupported(f"{new.spec} is not offered: {NOT_OFFERED[new.spec]}", field="spec")
     if new.spec not in KEY_SPECS:
         raise Unsupported(f"there is no key spec {new.spec!r}", field="spec")
-    algorithms = algorithms_for(new.purpose, new.spec)
-    if not algorithms:
+    if new.spec not in PURPOSES[new.purpose]:
         raise Unsupported(f"a key for {new.purpose} cannot be {new.spec}", field="spec")
+    protection = _protection(new, software_specs)
+    if new.origin is Origin.EXTERNAL:
+        check_importable(new.spec, new.purpose, protection)
+    algorithms = algorithms_for(new.purpose, new.spec, protection)
     algorithm = new.algorithm or algorithms[0]
     if algorithm not in algorithms:
         raise Unsupported(f"a {new.spec} key for {new.purpose} signs with one of {list(algorithms)}", field="algorithm")
@@ -56,14 +74,46 @@ def check_new_key(new: NewKey) -> str:
         raise Unsupported(f"a key for {new.purpose} has other settings than these", field="settings")
     if new.alias is not None and (not ALIAS_FORM.fullmatch(new.alias) or UUID_FORM.fullmatch(new.alias)):
         raise Unsupported("an alias is 1 to 250 of A-Z, a-z, 0-9, _ and -, and not a UUID", field="alias")
-    return algorithm
+    return algorithm, protection
+
+
+def _protection(new: NewKey, software_specs: Sequence[str]) -> Protection:
+    """What the configuration allows and the request insists on."""
+    listed = new.spec in software_specs
+    if new.spec in SOFTWARE_ONLY and not listed:
+        raise Unsupported(
+            f"the HSM has no {new.spec} keys; keys in software are allowed by the operator alone, spec by spec: "
+            "[keys] software_specs in sealmark.toml",
+            field="spec",
+        )
+    wanted = new.protection or (Protection.SOFTWARE if listed else Protection.HSM)
+    if wanted is Protection.SOFTWARE and not listed:
+        raise Unsupported(
+            f"{new.spec} keys in software are not allowed here: [keys] software_specs in sealmark.toml does not list "
+            "the spec",
+            field="protection",
+        )
+    if wanted is Protection.HSM and new.spec in SOFTWARE_ONLY:
+        raise Unsupported(f"the HSM has no {new.spec} keys", field="protection")
+    return wanted
 
 
 class KeyMaker:
     """Makes key pairs and their rows."""
 
-    def __init__(self, token: HardwareToken, store: SealedStore, token_keys: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        token: HardwareToken,
+        software: SoftwareKeys,
+        store: SealedStore,
+        clock: Clock,
+        *,
+        token_keys: int,
+        software_specs: Sequence[str],
+    ) -> None:
         self._token = token
+        self._software = software
+        self._software_specs = software_specs
         self._store = store
         self._token_keys = token_keys
         self._clock = clock
@@ -73,30 +123,37 @@ class KeyMaker:
     ) -> None:
         """A new key with its first version and certificate. Raises: `Unsupported`, `Conflict`, or as `certify` and
         `check` do."""
-        algorithm = check_new_key(new)
+        algorithm, protection = check_new_key(new, self._software_specs)
         self._check_names(new, key_id)
-        with self._version(new.spec, new.domain, key_id) as version:
-            certificate = certify(version.uncertified(new.alias, new.purpose)) if certify else None
+        wanted = replace(new, algorithm=algorithm, protection=protection)
 
+        def store(version: _NewVersion | None, certificate: CertificateRecord | None) -> None:
             def attempt(head: Head) -> None:
                 if check is not None:
                     check()
-                self._store_key(new, key_id, algorithm, version, certificate, head)
+                self._store_key(wanted, key_id, version, certificate, head)
 
             self._store.checked_change(attempt)
+
+        if new.origin is Origin.EXTERNAL:
+            store(None, None)  # its material comes later
+            return
+        with self._version(new.spec, new.domain, key_id, protection) as version:
+            store(version, certify(version.uncertified(new.alias, new.purpose)) if certify else None)
 
     def _store_key(
         self,
         new: NewKey,
         key_id: str,
-        algorithm: str,
-        version: _NewVersion,
+        version: _NewVersion | None,
         certificate: CertificateRecord | None,
         seen: Head,
     ) -> None:
         with self._store.transaction(seen=seen) as transaction:
-            version.follow_domain(transaction)
-            self._require_room(version, transaction)
+            if version is not None:
+                version.follow_domain(transaction)
+                self._require_room(version, transaction)
+            on_token = version is not None and version.generated.wrapped is None
             moment = self._clock()
             now = stored_time(moment)
             transaction.insert(
@@ -105,19 +162,19 @@ class KeyMaker:
                 {
                     "spec": new.spec,
                     "purpose": new.purpose.value,
-                    "algorithm": algorithm,
+                    "algorithm": new.algorithm,
                     "formats": stored_names(new.formats),
                     "settings": stored_settings(new.settings),
                     "domain": new.domain,
-                    "storage": (Storage.TOKEN if version.generated.wrapped is None else Storage.WRAPPED).value,
-                    "state": KeyState.ENABLED.value,
+                    "storage": (Storage.TOKEN if on_token else Storage.WRAPPED).value,
+                    "state": (KeyState.PENDING_IMPORT if version is None else KeyState.ENABLED).value,
                     "description": new.description,
                     "published": int(new.published),
-                    "version_count": 1,
+                    "version_count": 0 if version is None else 1,
                     "created_at": now,
                     "created_by": new.created_by,
                     "deletion_at": None,
-                    "protection": new.protection.value,
+                    "protection": (new.protection or Protection.HSM).value,
                     "origin": new.origin.value,
                     "tags": stored_tags(new.tags),
                     "rotation_days": None,
@@ -128,7 +185,8 @@ class KeyMaker:
             transaction.insert("policies", key_id, {"document": new.policy.document})
             made = Change(new.created_by, moment, "the key was made")
             record_version(transaction, key_subject(key_id), 1, new.policy.document, made)
-            version.insert(transaction, number=1, activate_at=now, created_by=new.created_by, now=now)
+            if version is not None:
+                version.insert(transaction, number=1, activate_at=now, created_by=new.created_by, now=now)
             if new.alias is not None:
                 _take_alias(transaction, new.alias, key_id)
             if certificate is not None:
@@ -147,7 +205,14 @@ class KeyMaker:
         Raises: `WrongState`; `Conflict` if somebody else was faster.
         """
         require_enabled(key.state)
-        with self._version(key.spec, key.domain, key.id) as version:
+        if key.origin is Origin.EXTERNAL:
+            raise Unsupported("the material of this key is imported: import the next before it is rotated", field="key")
+        if key.protection is Protection.SOFTWARE and key.spec not in self._software_specs:
+            raise Unsupported(
+                f"[keys] software_specs in sealmark.toml does not list {key.spec} any more: no new version is made",
+                field="key",
+            )
+        with self._version(key.spec, key.domain, key.id, key.protection) as version:
             certificate = certify(version.uncertified(key.alias, key.purpose)) if certify else None
             self._store_version(key, activate_at, actor, version, certificate, revoke)
 
@@ -203,15 +268,19 @@ class KeyMaker:
             raise Unsupported("there is no such domain", field="domain")
 
     @contextmanager
-    def _version(self, spec: str, domain: str, key_id: str) -> Iterator[_NewVersion]:
+    def _version(self, spec: str, domain: str, key_id: str, protection: Protection) -> Iterator[_NewVersion]:
         """A key pair just made; its token object, if it has one, is destroyed again if the block fails."""
         row = self._store.get("domains", domain)
         if row is None:
             raise NotFound("there is no such domain")
         version = row.number("current_version")
         version_id = str(uuid.uuid4())
-        generated = self._token.generate(spec, domain_label(domain, version), f"key/{version_id}")
-        made = _NewVersion(self._token, version_id, key_id, spec, domain, version, generated)
+        label = domain_label(domain, version)
+        if protection is Protection.SOFTWARE:
+            generated = self._software.generate(version_id, spec, label)
+        else:
+            generated = self._token.generate(spec, label, f"key/{version_id}")
+        made = _NewVersion(self._token, version_id, key_id, spec, domain, version, generated, protection)
         try:
             yield made
         except BaseException:
@@ -239,6 +308,7 @@ class _NewVersion:
         domain: str,
         domain_version: int,
         generated: GeneratedKey,
+        protection: Protection,
     ) -> None:
         self._token = token
         self.version_id = version_id
@@ -246,6 +316,7 @@ class _NewVersion:
         self._spec = spec
         self._domain = domain
         self._domain_version = domain_version
+        self._protection = protection
         self.generated = generated
 
     @property
@@ -253,7 +324,9 @@ class _NewVersion:
         """How the HSM finds the private key."""
         wrapped = self.generated.wrapped
         label = None if wrapped is None else domain_label(self._domain, self._domain_version)
-        return BackingKey(self.version_id, self._spec, label, wrapped, self.generated.token_label)
+        return BackingKey(
+            self.version_id, self._spec, label, wrapped, self.generated.token_label, self._protection
+        )
 
     def uncertified(self, alias: str | None, purpose: Purpose) -> UncertifiedVersion:
         """What a certificate is to say of this version."""
@@ -263,7 +336,7 @@ class _NewVersion:
         """Wrap the key again if its domain's key was rotated since: the rotation has not seen this key."""
         current = existing(transaction, "domains", self._domain).number("current_version")
         if current != self._domain_version and self.generated.wrapped is not None:
-            wrapped = self._token.rewrap(self.backing, domain_label(self._domain, current))
+            wrapped = rewrapped(self._token, self.backing, domain_label(self._domain, current))
             self.generated = GeneratedKey(self.generated.public_key, wrapped, None)
         self._domain_version = current
 

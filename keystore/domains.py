@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from keystore.algorithms import Protection
 from keystore.api import BackingKey
 from keystore.clock import system_clock
 from keystore.configuration import load_keystore_configuration
@@ -20,6 +21,7 @@ from keystore.hsm.connection import read_pin
 from keystore.hsm.labels import DOMAIN_NAME, domain_label
 from keystore.hsm.officer import open_ceremony
 from keystore.roots import ACTIVE, DESTROYED, TABLE, root_values
+from keystore.software import rewrapped
 from keystore.store import open_store
 from keystore.values import stored_time
 
@@ -105,22 +107,22 @@ def _wrap_again(deployment: Deployment, name: str, version: int, progress: Calla
     done = 0
     while left := _versions_under_older_keys(deployment.store, name, version):
         total = done + len(left)
-        for row, spec in left:
+        for row, key in left:
             progress(done, total)
-            _wrap_one_again(deployment, row, spec, name, version)
+            _wrap_one_again(deployment, row, key, name, version)
             done += 1
     progress(done, done)
 
 
-def _wrap_one_again(deployment: Deployment, found: SealedRow, spec: str, name: str, version: int) -> None:
+def _wrap_one_again(deployment: Deployment, found: SealedRow, key: SealedRow, name: str, version: int) -> None:
     row: SealedRow | None = found
     for _ in range(_ATTEMPTS):
         if row is None or row.optional_octets("wrapped") is None or row.number("domain_version") == version:
             return  # deleted, or done by another
         old = domain_label(name, row.number("domain_version"))
-        backing = BackingKey(row.id, spec, old, row.octets("wrapped"), None)
-        wrapped = deployment.token.rewrap(backing, domain_label(name, version))
-        deployment.token.destroy(backing)  # the unwrapped copy of this process
+        protection = Protection(key.text("protection"))
+        backing = BackingKey(row.id, key.text("spec"), old, row.octets("wrapped"), None, protection)
+        wrapped = rewrapped(deployment.token, backing, domain_label(name, version))
         try:
             with deployment.store.transaction() as transaction:
                 transaction.update(row, {"wrapped": wrapped, "domain_version": version})
@@ -131,13 +133,13 @@ def _wrap_one_again(deployment: Deployment, found: SealedRow, spec: str, name: s
     raise CeremonyError(f"key version {found.id} is being changed all the time: run the rotation again")
 
 
-def _versions_under_older_keys(store: SealedStore, name: str, version: int) -> list[tuple[SealedRow, str]]:
-    """(row, spec) of every wrapped key version of the domain that the domain's current key does not wrap."""
-    specs = {row.id: row.text("spec") for row in store.select("keys", {"domain": name})}
+def _versions_under_older_keys(store: SealedStore, name: str, version: int) -> list[tuple[SealedRow, SealedRow]]:
+    """(version's row, key's row) of every wrapped key version of the domain that its current key does not wrap."""
+    keys = {row.id: row for row in store.select("keys", {"domain": name})}
     return [
-        (row, specs[row.text("key_id")])
+        (row, keys[row.text("key_id")])
         for row in store.select("key_versions")
-        if row.text("key_id") in specs
+        if row.text("key_id") in keys
         and row.optional_octets("wrapped") is not None
         and row.optional_number("domain_version") != version
     ]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, TypeVar
 
-from keystore.algorithms import SIGNING_ALGORITHMS, key_algorithms
+from keystore.algorithms import SIGNING_ALGORITHMS, Protection, key_algorithms
 from keystore.api import Key, KeyState, SigningKeyInfo, VersionState
 from keystore.approvals import ApprovalRepository
 from keystore.certificates import CertificateRepository
 from keystore.clock import system_clock
-from keystore.configuration import DEFAULT_TOKEN_KEYS, load_keystore_configuration
+from keystore.configuration import DEFAULT_CACHE_SIZE, DEFAULT_TOKEN_KEYS, load_keystore_configuration
 from keystore.creation import KeyMaker
 from keystore.db import open_database
 from keystore.errors import NotFound, Unsupported, WrongState
@@ -41,16 +41,18 @@ from keystore.repositories import (
     IssuerRepository,
 )
 from keystore.signing import HsmSigningKey
+from keystore.software import SoftwareKeys
+from keystore.software_signing import SoftwareSigningKey
 from keystore.store import open_store
 from keystore.trusted_issuers import TrustedIssuerRepository
 from keystore.values import optional_stored_time, stored_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from keystore.api import Certify, HardwareToken, Intent, NewKey, RevocationReason, SigningKey, TokenInfo
+    from keystore.api import BackingKey, Certify, HardwareToken, Intent, NewKey, RevocationReason, SigningKey, TokenInfo
     from keystore.clock import Clock
     from keystore.db.engine import Database
     from keystore.journal import Head
@@ -84,6 +86,8 @@ class Keystore(
         database: Database,
         *,
         token_keys: int = DEFAULT_TOKEN_KEYS,
+        cache_size: int = DEFAULT_CACHE_SIZE,
+        software_specs: Sequence[str] = (),
         clock: Clock = system_clock,
     ) -> None:
         self.database = database
@@ -103,7 +107,11 @@ class Keystore(
         TrustedIssuerRepository.__init__(self, self.store)
         ApprovalRepository.__init__(self, self.store)
         self._token = token
-        self._maker = KeyMaker(token, self.store, token_keys, clock)
+        self._software = SoftwareKeys(token, cache_size)
+        self.software_specs = tuple(software_specs)  # of which new keys are used in this process; the operator's list
+        self._maker = KeyMaker(
+            token, self._software, self.store, clock, token_keys=token_keys, software_specs=self.software_specs
+        )
         deployment = self.store.get("deployment", "deployment")
         if deployment is None:
             raise NotFound("deployment: the database was never initialised")
@@ -212,8 +220,15 @@ class Keystore(
             for alias in key.aliases:
                 transaction.update(existing(transaction, "aliases", alias), {"key_id": None})
         for version in key.versions:
-            self._token.destroy(version.backing)
+            self._destroy(version.backing)
         return True
+
+    def _destroy(self, backing: BackingKey) -> None:
+        """Nothing of it is left: on the token, or opened in this process."""
+        if backing.protection is Protection.SOFTWARE:
+            self._software.forget(backing)
+        else:
+            self._token.destroy(backing)
 
     def signing_key(self, intent: Intent) -> SigningKey:
         """Open a key for one durable intent.
@@ -229,10 +244,12 @@ class Keystore(
         state = version_state(key.versions, version.number, self.clock())
         if state is not VersionState.ACTIVE:
             raise WrongState(f"version {version.number} of the key is {state.value}")
-        if intent.algorithm not in key_algorithms(key.purpose, key.spec, key.algorithm):
+        if intent.algorithm not in key_algorithms(key.purpose, key.spec, key.algorithm, key.protection):
             raise Unsupported(f"the key does not sign with {intent.algorithm}", field="algorithm")
         algorithm = SIGNING_ALGORITHMS[intent.algorithm]
         info = SigningKeyInfo(key.id, version.id, version.number, key.spec, key.purpose, algorithm)
+        if key.protection is Protection.SOFTWARE:
+            return SoftwareSigningKey(self._software, version.backing, info, version.public_key)
         return HsmSigningKey(self._token, version.backing, info, version.public_key)
 
     def ready(self) -> None:
@@ -257,7 +274,13 @@ def open_state(state: Path) -> Keystore:
         hsm = configuration.hsm
         token = open_token(hsm, cache_size=hsm.cache_size, sessions=hsm.sessions)
         try:
-            return Keystore(token, database, token_keys=hsm.token_keys)
+            return Keystore(
+                token,
+                database,
+                token_keys=hsm.token_keys,
+                cache_size=hsm.cache_size,
+                software_specs=configuration.software_specs,
+            )
         except BaseException:
             token.close()
             raise

@@ -111,7 +111,7 @@ def describe(key: Key, keystore: Keystore) -> dict[str, object]:
         "spec": key.spec,
         "purpose": key.purpose.value,
         "algorithm": key.algorithm,
-        "algorithms": list(key_algorithms(key.purpose, key.spec, key.algorithm)),
+        "algorithms": list(key_algorithms(key.purpose, key.spec, key.algorithm, key.protection)),
         "required_digest": SIGNING_ALGORITHMS[key.algorithm].hash_name,
         "formats": list(key.formats),
         **_settings(key),

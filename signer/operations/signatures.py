@@ -41,12 +41,13 @@ class RawSignatures(OfActiveVersion):
     def plan(self, subject: Subject, body: Signatures) -> Plan:
         """One item, or every item of `items`. Raises `Unprocessable` for a fault of the call as a whole."""
         either_items_or_one(body.items, {"message": body.message, "digest": body.digest, "algorithm": body.algorithm})
-        allowed = key_algorithms(subject.key.purpose, subject.key.spec, subject.key.algorithm)
+        key = subject.key
+        allowed = key_algorithms(key.purpose, key.spec, key.algorithm, key.protection)
         items = body.items if body.items is not None else [body]
         single = body.items is None
 
         def prepare(item: SignatureItem, position: int) -> Prepared:
-            return _prepare(item, "" if single else f"items[{position}].", allowed, subject.key.algorithm)
+            return _prepare(item, "" if single else f"items[{position}].", allowed, key.algorithm)
 
         return Plan(prepare_each(items, prepare), single, body.context)
 
