@@ -10,33 +10,24 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from keystore.access import Change
-from keystore.algorithms import (
-    KEY_SPECS,
-    NOT_OFFERED,
-    PURPOSES,
-    SOFTWARE_ONLY,
-    Origin,
-    Protection,
-    Purpose,
-    algorithms_for,
-)
+from keystore.algorithms import Origin, Protection
+from keystore.aliases import take_alias
 from keystore.api import (
-    AssertionSettings,
     BackingKey,
     GeneratedKey,
     KeyState,
     Storage,
-    TokenSettings,
     UncertifiedVersion,
     VersionCause,
 )
 from keystore.certificates import insert_certificate, revoke_version
 from keystore.db.schema import SEALED_TABLES
 from keystore.errors import Conflict, KeystoreError, LimitExceeded, NotFound, Unsupported
-from keystore.importable import check_importable
 from keystore.history import key_subject, record_version
-from keystore.keys import ALIAS_FORM, UUID_FORM, domain_label, existing
+from keystore.keys import UUID_FORM, domain_label, existing
 from keystore.lifecycle import require_enabled
+from keystore.new_keys import check_new_key
+from keystore.rotation import due_schedule, next_rotation
 from keystore.software import SoftwareKeys, rewrapped
 from keystore.values import stored_multi_region, stored_names, stored_settings, stored_tags, stored_time
 
@@ -46,56 +37,11 @@ if TYPE_CHECKING:
 
     from keystore.api import CertificateRecord, Certify, HardwareToken, Key, NewKey, RevocationReason
     from keystore.clock import Clock
+    from keystore.db.engine import Value
     from keystore.journal import Head
+    from keystore.sealing import SealedRow
     from keystore.store import SealedStore
     from keystore.transactions import SealedTransaction
-
-
-def check_new_key(new: NewKey, software_specs: Sequence[str] = ()) -> tuple[str, Protection]:
-    """The algorithm and the protection that the key will have. Raises `Unsupported`, which names the member at
-    fault."""
-    if new.spec in NOT_OFFERED:
-        raise Unsupported(f"{new.spec} is not offered: {NOT_OFFERED[new.spec]}", field="spec")
-    if new.spec not in KEY_SPECS:
-        raise Unsupported(f"there is no key spec {new.spec!r}", field="spec")
-    if new.spec not in PURPOSES[new.purpose]:
-        raise Unsupported(f"a key for {new.purpose} cannot be {new.spec}", field="spec")
-    protection = _protection(new, software_specs)
-    if new.origin is Origin.EXTERNAL:
-        check_importable(new.spec, new.purpose, protection)
-    algorithms = algorithms_for(new.purpose, new.spec, protection)
-    algorithm = new.algorithm or algorithms[0]
-    if algorithm not in algorithms:
-        raise Unsupported(f"a {new.spec} key for {new.purpose} signs with one of {list(algorithms)}", field="algorithm")
-    if new.formats and new.purpose is not Purpose.ARTIFACT:
-        raise Unsupported("only an artifact key has formats", field="formats")
-    expected = {Purpose.JWT: TokenSettings, Purpose.SAML: AssertionSettings}.get(new.purpose, type(None))
-    if not isinstance(new.settings, expected):
-        raise Unsupported(f"a key for {new.purpose} has other settings than these", field="settings")
-    if new.alias is not None and (not ALIAS_FORM.fullmatch(new.alias) or UUID_FORM.fullmatch(new.alias)):
-        raise Unsupported("an alias is 1 to 250 of A-Z, a-z, 0-9, _ and -, and not a UUID", field="alias")
-    return algorithm, protection
-
-
-def _protection(new: NewKey, software_specs: Sequence[str]) -> Protection:
-    """What the configuration allows and the request insists on."""
-    listed = new.spec in software_specs
-    if new.spec in SOFTWARE_ONLY and not listed:
-        raise Unsupported(
-            f"the HSM has no {new.spec} keys; keys in software are allowed by the operator alone, spec by spec: "
-            "[keys] software_specs in sealmark.toml",
-            field="spec",
-        )
-    wanted = new.protection or (Protection.SOFTWARE if listed else Protection.HSM)
-    if wanted is Protection.SOFTWARE and not listed:
-        raise Unsupported(
-            f"{new.spec} keys in software are not allowed here: [keys] software_specs in sealmark.toml does not list "
-            "the spec",
-            field="protection",
-        )
-    if wanted is Protection.HSM and new.spec in SOFTWARE_ONLY:
-        raise Unsupported(f"the HSM has no {new.spec} keys", field="protection")
-    return wanted
 
 
 class KeyMaker:
@@ -186,9 +132,16 @@ class KeyMaker:
             made = Change(new.created_by, moment, "the key was made")
             record_version(transaction, key_subject(key_id), 1, new.policy.document, made)
             if version is not None:
-                version.insert(transaction, number=1, activate_at=now, created_by=new.created_by, now=now)
+                version.insert(
+                    transaction,
+                    number=1,
+                    activate_at=now,
+                    created_by=new.created_by,
+                    now=now,
+                    cause=VersionCause.CREATED,
+                )
             if new.alias is not None:
-                _take_alias(transaction, new.alias, key_id)
+                take_alias(transaction, new.alias, key_id, moment)
             if certificate is not None:
                 insert_certificate(transaction, certificate)
 
@@ -199,10 +152,12 @@ class KeyMaker:
         actor: str,
         certify: Certify | None,
         revoke: RevocationReason | None = None,
+        cause: VersionCause = VersionCause.ON_DEMAND,
     ) -> None:
         """A further version of an enabled key, and the end of all older ones if they are to be revoked.
 
-        Raises: `WrongState`; `Conflict` if somebody else was faster.
+        Raises: `WrongState`; `Conflict` if somebody else was faster, also where `cause` is the key's own schedule and
+        it is not due (any more).
         """
         require_enabled(key.state)
         if key.origin is Origin.EXTERNAL:
@@ -214,7 +169,7 @@ class KeyMaker:
             )
         with self._version(key.spec, key.domain, key.id, key.protection) as version:
             certificate = certify(version.uncertified(key.alias, key.purpose)) if certify else None
-            self._store_version(key, activate_at, actor, version, certificate, revoke)
+            self._store_version(key, activate_at, actor, version, certificate, revoke, cause)
 
     def _store_version(
         self,
@@ -224,6 +179,7 @@ class KeyMaker:
         version: _NewVersion,
         certificate: CertificateRecord | None,
         revoke: RevocationReason | None,
+        cause: VersionCause,
     ) -> None:
         with self._store.transaction() as transaction:
             version.follow_domain(transaction)
@@ -233,10 +189,17 @@ class KeyMaker:
             if row.number("version_count") != len(key.versions):
                 raise Conflict("the key was rotated by somebody else")
             number = len(key.versions) + 1
-            transaction.update(row, {"version_count": number})
             moment = self._clock()
-            now = stored_time(moment)
-            version.insert(transaction, number=number, activate_at=stored_time(activate_at), created_by=actor, now=now)
+            schedule = _schedule_moved_on(row, moment) if cause is VersionCause.AUTOMATIC else {}
+            transaction.update(row, {"version_count": number, **schedule})
+            version.insert(
+                transaction,
+                number=number,
+                activate_at=stored_time(activate_at),
+                created_by=actor,
+                now=stored_time(moment),
+                cause=cause,
+            )
             if certificate is not None:
                 insert_certificate(transaction, certificate)
             if revoke is not None:
@@ -324,9 +287,7 @@ class _NewVersion:
         """How the HSM finds the private key."""
         wrapped = self.generated.wrapped
         label = None if wrapped is None else domain_label(self._domain, self._domain_version)
-        return BackingKey(
-            self.version_id, self._spec, label, wrapped, self.generated.token_label, self._protection
-        )
+        return BackingKey(self.version_id, self._spec, label, wrapped, self.generated.token_label, self._protection)
 
     def uncertified(self, alias: str | None, purpose: Purpose) -> UncertifiedVersion:
         """What a certificate is to say of this version."""
@@ -341,7 +302,14 @@ class _NewVersion:
         self._domain_version = current
 
     def insert(
-        self, transaction: SealedTransaction, *, number: int, activate_at: int, created_by: str, now: int
+        self,
+        transaction: SealedTransaction,
+        *,
+        number: int,
+        activate_at: int,
+        created_by: str,
+        now: int,
+        cause: VersionCause,
     ) -> None:
         """Write the version's row; times are microseconds since 1970."""
         wrapped = self.generated.wrapped
@@ -360,7 +328,7 @@ class _NewVersion:
                 "token_label": self.generated.token_label,
                 "revoked_at": None,
                 "revocation_reason": None,
-                "cause": VersionCause.CREATED.value,
+                "cause": cause.value,
                 "material_id": None,
                 "material_description": None,
                 "expires_at": None,
@@ -368,11 +336,10 @@ class _NewVersion:
         )
 
 
-def _take_alias(transaction: SealedTransaction, alias: str, key_id: str) -> None:
-    row = transaction.get("aliases", alias)
-    if row is None:
-        transaction.insert("aliases", alias, {"key_id": key_id})
-    elif row.optional_text("key_id") is None:
-        transaction.update(row, {"key_id": key_id})
-    else:
-        raise Conflict("the alias is taken")
+def _schedule_moved_on(row: SealedRow, now: datetime) -> dict[str, Value]:
+    """What changes in a key's row with the version that its schedule asked for. Raises `Conflict` if it asks for none
+    now: then somebody else has made it, or the schedule was changed."""
+    schedule = due_schedule(row, now)
+    if schedule is None:
+        raise Conflict("the key is not due to be rotated")
+    return {"rotation_at": stored_time(next_rotation(schedule, now))}

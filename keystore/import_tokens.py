@@ -50,7 +50,9 @@ class ImportToken:
         return said + _tag(said, seal, seal_key_id)
 
 
-def read_token(octets: bytes, key_id: str, now: datetime, seal: Callable[[bytes], bytes], seal_key_id: str) -> ImportToken:
+def read_token(
+    octets: bytes, key_id: str, now: datetime, seal: Callable[[bytes], bytes], seal_key_id: str
+) -> ImportToken:
     """The token of this key. Raises `InvalidImportToken` for everything that is wrong; `ImportTokenExpired`."""
     said, tag = octets[:-_TAG], octets[-_TAG:]
     if len(octets) != _SIZE or not hmac.compare_digest(tag, _tag(said, seal, seal_key_id)):
