@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
+    from keystore.algorithms import Purpose
     from keystore.api import CertificateRecord, Certify, HardwareToken, Key, NewKey, RevocationReason
     from keystore.clock import Clock
     from keystore.db.engine import Value
