@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from keystore.access import Change
-from keystore.algorithms import Origin, Protection
+from keystore.algorithms import Origin, Protection, use_of
 from keystore.aliases import take_alias
 from keystore.api import (
     BackingKey,
-    GeneratedKey,
     KeyState,
     Storage,
     UncertifiedVersion,
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
-    from keystore.algorithms import Purpose
-    from keystore.api import CertificateRecord, Certify, HardwareToken, Key, NewKey, RevocationReason
+    from keystore.algorithms import KeyUse, Purpose
+    from keystore.api import CertificateRecord, Certify, GeneratedKey, HardwareToken, Key, NewKey, RevocationReason
     from keystore.clock import Clock
     from keystore.db.engine import Value
     from keystore.journal import Head
@@ -85,7 +84,7 @@ class KeyMaker:
         if new.origin is Origin.EXTERNAL:
             store(None, None)  # its material comes later
             return
-        with self._version(new.spec, new.domain, key_id, protection) as version:
+        with self._version(new.spec, new.domain, key_id, use_of(new.purpose), protection) as version:
             store(version, certify(version.uncertified(new.alias, new.purpose)) if certify else None)
 
     def _store_key(
@@ -168,7 +167,7 @@ class KeyMaker:
                 f"[keys] software_specs in sealmark.toml does not list {key.spec} any more: no new version is made",
                 field="key",
             )
-        with self._version(key.spec, key.domain, key.id, key.protection) as version:
+        with self._version(key.spec, key.domain, key.id, use_of(key.purpose), key.protection) as version:
             certificate = certify(version.uncertified(key.alias, key.purpose)) if certify else None
             self._store_version(key, activate_at, actor, version, certificate, revoke, cause)
 
@@ -232,8 +231,10 @@ class KeyMaker:
             raise Unsupported("there is no such domain", field="domain")
 
     @contextmanager
-    def _version(self, spec: str, domain: str, key_id: str, protection: Protection) -> Iterator[_NewVersion]:
-        """A key pair just made; its token object, if it has one, is destroyed again if the block fails."""
+    def _version(
+        self, spec: str, domain: str, key_id: str, use: KeyUse, protection: Protection
+    ) -> Iterator[_NewVersion]:
+        """A key or key pair just made; its token object, if it has one, is destroyed again if the block fails."""
         row = self._store.get("domains", domain)
         if row is None:
             raise NotFound("there is no such domain")
@@ -243,8 +244,8 @@ class KeyMaker:
         if protection is Protection.SOFTWARE:
             generated = self._software.generate(version_id, spec, label)
         else:
-            generated = self._token.generate(spec, label, f"key/{version_id}")
-        made = _NewVersion(self._token, version_id, key_id, spec, domain, version, generated, protection)
+            generated = self._token.generate(spec, label, f"key/{version_id}", use)
+        made = _NewVersion(self._token, version_id, key_id, spec, use, protection, domain, version, generated)
         try:
             yield made
         except BaseException:
@@ -269,15 +270,17 @@ class _NewVersion:
         version_id: str,
         key_id: str,
         spec: str,
+        use: KeyUse,
+        protection: Protection,
         domain: str,
         domain_version: int,
         generated: GeneratedKey,
-        protection: Protection,
     ) -> None:
         self._token = token
         self.version_id = version_id
         self._key_id = key_id
         self._spec = spec
+        self._use = use
         self._domain = domain
         self._domain_version = domain_version
         self._protection = protection
@@ -288,7 +291,9 @@ class _NewVersion:
         """How the HSM finds the private key."""
         wrapped = self.generated.wrapped
         label = None if wrapped is None else domain_label(self._domain, self._domain_version)
-        return BackingKey(self.version_id, self._spec, label, wrapped, self.generated.token_label, self._protection)
+        return BackingKey(
+            self.version_id, self._spec, label, wrapped, self.generated.token_label, self._use, self._protection
+        )
 
     def uncertified(self, alias: str | None, purpose: Purpose) -> UncertifiedVersion:
         """What a certificate is to say of this version."""
@@ -299,7 +304,7 @@ class _NewVersion:
         current = existing(transaction, "domains", self._domain).number("current_version")
         if current != self._domain_version and self.generated.wrapped is not None:
             wrapped = rewrapped(self._token, self.backing, domain_label(self._domain, current))
-            self.generated = GeneratedKey(self.generated.public_key, wrapped, None)
+            self.generated = replace(self.generated, wrapped=wrapped)
         self._domain_version = current
 
     def insert(
@@ -330,7 +335,7 @@ class _NewVersion:
                 "revoked_at": None,
                 "revocation_reason": None,
                 "cause": cause.value,
-                "material_id": None,
+                "material_id": self.generated.material_id,
                 "material_description": None,
                 "expires_at": None,
             },

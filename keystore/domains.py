@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from keystore.algorithms import Protection
-from keystore.api import BackingKey
 from keystore.clock import system_clock
 from keystore.configuration import load_keystore_configuration
 from keystore.db import open_database
@@ -20,6 +18,7 @@ from keystore.hsm import open_token
 from keystore.hsm.connection import read_pin
 from keystore.hsm.labels import DOMAIN_NAME, domain_label
 from keystore.hsm.officer import open_ceremony
+from keystore.keys import version_of
 from keystore.roots import ACTIVE, DESTROYED, TABLE, root_values
 from keystore.software import rewrapped
 from keystore.store import open_store
@@ -119,9 +118,7 @@ def _wrap_one_again(deployment: Deployment, found: SealedRow, key: SealedRow, na
     for _ in range(_ATTEMPTS):
         if row is None or row.optional_octets("wrapped") is None or row.number("domain_version") == version:
             return  # deleted, or done by another
-        old = domain_label(name, row.number("domain_version"))
-        protection = Protection(key.text("protection"))
-        backing = BackingKey(row.id, key.text("spec"), old, row.octets("wrapped"), None, protection)
+        backing = version_of(row, key).backing
         wrapped = rewrapped(deployment.token, backing, domain_label(name, version))
         try:
             with deployment.store.transaction() as transaction:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import ColumnElement, literal_column
 
-from keystore.algorithms import Origin, Protection, Purpose
+from keystore.algorithms import Origin, Protection, Purpose, use_of
 from keystore.api import BackingKey, Key, KeyPolicy, KeyState, KeyVersion, RevocationReason, Storage, VersionCause
 from keystore.approvals import rule_of
 from keystore.db.schema import SEALED_TABLES
@@ -210,6 +210,7 @@ def version_of(row: SealedRow, key: SealedRow) -> KeyVersion:
             label,
             wrapped,
             row.optional_text("token_label"),
+            use_of(Purpose(key.text("purpose"))),
             Protection(key.text("protection")),
         ),
         revoked_at=optional_time_of(row.optional_number("revoked_at")),

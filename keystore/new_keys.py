@@ -41,7 +41,9 @@ def check_new_key(new: NewKey, software_specs: Sequence[str] = ()) -> tuple[str,
     algorithms = algorithms_for(new.purpose, new.spec, protection)
     algorithm = new.algorithm or algorithms[0]
     if algorithm not in algorithms:
-        raise Unsupported(f"a {new.spec} key for {new.purpose} signs with one of {list(algorithms)}", field="algorithm")
+        raise Unsupported(f"a {new.spec} key for {new.purpose} has one of {list(algorithms)}", field="algorithm")
+    if new.published and not KEY_SPECS[new.spec].has_public_key:
+        raise Unsupported("a secret key has no public half to publish", field="published")
     if new.formats and new.purpose is not Purpose.ARTIFACT:
         raise Unsupported("only an artifact key has formats", field="formats")
     expected = {Purpose.JWT: TokenSettings, Purpose.SAML: AssertionSettings}.get(new.purpose, type(None))

@@ -178,7 +178,7 @@ class NewKeyBody(Body):
     jwt keys; `issuer`, `audiences`, `recipients` to saml keys."""
 
     spec: ShortText
-    purpose: Literal["artifact", "jwt", "saml", "general"]
+    purpose: Literal["artifact", "jwt", "saml", "general", "encrypt", "mac", "agree", "encapsulate"]
     alias: Alias | None = None
     users: Annotated[list[PrincipalName], Meta(max_length=256)] | None = None
     administrators: Annotated[list[PrincipalName], Meta(max_length=256)] | None = None

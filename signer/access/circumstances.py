@@ -9,8 +9,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from keystore.algorithms import SIGNING_PURPOSES, Purpose
 from signer.access.short_form import arn_of
 
 if TYPE_CHECKING:
@@ -81,11 +83,17 @@ def _of_key(read: Callable[[Key], Sequence[str] | None]) -> Callable[[Circumstan
     return lambda self: None if self.key is None else read(self.key)
 
 
-def _usage(key: Key) -> tuple[str]:
-    return ("SIGN_VERIFY",) if key.purpose.value in _SIGNING_PURPOSES else (key.purpose.value,)
-
-
-_SIGNING_PURPOSES: Final = frozenset({"artifact", "jwt", "saml", "general", "ca", "timestamp", "log"})
+# AWS's KeyUsage of each purpose.
+KEY_USAGES: Final[Mapping[Purpose, str]] = MappingProxyType(
+    {
+        **dict.fromkeys(SIGNING_PURPOSES, "SIGN_VERIFY"),
+        Purpose.ENCRYPT: "ENCRYPT_DECRYPT",
+        Purpose.SECRETS: "ENCRYPT_DECRYPT",
+        Purpose.MAC: "GENERATE_VERIFY_MAC",
+        Purpose.AGREE: "KEY_AGREEMENT",
+        Purpose.ENCAPSULATE: "ENCAPSULATE_DECAPSULATE",
+    }
+)
 _KNOWN: Final[Mapping[str, Callable[[Circumstances], Sequence[str] | None]]] = {
     "aws:principalarn": lambda self: (arn_of(self.principal.name, self.surroundings.account),),
     "aws:principalaccount": lambda self: (self.surroundings.account,),
@@ -99,9 +107,9 @@ _KNOWN: Final[Mapping[str, Callable[[Circumstances], Sequence[str] | None]]] = {
     "aws:securetransport": lambda self: ("true" if self.surroundings.secure else "false",),
     "kms:calleraccount": lambda self: (self.surroundings.account,),
     "kms:keyspec": _of_key(lambda key: (key.spec,)),
-    "kms:keyusage": _of_key(_usage),
-    "kms:keyorigin": _of_key(lambda _key: ("AWS_KMS",)),
-    "kms:resourcealiases": _of_key(lambda key: None if key.alias is None else (f"alias/{key.alias}",)),
+    "kms:keyusage": _of_key(lambda key: (KEY_USAGES[key.purpose],)),
+    "kms:keyorigin": _of_key(lambda key: (key.origin.value,)),
+    "kms:resourcealiases": _of_key(lambda key: tuple(f"alias/{alias}" for alias in key.aliases) or None),
     "sealmark:purpose": _of_key(lambda key: (key.purpose.value,)),
     "sealmark:credentialkind": lambda self: (self.principal.kind.value,),
     "sealmark:duty": lambda self: (self.principal.duty.value,),
