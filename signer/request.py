@@ -175,7 +175,8 @@ class NewGrant(Body):
 class NewKeyBody(Body):
     """`POST /v1/keys`. `policy` is a whole document, or `{administrators, users}`; `users` and `administrators` alone
     are short for one of which the maker is an administrator too. `issuer`, `audiences`, `max_ttl`, `types` belong to
-    jwt keys; `issuer`, `audiences`, `recipients` to saml keys."""
+    jwt keys; `issuer`, `audiences`, `recipients` to saml keys. `protection` insists: without it keys of a spec that the
+    operator lists in `software_specs` are `software`, all others `hsm`."""
 
     spec: ShortText
     purpose: Literal["artifact", "jwt", "saml", "general", "encrypt", "mac", "agree", "encapsulate"]
@@ -185,6 +186,7 @@ class NewKeyBody(Body):
     policy: dict[str, Any] | None = None
     domain: Slug | None = None
     description: Text = ""
+    protection: Literal["hsm", "software"] | None = None
     published: bool | None = None
     algorithm: ShortText | None = None
     formats: Annotated[list[ArtifactFormat], Meta(min_length=1, max_length=4)] | None = None
@@ -246,11 +248,13 @@ class Deletion(Body):
 
 
 class SignatureItem(Body):
-    """One raw signature: a message (base64) or a digest (base64), never both."""
+    """One raw signature over one of: a message (base64), a digest (base64), or `mu`, the message representative of
+    ML-DSA (base64 of 64 octets; FIPS 204 section 6.2)."""
 
     algorithm: ShortText | None = None
     message: bytes | None = None
     digest: bytes | None = None
+    mu: bytes | None = None
 
 
 class Signatures(SignatureItem):
@@ -258,6 +262,23 @@ class Signatures(SignatureItem):
 
     items: Annotated[list[SignatureItem], Meta(min_length=1, max_length=MAXIMUM_BATCH)] | None = None
     context: Context | None = None
+
+
+class EncapsulationBody(Body):
+    """`POST /v1/keys/{key}/encapsulate`: a fresh shared secret under the key's public half (ML-KEM, FIPS 203)."""
+
+    algorithm: Literal["ML_KEM"] | None = None
+    context: Context | None = None
+    dry_run: bool = False
+
+
+class DecapsulationBody(Body):
+    """`POST /v1/keys/{key}/decapsulate`: the shared secret of a ciphertext (base64)."""
+
+    ciphertext: Annotated[bytes, Meta(min_length=1, max_length=6144)]
+    algorithm: Literal["ML_KEM"] | None = None
+    context: Context | None = None
+    dry_run: bool = False
 
 
 class Digests(Body):

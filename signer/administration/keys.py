@@ -135,7 +135,7 @@ def describe(key: Key, keystore: Keystore) -> dict[str, object]:
                 "state": version_state(key.versions, version.number, now).value,
                 "created_at": version.created_at,
                 "activate_at": version.activate_at,
-                "kid": jwks.thumbprint(version.public_key) if version.public_key else None,
+                "kid": jwks.key_id(version.public_key),
                 "revoked_at": version.revoked_at,
                 "revocation_reason": version.revocation_reason and version.revocation_reason.value,
                 "certificate": _certificate(version, keystore),

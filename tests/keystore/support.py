@@ -25,7 +25,7 @@ from keystore.values import stored_time
 from tests.hsm_support import log_public_key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -248,11 +248,11 @@ class Place:
     attacker: Attacker
 
     @contextmanager
-    def fresh(self) -> Iterator[Keystore]:
+    def fresh(self, software_specs: Sequence[str] = ()) -> Iterator[Keystore]:
         """A keystore that has just been opened, as another worker would."""
         database = open_database(url_of(self.path))
         try:
-            yield Keystore(self.token, database)
+            yield Keystore(self.token, database, software_specs=software_specs)
         finally:
             database.close()
 
