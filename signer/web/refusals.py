@@ -56,7 +56,7 @@ def _codes(endpoint: Endpoint) -> Iterator[str]:
     if "<" in endpoint.path or endpoint.tag in ("published", "log") or endpoint.action in _NAMES_IN_THE_BODY:
         yield "not_found"
     if endpoint.path.startswith("/v1/keys/<key>/") and endpoint.tag == "published":
-        yield "wrong_state"  # no certificate, or the version that would sign is revoked
+        yield from ("wrong_state", "wrong_purpose")  # no certificate; the version is revoked; a key that has neither
     if endpoint.path == "/readyz":
         yield "service_unavailable"
     if endpoint.path in _SIGNED_WHEN_DUE:

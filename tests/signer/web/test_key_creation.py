@@ -32,7 +32,7 @@ SAML: Final[dict[str, object]] = {
     "recipients": ["https://sp.example/acs"],
 }
 ENCRYPT: Final[dict[str, object]] = {"spec": "SYMMETRIC_DEFAULT", "purpose": "encrypt"}
-WHOLE: Final = {
+WHOLE: Final[dict[str, dict[str, object]]] = {
     "artifact": ARTIFACT,
     "general": GENERAL,
     "jwt": JWT,
@@ -183,7 +183,7 @@ def test_the_description_is_whole_and_the_same_for_all_who_may_see_it(service: S
     assert made["arn"] == f"arn:aws:kms:us-east-1:000000000000:key/{made['id']}"
     signs = purpose != "encrypt"
     algorithm = "ECDSA_SHA_256" if signs else "SYMMETRIC_DEFAULT"
-    always = {
+    always: dict[str, object] = {
         "aliases": [f"whole-{purpose}"],
         "tags": {},
         "origin": "AWS_KMS",

@@ -257,7 +257,7 @@ def members_of(value: object) -> set[str]:
     if isinstance(value, dict):
         # A policy document's elements are AWS's, a context's names the caller's, condition keys a table of their own:
         # none is of a fixed shape.
-        loose = ("policy", "constraints", "circumstances")
+        loose = ("policy", "constraints", "circumstances", "tags")
         return set(value).union(*(members_of(each) for name, each in value.items() if name not in loose))
     return set()
 
