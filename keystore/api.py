@@ -19,6 +19,8 @@ from keystore.algorithms import KeyUse, Origin, Protection, Purpose, SigningAlgo
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
+    from keystore.importable import Material
+
 
 class KeyState(StrEnum):
     """The stored state of a key."""
@@ -593,6 +595,8 @@ class HardwareToken(Protocol):
     octets); `decrypt` takes the same and raises `Undecipherable` for all that the tag does not cover. `mac` is a whole
     HMAC. `material_id` tells an AES key's material from others' (hex SHA-256) and is worked out from it.
 
+    `bring_in` wraps material from outside by a domain key; the caller wipes it afterwards.
+
     Texts are short and stay on the token; a process that is killed while it changes one may leave it missing.
     `texts_locked` keeps other threads and processes from changing any.
     Raises: `HsmUnavailable`; `Unsupported` where the module lacks the mechanism.
@@ -607,6 +611,7 @@ class HardwareToken(Protocol):
     def decrypt(self, backing: BackingKey, sealed: bytes, associated: bytes) -> bytes: ...
     def mac(self, backing: BackingKey, algorithm: UseAlgorithm, message: bytes) -> bytes: ...
     def material_id(self, backing: BackingKey) -> str: ...
+    def bring_in(self, material: Material, domain_label: str, use: KeyUse) -> GeneratedKey: ...
     def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes: ...
     def destroy(self, backing: BackingKey) -> None: ...
     def read_text(self, name: str) -> str | None: ...

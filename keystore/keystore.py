@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, TypeVar
 
-from keystore.algorithms import SIGNING_ALGORITHMS, Protection, key_algorithms
+from keystore.algorithms import SIGNING_ALGORITHMS, Origin, Protection, key_algorithms
 from keystore.aliases import AliasRepository, free_alias_of
 from keystore.api import Key, KeyState, SigningKeyInfo, VersionCause, VersionState
 from keystore.approvals import ApprovalRepository
@@ -18,6 +18,7 @@ from keystore.errors import NotFound, Unsupported, WrongState
 from keystore.grants import GrantRepository
 from keystore.history import HistoryRepository
 from keystore.hsm import open_token
+from keystore.imports import MaterialImports
 from keystore.keys import KeyRepository, existing
 from keystore.lifecycle import (
     DEFAULT_WAIT,
@@ -27,8 +28,10 @@ from keystore.lifecycle import (
     SCHEDULED_FROM,
     check_transition,
     deletion_time,
+    is_complete,
     require_enabled,
     require_state,
+    state_at,
     version_state,
 )
 from keystore.log_anchor import LogAnchor
@@ -121,6 +124,7 @@ class Keystore(
         self._maker = KeyMaker(
             token, self._software, self.store, clock, token_keys=token_keys, software_specs=self.software_specs
         )
+        self.imports = MaterialImports(token, self._software, self.store, clock, self.get_key)
         deployment = self.store.get("deployment", "deployment")
         if deployment is None:
             raise NotFound("deployment: the database was never initialised")
@@ -180,6 +184,15 @@ class Keystore(
         self._maker.rotate(self.get_key(key_id), activate_at, actor, certify, revoke, cause)
         return self.get_key(key_id)
 
+    def rotate_to_imported(self, key_id: str, actor: str) -> Key:
+        """Make the imported material that waits for it the current one: a rotation on demand.
+
+        Raises: `NotFound`; `Unsupported` unless the key's material is imported; `WrongState` unless the key is enabled
+        and such material waits; `Conflict` if the key is changed elsewhere meanwhile.
+        """
+        self.imports.rotate(key_id, actor)
+        return self.get_key(key_id)
+
     def disable(self, key_id: str) -> Key:
         """Stop every use of an enabled key until it is enabled again. Raises: `NotFound`, `WrongState`."""
         return self._change(key_id, KeyState.DISABLED, DISABLED_FROM)
@@ -197,8 +210,13 @@ class Keystore(
         return self._change(key_id, KeyState.PENDING_DELETION, SCHEDULED_FROM, moment)
 
     def cancel_deletion(self, key_id: str) -> Key:
-        """Keep a key whose deletion was scheduled; it is disabled then. Raises: `NotFound`, `WrongState`."""
-        return self._change(key_id, KeyState.DISABLED, KEPT_FROM)
+        """Keep a key whose deletion was scheduled; it is disabled then, or waits for its imported material.
+
+        Raises: `NotFound`, `WrongState`.
+        """
+        key = self.get_key(key_id)
+        lacking = key.origin is Origin.EXTERNAL and not is_complete(key.versions, self.clock())
+        return self._change(key_id, KeyState.PENDING_IMPORT if lacking else KeyState.DISABLED, KEPT_FROM)
 
     def _change(
         self, key_id: str, wanted: KeyState, present: frozenset[KeyState], deletion_at: datetime | None = None
@@ -249,7 +267,7 @@ class Keystore(
         `Unsupported` if the key does not sign with the intent's algorithm.
         """
         key = self.get_key(intent.key_id)
-        require_enabled(key.state)
+        require_enabled(state_at(key, self.clock()))
         version = next((version for version in key.versions if version.id == intent.version_id), None)
         if version is None:
             raise NotFound("the key has no such version")

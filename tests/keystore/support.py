@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from keystore.algorithms import SigningAlgorithm, UseAlgorithm
     from keystore.api import BackingKey, GeneratedKey, HardwareToken, Key, TokenInfo
     from keystore.db import Value
+    from keystore.importable import Material
 
 SEAL_KEY_ID: Final = "test-integrity"
 
@@ -180,6 +181,9 @@ class TokenProxy:
 
     def material_id(self, backing: BackingKey) -> str:
         return self.real.material_id(backing)
+
+    def bring_in(self, material: Material, domain_label: str, use: KeyUse) -> GeneratedKey:
+        return self.real.bring_in(material, domain_label, use)
 
     def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes:
         return self.real.rewrap(backing, to_domain_label)

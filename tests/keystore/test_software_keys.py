@@ -38,7 +38,6 @@ from tests.keystore.support import Place, intent_for, make_place, new_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from keystore.api import Key
     from keystore.hsm import Token
