@@ -184,11 +184,8 @@ class MaterialImports:
             number = len(key.versions) + 1
             begins = now if number == 1 else UNTIL_ROTATED
             described = {"material_description": request.description}
-            made = transaction.insert(
-                "key_versions",
-                arrival.version_id,
-                _new_version(key.id, number, begins, now, actor) | values | described,
-            )
+            new = _new_version(key.id, number, begins, now, actor)
+            made = transaction.insert("key_versions", arrival.version_id, new | values | described)
         else:
             found = existing(transaction, "key_versions", version.id)
             if found.optional_text("material_id") != version.material_id:

@@ -20,8 +20,8 @@ _HASH_OF_MESSAGES: Final = "sha512"
 class MadeSignature(NamedTuple):
     """One signature as the audit record names it.
 
-    `message_digest` is the hash of what was signed, by the algorithm's own hash (SHA-512 where the message itself is signed), 32 to 64
-    octets;
+    `message_digest` is the hash of what was signed, by the algorithm's own hash (SHA-512 where the message itself is
+    signed), 32 to 64 octets;
     `signature_sha256` is the SHA-256 of the signature as the key returned it, 32 octets.
     """
 

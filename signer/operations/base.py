@@ -104,7 +104,7 @@ def usable_version(operation: Operation[_Body], key: Key, body: _Body | None, no
     state = state_at(key, now)
     if state is not KeyState.ENABLED:
         msg = f"the key is {state.replace('_', ' ')}"
-        raise WrongState(msg)
+        raise WrongState(msg, state=state.value)
     return operation.version(key, body, now)
 
 

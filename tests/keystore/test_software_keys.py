@@ -1,4 +1,4 @@
-"""Keys of `protection: software`: only where they are allowed, encrypted in the HSM, verified by other implementations."""
+"""Keys of `protection: software`: only where they are allowed, encrypted in the HSM, verified by others."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.keystore.support import Place, intent_for, make_place, new_key
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from keystore.api import Key
+    from keystore.api import BackingKey, Key
     from keystore.hsm import Token
 
 MESSAGE = b"a message that is signed whole"
@@ -241,7 +241,7 @@ def test_opened_keys_are_few_and_forgotten(keystore: Keystore, token: Token, mon
     opened: list[str] = []
     really = keys._decrypted
 
-    def counted(backing: software.BackingKey, envelope: software.Envelope) -> software_keys.PrivateKey:
+    def counted(backing: BackingKey, envelope: software.Envelope) -> software_keys.PrivateKey:
         opened.append(backing.version_id)
         return really(backing, envelope)
 
