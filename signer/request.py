@@ -248,6 +248,39 @@ class KeyDescription(Body):
     description: LongText
 
 
+class ImportParametersBody(Body):
+    """A wrapping key for material of the caller's own. What may be combined is the keystore's to say."""
+
+    wrapping_algorithm: ShortText
+    wrapping_key_spec: ShortText
+
+
+class KeyMaterialBody(Body):
+    """Material of the caller's own, wrapped. `valid_to` goes with KEY_MATERIAL_EXPIRES and only with it."""
+
+    import_token: Annotated[bytes, Meta(min_length=1, max_length=6144)]
+    encrypted_key_material: Annotated[bytes, Meta(min_length=1, max_length=6144)]
+    valid_to: datetime | None = None
+    expiration_model: Literal["KEY_MATERIAL_EXPIRES", "KEY_MATERIAL_DOES_NOT_EXPIRE"] = "KEY_MATERIAL_EXPIRES"
+    import_type: Literal["NEW_KEY_MATERIAL", "EXISTING_KEY_MATERIAL"] | None = None
+    key_material_description: Annotated[str, Meta(max_length=256)] | None = None
+    key_material_id: Annotated[str, Meta(pattern="^[0-9a-f]{64}$(?!\\n)")] | None = None
+
+    def recorded(self) -> dict[str, object]:
+        """What the record says of it: nothing of the material."""
+        return {
+            "expiration_model": self.expiration_model,
+            "import_type": self.import_type,
+            "valid_to": None if self.valid_to is None else self.valid_to.isoformat(),
+        }
+
+
+class MaterialDeletion(Body):
+    """Which of the key's imported materials is to go; without an id: the current one."""
+
+    key_material_id: Annotated[str, Meta(pattern="^[0-9a-f]{64}$(?!\\n)")] | None = None
+
+
 class CertificateRequest(Body):
     """`POST /v1/keys/{key}/csr`: what the request asks an outside CA to certify."""
 

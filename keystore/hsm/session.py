@@ -124,8 +124,10 @@ class Session:
             )
 
     def create(self, template: Template) -> Key:
-        """Makes a session object of known value; a `bytearray` is copied nowhere on this side. One with a label is found
-        by it: a busy process has many objects open."""
+        """Makes a session object of known value; a `bytearray` is copied nowhere on this side.
+
+        One with a label is found by it: a busy process has many objects open.
+        """
         packed = {
             attribute: value if isinstance(value, bytearray) else self._attributes.pack_attribute(attribute, value)
             for attribute, value in template.items()

@@ -66,7 +66,7 @@ def _signatures(request: SignRequest) -> Signatures:
 
 def _require_algorithm(subject: Subject, name: str) -> None:
     key = subject.key
-    if name not in key_algorithms(key.purpose, key.spec, key.algorithm):
+    if name not in key_algorithms(key.purpose, key.spec, key.algorithm, key.protection):
         msg = f"Algorithm {name} is incompatible with key spec {key.spec}."
         raise Refusal(INVALID_USAGE, msg, code="wrong_purpose", field="signingAlgorithm")
 

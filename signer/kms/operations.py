@@ -6,7 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from signer.kms import cryptography, key_stores, keys
+from signer.kms import cryptography, importing, key_stores, keys
 from signer.kms.decoding import decode
 from signer.kms.errors import UNKNOWN_OPERATION, Refusal
 from signer.problems import code_of
@@ -24,7 +24,11 @@ _PREFIX: Final = "TrentService."
 UNKNOWN_ACTION: Final = "UnknownCall"  # as of every other call that there is not
 
 OPERATIONS: Final[Mapping[str, KmsOperation]] = MappingProxyType(
-    {operation.name: operation for module in (keys, cryptography, key_stores) for operation in module.OPERATIONS}
+    {
+        operation.name: operation
+        for module in (keys, cryptography, importing, key_stores)
+        for operation in module.OPERATIONS
+    }
 )
 
 
