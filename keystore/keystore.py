@@ -45,6 +45,7 @@ from keystore.repositories import (
     IssuerRepository,
 )
 from keystore.rotation import RotationRepository
+from keystore.secrets import Secrets
 from keystore.signing import HsmSigningKey
 from keystore.software import SoftwareKeys
 from keystore.software_signing import SoftwareSigningKey
@@ -130,6 +131,9 @@ class Keystore(
             raise NotFound("deployment: the database was never initialised")
         self.account = deployment.text("account")  # 12 digits, for ARNs; never changes
         self.region = deployment.text("region")
+        self.secrets = Secrets(
+            token, self.arn_of(""), self.get_key, lambda new, key_id: self.create_key(new, key_id=key_id), clock
+        )
         self.log = LogAnchor(token, self.account, self.region, deployment.octets("log_public_key"))
 
     def checked_change(self, attempt: Callable[[Head], T]) -> T:
