@@ -180,7 +180,7 @@ class Published:
                 "name": key.alias,
                 "purpose": key.purpose.value,
                 "issuer": issuer,
-                "algorithms": list(key_algorithms(key.purpose, key.spec, key.algorithm)),
+                "algorithms": list(key_algorithms(key.purpose, key.spec, key.algorithm, key.protection)),
                 "public_key": base64.b64encode(version.public_key).decode(),
                 "not_before": rfc3339(version.created_at),
                 "not_after": None,

@@ -117,7 +117,7 @@ def _signatures(request: SignRequest) -> Signatures:
 
 
 def _require_algorithm(key: Key, name: str) -> None:
-    if name not in key_algorithms(key.purpose, key.spec, key.algorithm):
+    if name not in key_algorithms(key.purpose, key.spec, key.algorithm, key.protection):
         msg = f"Algorithm {name} is incompatible with key spec {key.spec}."
         raise Refusal(INVALID_USAGE, msg, code="wrong_purpose", field="signingAlgorithm")
 
