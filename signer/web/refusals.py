@@ -92,6 +92,8 @@ def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
         yield "policy_forbids"
     if action is Action.REQUEST_APPROVAL:
         yield from ("wrong_purpose", "limit_exceeded", "separation_of_duties")
+    if action is Action.REQUEST_CERTIFICATE:
+        yield "wrong_purpose"  # a key that signs nothing signs no request
     if action in _DECIDES_ACCESS:
         yield "separation_of_duties"
     if action in _LIMITED:
