@@ -262,6 +262,17 @@ _USES: Final = MappingProxyType(
 SIGNING_PURPOSES: Final = frozenset(
     {Purpose.ARTIFACT, Purpose.JWT, Purpose.SAML, Purpose.GENERAL, Purpose.CA, Purpose.LOG}
 )
+# What AWS KMS calls what a key is for: KeyUsage.
+KEY_USAGES: Final[Mapping[Purpose, str]] = MappingProxyType(
+    {
+        **dict.fromkeys(SIGNING_PURPOSES, "SIGN_VERIFY"),
+        Purpose.ENCRYPT: "ENCRYPT_DECRYPT",
+        Purpose.SECRETS: "ENCRYPT_DECRYPT",
+        Purpose.MAC: "GENERATE_VERIFY_MAC",
+        Purpose.AGREE: "KEY_AGREEMENT",
+        Purpose.ENCAPSULATE: "ENCAPSULATE_DECAPSULATE",
+    }
+)
 # Purposes whose request picks one of the spec's algorithms; every other key has the one that it was made with.
 _FREE: Final = frozenset({Purpose.GENERAL, Purpose.ENCRYPT, Purpose.MAC, Purpose.AGREE, Purpose.ENCAPSULATE})
 

@@ -233,7 +233,7 @@ class Key:
     approval_rule: ApprovalRule = NO_APPROVAL_RULE
     protection: Protection = Protection.HSM
     origin: Origin = Origin.AWS_KMS
-    aliases: tuple[str, ...] = ()  # every one, by name; `alias` is the first
+    aliases: tuple[str, ...] = ()  # every one, by name; `alias`: its oldest that has no `/`
     tags: Mapping[str, str] = field(default_factory=lambda: NO_TAGS)
     rotation: RotationSchedule | None = None
     multi_region: MultiRegion | None = None

@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 
 from keystore.access import Change
 from keystore.algorithms import KEY_SPECS, Purpose, algorithms_for, use_of
+from keystore.aliases import check_alias, take_alias
 from keystore.api import (
     AssertionSettings,
     BackingKey,
@@ -24,8 +25,10 @@ from keystore.certificates import insert_certificate, revoke_version
 from keystore.db.schema import SEALED_TABLES
 from keystore.errors import Conflict, KeystoreError, LimitExceeded, NotFound, Unsupported
 from keystore.history import key_subject, record_version
-from keystore.keys import ALIAS_FORM, UUID_FORM, domain_label, existing
+from keystore.keys import UUID_FORM, domain_label, existing
 from keystore.lifecycle import require_enabled
+from keystore.rotation import due_schedule, next_rotation
+from keystore.tags import MOST_TAGS
 from keystore.values import stored_multi_region, stored_names, stored_settings, stored_tags, stored_time
 
 if TYPE_CHECKING:
@@ -35,7 +38,9 @@ if TYPE_CHECKING:
     from keystore.algorithms import KeyUse
     from keystore.api import CertificateRecord, Certify, GeneratedKey, HardwareToken, Key, NewKey, RevocationReason
     from keystore.clock import Clock
+    from keystore.db.engine import Value
     from keystore.journal import Head
+    from keystore.sealing import SealedRow
     from keystore.store import SealedStore
     from keystore.transactions import SealedTransaction
 
@@ -57,8 +62,10 @@ def check_new_key(new: NewKey) -> str:
     expected = {Purpose.JWT: TokenSettings, Purpose.SAML: AssertionSettings}.get(new.purpose, type(None))
     if not isinstance(new.settings, expected):
         raise Unsupported(f"a key for {new.purpose} has other settings than these", field="settings")
-    if new.alias is not None and (not ALIAS_FORM.fullmatch(new.alias) or UUID_FORM.fullmatch(new.alias)):
-        raise Unsupported("an alias is 1 to 250 of A-Z, a-z, 0-9, _ and -, and not a UUID", field="alias")
+    if new.alias is not None:
+        check_alias(new.alias)
+    if len(new.tags) > MOST_TAGS:
+        raise LimitExceeded(f"a key has at most {MOST_TAGS} tags")
     return algorithm
 
 
@@ -131,9 +138,11 @@ class KeyMaker:
             transaction.insert("policies", key_id, {"document": new.policy.document})
             made = Change(new.created_by, moment, "the key was made")
             record_version(transaction, key_subject(key_id), 1, new.policy.document, made)
-            version.insert(transaction, number=1, activate_at=now, created_by=new.created_by, now=now)
+            version.insert(
+                transaction, number=1, activate_at=now, created_by=new.created_by, now=now, cause=VersionCause.CREATED
+            )
             if new.alias is not None:
-                _take_alias(transaction, new.alias, key_id)
+                take_alias(transaction, new.alias, key_id, moment)
             if certificate is not None:
                 insert_certificate(transaction, certificate)
 
@@ -144,15 +153,17 @@ class KeyMaker:
         actor: str,
         certify: Certify | None,
         revoke: RevocationReason | None = None,
+        cause: VersionCause = VersionCause.ON_DEMAND,
     ) -> None:
         """A further version of an enabled key, and the end of all older ones if they are to be revoked.
 
-        Raises: `WrongState`; `Conflict` if somebody else was faster.
+        Raises: `WrongState`; `Conflict` if somebody else was faster, also where `cause` is the key's own schedule and
+        it is not due (any more).
         """
         require_enabled(key.state)
         with self._version(key.spec, key.domain, key.id, use_of(key.purpose)) as version:
             certificate = certify(version.uncertified(key.alias, key.purpose)) if certify else None
-            self._store_version(key, activate_at, actor, version, certificate, revoke)
+            self._store_version(key, activate_at, actor, version, certificate, revoke, cause)
 
     def _store_version(
         self,
@@ -162,6 +173,7 @@ class KeyMaker:
         version: _NewVersion,
         certificate: CertificateRecord | None,
         revoke: RevocationReason | None,
+        cause: VersionCause,
     ) -> None:
         with self._store.transaction() as transaction:
             version.follow_domain(transaction)
@@ -171,10 +183,17 @@ class KeyMaker:
             if row.number("version_count") != len(key.versions):
                 raise Conflict("the key was rotated by somebody else")
             number = len(key.versions) + 1
-            transaction.update(row, {"version_count": number})
             moment = self._clock()
-            now = stored_time(moment)
-            version.insert(transaction, number=number, activate_at=stored_time(activate_at), created_by=actor, now=now)
+            schedule = _schedule_moved_on(row, moment) if cause is VersionCause.AUTOMATIC else {}
+            transaction.update(row, {"version_count": number, **schedule})
+            version.insert(
+                transaction,
+                number=number,
+                activate_at=stored_time(activate_at),
+                created_by=actor,
+                now=stored_time(moment),
+                cause=cause,
+            )
             if certificate is not None:
                 insert_certificate(transaction, certificate)
             if revoke is not None:
@@ -273,7 +292,14 @@ class _NewVersion:
         self._domain_version = current
 
     def insert(
-        self, transaction: SealedTransaction, *, number: int, activate_at: int, created_by: str, now: int
+        self,
+        transaction: SealedTransaction,
+        *,
+        number: int,
+        activate_at: int,
+        created_by: str,
+        now: int,
+        cause: VersionCause,
     ) -> None:
         """Write the version's row; times are microseconds since 1970."""
         wrapped = self.generated.wrapped
@@ -292,7 +318,7 @@ class _NewVersion:
                 "token_label": self.generated.token_label,
                 "revoked_at": None,
                 "revocation_reason": None,
-                "cause": VersionCause.CREATED.value,
+                "cause": cause.value,
                 "material_id": self.generated.material_id,
                 "material_description": None,
                 "expires_at": None,
@@ -300,11 +326,10 @@ class _NewVersion:
         )
 
 
-def _take_alias(transaction: SealedTransaction, alias: str, key_id: str) -> None:
-    row = transaction.get("aliases", alias)
-    if row is None:
-        transaction.insert("aliases", alias, {"key_id": key_id})
-    elif row.optional_text("key_id") is None:
-        transaction.update(row, {"key_id": key_id})
-    else:
-        raise Conflict("the alias is taken")
+def _schedule_moved_on(row: SealedRow, now: datetime) -> dict[str, Value]:
+    """What changes in a key's row with the version that its schedule asked for. Raises `Conflict` if it asks for none
+    now: then somebody else has made it, or the schedule was changed."""
+    schedule = due_schedule(row, now)
+    if schedule is None:
+        raise Conflict("the key is not due to be rotated")
+    return {"rotation_at": stored_time(next_rotation(schedule, now))}

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from keystore.transactions import SealedTransaction
 
 UUID_FORM: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-ALIAS_FORM: Final = re.compile(r"[A-Za-z0-9_-]{1,250}")
 
 
 def domain_label(domain: str, version: int) -> str:
@@ -140,7 +139,7 @@ def _key_of(records: Records) -> Key | None:
         raise IntegrityFailure(f"keys/{key.id}: the policy or the deployment is missing")
     (policy,) = found["policies"].values()
     (deployment,) = found["deployment"].values()
-    aliases = tuple(sorted(found.get("aliases", {})))
+    aliases = sorted(found.get("aliases", {}).values(), key=lambda row: row.id)
     return _assemble(key, policy, found.get("approval_rules", {}).get(key.id), deployment, aliases, versions)
 
 
@@ -149,14 +148,14 @@ def _assemble(
     policy: SealedRow,
     rule: SealedRow | None,
     deployment: SealedRow,
-    aliases: tuple[str, ...],
+    aliases: list[SealedRow],
     versions: list[SealedRow],
 ) -> Key:
     region, account = deployment.text("region"), deployment.text("account")
     return Key(
         id=key.id,
         arn=f"arn:aws:kms:{region}:{account}:key/{key.id}",
-        alias=aliases[0] if aliases else None,
+        alias=_main_alias(aliases),
         spec=key.text("spec"),
         purpose=Purpose(key.text("purpose")),
         algorithm=key.text("algorithm"),
@@ -175,11 +174,18 @@ def _assemble(
         approval_rule=rule_of(rule),
         protection=Protection(key.text("protection")),
         origin=Origin(key.text("origin")),
-        aliases=aliases,
+        aliases=tuple(row.id for row in aliases),
         tags=tags_of(key.text("tags")),
         rotation=rotation_of(key.optional_number("rotation_days"), key.optional_number("rotation_at")),
         multi_region=multi_region_of(key.optional_text("multi_region")),
     )
+
+
+def _main_alias(aliases: list[SealedRow]) -> str | None:
+    """The one that has named the key for the longest, among those that fit into a path of the HTTP API: a further one
+    changes nothing of how the key is called where it has one name only."""
+    fitting = [(row.number("updated_at"), row.id) for row in aliases if "/" not in row.id]
+    return min(fitting)[1] if fitting else None
 
 
 def _policy_of(row: SealedRow) -> KeyPolicy:

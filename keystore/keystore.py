@@ -6,7 +6,8 @@ import uuid
 from typing import TYPE_CHECKING, TypeVar
 
 from keystore.algorithms import SIGNING_ALGORITHMS, key_algorithms
-from keystore.api import Key, KeyState, SigningKeyInfo, VersionState
+from keystore.aliases import AliasRepository, free_alias_of
+from keystore.api import Key, KeyState, SigningKeyInfo, VersionCause, VersionState
 from keystore.approvals import ApprovalRepository
 from keystore.certificates import CertificateRepository
 from keystore.clock import system_clock
@@ -40,8 +41,10 @@ from keystore.repositories import (
     IdempotencyRepository,
     IssuerRepository,
 )
+from keystore.rotation import RotationRepository
 from keystore.signing import HsmSigningKey
 from keystore.store import open_store
+from keystore.tags import TagRepository
 from keystore.trusted_issuers import TrustedIssuerRepository
 from keystore.values import optional_stored_time, stored_time
 
@@ -72,6 +75,9 @@ class Keystore(
     HistoryRepository,
     TrustedIssuerRepository,
     ApprovalRepository,
+    AliasRepository,
+    TagRepository,
+    RotationRepository,
 ):
     """One process's keystore, safe to use from many threads. Close it to give the token and the database back.
 
@@ -102,6 +108,9 @@ class Keystore(
         HistoryRepository.__init__(self, self.store)
         TrustedIssuerRepository.__init__(self, self.store)
         ApprovalRepository.__init__(self, self.store)
+        AliasRepository.__init__(self, self.store)
+        TagRepository.__init__(self, self.store)
+        RotationRepository.__init__(self, self.store)
         self._token = token
         self._maker = KeyMaker(token, self.store, token_keys, clock)
         deployment = self.store.get("deployment", "deployment")
@@ -151,13 +160,16 @@ class Keystore(
         actor: str,
         certify: Certify | None = None,
         revoke: RevocationReason | None = None,
+        cause: VersionCause = VersionCause.ON_DEMAND,
     ) -> Key:
         """Make a further version, which signs from `activate_at`; older ones stay verifiable.
 
-        With `revoke`, every older version is revoked with its certificates, in the same transaction.
-        Raises: `NotFound`; `WrongState` unless the key is enabled; `Conflict` if it is rotated elsewhere meanwhile.
+        With `revoke`, every older version is revoked with its certificates, in the same transaction. With `cause`
+        automatic it is made only if the key's schedule asks for it now, which moves on in the same transaction.
+        Raises: `NotFound`; `WrongState` unless the key is enabled; `Conflict` if it is rotated elsewhere meanwhile, or
+        not due.
         """
-        self._maker.rotate(self.get_key(key_id), activate_at, actor, certify, revoke)
+        self._maker.rotate(self.get_key(key_id), activate_at, actor, certify, revoke, cause)
         return self.get_key(key_id)
 
     def disable(self, key_id: str) -> Key:
@@ -210,7 +222,7 @@ class Keystore(
                 gone = {"wrapped": None, "token_label": None, "domain_version": None}
                 transaction.update(existing(transaction, "key_versions", version.id), gone)
             for alias in key.aliases:
-                transaction.update(existing(transaction, "aliases", alias), {"key_id": None})
+                free_alias_of(transaction, alias, key.id, now)
         for version in key.versions:
             self._token.destroy(version.backing)
         return True

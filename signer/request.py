@@ -19,6 +19,9 @@ LONGEST_ASSERTION = 3600  # seconds
 Alias = Annotated[
     str, Meta(pattern="^[A-Za-z0-9_-]{1,250}$(?!\\n)", description="a name of the key, not of a UUID's form")
 ]
+AliasName = Annotated[
+    str, Meta(pattern="^[A-Za-z0-9/_-]{1,250}$(?!\\n)", description="a name of the key; in paths only one without `/`")
+]
 KeyReference = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,250}$(?!\\n)", description="a key's alias or id")]
 PrincipalName = Annotated[
     str, Meta(pattern="^(user|role)/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$(?!\\n)", description="user/NAME or role/NAME")
@@ -29,6 +32,9 @@ UserName = Annotated[
 Slug = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$(?!\\n)")]
 Url = Annotated[str, Meta(min_length=1, max_length=1024)]
 Text = Annotated[str, Meta(max_length=1024)]
+LongText = Annotated[str, Meta(max_length=8192)]
+TagName = Annotated[str, Meta(min_length=1, max_length=128)]
+TagValue = Annotated[str, Meta(max_length=256)]
 ShortText = Annotated[str, Meta(min_length=1, max_length=256)]
 Context = Annotated[
     dict[Annotated[str, Meta(min_length=1, max_length=128)], Annotated[str, Meta(max_length=1024)]], Meta(max_length=32)
@@ -62,6 +68,7 @@ TypeUri = Annotated[
 FORMS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "^[A-Za-z0-9_-]{1,250}$(?!\\n)": "1 to 250 letters, digits, _ or -",
+        "^[A-Za-z0-9/_-]{1,250}$(?!\\n)": "1 to 250 letters, digits, /, _ or -",
         "^(user|role)/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$(?!\\n)": "user/NAME or role/NAME, such as role/ci",
         "^user/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$(?!\\n)": "user/NAME: a person, not a role, which many may hold",
         "^[a-z0-9][a-z0-9-]{0,62}$(?!\\n)": "1 to 63 lower-case letters, digits or -, not beginning with -",
@@ -184,7 +191,8 @@ class NewKeyBody(Body):
     administrators: Annotated[list[PrincipalName], Meta(max_length=256)] | None = None
     policy: dict[str, Any] | None = None
     domain: Slug | None = None
-    description: Text = ""
+    description: LongText = ""
+    tags: Annotated[dict[TagName, TagValue], Meta(max_length=50)] = {}
     published: bool | None = None
     algorithm: ShortText | None = None
     formats: Annotated[list[ArtifactFormat], Meta(min_length=1, max_length=4)] | None = None
@@ -193,6 +201,7 @@ class NewKeyBody(Body):
     max_ttl: Annotated[int, Meta(ge=1, le=30 * 86400, description="seconds")] | None = None
     types: Annotated[list[ShortText], Meta(min_length=1, max_length=16)] | None = None
     recipients: Annotated[list[Url], Meta(min_length=1, max_length=64)] | None = None
+    bypass_policy_lockout_safety_check: bool = False
 
 
 class Empty(Body):
@@ -204,6 +213,37 @@ class Rotation(Body):
 
     now: bool = False
     revoke: RevocationReason | None = None
+
+
+class RotationPeriod(Body):
+    """`PUT /v1/keys/{key}/rotation`: the key is rotated by itself every so many days."""
+
+    days: Annotated[int, Meta(ge=90, le=2560)] = 365
+
+
+class AliasBody(Body):
+    """`POST /v1/keys/{key}/aliases`: a further name of the key; `/move`: one that another key has; `/remove`: one of
+    its own is taken away."""
+
+    alias: AliasName
+
+
+class TagsBody(Body):
+    """`POST /v1/keys/{key}/tags`: tags that are added, or get another value."""
+
+    tags: Annotated[dict[TagName, TagValue], Meta(min_length=1, max_length=50)]
+
+
+class TagNames(Body):
+    """`POST /v1/keys/{key}/tags/remove`"""
+
+    names: Annotated[list[TagName], Meta(min_length=1, max_length=50)]
+
+
+class KeyDescription(Body):
+    """`PUT /v1/keys/{key}/description`"""
+
+    description: LongText
 
 
 class CertificateRequest(Body):

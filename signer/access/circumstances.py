@@ -9,10 +9,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from keystore.algorithms import SIGNING_PURPOSES, Purpose
+from keystore.algorithms import KEY_USAGES
+from signer.access.condition_keys import REQUEST_TAG, RESOURCE_TAG, SIGNING_CONTEXT
 from signer.access.short_form import arn_of
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from keystore.api import Key
     from signer.access.model import ConditionValues
     from signer.authn.principal import Principal
-
-SIGNING_CONTEXT: Final = "sealmark:signingcontext:"
-ENCRYPTION_CONTEXT: Final = "kms:encryptioncontext:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +47,23 @@ class Circumstances(Mapping[str, Sequence[str]]):
         found = self.details.get(name)
         if found is None:
             known = _KNOWN.get(name)
-            found = None if known is None else known(self)
+            found = self._tag(name) if known is None else known(self)
         if found is None:
             raise KeyError(name)
         return found
 
     def __iter__(self) -> Iterator[str]:
-        return iter({*self.details, *(name for name in _KNOWN if name in self)})
+        tags = () if self.key is None else (f"{RESOURCE_TAG}{name}" for name in self.key.tags)
+        return iter({*self.details, *(name for name in _KNOWN if name in self), *tags})
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def _tag(self, name: str) -> Sequence[str] | None:
+        if self.key is None or not name.startswith(RESOURCE_TAG):
+            return None
+        value = self.key.tags.get(name.removeprefix(RESOURCE_TAG))
+        return None if value is None else (value,)
 
 
 def signing_context(context: Mapping[str, str] | None) -> dict[str, Sequence[str]]:
@@ -68,6 +72,12 @@ def signing_context(context: Mapping[str, str] | None) -> dict[str, Sequence[str
         return {}
     members: dict[str, Sequence[str]] = {f"{SIGNING_CONTEXT}{name}": (value,) for name, value in context.items()}
     return members | {"sealmark:signingcontextkeys": tuple(context)}
+
+
+def requested_tags(tags: Mapping[str, str]) -> dict[str, Sequence[str]]:
+    """The condition values of the tags that a request sets (AWS global condition keys aws:RequestTag, aws:TagKeys)."""
+    values: dict[str, Sequence[str]] = {f"{REQUEST_TAG}{name}": (value,) for name, value in tags.items()}
+    return values | {"aws:tagkeys": tuple(tags)} if tags else values
 
 
 def _address(self: Circumstances) -> Sequence[str] | None:
@@ -83,17 +93,6 @@ def _of_key(read: Callable[[Key], Sequence[str] | None]) -> Callable[[Circumstan
     return lambda self: None if self.key is None else read(self.key)
 
 
-# AWS's KeyUsage of each purpose.
-KEY_USAGES: Final[Mapping[Purpose, str]] = MappingProxyType(
-    {
-        **dict.fromkeys(SIGNING_PURPOSES, "SIGN_VERIFY"),
-        Purpose.ENCRYPT: "ENCRYPT_DECRYPT",
-        Purpose.SECRETS: "ENCRYPT_DECRYPT",
-        Purpose.MAC: "GENERATE_VERIFY_MAC",
-        Purpose.AGREE: "KEY_AGREEMENT",
-        Purpose.ENCAPSULATE: "ENCAPSULATE_DECAPSULATE",
-    }
-)
 _KNOWN: Final[Mapping[str, Callable[[Circumstances], Sequence[str] | None]]] = {
     "aws:principalarn": lambda self: (arn_of(self.principal.name, self.surroundings.account),),
     "aws:principalaccount": lambda self: (self.surroundings.account,),

@@ -57,10 +57,13 @@ class KeyAdministration:
             msg = f"there is no domain {wanted.domain!r}; domains are made in a ceremony"
             raise Unprocessable(msg, field="domain")
         certify = partial(self._certification.certify, permit, call) if has_certificate(wanted) else None
+        bypass = body.bypass_policy_lockout_safety_check
+
+        def check() -> None:
+            self._policies.require_fit(policy, arn, bypass=bypass)
+
         try:
-            return self._keystore.create_key(
-                wanted, key_id=key_id, certify=certify, check=lambda: self._policies.require_fit(policy, arn)
-            )
+            return self._keystore.create_key(wanted, key_id=key_id, certify=certify, check=check)
         except Overtaken:
             raise
         except Taken as taken:
