@@ -50,14 +50,14 @@ def data_key(
     """
     if spec is not None and size is not None:
         raise click.UsageError("--spec and --bytes exclude each other")
-    wanted: dict[str, object] = {"spec": spec or "AES_256"} if size is None else {"size": size}
-    body = {**wanted, **optional(context=context_of(context)), "with_plaintext": output is not None}
+    wanted: dict[str, object] = {"spec": spec or "AES_256"} if size is None else {"number_of_bytes": size}
+    body = {**wanted, **optional(context=context_of(context))}
     with Outputs() as outputs:
         if output is not None:
             outputs.add(output, secret=True)
         outputs.add(wrapped, secret=False)
         with open_client() as client:
-            result = only_result(client.post(f"/v1/keys/{key}/data-keys", body))
+            result = only_result(client.post(_path(key, "data-keys", output), body))
         secret = [] if output is None else [bytes_member(result, "plaintext")]
         outputs.finish(*secret, bytes_member(result, "ciphertext"))
     _report(result, output, key=output, wrapped=wrapped)
@@ -90,17 +90,21 @@ def data_key_pair(
           --wrapped device.key.enc --context device=7
     """
     body: dict[str, object] = {"spec": spec, **optional(context=context_of(context))}
-    body["with_plaintext"] = private_key is not None
     with Outputs() as outputs:
         if private_key is not None:
             outputs.add(private_key, secret=True)
         outputs.add(public_key, secret=False)
         outputs.add(wrapped, secret=False)
         with open_client() as client:
-            result = only_result(client.post(f"/v1/keys/{key}/data-key-pairs", body))
+            result = only_result(client.post(_path(key, "data-key-pairs", private_key), body))
         secret = [] if private_key is None else [bytes_member(result, "plaintext")]
         outputs.finish(*secret, bytes_member(result, "public_key"), bytes_member(result, "ciphertext"))
     _report(result, private_key, private_key=private_key, public_key=public_key, wrapped=wrapped)
+
+
+def _path(key: str, kind: str, secret: Path | None) -> str:
+    """The call that gives the secret out, or the other one, which policies may allow alone."""
+    return f"/v1/keys/{key}/{kind}" + ("/without-plaintext" if secret is None else "")
 
 
 def _report(result: object, secret: Path | None, **files: Path | None) -> None:

@@ -238,7 +238,7 @@ def _data_key(client: Client, header: EnvelopeHeader, key: str | None) -> bytes:
     if header.algorithm == SYMMETRIC:
         body |= optional(context=dict(header.context))
     else:
-        body |= optional(version=header.key_version)
+        body |= optional(key_version=header.key_version)
     return bytes_member(only_result(client.post(f"/v1/keys/{named}/decrypt", body)), "plaintext")
 
 
