@@ -44,6 +44,8 @@ PROBLEMS: Final[Mapping[str, ProblemKind]] = MappingProxyType(
         "limit_exceeded": ProblemKind(409, "A limit of this deployment is reached"),
         "dry_run": ProblemKind(412, "The call would have succeeded"),
         "undecipherable": ProblemKind(422, "This key and context do not decrypt that"),
+        "invalid_signature": ProblemKind(422, "This is no signature of this key over that"),
+        "invalid_mac": ProblemKind(422, "This is no MAC of this key over that"),
         "wrong_purpose": ProblemKind(409, "The key's purpose is another"),
         "separation_of_duties": ProblemKind(409, "Nobody may both administer and use a key"),
         "wrong_state": ProblemKind(409, "The key's state does not allow this"),
