@@ -124,3 +124,15 @@ def verify_signature(public_key: PublicKeyTypes, algorithm: SigningAlgorithm, si
         public_key.verify(signature, data)
     else:
         raise InvalidSignature("the public key is of another kind")
+
+
+def is_signature(public_key: bytes, algorithm: SigningAlgorithm, signature: bytes, data: bytes) -> bool:
+    """Whether this is a signature in its published form, over what the mechanism takes (a digest, or a message).
+
+    `public_key` is DER SubjectPublicKeyInfo. False for octets that are no signature at all, too.
+    """
+    try:
+        verify_signature(load_public_key(public_key), algorithm, signature, data)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
