@@ -23,7 +23,7 @@ def open_version(token: HardwareToken, key: Key, version: KeyVersion, state: Ver
     """
     if state is VersionState.REVOKED:
         raise WrongState(f"version {version.number} of the key is revoked")
-    if algorithm not in key_algorithms(key.purpose, key.spec, key.algorithm):
+    if algorithm not in key_algorithms(key.purpose, key.spec, key.algorithm, key.protection):
         raise Unsupported(f"the key has no algorithm {algorithm}", field="algorithm")
     info = OpenedKeyInfo(key.id, version.id, version.number, key.spec, key.purpose, _ALGORITHMS[algorithm])
     active = state is VersionState.ACTIVE

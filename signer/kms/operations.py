@@ -12,6 +12,7 @@ from signer.kms import (
     data_keys,
     encryption,
     grants,
+    importing,
     key_stores,
     keys,
     macs,
@@ -48,6 +49,7 @@ _MODULES: Final = (
     encryption,
     data_keys,
     macs,
+    importing,
     key_stores,
 )
 OPERATIONS: Final[Mapping[str, KmsOperation]] = MappingProxyType(

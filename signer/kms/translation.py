@@ -120,7 +120,7 @@ def use_key(
 
 def require_algorithm(key: Key, name: str, member: str) -> None:
     """Raises `InvalidKeyUsageException` for an algorithm that the key does not have."""
-    if name not in key_algorithms(key.purpose, key.spec, key.algorithm):
+    if name not in key_algorithms(key.purpose, key.spec, key.algorithm, key.protection):
         msg = f"Algorithm {name} is incompatible with key spec {key.spec}."
         raise Refusal(INVALID_USAGE, msg, code="wrong_purpose", field=member)
 
