@@ -543,8 +543,8 @@ class EncryptionKey(Protocol):
     """A key of purpose `encrypt` (or `secrets`), opened for one intent.
 
     `context` is the canonical encoding of the encryption context; RSA has none. A symmetric ciphertext names key and
-    version in its header; an RSA ciphertext is bare (RFC 8017 section 7.1). `decrypt` raises `Undecipherable`, the same
-    for everything that is wrong.
+    version in its header; an RSA ciphertext is bare (RFC 8017 section 7.1). `encrypt` raises `WrongState` unless the
+    version is the active one; `decrypt` raises `Undecipherable`, the same for everything that is wrong.
     """
 
     @property
@@ -553,12 +553,24 @@ class EncryptionKey(Protocol):
     def decrypt(self, ciphertext: bytes, context: bytes = b"") -> bytes: ...
 
 
+class DataKeySource(EncryptionKey, Protocol):
+    """A symmetric key of purpose `encrypt`, opened for one intent: what it encrypts may be made for the caller."""
+
+    def data_key(self, size: int, context: bytes) -> tuple[bytes, bytes]:
+        """`size` random octets of the HSM's, in the clear and encrypted by this key."""
+        ...
+
+
 class MacKey(Protocol):
-    """A key of purpose `mac`, opened for one intent. HMAC (RFC 2104), never truncated."""
+    """A key of purpose `mac`, opened for one intent. HMAC (RFC 2104), never truncated.
+
+    `mac` raises `WrongState` unless the version is the active one; `verify` raises `InvalidMac`.
+    """
 
     @property
     def info(self) -> OpenedKeyInfo: ...
     def mac(self, message: bytes) -> bytes: ...
+    def verify(self, message: bytes, mac: bytes) -> None: ...
 
 
 class AgreementKey(Protocol):

@@ -88,6 +88,12 @@ class ConfigurationError(KeystoreError):
     code = "configuration"
 
 
+class InvalidMac(KeystoreError):
+    """A MAC that is not this key's over this message."""
+
+    code = "invalid_mac"
+
+
 class Undecipherable(KeystoreError):
     """A ciphertext that this key does not open with this context: one answer, whatever is wrong with it."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, TypeVar
 
-from keystore.algorithms import SIGNING_ALGORITHMS, Origin, Protection, key_algorithms
+from keystore.algorithms import SIGNING_ALGORITHMS, SIGNING_PURPOSES, Origin, Protection, key_algorithms
 from keystore.aliases import AliasRepository, free_alias_of
 from keystore.api import Key, KeyState, SigningKeyInfo, VersionCause, VersionState
 from keystore.approvals import ApprovalRepository
@@ -35,6 +35,7 @@ from keystore.lifecycle import (
     version_state,
 )
 from keystore.log_anchor import LogAnchor
+from keystore.opened.opening import open_version
 from keystore.people import PeopleRepository
 from keystore.policies import IdentityPolicyRepository
 from keystore.public_credentials import PublicCredentialRepository
@@ -59,7 +60,18 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from keystore.api import BackingKey, Certify, HardwareToken, Intent, NewKey, RevocationReason, SigningKey, TokenInfo
+    from keystore.api import (
+        BackingKey,
+        Certify,
+        HardwareToken,
+        Intent,
+        KeyVersion,
+        NewKey,
+        OpenedKey,
+        RevocationReason,
+        SigningKey,
+        TokenInfo,
+    )
     from keystore.clock import Clock
     from keystore.db.engine import Database
     from keystore.journal import Head
@@ -264,27 +276,48 @@ class Keystore(
         else:
             self._token.destroy(backing)
 
+    def open_key(self, intent: Intent) -> OpenedKey:
+        """Open a key of any purpose for one durable intent: what it is follows from the key.
+
+        Raises: `NotFound`; `WrongState` unless the key is enabled, for a revoked version, and where it is to sign for
+        one that is not the active one; `Unsupported` if the key does not have the intent's algorithm.
+        """
+        key, version, state = self._openable(intent)
+        if key.purpose in SIGNING_PURPOSES:
+            return self._signing_key(key, version, state, intent.algorithm)
+        return open_version(self._token, self._software, key, version, state, intent.algorithm)
+
     def signing_key(self, intent: Intent) -> SigningKey:
         """Open a key for one durable intent.
 
         Raises: `NotFound`; `WrongState` unless the key is enabled and the intent's version is the active one;
         `Unsupported` if the key does not sign with the intent's algorithm.
         """
+        key, version, state = self._openable(intent)
+        return self._signing_key(key, version, state, intent.algorithm)
+
+    def _openable(self, intent: Intent) -> tuple[Key, KeyVersion, VersionState]:
         key = self.get_key(intent.key_id)
         require_enabled(state_at(key, self.clock()))
         version = next((version for version in key.versions if version.id == intent.version_id), None)
         if version is None:
             raise NotFound("the key has no such version")
-        state = version_state(key.versions, version.number, self.clock())
+        return key, version, version_state(key.versions, version.number, self.clock())
+
+    def _signing_key(self, key: Key, version: KeyVersion, state: VersionState, algorithm: str) -> SigningKey:
         if state is not VersionState.ACTIVE:
             raise WrongState(f"version {version.number} of the key is {state.value}")
-        if intent.algorithm not in key_algorithms(key.purpose, key.spec, key.algorithm, key.protection):
-            raise Unsupported(f"the key does not sign with {intent.algorithm}", field="algorithm")
-        algorithm = SIGNING_ALGORITHMS[intent.algorithm]
-        info = SigningKeyInfo(key.id, version.id, version.number, key.spec, key.purpose, algorithm)
+        does = key_algorithms(key.purpose, key.spec, key.algorithm, key.protection)
+        if key.purpose not in SIGNING_PURPOSES or algorithm not in does:
+            raise Unsupported(f"the key does not sign with {algorithm}", field="algorithm")
+        info = SigningKeyInfo(key.id, version.id, version.number, key.spec, key.purpose, SIGNING_ALGORITHMS[algorithm])
         if key.protection is Protection.SOFTWARE:
             return SoftwareSigningKey(self._software, version.backing, info, version.public_key)
         return HsmSigningKey(self._token, version.backing, info, version.public_key)
+
+    def random_octets(self, size: int) -> bytes:
+        """Of the HSM's own random number generator."""
+        return self._token.random(size)
 
     def ready(self) -> None:
         """Raises `HsmUnavailable` or `StoreUnavailable` unless the HSM has its keys and a head of the log, and the

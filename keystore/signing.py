@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from keystore.algorithms import Scheme
 from keystore.errors import HsmFault, Unsupported
-from keystore.software_keys import MLDSA_PUBLIC, verify_prehashed
+from keystore.software_keys import MLDSA_PUBLIC, verify_mu, verify_prehashed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,3 +124,24 @@ def verify_signature(public_key: PublicKeyTypes, algorithm: SigningAlgorithm, si
         public_key.verify(signature, data)
     else:
         raise InvalidSignature("the public key is of another kind")
+
+
+def is_signature(public_key: bytes, algorithm: SigningAlgorithm, signature: bytes, data: bytes) -> bool:
+    """Whether this is a signature in its published form, over what the mechanism takes (a digest, or a message).
+
+    `public_key` is DER SubjectPublicKeyInfo. False for octets that are no signature at all, too.
+    """
+    try:
+        verify_signature(load_public_key(public_key), algorithm, signature, data)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def is_signature_over_mu(public_key: bytes, _algorithm: SigningAlgorithm, signature: bytes, mu: bytes) -> bool:
+    """The same for ML-DSA over a message representative of 64 octets (FIPS 204 section 6.2)."""
+    try:
+        verify_mu(load_public_key(public_key), signature, mu)
+    except InvalidSignature:
+        return False
+    return True

@@ -47,6 +47,8 @@ PROBLEMS: Final[Mapping[str, ProblemKind]] = MappingProxyType(
         "import_token_expired": ProblemKind(422, "The import token is too old"),
         "invalid_import_token": ProblemKind(422, "No import token of this key"),
         "incorrect_key_material": ProblemKind(422, "Not the key's material"),
+        "invalid_signature": ProblemKind(422, "This is no signature of this key over that"),
+        "invalid_mac": ProblemKind(422, "This is no MAC of this key over that"),
         "wrong_purpose": ProblemKind(409, "The key's purpose is another"),
         "separation_of_duties": ProblemKind(409, "Nobody may both administer and use a key"),
         "wrong_state": ProblemKind(409, "The key's state does not allow this"),

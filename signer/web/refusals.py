@@ -35,6 +35,13 @@ _LIMITED: Final = frozenset(
         Action.CREATE_CREDENTIAL,
     }
 )
+# What the key itself says no to.
+_REFUSED_BY: Final = {
+    Action.DECRYPT: ("undecipherable",),
+    Action.RE_ENCRYPT_FROM: ("undecipherable",),
+    Action.VERIFY_MAC: ("invalid_mac",),
+    Action.VERIFY: ("invalid_signature", *_SIGNS),
+}
 _DECIDES_ACCESS: Final = frozenset(
     {Action.CREATE_KEY, Action.PUT_KEY_POLICY, Action.CREATE_GRANT, Action.PUT_PRINCIPAL_POLICY}
 )
@@ -94,5 +101,6 @@ def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
         yield from ("wrong_purpose", "limit_exceeded", "separation_of_duties")
     if action in _DECIDES_ACCESS:
         yield "separation_of_duties"
+    yield from _REFUSED_BY.get(action, ())
     if action in _LIMITED:
         yield "limit_exceeded"

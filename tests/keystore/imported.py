@@ -1,6 +1,4 @@
-"""What a caller does that imports key material: keys of its own, wrapped as AWS KMS documents it, by other means than the
-service's.
-"""
+"""What a caller does that imports key material: keys of its own, wrapped as AWS KMS documents it."""
 
 from __future__ import annotations
 

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from keystore.wrapping_keys import ImportParameters
 
 ACTOR = "user/key-admin"
+NOTHING_ELSE = MaterialRequest(b"", b"", None)
+NEW = replace(NOTHING_ELSE, import_type=ImportType.NEW)
 AES, WRAP = "RSAES_OAEP_SHA_256", "RSA_AES_KEY_WRAP_SHA_256"
 
 
@@ -61,16 +63,18 @@ class Importer:
     def parameters(self, key: Key, algorithm: str = AES) -> ImportParameters:
         return self.keystore.imports.parameters(key.id, algorithm, "RSA_2048")
 
-    def bring(self, key: Key, material: bytes, algorithm: str = AES, **more: object) -> Imported:
+    def bring(self, key: Key, material: bytes, algorithm: str = AES, asked: MaterialRequest = NOTHING_ELSE) -> Imported:
         made = self.parameters(key, algorithm)
-        return self.send(key, made, wrapped(made.public_key, algorithm, material), **more)
+        return self.send(key, made, wrapped(made.public_key, algorithm, material), asked)
 
-    def send(self, key: Key, made: ImportParameters, ciphertext: bytes, **more: object) -> Imported:
-        request = MaterialRequest(made.token, ciphertext, None)
-        return self.keystore.imports.bring_in(key.id, replace(request, **more), ACTOR)  # type: ignore[arg-type]
+    def send(
+        self, key: Key, made: ImportParameters, ciphertext: bytes, asked: MaterialRequest = NOTHING_ELSE
+    ) -> Imported:
+        request = replace(asked, token=made.token, ciphertext=ciphertext)
+        return self.keystore.imports.bring_in(key.id, request, ACTOR)
 
-    def in_days(self, days: float) -> object:
-        return self.clock() + timedelta(days=days)
+    def until(self, days: float) -> MaterialRequest:
+        return replace(NOTHING_ELSE, expires_at=self.clock() + timedelta(days=days))
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +83,7 @@ def importer(tmp_path_factory: pytest.TempPathFactory, token: Token) -> Iterator
         database = open_database(url_of(place.path))
         clock = MovedClock(place.warm.clock())
         specs = ["ECC_NIST_EDWARDS25519"]
-        yield Importer(
-            place, Keystore(OneWrappingKey(place.token), database, software_specs=specs, clock=clock), clock
-        )
+        yield Importer(place, Keystore(OneWrappingKey(place.token), database, software_specs=specs, clock=clock), clock)
         database.close()
 
 
@@ -96,7 +98,7 @@ def test_a_symmetric_key_is_the_material_that_came_in(importer: Importer, algori
     key = importer.key()
     assert (key.state, key.versions, key.origin) == (KeyState.PENDING_IMPORT, (), Origin.EXTERNAL)
     material = os.urandom(32)
-    imported = importer.bring(key, material, algorithm, description="from the vault")
+    imported = importer.bring(key, material, algorithm, replace(NOTHING_ELSE, description="from the vault"))
     (version,) = imported.key.versions
     assert (imported.key.state, version.cause) == (KeyState.ENABLED, VersionCause.IMPORTED)
     assert (version.material_id, version.material_description) == (imported.material_id, "from the vault")
@@ -227,9 +229,7 @@ def mismatched() -> bytes:
     """A P-256 key whose public half is another key's."""
     one, other = private_key("ECC_NIST_P256"), ec.generate_private_key(ec.SECP256R1())
     assert isinstance(one, ec.EllipticCurvePrivateKey)
-    points = [
-        key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint) for key in (one, other)
-    ]
+    points = [key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint) for key in (one, other)]
     assert points[0] in pkcs8(one)
     return pkcs8(one).replace(points[0], points[1])
 
@@ -320,13 +320,13 @@ def test_without_its_material_a_key_is_of_no_use_until_the_same_is_back(importer
     again = importer.bring(key, material).key
     assert (again.state, len(again.versions)) == (KeyState.ENABLED, 1)
     importer.keystore.signing_key(intent_for(again)).sign(b"message")
-    for name, value in {
-        "import_type": ImportType.EXISTING,
-        "material_id": "0" * 64,
-        "description": "words",
+    for name, asked in {
+        "import_type": replace(NOTHING_ELSE, import_type=ImportType.EXISTING),
+        "material_id": replace(NOTHING_ELSE, material_id="0" * 64),
+        "description": replace(NOTHING_ELSE, description="words"),
     }.items():
         with pytest.raises(Unsupported) as refused:
-            importer.bring(key, material, **{name: value})
+            importer.bring(key, material, asked=asked)
         assert refused.value.field == name
     with pytest.raises(Unsupported, match="one material"):
         importer.keystore.imports.delete(key.id, "0" * 64)
@@ -335,7 +335,7 @@ def test_without_its_material_a_key_is_of_no_use_until_the_same_is_back(importer
 def test_material_is_gone_at_its_last_moment_and_deleted_once(importer: Importer) -> None:
     key = importer.key("ECC_NIST_P256", Purpose.GENERAL)
     material = pkcs8(private_key("ECC_NIST_P256"))
-    imported = importer.bring(key, material, expires_at=importer.in_days(1)).key
+    imported = importer.bring(key, material, asked=importer.until(1)).key
     importer.clock.move(timedelta(days=1) - timedelta(microseconds=1))
     importer.keystore.signing_key(intent_for(imported)).sign(b"message")
     assert not [lost for lost in importer.keystore.imports.expire_due(importer.clock()) if lost.key_id == key.id]
@@ -356,44 +356,47 @@ def test_material_is_gone_at_its_last_moment_and_deleted_once(importer: Importer
 
 def test_the_same_material_again_may_have_another_end(importer: Importer) -> None:
     key, material = importer.key(), os.urandom(32)
-    first = importer.bring(key, material, expires_at=importer.in_days(1), description="first").key
-    second = importer.bring(key, material, expires_at=importer.in_days(9)).key
-    assert second.versions[0].expires_at == importer.in_days(9)
+    first = importer.bring(key, material, asked=replace(importer.until(1), description="first")).key
+    second = importer.bring(key, material, asked=importer.until(9)).key
+    assert second.versions[0].expires_at == importer.until(9).expires_at
     assert second.versions[0].material_description == first.versions[0].material_description == "first"
-    assert importer.bring(key, material, description="other").key.versions[0].material_description == "other"
+    assert (
+        importer.bring(key, material, asked=replace(NOTHING_ELSE, description="other"))
+        .key.versions[0]
+        .material_description
+        == "other"
+    )
     assert importer.keystore.get_key(key.id).versions[0].expires_at is None
 
 
 def states(importer: Importer, key: Key) -> list[tuple[VersionState, bool]]:
     found = importer.keystore.get_key(key.id)
-    return [
-        (version_state(found.versions, one.number, importer.clock()), one.has_material) for one in found.versions
-    ]
+    return [(version_state(found.versions, one.number, importer.clock()), one.has_material) for one in found.versions]
 
 
 def test_a_symmetric_key_has_several_materials_and_is_rotated_to_the_next(importer: Importer) -> None:
     key = importer.key()
     first, second, third = (os.urandom(32) for _ in range(3))
     with pytest.raises(IncorrectKeyMaterial):
-        importer.bring(key, first, import_type=ImportType.EXISTING)
+        importer.bring(key, first, asked=replace(NOTHING_ELSE, import_type=ImportType.EXISTING))
     one = importer.bring(key, first)
     with pytest.raises(IncorrectKeyMaterial, match="before"):
         importer.bring(key, second)  # without a word it is taken for the material that is there
     with pytest.raises(IncorrectKeyMaterial, match="not new"):
-        importer.bring(key, first, import_type=ImportType.NEW)
+        importer.bring(key, first, asked=NEW)
     with pytest.raises(WrongState, match="waits"):
         importer.keystore.rotate_to_imported(key.id, ACTOR)
-    two = importer.bring(key, second, import_type=ImportType.NEW)
+    two = importer.bring(key, second, asked=NEW)
     assert states(importer, key) == [(VersionState.ACTIVE, True), (VersionState.PENDING, True)]
     assert two.key.versions[1].activate_at == UNTIL_ROTATED
     with pytest.raises(WrongState, match="waits for its rotation"):
-        importer.bring(key, third, import_type=ImportType.NEW)
+        importer.bring(key, third, asked=NEW)
     # What waits is not the key's for good: another may take its place.
     assert importer.keystore.imports.delete(key.id, two.material_id).material_id == two.material_id
     assert importer.keystore.get_key(key.id).state is KeyState.ENABLED
     with pytest.raises(WrongState):
         importer.keystore.rotate_to_imported(key.id, ACTOR)
-    instead = importer.bring(key, third, import_type=ImportType.NEW)
+    instead = importer.bring(key, third, asked=NEW)
     assert (len(instead.key.versions), instead.key.versions[1].material_id) == (2, instead.material_id)
     rotated = importer.keystore.rotate_to_imported(key.id, ACTOR)
     assert states(importer, key) == [(VersionState.RETIRED, True), (VersionState.ACTIVE, True)]
@@ -409,9 +412,9 @@ def test_a_symmetric_key_has_several_materials_and_is_rotated_to_the_next(import
     for material, wanted in ((first, KeyState.PENDING_IMPORT), (third, KeyState.ENABLED)):
         assert importer.bring(key, material).key.state is wanted
     with pytest.raises(IncorrectKeyMaterial):
-        importer.bring(key, first, material_id=instead.material_id)
+        importer.bring(key, first, asked=replace(NOTHING_ELSE, material_id=instead.material_id))
     with pytest.raises(Unsupported, match="no id yet"):
-        importer.bring(key, second, import_type=ImportType.NEW, material_id="0" * 64)
+        importer.bring(key, second, asked=replace(NEW, material_id="0" * 64))
     with pytest.raises(NotFound, match="no such material"):
         importer.keystore.imports.delete(key.id, "0" * 64)
 
@@ -427,9 +430,10 @@ def test_states_of_a_key_and_its_material(importer: Importer) -> None:
         with pytest.raises(WrongState):
             refused(key.id)
     importer.keystore.schedule_deletion(key.id, days=7)
-    for refused in (importer.parameters, lambda key: importer.bring(key, material)):
-        with pytest.raises(WrongState, match="pending deletion"):
-            refused(key)
+    with pytest.raises(WrongState, match="pending deletion"):
+        importer.parameters(key)
+    with pytest.raises(WrongState, match="pending deletion"):
+        importer.keystore.imports.bring_in(key.id, NOTHING_ELSE, ACTOR)
     importer.keystore.imports.delete(key.id)  # changes nothing of that
     assert importer.keystore.get_key(key.id).state is KeyState.PENDING_DELETION
     assert importer.keystore.cancel_deletion(key.id).state is KeyState.PENDING_IMPORT
