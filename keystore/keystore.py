@@ -5,6 +5,9 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, TypeVar
 
+from sqlalchemy import func, select
+
+from keystore.access_keys import AccessKeyRepository
 from keystore.algorithms import SIGNING_ALGORITHMS, SIGNING_PURPOSES, Origin, Protection, key_algorithms
 from keystore.aliases import AliasRepository, free_alias_of
 from keystore.api import Key, KeyState, SigningKeyInfo, VersionCause, VersionState
@@ -14,6 +17,7 @@ from keystore.clock import system_clock
 from keystore.configuration import DEFAULT_CACHE_SIZE, DEFAULT_TOKEN_KEYS, load_keystore_configuration
 from keystore.creation import KeyMaker
 from keystore.db import open_database
+from keystore.db.schema import KEYS
 from keystore.errors import NotFound, Unsupported, WrongState
 from keystore.grants import GrantRepository
 from keystore.history import HistoryRepository
@@ -96,6 +100,7 @@ class Keystore(
     AliasRepository,
     TagRepository,
     RotationRepository,
+    AccessKeyRepository,
 ):
     """One process's keystore, safe to use from many threads. Close it to give the token and the database back.
 
@@ -146,6 +151,7 @@ class Keystore(
         self.secrets = Secrets(
             token, self.arn_of(""), self.get_key, lambda new, key_id: self.create_key(new, key_id=key_id), clock
         )
+        AccessKeyRepository.__init__(self, self.store, self.secrets)
         self.log = LogAnchor(token, self.account, self.region, deployment.octets("log_public_key"))
 
     def checked_change(self, attempt: Callable[[Head], T]) -> T:
@@ -208,6 +214,13 @@ class Keystore(
         """
         self.imports.rotate(key_id, actor)
         return self.get_key(key_id)
+
+    def count_software_keys(self) -> int:
+        """How many keys of `protection: software` there are, deleted ones left out. For the log: no seal is checked."""
+        columns = KEYS.c
+        kept = columns.protection == Protection.SOFTWARE.value, columns.state != KeyState.DELETED.value
+        with self.database.read() as connection:
+            return connection.execute(select(func.count()).select_from(KEYS).where(*kept)).scalar_one()
 
     def disable(self, key_id: str) -> Key:
         """Stop every use of an enabled key until it is enabled again. Raises: `NotFound`, `WrongState`."""
@@ -307,8 +320,8 @@ class Keystore(
     def _signing_key(self, key: Key, version: KeyVersion, state: VersionState, algorithm: str) -> SigningKey:
         if state is not VersionState.ACTIVE:
             raise WrongState(f"version {version.number} of the key is {state.value}")
-        does = key_algorithms(key.purpose, key.spec, key.algorithm, key.protection)
-        if key.purpose not in SIGNING_PURPOSES or algorithm not in does:
+        allowed = key_algorithms(key.purpose, key.spec, key.algorithm, key.protection)
+        if key.purpose not in SIGNING_PURPOSES or algorithm not in allowed:
             raise Unsupported(f"the key does not sign with {algorithm}", field="algorithm")
         info = SigningKeyInfo(key.id, version.id, version.number, key.spec, key.purpose, SIGNING_ALGORITHMS[algorithm])
         if key.protection is Protection.SOFTWARE:

@@ -12,6 +12,7 @@ from flask import Flask
 
 from keystore import open_keystore
 from signer.access import Action
+from signer.administration.access_keys import AccessKeyAdministration
 from signer.administration.approvals import ApprovalAdministration
 from signer.administration.certificates import CertificateAdministration
 from signer.administration.credentials import CredentialAdministration
@@ -21,6 +22,7 @@ from signer.administration.identity_policies import IdentityPolicyAdministration
 from signer.administration.importing import MaterialAdministration
 from signer.administration.issuers import IssuerAdministration
 from signer.administration.keys import KeyAdministration
+from signer.administration.labels import LabelAdministration
 from signer.administration.policies import PolicyAdministration
 from signer.administration.public_credentials import PublicCredentialAdministration
 from signer.administration.separation import Separation
@@ -49,6 +51,7 @@ from signer.revocation import RevocationLists
 from signer.root_watch import report_enabled_root
 from signer.saml_metadata import SamlMetadata
 from signer.services import Services
+from signer.software_watch import report_software_keys
 from signer.upkeep import Upkeep
 from signer.web.routes import register
 
@@ -72,6 +75,7 @@ def create_app(state: Path | None = None) -> Flask:
         raise
     atexit.register(services.close)
     report_enabled_root(services.keystore, services.keystore.clock())
+    report_software_keys(services.keystore)
     return application(services)
 
 
@@ -113,6 +117,7 @@ def assemble(
         audit=audit,
         pipeline=Pipeline(keystore, Authenticator(keystore, throttle), audit, Idempotency(keystore), published, held),
         keys=KeyAdministration(keystore, policies, certification, certificates),
+        labels=LabelAdministration(keystore),
         policies=policies,
         certificates=certificates,
         identities=IdentityAdministration(keystore),
@@ -133,6 +138,9 @@ def assemble(
         grants=grants,
         identity_policies=IdentityPolicyAdministration(keystore, separation),
         credentials=CredentialAdministration(keystore, timedelta(days=configuration.longest_token_days)),
+        access_keys=AccessKeyAdministration(
+            keystore, configuration.access_keys_per_principal, timedelta(days=configuration.longest_token_days)
+        ),
         throttle=throttle,
         trusted_issuers=TrustedIssuerAdministration(keystore),
         exchange=Exchange(keystore, audit, KeySets(keystore.clock)),

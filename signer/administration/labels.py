@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from keystore.keystore import Keystore
 
 NO_SUCH_ALIAS: Final = "there is no such alias of this key"
-RESERVED_TAGS: Final = "aws:"  # in any case of its letters (AWS General Reference, "Tagging AWS resources")
+# In any case of their letters: AWS's (AWS General Reference, "Tagging AWS resources"), and what the service says itself.
+RESERVED_TAGS: Final = ("aws:", "sealmark:")
 _LONGEST_TAG: Final = 128
 _LONGEST_TAG_VALUE: Final = 256
 _TAG_MARKS: Final = frozenset("_.:/=+-@")
@@ -87,8 +88,7 @@ class LabelAdministration:
     def untag(self, key: Key, names: Iterable[str]) -> Key:
         """Takes tags away. Raises: `Unprocessable`; `WrongState` of the keystore."""
         names = list(names)
-        for name in names:
-            _require_free(name)
+        check_tag_names(names)
         self._keystore.untag_key(key.id, names)
         return self._keystore.get_key(key.id)
 
@@ -113,13 +113,19 @@ def check_tags(tags: Mapping[str, str]) -> None:
         _require_free(name)
 
 
+def check_tag_names(names: Iterable[str]) -> None:
+    """Raises `Unprocessable` for names that nobody takes away."""
+    for name in names:
+        _require_free(name)
+
+
 def _is_tag_text(text: str) -> bool:
     return all(unicodedata.category(letter)[0] in "LNZ" or letter in _TAG_MARKS for letter in text)
 
 
 def _require_free(name: str) -> None:
     if name.lower().startswith(RESERVED_TAGS):
-        msg = f"tags whose names begin with {RESERVED_TAGS} are reserved"
+        msg = f"tags whose names begin with {' or '.join(RESERVED_TAGS)} are reserved"
         raise Unprocessable(msg, field="tags")
 
 
