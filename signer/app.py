@@ -12,12 +12,14 @@ from flask import Flask
 
 from keystore import open_keystore
 from signer.access import Action
+from signer.administration.access_keys import AccessKeyAdministration
 from signer.administration.approvals import ApprovalAdministration
 from signer.administration.certificates import CertificateAdministration
 from signer.administration.credentials import CredentialAdministration
 from signer.administration.grants import GrantAdministration
 from signer.administration.identities import IdentityAdministration
 from signer.administration.identity_policies import IdentityPolicyAdministration
+from signer.administration.importing import MaterialAdministration
 from signer.administration.issuers import IssuerAdministration
 from signer.administration.keys import KeyAdministration
 from signer.administration.labels import LabelAdministration
@@ -118,6 +120,7 @@ def assemble(
         certificates=certificates,
         identities=IdentityAdministration(keystore),
         issuers=IssuerAdministration(keystore),
+        material=MaterialAdministration(keystore),
         certification=certification,
         revocation_lists=revocation_lists,
         published=published,
@@ -133,6 +136,9 @@ def assemble(
         grants=grants,
         identity_policies=IdentityPolicyAdministration(keystore, separation),
         credentials=CredentialAdministration(keystore, timedelta(days=configuration.longest_token_days)),
+        access_keys=AccessKeyAdministration(
+            keystore, configuration.access_keys_per_principal, timedelta(days=configuration.longest_token_days)
+        ),
         throttle=throttle,
         trusted_issuers=TrustedIssuerAdministration(keystore),
         exchange=Exchange(keystore, audit, KeySets(keystore.clock)),

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from keystore.keystore import Keystore
+    from signer.administration.access_keys import AccessKeyAdministration
     from signer.administration.approvals import ApprovalAdministration
     from signer.administration.certificates import CertificateAdministration
     from signer.administration.credentials import CredentialAdministration
     from signer.administration.grants import GrantAdministration
     from signer.administration.identities import IdentityAdministration
     from signer.administration.identity_policies import IdentityPolicyAdministration
+    from signer.administration.importing import MaterialAdministration
     from signer.administration.issuers import IssuerAdministration
     from signer.administration.keys import KeyAdministration
     from signer.administration.labels import LabelAdministration
@@ -51,6 +53,7 @@ class Services:
     certificates: CertificateAdministration
     identities: IdentityAdministration
     issuers: IssuerAdministration
+    material: MaterialAdministration
     certification: Certification
     revocation_lists: RevocationLists
     published: Published
@@ -62,6 +65,7 @@ class Services:
     grants: GrantAdministration
     identity_policies: IdentityPolicyAdministration
     credentials: CredentialAdministration
+    access_keys: AccessKeyAdministration
     throttle: Throttle
     trusted_issuers: TrustedIssuerAdministration
     exchange: Exchange

@@ -131,6 +131,19 @@ KEY_VERSIONS: Final = _sealed(
     _text("material_description", nullable=True),
     _number("expires_at", nullable=True),  # of imported material
     UniqueConstraint("key_id", "number", name="one_version_of_a_number"),
+    Index("key_versions_by_expiry", "expires_at"),
+)
+# RSA wrapping keys under which material comes in, each good for a day: it is never changed but by a domain's rotation.
+IMPORT_PARAMETERS: Final = _sealed(
+    "import_parameters",
+    _text("key_id", ForeignKey("keys.id")),
+    _text("spec"),
+    _text("domain"),
+    _number("domain_version"),
+    _octets("wrapped"),
+    _number("expires_at"),
+    Index("import_parameters_by_expiry", "expires_at"),
+    journaled=False,  # an older copy opens the same material, and goes with its day
 )
 ALIASES: Final = _sealed(
     "aliases",
@@ -232,6 +245,22 @@ PUBLIC_CREDENTIALS: Final = _sealed(
     _number("expires_at", nullable=True),
     Index("public_credentials_by_principal", "principal"),
     Index("public_credentials_by_value", "value"),
+)
+# Access keys in the manner of AWS. The secret is the one thing here that can be read back: sealed in the hierarchy
+# (`keystore.secrets`), with the row's id and principal as its context.
+ACCESS_KEYS: Final = _sealed(
+    "access_keys",
+    _text("principal", ForeignKey("principals.id")),
+    _octets("secret"),
+    _text("label"),
+    _text("state"),  # enabled, disabled, revoked
+    _number("created_at"),
+    _text("created_by"),
+    _number("expires_at"),
+    _octets("session_token_hash", nullable=True),  # of temporary credentials
+    _text("made_with", nullable=True),  # of temporary credentials: the credential that made them, which ends them too
+    _text("facts", nullable=True),  # canonical JSON: of the session that made them
+    Index("access_keys_by_principal", "principal"),
 )
 # OIDC issuers whose tokens are exchanged for sessions; a deleted one's row stays, so that its revisions go on.
 TRUSTED_ISSUERS: Final = _sealed(
