@@ -96,8 +96,10 @@ class KeyAdministration:
         return rotated
 
     def rotate_on_demand(self, permit: Permit, key: Key) -> Key:
-        """A new version of a key that nobody publishes, in use at once: of a key whose material is imported the one that
-        waits. Raises what the keystore does."""
+        """A new version of a key that nobody publishes, in use at once; of imported material the one that waits.
+
+        Raises what the keystore does.
+        """
         if key.origin is Origin.EXTERNAL:
             return self._keystore.rotate_to_imported(key.id, permit.principal.name)
         return self._keystore.rotate(key.id, activate_at=self._keystore.clock(), actor=permit.principal.name)
