@@ -369,11 +369,13 @@ Certify = Callable[[UncertifiedVersion], CertificateRecord]
 
 @dataclass(frozen=True, slots=True)
 class DomainRecord:
-    """A domain and its current version's number."""
+    """A domain and its current version's number. `home_region`: of one for multi-region keys, where its keys are made;
+    None: it holds keys of this region alone."""
 
     name: str
     version: int
     created_at: datetime
+    home_region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ def make_database(path: Path, token: HardwareToken) -> Database:
     }
     with SealedStore(database, Sealer(token.seal, SEAL_KEY_ID)).transaction() as transaction:
         transaction.insert("deployment", "deployment", deployment)
-        transaction.insert("domains", "default", {"current_version": 1, "created_at": now})
+        transaction.insert("domains", "default", {"current_version": 1, "created_at": now, "home_region": None})
     empty_kept_head(token, LogAnchor(token, "000000000000", "us-east-1", log_public_key).origin)
     return database
 
