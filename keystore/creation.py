@@ -24,9 +24,17 @@ from keystore.certificates import insert_certificate, revoke_version
 from keystore.db.schema import SEALED_TABLES
 from keystore.errors import Conflict, KeystoreError, LimitExceeded, NotFound, Unsupported
 from keystore.history import key_subject, record_version
-from keystore.keys import ALIAS_FORM, UUID_FORM, domain_label, existing
+from keystore.keys import ALIAS_FORM, KEY_ID_FORM, MULTI_REGION_FORM, domain_label, existing
 from keystore.lifecycle import require_enabled
-from keystore.values import stored_multi_region, stored_names, stored_settings, stored_tags, stored_time
+from keystore.regions import NOTHING_UNDER_WAY, require_primary
+from keystore.values import (
+    multi_region_of,
+    stored_multi_region,
+    stored_names,
+    stored_settings,
+    stored_tags,
+    stored_time,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,15 +62,16 @@ def check_new_key(new: NewKey) -> str:
     expected = {Purpose.JWT: TokenSettings, Purpose.SAML: AssertionSettings}.get(new.purpose, type(None))
     if not isinstance(new.settings, expected):
         raise Unsupported(f"a key for {new.purpose} has other settings than these", field="settings")
-    if new.alias is not None and (not ALIAS_FORM.fullmatch(new.alias) or UUID_FORM.fullmatch(new.alias)):
-        raise Unsupported("an alias is 1 to 250 of A-Z, a-z, 0-9, _ and -, and not a UUID", field="alias")
+    if new.alias is not None and (not ALIAS_FORM.fullmatch(new.alias) or KEY_ID_FORM.fullmatch(new.alias)):
+        raise Unsupported("an alias is 1 to 250 of A-Z, a-z, 0-9, _ and -, and not of a key id's form", field="alias")
     return algorithm
 
 
 class KeyMaker:
     """Makes key pairs and their rows."""
 
-    def __init__(self, token: HardwareToken, store: SealedStore, token_keys: int, clock: Clock) -> None:
+    def __init__(self, token: HardwareToken, store: SealedStore, token_keys: int, clock: Clock, region: str) -> None:
+        self._region = region
         self._token = token
         self._store = store
         self._token_keys = token_keys
@@ -76,6 +85,11 @@ class KeyMaker:
         algorithm = check_new_key(new)
         self._check_names(new, key_id)
         with self._version(new.spec, new.domain, key_id) as version:
+            if new.multi_region is not None and version.generated.wrapped is None:
+                raise Unsupported(
+                    f"the HSM cannot wrap a {new.spec} key, so no other region could have it: make it of another spec",
+                    field="spec",
+                )
             certificate = certify(version.uncertified(new.alias, new.purpose)) if certify else None
 
             def attempt(head: Head) -> None:
@@ -125,6 +139,8 @@ class KeyMaker:
                     "multi_region": stored_multi_region(new.multi_region),
                 },
             )
+            if new.multi_region is not None:
+                transaction.insert("replications", key_id, NOTHING_UNDER_WAY)
             transaction.insert("policies", key_id, {"document": new.policy.document})
             made = Change(new.created_by, moment, "the key was made")
             record_version(transaction, key_subject(key_id), 1, new.policy.document, made)
@@ -147,6 +163,7 @@ class KeyMaker:
         Raises: `WrongState`; `Conflict` if somebody else was faster.
         """
         require_enabled(key.state)
+        require_primary(key, self._region)
         with self._version(key.spec, key.domain, key.id) as version:
             certificate = certify(version.uncertified(key.alias, key.purpose)) if certify else None
             self._store_version(key, activate_at, actor, version, certificate, revoke)
@@ -165,6 +182,8 @@ class KeyMaker:
             self._require_room(version, transaction)
             row = existing(transaction, "keys", key.id)
             require_enabled(KeyState(row.text("state")))
+            if multi_region_of(row.optional_text("multi_region")) != key.multi_region:
+                raise Conflict("the key's primary region is changing")
             if row.number("version_count") != len(key.versions):
                 raise Conflict("the key was rotated by somebody else")
             number = len(key.versions) + 1
@@ -189,8 +208,10 @@ class KeyMaker:
 
     def _check_names(self, new: NewKey, key_id: str) -> None:
         """Refuse before the HSM works for seconds; the transaction checks again."""
-        if not UUID_FORM.fullmatch(key_id) or key_id != key_id.lower():
-            raise Unsupported("a key's id is a UUID in small letters", field="id")
+        if not KEY_ID_FORM.fullmatch(key_id) or key_id != key_id.lower():
+            raise Unsupported("a key's id is a UUID, or mrk- and 32 hex digits, in small letters", field="id")
+        if (MULTI_REGION_FORM.fullmatch(key_id) is None) != (new.multi_region is None):
+            raise Unsupported("the ids of multi-region keys, and no others, begin with mrk-", field="id")
         if self._store.get("keys", key_id) is not None:
             raise Conflict("there is, or was, a key of this id")
         if new.alias is not None:
@@ -199,8 +220,11 @@ class KeyMaker:
                 raise Conflict("the alias is taken")
         if new.settings is not None and not self._store.select("issuers", {"name": new.settings.issuer}):
             raise Unsupported("there is no such issuer", field="issuer")
-        if self._store.get("domains", new.domain) is None:
+        domain = self._store.get("domains", new.domain)
+        if domain is None:
             raise Unsupported("there is no such domain", field="domain")
+        if (domain.optional_text("home_region") is None) != (new.multi_region is None):
+            raise Unsupported("a domain holds multi-region keys alone, or none", field="domain")
 
     @contextmanager
     def _version(self, spec: str, domain: str, key_id: str) -> Iterator[_NewVersion]:

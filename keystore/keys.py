@@ -6,6 +6,7 @@ Knows nothing of the HSM beyond the names by which a backing key is reached.
 from __future__ import annotations
 
 import re
+import uuid
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import ColumnElement, literal_column
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from keystore.transactions import SealedTransaction
 
 UUID_FORM: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+MULTI_REGION_FORM: Final = re.compile(r"mrk-[0-9a-f]{32}")  # as AWS KMS forms them: not a UUID
+KEY_ID_FORM: Final = re.compile(rf"{UUID_FORM.pattern}|{MULTI_REGION_FORM.pattern}")
 ALIAS_FORM: Final = re.compile(r"[A-Za-z0-9_-]{1,250}")
 
 
@@ -53,8 +56,8 @@ class KeyRepository:
         self._by_alias: SealedQuery[Key | None] = store.query(_joins_by_alias(), _key_of)
 
     def get_key(self, reference: str) -> Key:
-        """The key of this UUID or alias. Raises `NotFound`."""
-        query = self._by_id if UUID_FORM.fullmatch(reference) else self._by_alias
+        """The key of this id or alias. Raises `NotFound`."""
+        query = self._by_id if KEY_ID_FORM.fullmatch(reference) else self._by_alias
         key = self._store.read(query, (reference,) * len(query.names))
         if key is None:
             raise NotFound("there is no such key")
@@ -86,6 +89,11 @@ class KeyRepository:
             replaced = transaction.update(row, {"document": document})
             record_version(transaction, key_subject(key_id), replaced.revision, document, change)
         return self.get_key(key_id)
+
+
+def new_key_id(*, multi_region: bool = False) -> str:
+    """An id that no key has."""
+    return f"mrk-{uuid.uuid4().hex}" if multi_region else str(uuid.uuid4())
 
 
 def existing(transaction: SealedTransaction, table: str, row_id: str) -> SealedRow:

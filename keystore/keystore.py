@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, TypeVar
 
 from keystore.algorithms import SIGNING_ALGORITHMS, key_algorithms
@@ -17,7 +16,7 @@ from keystore.errors import NotFound, Unsupported, WrongState
 from keystore.grants import GrantRepository
 from keystore.history import HistoryRepository
 from keystore.hsm import open_token
-from keystore.keys import KeyRepository, existing
+from keystore.keys import KeyRepository, existing, new_key_id
 from keystore.lifecycle import (
     DEFAULT_WAIT,
     DISABLED_FROM,
@@ -26,14 +25,16 @@ from keystore.lifecycle import (
     SCHEDULED_FROM,
     check_transition,
     deletion_time,
-    require_enabled,
     require_state,
+    require_usable,
     version_state,
 )
 from keystore.log_anchor import LogAnchor
 from keystore.people import PeopleRepository
 from keystore.policies import IdentityPolicyRepository
 from keystore.public_credentials import PublicCredentialRepository
+from keystore.regions import Regions, is_primary
+from keystore.replicas import Replicas
 from keystore.repositories import (
     DocumentRepository,
     DomainRepository,
@@ -103,12 +104,14 @@ class Keystore(
         TrustedIssuerRepository.__init__(self, self.store)
         ApprovalRepository.__init__(self, self.store)
         self._token = token
-        self._maker = KeyMaker(token, self.store, token_keys, clock)
         deployment = self.store.get("deployment", "deployment")
         if deployment is None:
             raise NotFound("deployment: the database was never initialised")
         self.account = deployment.text("account")  # 12 digits, for ARNs; never changes
         self.region = deployment.text("region")
+        self._maker = KeyMaker(token, self.store, token_keys, clock, self.region)
+        self.regions = Regions(token, self.store, self, self.region, clock)
+        self.replicas = Replicas(token, self.store, self, self.region, clock)
         self.log = LogAnchor(token, self.account, self.region, deployment.octets("log_public_key"))
 
     def checked_change(self, attempt: Callable[[Head], T]) -> T:
@@ -134,12 +137,14 @@ class Keystore(
     ) -> Key:
         """Make a key pair in the HSM, and a key of it that is enabled and signs at once.
 
-        RSA takes seconds; signing goes on meanwhile. `key_id` is a UUID of the caller's choice. Raises: `Unsupported`
+        RSA takes seconds; signing goes on meanwhile. `key_id` is an id of the caller's choice. Raises: `Unsupported`
         with the field at fault (not in the closed table, no such domain or issuer); `Conflict` if the alias or id is
         taken. `certify` issues the certificate, which is stored together with the key. `check` raises if nobody should
         have such a key; it is asked when the key pair is there, and holds for what is stored.
         """
-        key_id = key_id or str(uuid.uuid4())
+        if new.multi_region is not None:
+            new = self.regions.as_new(new)
+        key_id = key_id or new_key_id(multi_region=new.multi_region is not None)
         self._maker.create(new, key_id, certify, check)
         return self.get_key(key_id)
 
@@ -169,11 +174,14 @@ class Keystore(
         return self._change(key_id, KeyState.ENABLED, ENABLED_FROM)
 
     def schedule_deletion(self, key_id: str, *, days: int = DEFAULT_WAIT) -> Key:
-        """Stop every use of a key and delete its material after `days`, 7 to 30.
+        """Stop every use of a key and delete its material after `days`, 7 to 30; of a primary key with replicas, so
+        many days after the last of them is deleted.
 
         Raises: `NotFound`, `WrongState`, `Unsupported` for other numbers of days.
         """
         moment = deletion_time(self.clock(), days)
+        if self.regions.hold_deletion(key_id, days):
+            return self.get_key(key_id)
         return self._change(key_id, KeyState.PENDING_DELETION, SCHEDULED_FROM, moment)
 
     def cancel_deletion(self, key_id: str) -> Key:
@@ -209,6 +217,8 @@ class Keystore(
             for version in key.versions:
                 gone = {"wrapped": None, "token_label": None, "domain_version": None}
                 transaction.update(existing(transaction, "key_versions", version.id), gone)
+            if key.multi_region is not None and not is_primary(key, self.region):
+                transaction.update(existing(transaction, "replications", key.id), {"owes_notice": 1})
             for alias in key.aliases:
                 transaction.update(existing(transaction, "aliases", alias), {"key_id": None})
         for version in key.versions:
@@ -222,7 +232,7 @@ class Keystore(
         `Unsupported` if the key does not sign with the intent's algorithm.
         """
         key = self.get_key(intent.key_id)
-        require_enabled(key.state)
+        require_usable(key.state)
         version = next((version for version in key.versions if version.id == intent.version_id), None)
         if version is None:
             raise NotFound("the key has no such version")

@@ -24,6 +24,9 @@ TRANSITIONS: Final[Mapping[KeyState, frozenset[KeyState]]] = MappingProxyType(
         KeyState.ENABLED: frozenset({KeyState.DISABLED, KeyState.PENDING_DELETION}),
         KeyState.DISABLED: frozenset({KeyState.ENABLED, KeyState.PENDING_DELETION}),
         KeyState.PENDING_DELETION: frozenset({KeyState.DISABLED, KeyState.DELETED}),
+        KeyState.PENDING_REPLICA_DELETION: frozenset({KeyState.DISABLED, KeyState.PENDING_DELETION}),
+        KeyState.CREATING: frozenset({KeyState.ENABLED}),
+        KeyState.UPDATING: frozenset({KeyState.ENABLED}),
         KeyState.DELETED: frozenset(),
     }
 )
@@ -31,8 +34,9 @@ TRANSITIONS: Final[Mapping[KeyState, frozenset[KeyState]]] = MappingProxyType(
 DISABLED_FROM: Final = frozenset({KeyState.ENABLED})
 ENABLED_FROM: Final = frozenset({KeyState.DISABLED})
 SCHEDULED_FROM: Final = frozenset({KeyState.ENABLED, KeyState.DISABLED})
-KEPT_FROM: Final = frozenset({KeyState.PENDING_DELETION})
-USED_FROM: Final = frozenset({KeyState.ENABLED})
+KEPT_FROM: Final = frozenset({KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION})
+ROTATED_FROM: Final = frozenset({KeyState.ENABLED})
+USED_FROM: Final = frozenset({KeyState.ENABLED, KeyState.UPDATING})  # uses go on while the primary region changes
 
 
 def require_state(state: KeyState, allowed: frozenset[KeyState]) -> None:
@@ -48,7 +52,12 @@ def check_transition(present: KeyState, wanted: KeyState) -> None:
 
 
 def require_enabled(state: KeyState) -> None:
-    """Raises `WrongState` unless a key of this state may be used and rotated."""
+    """Raises `WrongState` unless a key of this state may be rotated."""
+    require_state(state, ROTATED_FROM)
+
+
+def require_usable(state: KeyState) -> None:
+    """Raises `WrongState` unless a key of this state may be used."""
     require_state(state, USED_FROM)
 
 

@@ -141,6 +141,24 @@ class Token:
 
         return self._signing(operation)
 
+    def opens(self, backing: BackingKey) -> bool:
+        """Whether the blob unwraps under its domain key into a key of its spec. A lost HSM is no answer."""
+
+        def operation(connection: Connection, session: Session) -> bool:
+            try:
+                key = self._private_key(connection, backing)
+            except HsmFault:
+                return False
+            except CryptokiError as error:
+                if error.function != "C_UnwrapKey":
+                    raise
+                session.sign(HMAC_SHA256, connection.integrity, b"alive")  # or the HSM is what failed
+                return False
+            connection.cache.release(key, _destroyer(connection))
+            return True
+
+        return self._signing(operation)
+
     def destroy(self, backing: BackingKey) -> None:
         """Destroys a key that is kept on the token, and forgets an unwrapped one. Nothing to destroy is no error."""
 

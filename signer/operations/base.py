@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
-from keystore.api import KeyState
 from keystore.lifecycle import current_version
 from signer.errors import Unprocessable, WrongPurpose, WrongState
 
@@ -101,7 +100,7 @@ def usable_version(operation: Operation[_Body], key: Key, body: _Body | None, no
     if key.purpose is not operation.purpose:
         msg = f"this key is for {key.purpose}; {operation.action} needs a key for {operation.purpose}"
         raise WrongPurpose(msg)
-    if key.state is not KeyState.ENABLED:
+    if key.state not in USED_FROM:
         msg = f"the key is {key.state.replace('_', ' ')}"
         raise WrongState(msg)
     return operation.version(key, body, now)

@@ -172,6 +172,12 @@ class TokenProxy:
     def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes:
         return self.real.rewrap(backing, to_domain_label)
 
+    def opens(self, backing: BackingKey) -> bool:
+        return self.real.opens(backing)
+
+    def link_seal(self, domain: str, message: bytes) -> bytes:
+        return self.real.link_seal(domain, message)
+
     def destroy(self, backing: BackingKey) -> None:
         self.real.destroy(backing)
 
