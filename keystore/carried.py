@@ -77,12 +77,12 @@ class FirstReplica:
 
 @dataclass(frozen=True, slots=True)
 class Replication:
-    """What is under way about a key. `sent`: region to the digest of what it was told last."""
+    """What is under way about a key. `sent`: region to (serial, digest) of what it was told last."""
 
     key_id: str
     serial: int
     making: tuple[str, ...]
     moving_to: str | None
     deletion_days: int | None
-    sent: Mapping[str, str]
+    sent: Mapping[str, tuple[int, str]]
     owes_notice: bool

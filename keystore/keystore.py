@@ -162,7 +162,10 @@ class Keystore(
         With `revoke`, every older version is revoked with its certificates, in the same transaction.
         Raises: `NotFound`; `WrongState` unless the key is enabled; `Conflict` if it is rotated elsewhere meanwhile.
         """
-        self._maker.rotate(self.get_key(key_id), activate_at, actor, certify, revoke)
+        key = self.get_key(key_id)
+        self._maker.rotate(key, activate_at, actor, certify, revoke)
+        if key.multi_region is not None:
+            self.regions.on_new_version(key_id)
         return self.get_key(key_id)
 
     def disable(self, key_id: str) -> Key:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from keystore.algorithms import KEY_SPECS, MAC_ALGORITHMS, KeyKind, algorithms_for
 from keystore.api import BackingKey, KeyState, MultiRegion
 from keystore.carried import CarriedKey, CarriedVersion, Replication
-from keystore.errors import Conflict, NotFound, Unsupported, WrongState
+from keystore.errors import Conflict, Unsupported, WrongState
 from keystore.hsm.labels import parse_domain_label
 from keystore.keys import existing
 from keystore.lifecycle import deletion_time, require_state
@@ -28,7 +28,7 @@ from keystore.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from keystore.api import HardwareToken, Key, KeyVersion, NewKey
     from keystore.clock import Clock
@@ -48,12 +48,19 @@ NOTHING_UNDER_WAY: Final[Mapping[str, Value]] = {
 }
 _STATEMENT: Final = b"sealmark replica statement v1"
 _CHECK: Final = b"sealmark replica check v1"
+_NOT_ONE: Final = "the key is not a multi-region key: that is decided when a key is made"
 _ONLY_ENABLED: Final = frozenset({KeyState.ENABLED})
 
 
 def is_primary(key: Key, region: str) -> bool:
     """Whether a key of several regions is the one that changes are made on. A key of one region is not."""
     return key.multi_region is not None and key.multi_region.primary_region == region
+
+
+def arn_in(arn: str, region: str) -> str:
+    """The ARN of the same key in another region."""
+    parts = arn.split(":")
+    return ":".join([*parts[:3], region, *parts[4:]])
 
 
 def require_primary(key: Key, region: str) -> None:
@@ -76,7 +83,7 @@ def check_of(token: HardwareToken, key: Key | CarriedKey, version: KeyVersion | 
 
 class Regions:
     """One per keystore. Every method raises `IntegrityFailure`, `StoreUnavailable` and `HsmUnavailable` besides its
-    own, and `NotFound` for a key that is not one of several regions."""
+    own, and `Unsupported` for a key that is not one of several regions."""
 
     def __init__(
         self, token: HardwareToken, store: SealedStore, keys: KeyRepository, region: str, clock: Clock
@@ -86,6 +93,7 @@ class Regions:
         self._keys = keys
         self._region = region
         self._clock = clock
+        self.on_new_version: Callable[[str], None] = _nobody  # who tells the replicas, set by the service
 
     def sealed(self, domain: str, statement: bytes) -> bytes:
         """The link key's seal over what one region says to another."""
@@ -107,10 +115,10 @@ class Regions:
         return replace(new, domain=domain, multi_region=MultiRegion(self._region))
 
     def get(self, key_id: str) -> Replication:
-        """What is under way about a key."""
+        """What is under way about a key. Raises: `Unsupported`."""
         row = self._store.get("replications", key_id)
         if row is None:
-            raise NotFound("the key is not a multi-region key")
+            raise Unsupported(_NOT_ONE, field="key")
         return _replication(row)
 
     def every(self) -> Iterator[Replication]:
@@ -140,15 +148,21 @@ class Regions:
             if region not in regions.replicas:
                 _set_regions(transaction, key, replace(regions, replicas=tuple(sorted({*regions.replicas, region}))))
 
-    def forget(self, key_id: str, region: str) -> None:
-        """There is no replica there (any more). The last one to go lets the primary key's own deletion begin."""
+    def forget(self, key_id: str, region: str, serial: int | None = None) -> None:
+        """There is no replica there (any more). The last one to go lets the primary key's own deletion begin.
+
+        `serial` is that of the region's own word. Raises: `Conflict` for one that was overtaken by another replica.
+        """
         with self._store.transaction() as transaction:
             row, key = self._primary(transaction, key_id)
             under_way, regions = _replication(row), _multi_region(key)
+            if serial is not None and serial <= under_way.sent.get(region, (0, ""))[0]:
+                raise Conflict("a later replica of the key was made there")
             making = tuple(each for each in under_way.making if each != region)
             left = tuple(each for each in regions.replicas if each != region)
-            sent = {name: digest for name, digest in under_way.sent.items() if name != region}
-            changes: dict[str, Value] = {"making": stored_names(making), "sent": stored_json(dict(sent))}
+            sent = {name: told for name, told in under_way.sent.items() if name != region}
+            changes: dict[str, Value] = {"making": stored_names(making), "sent": _stored_sent(sent)}
+            changes["serial"] = max(under_way.serial, serial or 0)  # the next statement is later than that word
             if left != regions.replicas:
                 key = _set_regions(transaction, key, replace(regions, replicas=left))
             if key.text("state") == KeyState.PENDING_REPLICA_DELETION.value and not left and not making:
@@ -198,12 +212,13 @@ class Regions:
             transaction.update(row, {"serial": serial})
             return serial
 
-    def told(self, key_id: str, region: str, digest: str) -> None:
-        """A region has taken what the digest is of."""
+    def told(self, key_id: str, region: str, serial: int, digest: str) -> None:
+        """A region has taken the statement of this number, about what the digest is of."""
         with self._store.transaction() as transaction:
             row, _ = self._multi_region_key(transaction, key_id)
-            sent = {**_replication(row).sent, region: digest}
-            transaction.update(row, {"sent": stored_json(dict(sent))})
+            sent = _replication(row).sent
+            if serial > sent.get(region, (0, ""))[0]:
+                transaction.update(row, {"sent": _stored_sent({**sent, region: (serial, digest)})})
 
     def noticed(self, key_id: str) -> None:
         """The primary region knows that the replica here is gone."""
@@ -227,7 +242,7 @@ class Regions:
     def carried(self, key: Key) -> CarriedKey:
         """The key as another region is to have it. Raises: `WrongState` while its domain's key is being rotated."""
         if key.multi_region is None:
-            raise NotFound("the key is not a multi-region key")
+            raise Unsupported(_NOT_ONE, field="key")
         labels = {version.backing.domain_label for version in key.versions}
         found = parse_domain_label(next(iter(labels)) or "") if len(labels) == 1 else None
         if found is None:
@@ -278,8 +293,12 @@ class Regions:
     def _multi_region_key(transaction: SealedTransaction, key_id: str) -> tuple[SealedRow, SealedRow]:
         row = transaction.get("replications", key_id)
         if row is None:
-            raise Unsupported("the key is not a multi-region key: that is decided when a key is made", field="key")
+            raise Unsupported(_NOT_ONE, field="key")
         return row, existing(transaction, "keys", key_id)
+
+
+def _nobody(_key_id: str) -> None:
+    """Who waits for the service's upkeep."""
 
 
 def swapped(regions: MultiRegion, primary: str) -> MultiRegion:
@@ -304,7 +323,7 @@ def _set_regions(transaction: SealedTransaction, key: SealedRow, regions: MultiR
 def _multi_region(key: SealedRow) -> MultiRegion:
     regions = multi_region_of(key.optional_text("multi_region"))
     if regions is None:
-        raise Unsupported("the key is not a multi-region key: that is decided when a key is made", field="key")
+        raise Unsupported(_NOT_ONE, field="key")
     return regions
 
 
@@ -315,6 +334,15 @@ def _replication(row: SealedRow) -> Replication:
         making=names_of(row.text("making")),
         moving_to=row.optional_text("moving_to"),
         deletion_days=row.optional_number("deletion_days"),
-        sent={name: str(digest) for name, digest in members_of(row.text("sent")).items()},
+        sent=_sent(row.text("sent")),
         owes_notice=bool(row.number("owes_notice")),
     )
+
+
+def _stored_sent(sent: Mapping[str, tuple[int, str]]) -> str:
+    return stored_json({region: f"{serial}:{digest}" for region, (serial, digest) in sent.items()})
+
+
+def _sent(stored: str) -> dict[str, tuple[int, str]]:
+    told = {region: str(text).partition(":") for region, text in members_of(stored).items()}
+    return {region: (int(serial), digest) for region, (serial, _, digest) in told.items()}

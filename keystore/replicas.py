@@ -144,7 +144,7 @@ class Replicas:
             raise Unsupported(f"there is no domain {carried.domain!r} of multi-region keys here", field="domain")
         version = domain.number("current_version")
         if version != carried.domain_version:
-            raise Conflict(
+            raise WrongState(
                 f"domain {carried.domain!r} is at version {version} here and at {carried.domain_version} there: "
                 "carry it anew (ceremony domain export and adopt)"
             )

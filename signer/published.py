@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from keystore.api import CertificateRecord, Issuer, Key, KeyVersion, NewKey
+    from keystore.carried import CarriedKey
     from keystore.keystore import Keystore
     from signer.published_logs import TrustedLog
 
@@ -195,7 +196,7 @@ class Published:
         ]
 
 
-def has_certificate(key: Key | NewKey) -> bool:
+def has_certificate(key: Key | NewKey | CarriedKey) -> bool:
     """Whether its versions are certified: those of published keys, and of keys whose signatures carry a certificate."""
     return key.published or key.purpose is Purpose.SAML or "cms" in key.formats
 

@@ -85,6 +85,12 @@ def _usage(key: Key) -> tuple[str]:
     return ("SIGN_VERIFY",) if key.purpose.value in _SIGNING_PURPOSES else (key.purpose.value,)
 
 
+def _multi_region_key_type(key: Key) -> tuple[str] | None:
+    if key.multi_region is None:
+        return None
+    return ("PRIMARY" if key.multi_region.primary_region == key.arn.split(":")[3] else "REPLICA",)
+
+
 _SIGNING_PURPOSES: Final = frozenset({"artifact", "jwt", "saml", "general", "ca", "timestamp", "log"})
 _KNOWN: Final[Mapping[str, Callable[[Circumstances], Sequence[str] | None]]] = {
     "aws:principalarn": lambda self: (arn_of(self.principal.name, self.surroundings.account),),
@@ -102,6 +108,8 @@ _KNOWN: Final[Mapping[str, Callable[[Circumstances], Sequence[str] | None]]] = {
     "kms:keyusage": _of_key(_usage),
     "kms:keyorigin": _of_key(lambda _key: ("AWS_KMS",)),
     "kms:resourcealiases": _of_key(lambda key: None if key.alias is None else (f"alias/{key.alias}",)),
+    "kms:multiregion": _of_key(lambda key: ("false" if key.multi_region is None else "true",)),
+    "kms:multiregionkeytype": _of_key(_multi_region_key_type),
     "sealmark:purpose": _of_key(lambda key: (key.purpose.value,)),
     "sealmark:credentialkind": lambda self: (self.principal.kind.value,),
     "sealmark:duty": lambda self: (self.principal.duty.value,),

@@ -3,11 +3,11 @@ made."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from keystore.algorithms import KEY_SPECS, SIGNING_ALGORITHMS, Purpose, algorithms_for
-from keystore.api import AssertionSettings, KeyPolicy, NewKey, TokenSettings
+from keystore.api import AssertionSettings, KeyPolicy, MultiRegion, NewKey, TokenSettings
+from keystore.keys import KEY_ID_FORM
 from signer.errors import Unprocessable
 from signer.operations.artifacts import DEFAULT_FORMATS, FORMATS_WITHOUT_DIGEST
 from signer.published import DEFAULT_ISSUER, PUBLISHED_BY_DEFAULT
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from signer.request import NewKeyBody
 
 _Value = TypeVar("_Value")
-UUID_FORM: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 # Which members belong to which purposes; the others are refused, so that nobody believes in a setting that does
 # nothing.
@@ -30,12 +29,12 @@ _BELONGS_TO: Final = {
 }
 
 
-def new_key(body: NewKeyBody, maker: str, policy: KeyPolicy) -> NewKey:
-    """The key to be made. Raises `Unprocessable` naming the member."""
+def new_key(body: NewKeyBody, maker: str, policy: KeyPolicy, region: str) -> NewKey:
+    """The key to be made; `region` is this one. Raises `Unprocessable` naming the member."""
     purpose = Purpose(body.purpose)
     _require_fitting_members(body, purpose)
-    if body.alias is not None and UUID_FORM.fullmatch(body.alias):
-        msg = "an alias must not have the form of a UUID"
+    if body.alias is not None and KEY_ID_FORM.fullmatch(body.alias):
+        msg = "an alias must not have the form of a key's id"
         raise Unprocessable(msg, field="alias")
     spec = _spec(body.spec, purpose)
     algorithm = _algorithm(body, purpose)
@@ -51,6 +50,7 @@ def new_key(body: NewKeyBody, maker: str, policy: KeyPolicy) -> NewKey:
         domain=body.domain or "default",
         description=body.description,
         published=purpose in PUBLISHED_BY_DEFAULT if body.published is None else body.published,
+        multi_region=MultiRegion(region) if body.multi_region else None,
     )
 
 

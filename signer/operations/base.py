@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
-from keystore.lifecycle import current_version
+from keystore.lifecycle import USED_FROM, current_version
 from signer.errors import Unprocessable, WrongPurpose, WrongState
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from signer.web.paging import QUERY, next_cursor, requested_page
 if TYPE_CHECKING:
     from keystore.api import Key
     from signer.access import Permit
+    from signer.access.model import ConditionValues
     from signer.request import Body
     from signer.services import Services
 
@@ -28,7 +29,12 @@ def create(services: Services, call: Call) -> Answer:
         told = {"alias": made.alias, "spec": made.spec, "purpose": made.purpose.value, "domain": made.domain}
         return Answer(services.keys.describe(made), 201, told | {"published": made.published}, made_key=made.id)
 
-    return services.pipeline.change(call, Action.CREATE_KEY, NewKeyBody, work)
+    return services.pipeline.change(call, Action.CREATE_KEY, NewKeyBody, work, details=creation_details)
+
+
+def creation_details(body: NewKeyBody) -> ConditionValues:
+    """What policies may ask of a new key."""
+    return {"kms:multiregion": ("true" if body.multi_region else "false",)}
 
 
 def list_visible(services: Services, call: Call) -> Answer:

@@ -33,11 +33,16 @@ _LIMITED: Final = frozenset(
         Action.CREATE_GRANT,
         Action.PUT_PRINCIPAL_POLICY,
         Action.CREATE_CREDENTIAL,
+        Action.REPLICATE_KEY,
     }
 )
 _DECIDES_ACCESS: Final = frozenset(
-    {Action.CREATE_KEY, Action.PUT_KEY_POLICY, Action.CREATE_GRANT, Action.PUT_PRINCIPAL_POLICY}
+    {
+        *(Action.CREATE_KEY, Action.PUT_KEY_POLICY, Action.CREATE_GRANT, Action.PUT_PRINCIPAL_POLICY),
+        *(Action.REPLICATE_KEY, Action.SYNCHRONIZE_MULTI_REGION_KEY),
+    }
 )
+_ASKS_ANOTHER_REGION: Final = frozenset({Action.REPLICATE_KEY, Action.UPDATE_PRIMARY_REGION})
 # What is signed anew now and then, by whoever asks for it first.
 _SIGNED_WHEN_DUE: Final = frozenset({"/v1/ca/crl", "/v1/trust", "/issuers/<issuer>/saml/metadata", "/saml/metadata"})
 # Calls that read no row; of these, `/readyz` alone can say that a part is not usable.
@@ -94,5 +99,9 @@ def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
         yield from ("wrong_purpose", "limit_exceeded", "separation_of_duties")
     if action in _DECIDES_ACCESS:
         yield "separation_of_duties"
+    if action in _ASKS_ANOTHER_REGION:
+        yield "service_unavailable"
+    if action is Action.SYNCHRONIZE_MULTI_REGION_KEY:
+        yield "not_found"  # the key, in the body
     if action in _LIMITED:
         yield "limit_exceeded"

@@ -21,6 +21,7 @@ from signer.web import (
     policies,
     public,
     public_credentials,
+    replicas,
     signing,
     trusted_issuers,
 )
@@ -47,6 +48,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *identities.ENDPOINTS,
     *credentials.ENDPOINTS,
     *keys.ENDPOINTS,
+    *replicas.ENDPOINTS,
     *certificates.ENDPOINTS,
     *signing.ENDPOINTS,
     *issuers.ENDPOINTS,
