@@ -52,6 +52,14 @@ class Purpose(StrEnum):
     SECRETS = "secrets"  # what the service must be able to read back, such as the secrets of access keys
 
 
+class KeyUse(StrEnum):
+    """The one thing that the HSM lets a backing key do, given to it anew whenever it is unwrapped."""
+
+    SIGN = "sign"  # signatures and MACs
+    DECRYPT = "decrypt"  # and encrypt, where the key is secret
+    AGREE = "agree"
+
+
 class Protection(StrEnum):
     """Where a key's private or secret half is used."""
 
@@ -75,6 +83,11 @@ class KeySpec:
     kind: KeyKind
     bits: int
     curve: str | None = None  # RFC 5480 / SEC 2 name, as in openssl
+
+    @property
+    def has_public_key(self) -> bool:
+        """Whether it is a key pair; the others are secret keys."""
+        return self.kind not in (KeyKind.AES, KeyKind.HMAC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,9 +255,23 @@ CALLER_PURPOSES: Final = (
     Purpose.AGREE,
     Purpose.ENCAPSULATE,
 )
+_USES: Final = MappingProxyType(
+    {Purpose.ENCRYPT: KeyUse.DECRYPT, Purpose.SECRETS: KeyUse.DECRYPT, Purpose.AGREE: KeyUse.AGREE}
+)
 # Purposes whose keys sign; the published half of the others verifies nothing.
 SIGNING_PURPOSES: Final = frozenset(
     {Purpose.ARTIFACT, Purpose.JWT, Purpose.SAML, Purpose.GENERAL, Purpose.CA, Purpose.LOG}
+)
+# What AWS KMS calls what a key is for: KeyUsage.
+KEY_USAGES: Final[Mapping[Purpose, str]] = MappingProxyType(
+    {
+        **dict.fromkeys(SIGNING_PURPOSES, "SIGN_VERIFY"),
+        Purpose.ENCRYPT: "ENCRYPT_DECRYPT",
+        Purpose.SECRETS: "ENCRYPT_DECRYPT",
+        Purpose.MAC: "GENERATE_VERIFY_MAC",
+        Purpose.AGREE: "KEY_AGREEMENT",
+        Purpose.ENCAPSULATE: "ENCAPSULATE_DECAPSULATE",
+    }
 )
 # Purposes whose request picks one of the spec's algorithms; every other key has the one that it was made with.
 _FREE: Final = frozenset({Purpose.GENERAL, Purpose.ENCRYPT, Purpose.MAC, Purpose.AGREE, Purpose.ENCAPSULATE})
@@ -258,3 +285,8 @@ def algorithms_for(purpose: Purpose, spec: str) -> tuple[str, ...]:
 def key_algorithms(purpose: Purpose, spec: str, chosen: str) -> tuple[str, ...]:
     """What one finished key does: its one chosen algorithm, or, where each request picks one, every one of its spec."""
     return algorithms_for(purpose, spec) if purpose in _FREE else (chosen,)
+
+
+def use_of(purpose: Purpose) -> KeyUse:
+    """What the HSM lets a key of this purpose do."""
+    return _USES.get(purpose, KeyUse.SIGN)

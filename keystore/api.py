@@ -14,7 +14,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from keystore.algorithms import Origin, Protection, Purpose, SigningAlgorithm, UseAlgorithm
+from keystore.algorithms import KeyUse, Origin, Protection, Purpose, SigningAlgorithm, UseAlgorithm
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
@@ -80,10 +80,11 @@ class TokenInfo:
 
 @dataclass(frozen=True, slots=True)
 class BackingKey:
-    """How to get at one version's private key: the wrapped blob and the domain key's label, or a token object's label.
+    """How to get at one version's private or secret key: the wrapped blob and the domain key's label, or a token
+    object's label.
 
-    `version_id` names the cache entry; `spec` is a name of `KEY_SPECS`. Exactly one of (`wrapped`, `domain_label`)
-    and `token_label` is set.
+    `version_id` names the cache entry; `spec` is a name of `KEY_SPECS`; `use` is all that the HSM will let the key do.
+    Exactly one of (`wrapped`, `domain_label`) and `token_label` is set.
     """
 
     version_id: str
@@ -91,15 +92,18 @@ class BackingKey:
     domain_label: str | None
     wrapped: bytes | None = field(repr=False)
     token_label: str | None
+    use: KeyUse = KeyUse.SIGN
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedKey:
-    """A key pair just made in the HSM: public key and the two ways of keeping the private one."""
+    """A key or key pair just made in the HSM, and the two ways of keeping it. A secret key has no public half:
+    `public_key` is empty; `material_id` (hex SHA-256) tells the material of an AES key."""
 
     public_key: bytes
     wrapped: bytes | None = field(repr=False)
     token_label: str | None
+    material_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +233,7 @@ class Key:
     approval_rule: ApprovalRule = NO_APPROVAL_RULE
     protection: Protection = Protection.HSM
     origin: Origin = Origin.AWS_KMS
-    aliases: tuple[str, ...] = ()  # every one, by name; `alias` is the first
+    aliases: tuple[str, ...] = ()  # every one, by name; `alias`: its oldest that has no `/`
     tags: Mapping[str, str] = field(default_factory=lambda: NO_TAGS)
     rotation: RotationSchedule | None = None
     multi_region: MultiRegion | None = None
@@ -576,17 +580,26 @@ class HardwareToken(Protocol):
     """What the keystore asks of `keystore.hsm`: one logged-in token of this process, safe to call from many threads.
 
     `label` arguments name a domain key's token object. `sign` takes what the mechanism takes: the digest (the message
-    for PureEdDSA), and returns raw octets: RSA, r and s concatenated for ECDSA, 64 octets for Ed25519. Texts are short
-    and stay on the token; a process that is killed while it changes one may leave it missing. `texts_locked` keeps
-    other threads and processes from changing any.
+    for PureEdDSA), and returns raw octets: RSA, r and s concatenated for ECDSA, 64 octets for Ed25519.
+
+    `encrypt` is AES-256-GCM (SP 800-38D) and returns nonce (12 octets of the HSM's own random), ciphertext and tag (16
+    octets); `decrypt` takes the same and raises `Undecipherable` for all that the tag does not cover. `mac` is a whole
+    HMAC. `material_id` tells an AES key's material from others' (hex SHA-256) and is worked out from it.
+
+    Texts are short and stay on the token; a process that is killed while it changes one may leave it missing.
+    `texts_locked` keeps other threads and processes from changing any.
     Raises: `HsmUnavailable`; `Unsupported` where the module lacks the mechanism.
     """
 
     @property
     def info(self) -> TokenInfo: ...
     def seal(self, message: bytes) -> bytes: ...
-    def generate(self, spec: str, domain_label: str, token_label: str) -> GeneratedKey: ...
+    def generate(self, spec: str, domain_label: str, token_label: str, use: KeyUse = KeyUse.SIGN) -> GeneratedKey: ...
     def sign(self, backing: BackingKey, algorithm: SigningAlgorithm, data: bytes) -> bytes: ...
+    def encrypt(self, backing: BackingKey, plaintext: bytes, associated: bytes) -> bytes: ...
+    def decrypt(self, backing: BackingKey, sealed: bytes, associated: bytes) -> bytes: ...
+    def mac(self, backing: BackingKey, algorithm: UseAlgorithm, message: bytes) -> bytes: ...
+    def material_id(self, backing: BackingKey) -> str: ...
     def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes: ...
     def opens(self, backing: BackingKey) -> bool: ...
     def link_seal(self, domain: str, message: bytes) -> bytes: ...

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import uuid
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
 from keystore.access import Change
-from keystore.algorithms import KEY_SPECS, Purpose, algorithms_for
+from keystore.algorithms import KEY_SPECS, Purpose, algorithms_for, use_of
+from keystore.aliases import check_alias, take_alias
 from keystore.api import (
     AssertionSettings,
     BackingKey,
-    GeneratedKey,
     KeyState,
     Storage,
     TokenSettings,
@@ -24,9 +25,11 @@ from keystore.certificates import insert_certificate, revoke_version
 from keystore.db.schema import SEALED_TABLES
 from keystore.errors import Conflict, KeystoreError, LimitExceeded, NotFound, Unsupported
 from keystore.history import key_subject, record_version
-from keystore.keys import ALIAS_FORM, KEY_ID_FORM, MULTI_REGION_FORM, domain_label, existing
+from keystore.keys import KEY_ID_FORM, MULTI_REGION_FORM, domain_label, existing
 from keystore.lifecycle import require_enabled
 from keystore.regions import NOTHING_UNDER_WAY, require_primary
+from keystore.rotation import due_schedule, next_rotation
+from keystore.tags import MOST_TAGS
 from keystore.values import (
     multi_region_of,
     stored_multi_region,
@@ -40,9 +43,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from keystore.api import CertificateRecord, Certify, HardwareToken, Key, NewKey, RevocationReason
+    from keystore.algorithms import KeyUse
+    from keystore.api import CertificateRecord, Certify, GeneratedKey, HardwareToken, Key, NewKey, RevocationReason
     from keystore.clock import Clock
+    from keystore.db.engine import Value
     from keystore.journal import Head
+    from keystore.sealing import SealedRow
     from keystore.store import SealedStore
     from keystore.transactions import SealedTransaction
 
@@ -56,14 +62,18 @@ def check_new_key(new: NewKey) -> str:
         raise Unsupported(f"a key for {new.purpose} cannot be {new.spec}", field="spec")
     algorithm = new.algorithm or algorithms[0]
     if algorithm not in algorithms:
-        raise Unsupported(f"a {new.spec} key for {new.purpose} signs with one of {list(algorithms)}", field="algorithm")
+        raise Unsupported(f"a {new.spec} key for {new.purpose} has one of {list(algorithms)}", field="algorithm")
+    if new.published and not KEY_SPECS[new.spec].has_public_key:
+        raise Unsupported("a secret key has no public half to publish", field="published")
     if new.formats and new.purpose is not Purpose.ARTIFACT:
         raise Unsupported("only an artifact key has formats", field="formats")
     expected = {Purpose.JWT: TokenSettings, Purpose.SAML: AssertionSettings}.get(new.purpose, type(None))
     if not isinstance(new.settings, expected):
         raise Unsupported(f"a key for {new.purpose} has other settings than these", field="settings")
-    if new.alias is not None and (not ALIAS_FORM.fullmatch(new.alias) or KEY_ID_FORM.fullmatch(new.alias)):
-        raise Unsupported("an alias is 1 to 250 of A-Z, a-z, 0-9, _ and -, and not of a key id's form", field="alias")
+    if new.alias is not None:
+        check_alias(new.alias)
+    if len(new.tags) > MOST_TAGS:
+        raise LimitExceeded(f"a key has at most {MOST_TAGS} tags")
     return algorithm
 
 
@@ -84,7 +94,7 @@ class KeyMaker:
         `check` do."""
         algorithm = check_new_key(new)
         self._check_names(new, key_id)
-        with self._version(new.spec, new.domain, key_id) as version:
+        with self._version(new.spec, new.domain, key_id, use_of(new.purpose)) as version:
             if new.multi_region is not None and version.generated.wrapped is None:
                 raise Unsupported(
                     f"the HSM cannot wrap a {new.spec} key, so no other region could have it: make it of another spec",
@@ -144,9 +154,11 @@ class KeyMaker:
             transaction.insert("policies", key_id, {"document": new.policy.document})
             made = Change(new.created_by, moment, "the key was made")
             record_version(transaction, key_subject(key_id), 1, new.policy.document, made)
-            version.insert(transaction, number=1, activate_at=now, created_by=new.created_by, now=now)
+            version.insert(
+                transaction, number=1, activate_at=now, created_by=new.created_by, now=now, cause=VersionCause.CREATED
+            )
             if new.alias is not None:
-                _take_alias(transaction, new.alias, key_id)
+                take_alias(transaction, new.alias, key_id, moment)
             if certificate is not None:
                 insert_certificate(transaction, certificate)
 
@@ -157,16 +169,18 @@ class KeyMaker:
         actor: str,
         certify: Certify | None,
         revoke: RevocationReason | None = None,
+        cause: VersionCause = VersionCause.ON_DEMAND,
     ) -> None:
         """A further version of an enabled key, and the end of all older ones if they are to be revoked.
 
-        Raises: `WrongState`; `Conflict` if somebody else was faster.
+        Raises: `WrongState`; `Conflict` if somebody else was faster, also where `cause` is the key's own schedule and
+        it is not due (any more).
         """
         require_enabled(key.state)
         require_primary(key, self._region)
-        with self._version(key.spec, key.domain, key.id) as version:
+        with self._version(key.spec, key.domain, key.id, use_of(key.purpose)) as version:
             certificate = certify(version.uncertified(key.alias, key.purpose)) if certify else None
-            self._store_version(key, activate_at, actor, version, certificate, revoke)
+            self._store_version(key, activate_at, actor, version, certificate, revoke, cause)
 
     def _store_version(
         self,
@@ -176,6 +190,7 @@ class KeyMaker:
         version: _NewVersion,
         certificate: CertificateRecord | None,
         revoke: RevocationReason | None,
+        cause: VersionCause,
     ) -> None:
         with self._store.transaction() as transaction:
             version.follow_domain(transaction)
@@ -187,10 +202,17 @@ class KeyMaker:
             if row.number("version_count") != len(key.versions):
                 raise Conflict("the key was rotated by somebody else")
             number = len(key.versions) + 1
-            transaction.update(row, {"version_count": number})
             moment = self._clock()
-            now = stored_time(moment)
-            version.insert(transaction, number=number, activate_at=stored_time(activate_at), created_by=actor, now=now)
+            schedule = _schedule_moved_on(row, moment) if cause is VersionCause.AUTOMATIC else {}
+            transaction.update(row, {"version_count": number, **schedule})
+            version.insert(
+                transaction,
+                number=number,
+                activate_at=stored_time(activate_at),
+                created_by=actor,
+                now=stored_time(moment),
+                cause=cause,
+            )
             if certificate is not None:
                 insert_certificate(transaction, certificate)
             if revoke is not None:
@@ -227,15 +249,15 @@ class KeyMaker:
             raise Unsupported("a domain holds multi-region keys alone, or none", field="domain")
 
     @contextmanager
-    def _version(self, spec: str, domain: str, key_id: str) -> Iterator[_NewVersion]:
-        """A key pair just made; its token object, if it has one, is destroyed again if the block fails."""
+    def _version(self, spec: str, domain: str, key_id: str, use: KeyUse) -> Iterator[_NewVersion]:
+        """A key or key pair just made; its token object, if it has one, is destroyed again if the block fails."""
         row = self._store.get("domains", domain)
         if row is None:
             raise NotFound("there is no such domain")
         version = row.number("current_version")
         version_id = str(uuid.uuid4())
-        generated = self._token.generate(spec, domain_label(domain, version), f"key/{version_id}")
-        made = _NewVersion(self._token, version_id, key_id, spec, domain, version, generated)
+        generated = self._token.generate(spec, domain_label(domain, version), f"key/{version_id}", use)
+        made = _NewVersion(self._token, version_id, key_id, spec, use, domain, version, generated)
         try:
             yield made
         except BaseException:
@@ -260,6 +282,7 @@ class _NewVersion:
         version_id: str,
         key_id: str,
         spec: str,
+        use: KeyUse,
         domain: str,
         domain_version: int,
         generated: GeneratedKey,
@@ -268,6 +291,7 @@ class _NewVersion:
         self.version_id = version_id
         self._key_id = key_id
         self._spec = spec
+        self._use = use
         self._domain = domain
         self._domain_version = domain_version
         self.generated = generated
@@ -277,7 +301,7 @@ class _NewVersion:
         """How the HSM finds the private key."""
         wrapped = self.generated.wrapped
         label = None if wrapped is None else domain_label(self._domain, self._domain_version)
-        return BackingKey(self.version_id, self._spec, label, wrapped, self.generated.token_label)
+        return BackingKey(self.version_id, self._spec, label, wrapped, self.generated.token_label, self._use)
 
     def uncertified(self, alias: str | None, purpose: Purpose) -> UncertifiedVersion:
         """What a certificate is to say of this version."""
@@ -288,11 +312,18 @@ class _NewVersion:
         current = existing(transaction, "domains", self._domain).number("current_version")
         if current != self._domain_version and self.generated.wrapped is not None:
             wrapped = self._token.rewrap(self.backing, domain_label(self._domain, current))
-            self.generated = GeneratedKey(self.generated.public_key, wrapped, None)
+            self.generated = replace(self.generated, wrapped=wrapped)
         self._domain_version = current
 
     def insert(
-        self, transaction: SealedTransaction, *, number: int, activate_at: int, created_by: str, now: int
+        self,
+        transaction: SealedTransaction,
+        *,
+        number: int,
+        activate_at: int,
+        created_by: str,
+        now: int,
+        cause: VersionCause,
     ) -> None:
         """Write the version's row; times are microseconds since 1970."""
         wrapped = self.generated.wrapped
@@ -311,19 +342,18 @@ class _NewVersion:
                 "token_label": self.generated.token_label,
                 "revoked_at": None,
                 "revocation_reason": None,
-                "cause": VersionCause.CREATED.value,
-                "material_id": None,
+                "cause": cause.value,
+                "material_id": self.generated.material_id,
                 "material_description": None,
                 "expires_at": None,
             },
         )
 
 
-def _take_alias(transaction: SealedTransaction, alias: str, key_id: str) -> None:
-    row = transaction.get("aliases", alias)
-    if row is None:
-        transaction.insert("aliases", alias, {"key_id": key_id})
-    elif row.optional_text("key_id") is None:
-        transaction.update(row, {"key_id": key_id})
-    else:
-        raise Conflict("the alias is taken")
+def _schedule_moved_on(row: SealedRow, now: datetime) -> dict[str, Value]:
+    """What changes in a key's row with the version that its schedule asked for. Raises `Conflict` if it asks for none
+    now: then somebody else has made it, or the schedule was changed."""
+    schedule = due_schedule(row, now)
+    if schedule is None:
+        raise Conflict("the key is not due to be rotated")
+    return {"rotation_at": stored_time(next_rotation(schedule, now))}

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from keystore.algorithms import Purpose, use_of
 from keystore.api import BackingKey
 from keystore.clock import system_clock
 from keystore.configuration import load_keystore_configuration
@@ -148,20 +149,21 @@ def _wrap_again(deployment: Deployment, name: str, version: int, progress: Calla
     done = 0
     while left := _versions_under_older_keys(deployment.store, name, version):
         total = done + len(left)
-        for row, spec in left:
+        for row, key in left:
             progress(done, total)
-            _wrap_one_again(deployment, row, spec, name, version)
+            _wrap_one_again(deployment, row, key, name, version)
             done += 1
     progress(done, done)
 
 
-def _wrap_one_again(deployment: Deployment, found: SealedRow, spec: str, name: str, version: int) -> None:
+def _wrap_one_again(deployment: Deployment, found: SealedRow, key: SealedRow, name: str, version: int) -> None:
+    spec, use = key.text("spec"), use_of(Purpose(key.text("purpose")))
     row: SealedRow | None = found
     for _ in range(_ATTEMPTS):
         if row is None or row.optional_octets("wrapped") is None or row.number("domain_version") == version:
             return  # deleted, or done by another
         old = domain_label(name, row.number("domain_version"))
-        backing = BackingKey(row.id, spec, old, row.octets("wrapped"), None)
+        backing = BackingKey(row.id, spec, old, row.octets("wrapped"), None, use)
         wrapped = deployment.token.rewrap(backing, domain_label(name, version))
         deployment.token.destroy(backing)  # the unwrapped copy of this process
         try:
@@ -174,13 +176,13 @@ def _wrap_one_again(deployment: Deployment, found: SealedRow, spec: str, name: s
     raise CeremonyError(f"key version {found.id} is being changed all the time: run the rotation again")
 
 
-def _versions_under_older_keys(store: SealedStore, name: str, version: int) -> list[tuple[SealedRow, str]]:
-    """(row, spec) of every wrapped key version of the domain that the domain's current key does not wrap."""
-    specs = {row.id: row.text("spec") for row in store.select("keys", {"domain": name})}
+def _versions_under_older_keys(store: SealedStore, name: str, version: int) -> list[tuple[SealedRow, SealedRow]]:
+    """(row, its key's row) of every wrapped key version of the domain that the domain's current key does not wrap."""
+    keys = {row.id: row for row in store.select("keys", {"domain": name})}
     return [
-        (row, specs[row.text("key_id")])
+        (row, keys[row.text("key_id")])
         for row in store.select("key_versions")
-        if row.text("key_id") in specs
+        if row.text("key_id") in keys
         and row.optional_octets("wrapped") is not None
         and row.optional_number("domain_version") != version
     ]

@@ -87,6 +87,12 @@ class GrantRepository:
         where: dict[str, Value] = {"grantee": grantee, "state": GrantState.ACTIVE.value}
         return [_grant(row) for row in self._store.select("grants", where)]
 
+    def list_retirable_grants(self, retiring: str, after: str | None, limit: int) -> list[GrantRecord]:
+        """Up to `limit` active grants, on whatever keys, that this principal is to retire: by id, those beyond
+        `after`."""
+        where: dict[str, Value] = {"retiring": retiring, "state": GrantState.ACTIVE.value}
+        return [_grant(row) for row in self._store.select("grants", where, after=after, limit=limit)]
+
     def create_grant(self, grant: GrantRecord, *, seen: Head | None = None) -> GrantRecord:
         """Store a new grant; where an active one has the same name and says the same, that one is returned instead.
 

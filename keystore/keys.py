@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import ColumnElement, literal_column
 
-from keystore.algorithms import Origin, Protection, Purpose
+from keystore.algorithms import Origin, Protection, Purpose, use_of
 from keystore.api import BackingKey, Key, KeyPolicy, KeyState, KeyVersion, RevocationReason, Storage, VersionCause
 from keystore.approvals import rule_of
 from keystore.db.schema import SEALED_TABLES
-from keystore.errors import Conflict, IntegrityFailure, NotFound
+from keystore.errors import Conflict, IntegrityFailure, NotFound, Unsupported
 from keystore.history import key_subject, record_version
 from keystore.queries import Join, join, parameter
 from keystore.sealing import SealedRow
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 UUID_FORM: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 MULTI_REGION_FORM: Final = re.compile(r"mrk-[0-9a-f]{32}")  # as AWS KMS forms them: not a UUID
 KEY_ID_FORM: Final = re.compile(rf"{UUID_FORM.pattern}|{MULTI_REGION_FORM.pattern}")
-ALIAS_FORM: Final = re.compile(r"[A-Za-z0-9_-]{1,250}")
 
 
 def domain_label(domain: str, version: int) -> str:
@@ -104,6 +103,14 @@ def existing(transaction: SealedTransaction, table: str, row_id: str) -> SealedR
     return row
 
 
+def require_primary_here(transaction: SealedTransaction, key: SealedRow) -> None:
+    """Raises `Unsupported` for a replica: what is the same in all regions of a key is changed on its primary key."""
+    regions = multi_region_of(key.optional_text("multi_region"))
+    if regions is None or regions.primary_region == existing(transaction, "deployment", "deployment").text("region"):
+        return
+    raise Unsupported(f"this is a replica: its primary key in {regions.primary_region} is what is rotated", field="key")
+
+
 def _joins_by_id() -> list[Join]:
     key_id = parameter("key")
     alias = SEALED_TABLES["aliases"].table.alias()
@@ -148,7 +155,7 @@ def _key_of(records: Records) -> Key | None:
         raise IntegrityFailure(f"keys/{key.id}: the policy or the deployment is missing")
     (policy,) = found["policies"].values()
     (deployment,) = found["deployment"].values()
-    aliases = tuple(sorted(found.get("aliases", {})))
+    aliases = sorted(found.get("aliases", {}).values(), key=lambda row: row.id)
     return _assemble(key, policy, found.get("approval_rules", {}).get(key.id), deployment, aliases, versions)
 
 
@@ -157,14 +164,14 @@ def _assemble(
     policy: SealedRow,
     rule: SealedRow | None,
     deployment: SealedRow,
-    aliases: tuple[str, ...],
+    aliases: list[SealedRow],
     versions: list[SealedRow],
 ) -> Key:
     region, account = deployment.text("region"), deployment.text("account")
     return Key(
         id=key.id,
         arn=f"arn:aws:kms:{region}:{account}:key/{key.id}",
-        alias=aliases[0] if aliases else None,
+        alias=_main_alias(aliases),
         spec=key.text("spec"),
         purpose=Purpose(key.text("purpose")),
         algorithm=key.text("algorithm"),
@@ -183,11 +190,18 @@ def _assemble(
         approval_rule=rule_of(rule),
         protection=Protection(key.text("protection")),
         origin=Origin(key.text("origin")),
-        aliases=aliases,
+        aliases=tuple(row.id for row in aliases),
         tags=tags_of(key.text("tags")),
         rotation=rotation_of(key.optional_number("rotation_days"), key.optional_number("rotation_at")),
         multi_region=multi_region_of(key.optional_text("multi_region")),
     )
+
+
+def _main_alias(aliases: list[SealedRow]) -> str | None:
+    """The one that has named the key for the longest, among those that fit into a path of the HTTP API: a further one
+    changes nothing of how the key is called where it has one name only."""
+    fitting = [(row.number("updated_at"), row.id) for row in aliases if "/" not in row.id]
+    return min(fitting)[1] if fitting else None
 
 
 def _policy_of(row: SealedRow) -> KeyPolicy:
@@ -206,7 +220,14 @@ def version_of(row: SealedRow, key: SealedRow) -> KeyVersion:
         created_at=time_of(row.number("created_at")),
         activate_at=time_of(row.number("activate_at")),
         public_key=row.octets("public_key"),
-        backing=BackingKey(row.id, key.text("spec"), label, wrapped, row.optional_text("token_label")),
+        backing=BackingKey(
+            row.id,
+            key.text("spec"),
+            label,
+            wrapped,
+            row.optional_text("token_label"),
+            use_of(Purpose(key.text("purpose"))),
+        ),
         revoked_at=optional_time_of(row.optional_number("revoked_at")),
         revocation_reason=None if reason is None else RevocationReason(reason),
         material_id=row.optional_text("material_id"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from keystore.algorithms import SIGNING_ALGORITHMS, key_algorithms
-from keystore.api import Key, KeyState, SigningKeyInfo, VersionState
+from keystore.aliases import AliasRepository, free_alias_of
+from keystore.api import Key, KeyState, SigningKeyInfo, VersionCause, VersionState
 from keystore.approvals import ApprovalRepository
 from keystore.certificates import CertificateRepository
 from keystore.clock import system_clock
@@ -41,8 +42,10 @@ from keystore.repositories import (
     IdempotencyRepository,
     IssuerRepository,
 )
+from keystore.rotation import RotationRepository
 from keystore.signing import HsmSigningKey
 from keystore.store import open_store
+from keystore.tags import TagRepository
 from keystore.trusted_issuers import TrustedIssuerRepository
 from keystore.values import optional_stored_time, stored_time
 
@@ -73,6 +76,9 @@ class Keystore(
     HistoryRepository,
     TrustedIssuerRepository,
     ApprovalRepository,
+    AliasRepository,
+    TagRepository,
+    RotationRepository,
 ):
     """One process's keystore, safe to use from many threads. Close it to give the token and the database back.
 
@@ -103,6 +109,9 @@ class Keystore(
         HistoryRepository.__init__(self, self.store)
         TrustedIssuerRepository.__init__(self, self.store)
         ApprovalRepository.__init__(self, self.store)
+        AliasRepository.__init__(self, self.store)
+        TagRepository.__init__(self, self.store)
+        RotationRepository.__init__(self, self.store)
         self._token = token
         deployment = self.store.get("deployment", "deployment")
         if deployment is None:
@@ -156,15 +165,18 @@ class Keystore(
         actor: str,
         certify: Certify | None = None,
         revoke: RevocationReason | None = None,
+        cause: VersionCause = VersionCause.ON_DEMAND,
     ) -> Key:
         """Make a further version, which signs from `activate_at`; older ones stay verifiable.
 
-        With `revoke`, every older version is revoked with its certificates, in the same transaction.
-        Raises: `NotFound`; `WrongState` unless the key is enabled; `Conflict` if it is rotated elsewhere meanwhile.
+        With `revoke`, every older version is revoked with its certificates, in the same transaction. With `cause`
+        automatic it is made only if the key's schedule asks for it now, which moves on in the same transaction.
+        Raises: `NotFound`; `WrongState` unless the key is enabled; `Conflict` if it is rotated elsewhere meanwhile, or
+        not due.
         """
         key = self.get_key(key_id)
-        self._maker.rotate(key, activate_at, actor, certify, revoke)
-        if key.multi_region is not None:
+        self._maker.rotate(key, activate_at, actor, certify, revoke, cause)
+        if key.multi_region is not None and cause is not VersionCause.AUTOMATIC:
             self.regions.on_new_version(key_id)
         return self.get_key(key_id)
 
@@ -223,7 +235,7 @@ class Keystore(
             if key.multi_region is not None and not is_primary(key, self.region):
                 transaction.update(existing(transaction, "replications", key.id), {"owes_notice": 1})
             for alias in key.aliases:
-                transaction.update(existing(transaction, "aliases", alias), {"key_id": None})
+                free_alias_of(transaction, alias, key.id, now)
         for version in key.versions:
             self._token.destroy(version.backing)
         return True

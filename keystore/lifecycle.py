@@ -18,15 +18,29 @@ SHORTEST_WAIT: Final = 7  # days between scheduling a deletion and the deletion
 LONGEST_WAIT: Final = 30
 DEFAULT_WAIT: Final = 30
 
+# What may become of a key that has its material, besides being enabled and disabled.
+_AT_WORK: Final = frozenset(
+    {
+        KeyState.PENDING_DELETION,
+        KeyState.PENDING_REPLICA_DELETION,
+        KeyState.PENDING_IMPORT,  # its imported material expired, or was deleted
+        KeyState.UPDATING,
+    }
+)
 # From each state of a key to those it may change to. As in AWS KMS, a cancelled deletion leaves the key disabled.
 TRANSITIONS: Final[Mapping[KeyState, frozenset[KeyState]]] = MappingProxyType(
     {
-        KeyState.ENABLED: frozenset({KeyState.DISABLED, KeyState.PENDING_DELETION}),
-        KeyState.DISABLED: frozenset({KeyState.ENABLED, KeyState.PENDING_DELETION}),
-        KeyState.PENDING_DELETION: frozenset({KeyState.DISABLED, KeyState.DELETED}),
-        KeyState.PENDING_REPLICA_DELETION: frozenset({KeyState.DISABLED, KeyState.PENDING_DELETION}),
-        KeyState.CREATING: frozenset({KeyState.ENABLED}),
-        KeyState.UPDATING: frozenset({KeyState.ENABLED}),
+        KeyState.ENABLED: _AT_WORK | {KeyState.DISABLED},
+        KeyState.DISABLED: _AT_WORK | {KeyState.ENABLED},
+        KeyState.PENDING_DELETION: frozenset({KeyState.DISABLED, KeyState.PENDING_IMPORT, KeyState.DELETED}),
+        KeyState.PENDING_IMPORT: frozenset(
+            {KeyState.ENABLED, KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION}
+        ),
+        KeyState.PENDING_REPLICA_DELETION: frozenset(
+            {KeyState.DISABLED, KeyState.PENDING_IMPORT, KeyState.PENDING_DELETION}
+        ),
+        KeyState.CREATING: frozenset({KeyState.ENABLED, KeyState.DISABLED, KeyState.PENDING_IMPORT}),
+        KeyState.UPDATING: frozenset({KeyState.ENABLED, KeyState.DISABLED, KeyState.PENDING_IMPORT}),
         KeyState.DELETED: frozenset(),
     }
 )
@@ -37,6 +51,10 @@ SCHEDULED_FROM: Final = frozenset({KeyState.ENABLED, KeyState.DISABLED})
 KEPT_FROM: Final = frozenset({KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION})
 ROTATED_FROM: Final = frozenset({KeyState.ENABLED})
 USED_FROM: Final = frozenset({KeyState.ENABLED, KeyState.UPDATING})  # uses go on while the primary region changes
+# In which its aliases, tags and description may be changed (AWS KMS Developer Guide, "Key states of AWS KMS keys").
+LABELLED_IN: Final = frozenset(
+    {KeyState.ENABLED, KeyState.DISABLED, KeyState.PENDING_IMPORT, KeyState.CREATING, KeyState.UPDATING}
+)
 
 
 def require_state(state: KeyState, allowed: frozenset[KeyState]) -> None:

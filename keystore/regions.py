@@ -30,6 +30,7 @@ from keystore.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from keystore.algorithms import Purpose
     from keystore.api import HardwareToken, Key, KeyVersion, NewKey
     from keystore.clock import Clock
     from keystore.db.engine import Value
@@ -63,6 +64,11 @@ def arn_in(arn: str, region: str) -> str:
     return ":".join([*parts[:3], region, *parts[4:]])
 
 
+def may_be_rotated(key: Key, region: str) -> bool:
+    """Whether it is not a replica, and stays what it is."""
+    return (key.multi_region is None or is_primary(key, region)) and key.state is not KeyState.UPDATING
+
+
 def require_primary(key: Key, region: str) -> None:
     """Raises `Unsupported` for a replica: its material, and when it is rotated, is its primary key's; `WrongState`
     while the primary region changes."""
@@ -73,12 +79,10 @@ def require_primary(key: Key, region: str) -> None:
         raise WrongState("the key's primary region is changing")
 
 
-def check_of(token: HardwareToken, key: Key | CarriedKey, version: KeyVersion | CarriedVersion, label: str) -> bytes:
-    """The answer of an HMAC key to a question that no caller can ask another key's answer for."""
-    algorithm = MAC_ALGORITHMS[algorithms_for(key.purpose, key.spec)[0]]
-    wrapped = version.wrapped if isinstance(version, CarriedVersion) else version.backing.wrapped
-    backing = BackingKey(version.id, key.spec, label, wrapped, None)
-    return token.mac(backing, algorithm, encode_field(_CHECK) + version.id.encode())
+def check_of(token: HardwareToken, purpose: Purpose, backing: BackingKey, version_id: str) -> bytes:
+    """The answer of an HMAC key to a question that no caller can ask: it tells the material of this very version."""
+    algorithm = MAC_ALGORITHMS[algorithms_for(purpose, backing.spec)[0]]
+    return token.mac(backing, algorithm, encode_field(_CHECK) + version_id.encode())
 
 
 class Regions:
@@ -93,7 +97,8 @@ class Regions:
         self._keys = keys
         self._region = region
         self._clock = clock
-        self.on_new_version: Callable[[str], None] = _nobody  # who tells the replicas, set by the service
+        # Who tells the replicas of a version that somebody asked for, set by the service.
+        self.on_new_version: Callable[[str], None] = _nobody
 
     def sealed(self, domain: str, statement: bytes) -> bytes:
         """The link key's seal over what one region says to another."""
@@ -277,7 +282,7 @@ class Regions:
             wrapped=version.backing.wrapped,
             cause=version.cause,
             material_id=version.material_id,
-            check=check_of(self._token, key, version, version.backing.domain_label) if mac else None,
+            check=check_of(self._token, key.purpose, version.backing, version.id) if mac else None,
             revoked_at=version.revoked_at,
             revocation_reason=version.revocation_reason,
         )

@@ -7,10 +7,11 @@ here: each has to unwrap to a key of its spec that answers for its public key, o
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from keystore.access import Change
-from keystore.algorithms import KEY_SPECS, SIGNING_ALGORITHMS, KeyKind
+from keystore.algorithms import KEY_SPECS, SIGNING_ALGORITHMS, KeyKind, use_of
 from keystore.api import BackingKey, KeyState, SigningKeyInfo, Storage, UncertifiedVersion
 from keystore.approvals import write_approval_rule
 from keystore.certificates import insert_certificate, revoke_version
@@ -162,7 +163,10 @@ class Replicas:
     def _answers(self, carried: CarriedKey, version: CarriedVersion, label: str) -> bool:
         """Whether the blob is of the spec, and the key in it answers for its public half or its material."""
         kind = KEY_SPECS[carried.spec].kind
-        backing = BackingKey(version.id, carried.spec, label, version.wrapped, None)
+        # Under a name of its own: what is only looked at must not be what a version of that id is used with.
+        backing = BackingKey(f"carried/{secrets.token_hex(8)}", carried.spec, label, version.wrapped, None)
+        if kind is KeyKind.AES:
+            backing = replace(backing, use=use_of(carried.purpose))
         if not self._token.opens(backing):
             return False
         try:
@@ -176,7 +180,7 @@ class Replicas:
                 return False
             if kind is KeyKind.AES:
                 return self._token.material_id(backing) == version.material_id
-            return check_of(self._token, carried, version, label) == version.check
+            return check_of(self._token, carried.purpose, backing, version.id) == version.check
         except HsmFault:
             return False
         finally:

@@ -22,9 +22,16 @@ class Decoder(Protocol):
 @dataclass(slots=True)
 class Trace:
     """Whether the audit trail knows of a call: it has a record of it (or owes one), or has counted it. Every call that
-    came to an answer and is not told of is counted in the end (`signer.web.counting`)."""
+    came to an answer and is not told of is counted in the end (`signer.web.counting`).
+
+    Besides, what was found out of a refused call, for protocols whose refusals say so: the caller's name, the action as
+    policies write it, and the ARN of a key that the caller may see.
+    """
 
     told: bool = False
+    caller: str | None = None
+    action: str | None = None
+    resource: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

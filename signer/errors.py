@@ -57,9 +57,13 @@ class DutyForbids(SealmarkError):
 
 
 class PolicyForbids(SealmarkError):
-    """The caller may see the key but not use it so."""
+    """The caller may see the key but not use it so. `denied_by` is the kind of rule that says so (`access.Source`)."""
 
     code = "policy_forbids"
+
+    def __init__(self, message: str, *, field: str | None = None, denied_by: str | None = None) -> None:
+        super().__init__(message, field=field)
+        self.denied_by = denied_by
 
 
 class ApprovalRequired(SealmarkError):
@@ -81,9 +85,17 @@ class SeparationOfDuties(SealmarkError):
 
 
 class NotFound(SealmarkError):
-    """Not there, or not for the caller to see: one answer for both."""
+    """Not there, or not for the caller to see: one answer for both.
+
+    `openly`: the caller might do this to every key there is, so it may be told that there is none (as AWS tells it;
+    callers of the native API get one answer all the same).
+    """
 
     code = "not_found"
+
+    def __init__(self, message: str, *, field: str | None = None, openly: bool = False) -> None:
+        super().__init__(message, field=field)
+        self.openly = openly
 
 
 class MalformedRequest(SealmarkError):
@@ -117,9 +129,13 @@ class WrongPurpose(SealmarkError):
 
 
 class WrongState(SealmarkError):
-    """The key's or the principal's state does not allow this now."""
+    """The key's or the principal's state does not allow this now. `state` is a key's, where it is that."""
 
     code = "wrong_state"
+
+    def __init__(self, message: str, *, field: str | None = None, state: str | None = None) -> None:
+        super().__init__(message, field=field)
+        self.state = state
 
 
 class Conflict(SealmarkError):

@@ -10,6 +10,7 @@ import msgspec
 
 from keystore.values import stored_json
 from signer.access import Action
+from signer.access.circumstances import requested_tags
 from signer.access.model import NO_CONTEXT
 from signer.administration.grants import grant_details
 from signer.errors import Unprocessable
@@ -18,6 +19,7 @@ from signer.operations.assertions import IssuedAssertions
 from signer.operations.signatures import RawSignatures
 from signer.operations.tokens import IssuedTokens
 from signer.request import (
+    AliasBody,
     ApprovalRuleBody,
     Body,
     CertificateChain,
@@ -31,6 +33,9 @@ from signer.request import (
     Restoration,
     Revocation,
     Rotation,
+    RotationPeriod,
+    TagNames,
+    TagsBody,
 )
 
 if TYPE_CHECKING:
@@ -76,6 +81,16 @@ def replication_details(body: NewReplica) -> ConditionValues:
     }
 
 
+def untagging_details(body: TagNames) -> ConditionValues:
+    """What policies may ask of tags that are taken away."""
+    return {"aws:tagkeys": tuple(body.names)}
+
+
+def rotation_details(body: RotationPeriod) -> ConditionValues:
+    """What policies may ask of a key's schedule."""
+    return {"kms:rotationperiodindays": (str(body.days),)}
+
+
 def account_of(key: Key) -> str:
     """The account's 12 digits, of the key's ARN."""
     return key.arn.split(":")[4]
@@ -101,6 +116,16 @@ _HELD: Final = (
     HeldOperation(
         "schedule-deletion", Action.SCHEDULE_KEY_DELETION, Deletion, details=lambda _key, body: deletion_details(body)
     ),
+    HeldOperation("aliases", Action.CREATE_ALIAS, AliasBody),
+    HeldOperation("aliases/move", Action.UPDATE_ALIAS, AliasBody),
+    HeldOperation("aliases/remove", Action.DELETE_ALIAS, AliasBody),
+    HeldOperation("tags", Action.TAG_RESOURCE, TagsBody, details=lambda _key, body: requested_tags(body.tags)),
+    HeldOperation("tags/remove", Action.UNTAG_RESOURCE, TagNames, details=lambda _key, body: untagging_details(body)),
+    HeldOperation(
+        "rotation", Action.ENABLE_KEY_ROTATION, RotationPeriod, details=lambda _key, body: rotation_details(body)
+    ),
+    HeldOperation("rotation/remove", Action.DISABLE_KEY_ROTATION, Empty),
+    HeldOperation("rotate-on-demand", Action.ROTATE_KEY_ON_DEMAND, Empty),
     HeldOperation("approval-rule", Action.PUT_APPROVAL_RULE, ApprovalRuleBody),
     HeldOperation("approval-rule/remove", Action.DELETE_APPROVAL_RULE, Empty),
 )

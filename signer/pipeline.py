@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import msgspec
 import structlog
@@ -19,7 +19,7 @@ from keystore.api import KeyState
 from keystore.errors import KeystoreError
 from keystore.errors import NotFound as NoSuchRow
 from signer.access import DUTIES_OF, Action, Admission, Permit, Surroundings, admit, judge
-from signer.access.decision import KEY_NOT_FOUND, permit_approved, permit_request
+from signer.access.decision import KEY_NOT_FOUND, may_on_every_key, permit_approved, permit_request
 from signer.access.explanation import admit_question
 from signer.access.grants import grant_facts
 from signer.access.model import NO_CONTEXT
@@ -34,6 +34,7 @@ from signer.errors import (
     DryRun,
     Judged,
     NotFound,
+    PolicyForbids,
     SealmarkError,
     TooManyRequests,
     Unauthenticated,
@@ -111,7 +112,7 @@ class Pipeline:
             # web: the body, typed
             body = call.decode(call.body, operation.body_type)
             # access: do the policies allow it, to this caller, with this key, as it is asked
-            key = self._find_key(named.by(reference, body))
+            key = self._find_key(admission, call, named.by(reference, body))
             permit = self._permit(admission, call, key, operation.details(key, body))
             # formats: what is to be made, and which items cannot be
             subject = self._subject(permit, call, key, operation, body)
@@ -157,7 +158,7 @@ class Pipeline:
             body = call.decode(call.body, body_type)
         named = subject(body) if callable(subject) else subject
         with self._refusals_recorded(principal, action, call, reference, named) as key_named:
-            key = None if reference is None else self._find_key(key_named.by(reference, body))
+            key = None if reference is None else self._find_key(admission, call, key_named.by(reference, body))
             permit = self._permit(admission, call, key, (details(body),), grants)
             permit = self._approvals.release(permit, call, key, body)
             if about is not None:
@@ -174,7 +175,7 @@ class Pipeline:
             admission = admit(principal, held.action)
             with within("request"):
                 body = decode(msgspec.json.encode(asked.request), held.body_type)
-            key = self._find_key(reference)
+            key = self._find_key(admission, call, reference)
             permit = self._permit(admission, call, key, held.details_of(key, body))
             with within("request"):
                 self._require_makeable(permit, call, key, held, body)
@@ -258,7 +259,7 @@ class Pipeline:
         with self._refusals_recorded(principal, action, call, reference, subject) as named:
             admission = admit(principal, action)
             body = asked()
-            key = None if reference is None else self._find_key(named.by(reference, body))
+            key = None if reference is None else self._find_key(admission, call, named.by(reference, body))
             permit = self._permit(admission, call, key, (details(body),))
             answer = work(permit, key, body)
         detail, judged = answer.recorded, _judged(permit)
@@ -279,7 +280,7 @@ class Pipeline:
             body = call.decode(call.body, body_type)
         with self._refusals_recorded(principal, Action.EXPLAIN_ACCESS, call, body.key, body.about):
             admission = admit_question(principal, body.about, with_key=body.key is not None)
-            key = None if body.key is None else self._find_key(body.key)
+            key = None if body.key is None else self._find_key(admission, call, body.key)
             judgement = self._judged(admission, call, key)
             if body.about != principal.name:
                 judgement.permit()
@@ -299,7 +300,21 @@ class Pipeline:
             call.trace.told = True
             raise
         call.trace.told = True  # from here on every way out has a record
+        call.trace.caller = principal.name
         return principal
+
+    def refuse(self, call: Call, action: str, body_type: type[msgspec.Struct], refusal: SealmarkError) -> NoReturn:
+        """Refuses a call that nothing here does, whoever makes it; recorded as any other refusal.
+
+        Raises: `refusal`, unless the caller is not known or the body does not fit: then that.
+        """
+        principal = self.authenticate(call)
+        try:
+            call.decode(call.body, body_type)
+        except SealmarkError as unreadable:
+            refusal = unreadable
+        self._audit.refuse(principal, action, call, None, code_of(refusal))
+        raise refusal
 
     def turned_away(self, call: Call, action: str, code: str, reference: str | None, subject: str | None) -> None:
         """Records a call that was refused before anybody asked who makes it, if its caller is somebody known.
@@ -363,16 +378,21 @@ class Pipeline:
     def _surroundings(self, call: Call) -> Surroundings:
         return Surroundings(self._keystore.account, self._keystore.clock(), call.source, call.secure)
 
-    def _find_key(self, reference: str) -> Key:
+    def _find_key(self, admission: Admission, call: Call, reference: str) -> Key:
         try:
             key = self._keystore.get_key(reference)
         except NoSuchRow as absent:
-            # Of a key that may not be seen the grants are looked up too: one that is not there costs as much.
+            # Of a key that may not be seen the grants are looked up too, and the policies weighed: one that is not
+            # there costs as much.
             self._keystore.grants_for(reference, SERVICE)
-            raise NotFound(KEY_NOT_FOUND, field="key") from absent
+            raise self._absent(admission, call) from absent
         if key.state is KeyState.DELETED:
-            raise NotFound(KEY_NOT_FOUND, field="key")
+            raise self._absent(admission, call)
         return key
+
+    def _absent(self, admission: Admission, call: Call) -> NotFound:
+        openly = may_on_every_key(admission, self._surroundings(call), self._keystore.arn_of("*"))
+        return NotFound(KEY_NOT_FOUND, field="key", openly=openly)
 
     def _subject(self, permit: Permit, call: Call, key: Key, operation: Operation[_Body], body: _Body) -> Subject:
         moment = self._keystore.clock()
@@ -401,9 +421,20 @@ class Pipeline:
             yield named
         except Exception as error:
             judged = error.judged if isinstance(error, SealmarkError) else None
+            call.trace.action = action.policy_name
+            if isinstance(error, PolicyForbids) and judged is not None and judged.key_id is not None:
+                call.trace.resource = self._keystore.arn_of(judged.key_id)
             self._audit.refuse(principal, action.value, call, named.reference, code_of(error), subject, judged)
             raise
 
 
 def _judged(permit: Permit) -> Judged | None:
     return None if permit.decided_by is None else Judged(permit.key_id, permit.policy_revision, permit.decided_by)
+
+
+def present(key: Key | None) -> Key:
+    """The key of a call that is about one."""
+    if key is None:
+        msg = "a call about a key reached its view without one"
+        raise TypeError(msg)
+    return key

@@ -9,7 +9,7 @@ import base64
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Final
 
-from keystore.algorithms import Purpose, key_algorithms
+from keystore.algorithms import SIGNING_PURPOSES, Purpose, key_algorithms
 from keystore.api import AssertionSettings, KeyState, TokenSettings
 from keystore.errors import NotFound as NoSuchRow
 from keystore.lifecycle import current_version, retired_at
@@ -197,7 +197,10 @@ class Published:
 
 
 def has_certificate(key: Key | NewKey | CarriedKey) -> bool:
-    """Whether its versions are certified: those of published keys, and of keys whose signatures carry a certificate."""
+    """Whether its versions are certified: those of published keys that sign, and of keys whose signatures carry a
+    certificate."""
+    if key.purpose not in SIGNING_PURPOSES:
+        return False
     return key.published or key.purpose is Purpose.SAML or "cms" in key.formats
 
 

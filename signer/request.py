@@ -19,6 +19,9 @@ LONGEST_ASSERTION = 3600  # seconds
 Alias = Annotated[
     str, Meta(pattern="^[A-Za-z0-9_-]{1,250}$(?!\\n)", description="a name of the key, not of a UUID's form")
 ]
+AliasName = Annotated[
+    str, Meta(pattern="^[A-Za-z0-9/_-]{1,250}$(?!\\n)", description="a name of the key; in paths only one without `/`")
+]
 KeyReference = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,250}$(?!\\n)", description="a key's alias or id")]
 PrincipalName = Annotated[
     str, Meta(pattern="^(user|role)/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$(?!\\n)", description="user/NAME or role/NAME")
@@ -32,6 +35,9 @@ RegionName = Annotated[
 ]
 Url = Annotated[str, Meta(min_length=1, max_length=1024)]
 Text = Annotated[str, Meta(max_length=1024)]
+LongText = Annotated[str, Meta(max_length=8192)]
+TagName = Annotated[str, Meta(min_length=1, max_length=128)]
+TagValue = Annotated[str, Meta(max_length=256)]
 ShortText = Annotated[str, Meta(min_length=1, max_length=256)]
 Context = Annotated[
     dict[Annotated[str, Meta(min_length=1, max_length=128)], Annotated[str, Meta(max_length=1024)]], Meta(max_length=32)
@@ -65,6 +71,7 @@ TypeUri = Annotated[
 FORMS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "^[A-Za-z0-9_-]{1,250}$(?!\\n)": "1 to 250 letters, digits, _ or -",
+        "^[A-Za-z0-9/_-]{1,250}$(?!\\n)": "1 to 250 letters, digits, /, _ or -",
         "^(user|role)/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$(?!\\n)": "user/NAME or role/NAME, such as role/ci",
         "^user/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$(?!\\n)": "user/NAME: a person, not a role, which many may hold",
         "^[a-z0-9][a-z0-9-]{0,62}$(?!\\n)": "1 to 63 lower-case letters, digits or -, not beginning with -",
@@ -184,13 +191,14 @@ class NewKeyBody(Body):
     jwt keys; `issuer`, `audiences`, `recipients` to saml keys."""
 
     spec: ShortText
-    purpose: Literal["artifact", "jwt", "saml", "general"]
+    purpose: Literal["artifact", "jwt", "saml", "general", "encrypt", "mac", "agree", "encapsulate"]
     alias: Alias | None = None
     users: Annotated[list[PrincipalName], Meta(max_length=256)] | None = None
     administrators: Annotated[list[PrincipalName], Meta(max_length=256)] | None = None
     policy: dict[str, Any] | None = None
     domain: Slug | None = None
-    description: Text = ""
+    description: LongText = ""
+    tags: Annotated[dict[TagName, TagValue], Meta(max_length=50)] = {}
     published: bool | None = None
     algorithm: ShortText | None = None
     formats: Annotated[list[ArtifactFormat], Meta(min_length=1, max_length=4)] | None = None
@@ -200,6 +208,7 @@ class NewKeyBody(Body):
     types: Annotated[list[ShortText], Meta(min_length=1, max_length=16)] | None = None
     recipients: Annotated[list[Url], Meta(min_length=1, max_length=64)] | None = None
     multi_region: bool = False
+    bypass_policy_lockout_safety_check: bool = False
 
 
 class NewReplica(Body):
@@ -210,8 +219,8 @@ class NewReplica(Body):
     policy: dict[str, Any] | None = None
     users: Annotated[list[PrincipalName], Meta(max_length=256)] | None = None
     administrators: Annotated[list[PrincipalName], Meta(max_length=256)] | None = None
-    description: Text = ""
-    tags: Annotated[dict[str, str], Meta(max_length=50)] = {}
+    description: LongText = ""
+    tags: Annotated[dict[TagName, TagValue], Meta(max_length=50)] = {}
     bypass_policy_lockout_safety_check: bool = False
 
 
@@ -230,6 +239,37 @@ class Rotation(Body):
 
     now: bool = False
     revoke: RevocationReason | None = None
+
+
+class RotationPeriod(Body):
+    """`PUT /v1/keys/{key}/rotation`: the key is rotated by itself every so many days."""
+
+    days: Annotated[int, Meta(ge=90, le=2560)] = 365
+
+
+class AliasBody(Body):
+    """`POST /v1/keys/{key}/aliases`: a further name of the key; `/move`: one that another key has; `/remove`: one of
+    its own is taken away."""
+
+    alias: AliasName
+
+
+class TagsBody(Body):
+    """`POST /v1/keys/{key}/tags`: tags that are added, or get another value."""
+
+    tags: Annotated[dict[TagName, TagValue], Meta(min_length=1, max_length=50)]
+
+
+class TagNames(Body):
+    """`POST /v1/keys/{key}/tags/remove`"""
+
+    names: Annotated[list[TagName], Meta(min_length=1, max_length=50)]
+
+
+class KeyDescription(Body):
+    """`PUT /v1/keys/{key}/description`"""
+
+    description: LongText
 
 
 class CertificateRequest(Body):

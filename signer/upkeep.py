@@ -1,6 +1,6 @@
-"""What has to be done by itself, every now and then: due deletions, idempotency keys whose day is over, nonces that
-are too old to come again, exchanged tokens that have expired, the revocation list before it ends, and what other
-regions are to know of multi-region keys; and the word that break glass is enabled, for as long as it is.
+"""What has to be done by itself, every now and then: due deletions and rotations, idempotency keys whose day is over,
+nonces that are too old to come again, exchanged tokens that have expired, the revocation list before it ends, and what
+other regions are to know of multi-region keys; and the word that break glass is enabled, for as long as it is.
 
 Every worker tries; each step is safe when several do it at once, and what fails now is tried again later.
 """
@@ -21,6 +21,7 @@ from signer.call import Call
 from signer.errors import SealmarkError
 from signer.problems import code_of
 from signer.root_watch import report_enabled_root
+from signer.rotation import AutomaticRotation
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -45,6 +46,7 @@ class Upkeep:
         self._keystore = keystore
         self._audit = audit
         self._revocation_lists = revocation_lists
+        self._rotation = AutomaticRotation(keystore, audit)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
         self._thread.start()
@@ -66,6 +68,7 @@ class Upkeep:
             for key_id in self._keystore.delete_due(now):
                 _log.warning("key_deleted", key_id=key_id)
                 self._audit.note(SERVICE, "DeleteKey", _own_call(), key=key_id)
+            self._rotation.rotate_due(now)
             self._keystore.forget_idempotency(now - IDEMPOTENCY_LIFE)
             self._keystore.forget_nonces(now)
             self._keystore.forget_assertions(now)

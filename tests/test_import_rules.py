@@ -107,6 +107,7 @@ ONLY = {
         "signer/cli",
         "verifier/command.py",
         "verifier/completion.py",
+        "verifier/envelope_command.py",
         "verifier/log_command.py",
         "verifier/options.py",
         "verifier/trust_command.py",

@@ -1,7 +1,7 @@
-"""The verifier's own closed list of signature algorithms: what is not in it is refused.
+"""The verifier's own closed lists of algorithms, for signatures and for encryption: what is not in them is refused.
 
-It is kept apart from the signer's table on purpose, since a verifier that asked the signer what to accept would accept
-what a broken signer makes. Names are those of AWS KMS.
+They are kept apart from the signer's tables on purpose, since a verifier that asked the signer what to accept would
+accept what a broken signer makes. Names are those of AWS KMS.
 """
 
 from __future__ import annotations
@@ -71,4 +71,29 @@ ALGORITHMS: Final[Mapping[str, SignatureAlgorithm]] = MappingProxyType(
 
 BY_JWS: Final[Mapping[str, SignatureAlgorithm]] = MappingProxyType(
     {row.jws: row for row in ALGORITHMS.values() if row.jws is not None}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptionAlgorithm:
+    """One row of the list for RSA keys that encrypt: OAEP with MGF1 of the same hash and an empty label (RFC 8017
+    section 7.1), as AWS KMS has it."""
+
+    name: str
+    digest: hashes.SHA1 | hashes.SHA256
+
+    def maximum_plaintext(self, modulus_bits: int) -> int:
+        """Octets that one ciphertext can hold: k - 2 hLen - 2."""
+        return (modulus_bits + 7) // 8 - 2 * self.digest.digest_size - 2
+
+
+# The first is the default. OAEP does not need a hash without collisions, so SHA-1 is no weakness there; some need it.
+ENCRYPTION_ALGORITHMS: Final[Mapping[str, EncryptionAlgorithm]] = MappingProxyType(
+    {
+        row.name: row
+        for row in (
+            EncryptionAlgorithm("RSAES_OAEP_SHA_256", hashes.SHA256()),
+            EncryptionAlgorithm("RSAES_OAEP_SHA_1", hashes.SHA1()),  # noqa: S303 - see above
+        )
+    }
 )

@@ -116,6 +116,7 @@ KEYS: Final = _sealed(
     _text("multi_region", nullable=True),  # canonical JSON: primary and replica regions
     Index("keys_by_purpose", "purpose"),
     Index("keys_by_state", "state"),
+    Index("keys_by_rotation", "rotation_at"),
 )
 KEY_VERSIONS: Final = _sealed(
     "key_versions",
@@ -149,7 +150,9 @@ REPLICATIONS: Final = _sealed(
 )
 ALIASES: Final = _sealed(
     "aliases",
-    _text("key_id", ForeignKey("keys.id"), nullable=True),  # null: free again, its key is deleted
+    _text("key_id", ForeignKey("keys.id"), nullable=True),  # null: it names no key any more, and is free
+    _number("created_at"),  # since when it names any key
+    _number("updated_at"),  # since when it names this one
     Index("aliases_by_key", "key_id"),
 )
 POLICIES: Final = _sealed("policies", _text("document"), identity=(ForeignKey("keys.id"),))
@@ -324,6 +327,7 @@ GRANTS: Final = _sealed(
     _text("ended_by", nullable=True),
     Index("grants_by_key", "key_id", "state", "grantee"),
     Index("grants_by_grantee", "grantee", "state"),
+    Index("grants_by_retiring", "retiring", "state"),
 )
 # One row a principal, so that none of its policies can be taken away without its being missed: one may deny.
 PRINCIPAL_POLICIES: Final = _sealed("principal_policies", _text("policies"), identity=(ForeignKey("principals.id"),))

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from pkcs11 import Attribute, KeyType
 
-from keystore.algorithms import KEY_SPECS
+from keystore.algorithms import KEY_SPECS, KeyUse
 from keystore.errors import HsmFault, HsmUnavailable
 from keystore.hsm import labels
 from keystore.hsm.mechanisms import generation
 from keystore.hsm.return_values import STALE, CryptokiError
-from keystore.hsm.templates import CONFINED, key_pair, labelled, unwrapped
+from keystore.hsm.templates import CONFINED, key_pair, labelled, private_uses, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -56,10 +56,6 @@ _TOKEN_KEY: Final[Mapping[Attribute, bool]] = {
     Attribute.EXTRACTABLE: False,
     Attribute.MODIFIABLE: False,
     Attribute.COPYABLE: False,
-    Attribute.SIGN: True,
-    Attribute.DECRYPT: False,
-    Attribute.UNWRAP: False,
-    Attribute.DERIVE: False,
     Attribute.LOCAL: True,  # made there, and never anywhere else
     Attribute.ALWAYS_SENSITIVE: True,
     Attribute.NEVER_EXTRACTABLE: True,
@@ -101,9 +97,9 @@ def audited_link_key(session: Session, label: str) -> Key:
     return _audited(session, label, _INTEGRITY)
 
 
-def audited_token_key(session: Session, label: str, key: Key) -> Key:
+def audited_token_key(session: Session, label: str, key: Key, use: KeyUse = KeyUse.SIGN) -> Key:
     """A private key that stays on the token, after its attributes were read."""
-    return _as_made(session, label, key, _TOKEN_KEY)
+    return _as_made(session, label, key, {**_TOKEN_KEY, **private_uses(use)})
 
 
 def check_log_key(session: Session) -> None:

@@ -31,6 +31,7 @@ __all__ = ["SECURITY_OFFICER", "USER", "Key", "Session"]
 Key: TypeAlias = Object
 _KEY_WRAP: Final = Mechanism.AES_KEY_WRAP_PAD  # RFC 5649
 _HANDLE: Final = attrgetter("handle")  # the library's session has it, its published types do not say so
+_BLOCK: Final = 16  # octets, of AES and of a tag
 _LONGEST: Final = 512  # octets of the longest signature of the closed table, RSA-4096
 _AS_THE_TEMPLATE_SAYS: Final = MechanismFlag(0)  # uses of a new key, which `BareAttributes` leaves to the template
 
@@ -153,6 +154,10 @@ class Session:
         with _named("C_GetAttributeValue"), self._turn:
             return bytes(key[attribute])
 
+    def read_number(self, key: Key, attribute: Attribute) -> int:
+        with _named("C_GetAttributeValue"), self._turn:
+            return int(key[attribute])
+
     def read_label(self, key: Key) -> str:
         with _named("C_GetAttributeValue"), self._turn:
             return str(key[Attribute.LABEL])
@@ -198,12 +203,39 @@ class Session:
         except PKCS11Error as error:
             raise cryptoki_error("C_Sign", error) from error
 
+    def encrypt(self, call: Call, key: Key, data: bytes) -> bytes:
+        """In one part. What comes out is longer than `data` by a tag at most."""
+        here = self._here(key)
+        if not isinstance(here, types.EncryptMixin):
+            raise CryptokiError("C_EncryptInit", ReturnValue.KEY_FUNCTION_NOT_PERMITTED)
+        with _named("C_Encrypt"), self._turn:
+            room = len(data) + _BLOCK
+            made = here.encrypt(data, mechanism=call.mechanism, mechanism_param=call.parameter, buffer_size=room)
+        return _whole(made)
+
+    def decrypt(self, call: Call, key: Key, data: bytes) -> bytes:
+        """In one part. What comes out is no longer than `data`."""
+        here = self._here(key)
+        if not isinstance(here, types.DecryptMixin):
+            raise CryptokiError("C_DecryptInit", ReturnValue.KEY_FUNCTION_NOT_PERMITTED)
+        with _named("C_Decrypt"), self._turn:
+            room = len(data) + _BLOCK
+            made = here.decrypt(data, mechanism=call.mechanism, mechanism_param=call.parameter, buffer_size=room)
+        return _whole(made)
+
     def random(self, size: int) -> bytes:
         with _named("C_GenerateRandom"), self._turn:
             return self._session.generate_random(size * 8)
 
     def _here(self, key: Key) -> object:
         return _class_here(type(key).__bases__)(self._session, key.handle)
+
+
+def _whole(made: bytes | Iterator[bytes]) -> bytes:
+    """What the library returns for octets; only for an iterable of them would it return an iterable."""
+    if not isinstance(made, bytes):
+        raise TypeError("the library returned parts")
+    return made
 
 
 def _key_type(template: Template) -> KeyType:

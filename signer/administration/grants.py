@@ -134,7 +134,7 @@ def grant_details(body: NewGrant, account: str) -> ConditionValues:
 
 
 def _require_operations(key: Key, body: NewGrant) -> None:
-    allowed = grantable(key.purpose)
+    allowed = grantable(key.purpose, key.spec)
     for at, operation in enumerate(body.operations):
         field = f"operations[{at}]"
         if operation == "CreateGrant":
@@ -144,7 +144,7 @@ def _require_operations(key: Key, body: NewGrant) -> None:
             )
             raise Unprocessable(msg, field=field)
         if operation not in allowed:
-            msg = f"a grant on a key for {key.purpose} may carry {', '.join(sorted(allowed))}"
+            msg = f"a grant on a {key.spec} key for {key.purpose} may carry {', '.join(sorted(allowed))}"
             raise Unprocessable(msg, field=field)
         if operation == "GetPublicKey" and body.constraints is not None:
             msg = "GetPublicKey has no context, so a grant with constraints would never allow it"

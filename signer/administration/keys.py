@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from keystore.algorithms import SIGNING_ALGORITHMS, Purpose, key_algorithms
+from keystore.algorithms import SIGNING_ALGORITHMS, SIGNING_PURPOSES, Purpose, key_algorithms
 from keystore.api import AssertionSettings, RevocationReason, TokenSettings
 from keystore.errors import Conflict as Taken
 from keystore.errors import NotFound as NoSuchRow
@@ -58,10 +58,13 @@ class KeyAdministration:
             msg = f"there is no domain {wanted.domain!r}; domains are made in a ceremony"
             raise Unprocessable(msg, field="domain")
         certify = partial(self._certification.certify, permit, call) if has_certificate(wanted) else None
+        bypass = body.bypass_policy_lockout_safety_check
+
+        def check() -> None:
+            self._policies.require_fit(policy, arn, bypass=bypass)
+
         try:
-            return self._keystore.create_key(
-                wanted, key_id=key_id, certify=certify, check=lambda: self._policies.require_fit(policy, arn)
-            )
+            return self._keystore.create_key(wanted, key_id=key_id, certify=certify, check=check)
         except Overtaken:
             raise
         except Taken as taken:
@@ -109,16 +112,19 @@ def describe(key: Key, keystore: Keystore) -> dict[str, object]:
         "id": key.id,
         "arn": key.arn,
         "alias": key.alias,
+        "aliases": list(key.aliases),
+        "tags": dict(key.tags),
         "spec": key.spec,
         "purpose": key.purpose.value,
         "algorithm": key.algorithm,
         "algorithms": list(key_algorithms(key.purpose, key.spec, key.algorithm)),
-        "required_digest": SIGNING_ALGORITHMS[key.algorithm].hash_name,
+        "required_digest": SIGNING_ALGORITHMS[key.algorithm].hash_name if key.purpose in SIGNING_PURPOSES else None,
         "formats": list(key.formats),
         **_settings(key),
         "domain": key.domain,
         "multi_region": described_regions(key, keystore),
-        "protection": "hsm",
+        "protection": key.protection.value,
+        "origin": key.origin.value,
         "storage": key.storage.value,
         "token": {"manufacturer": token.manufacturer, "model": token.model, "serial": token.serial},
         "state": key.state.value,
@@ -134,7 +140,7 @@ def describe(key: Key, keystore: Keystore) -> dict[str, object]:
                 "state": version_state(key.versions, version.number, now).value,
                 "created_at": version.created_at,
                 "activate_at": version.activate_at,
-                "kid": jwks.thumbprint(version.public_key),
+                "kid": jwks.thumbprint(version.public_key) if version.public_key else None,
                 "revoked_at": version.revoked_at,
                 "revocation_reason": version.revocation_reason and version.revocation_reason.value,
                 "certificate": _certificate(version, keystore),

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from keystore.algorithms import KEY_SPECS, SIGNING_ALGORITHMS, Purpose, algorithms_for
+from keystore.algorithms import KEY_SPECS, KEY_USAGES, SIGNING_ALGORITHMS, Origin, Purpose, algorithms_for
 from keystore.api import AssertionSettings, KeyPolicy, MultiRegion, NewKey, TokenSettings
 from keystore.keys import KEY_ID_FORM
+from signer.access.circumstances import requested_tags
+from signer.administration.labels import check_tags
 from signer.errors import Unprocessable
 from signer.operations.artifacts import DEFAULT_FORMATS, FORMATS_WITHOUT_DIGEST
 from signer.published import DEFAULT_ISSUER, PUBLISHED_BY_DEFAULT
 
 if TYPE_CHECKING:
+    from signer.access.model import ConditionValues
     from signer.request import NewKeyBody
 
 _Value = TypeVar("_Value")
@@ -36,6 +39,7 @@ def new_key(body: NewKeyBody, maker: str, policy: KeyPolicy, region: str) -> New
     if body.alias is not None and KEY_ID_FORM.fullmatch(body.alias):
         msg = "an alias must not have the form of a key's id"
         raise Unprocessable(msg, field="alias")
+    check_tags(body.tags)
     spec = _spec(body.spec, purpose)
     algorithm = _algorithm(body, purpose)
     return NewKey(
@@ -51,7 +55,22 @@ def new_key(body: NewKeyBody, maker: str, policy: KeyPolicy, region: str) -> New
         description=body.description,
         published=purpose in PUBLISHED_BY_DEFAULT if body.published is None else body.published,
         multi_region=MultiRegion(region) if body.multi_region else None,
+        tags=body.tags,
     )
+
+
+def new_key_details(body: NewKeyBody) -> ConditionValues:
+    """What policies may ask of a key that is to be made (AWS KMS Developer Guide, "AWS KMS condition keys")."""
+    bypass = "true" if body.bypass_policy_lockout_safety_check else "false"
+    return {
+        "kms:keyspec": (body.spec,),
+        "kms:keyusage": (KEY_USAGES[Purpose(body.purpose)],),
+        "kms:keyorigin": (Origin.AWS_KMS.value,),
+        "sealmark:purpose": (body.purpose,),
+        "kms:multiregion": ("true" if body.multi_region else "false",),
+        "kms:bypasspolicylockoutsafetycheck": (bypass,),
+        **requested_tags(body.tags),
+    }
 
 
 def _require_fitting_members(body: NewKeyBody, purpose: Purpose) -> None:

@@ -49,7 +49,8 @@ class PolicyAdministration:
             msg = "give either `policy`, or `users` and `administrators`"
             raise Unprocessable(msg, field="policy")
         if body.policy is not None and {"Version", "Statement"} & set(body.policy):
-            return KeyPolicy(self._checked_document(body.policy, key_arn))
+            bypass = body.bypass_policy_lockout_safety_check
+            return KeyPolicy(self._checked_document(body.policy, key_arn, bypass=bypass))
         short = None if body.policy is None else _short(body.policy)
         maker = permit.principal.name
         asked = short.administrators if short else body.administrators or []

@@ -102,7 +102,7 @@ def usable_version(operation: Operation[_Body], key: Key, body: _Body | None, no
         raise WrongPurpose(msg)
     if key.state not in USED_FROM:
         msg = f"the key is {key.state.replace('_', ' ')}"
-        raise WrongState(msg)
+        raise WrongState(msg, state=key.state.value)
     return operation.version(key, body, now)
 
 

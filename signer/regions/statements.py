@@ -26,7 +26,7 @@ from keystore.api import (
 from keystore.carried import CarriedKey, CarriedVersion
 from keystore.values import stored_json
 from signer.decoding import decode, within
-from signer.request import Body, RegionName, ShortPolicy, ShortText, Slug, Text, Url
+from signer.request import Body, LongText, RegionName, ShortPolicy, ShortText, Slug, TagName, TagValue, Url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,8 +101,8 @@ class StatedBeginning(Body):
 
     asked_by: ShortText
     policy: dict[str, Any]
-    description: Text
-    tags: dict[str, str]
+    description: LongText
+    tags: dict[TagName, TagValue]
     approvals: dict[ShortText, StatedApproval]
     bypass_policy_lockout_safety_check: bool
 

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 from keystore.api import KeyState
 from signer.access import Action
+from signer.administration.new_key import new_key_details
 from signer.administration.policies import described as described_policy
 from signer.call import Answer, Call
 from signer.held import deletion_details, policy_details
+from signer.pipeline import present
 from signer.request import Deletion, Empty, NewKeyBody, PolicyBody, Rotation
 from signer.web.endpoints import Endpoint, View
 from signer.web.paging import QUERY, next_cursor, requested_page
@@ -16,7 +18,6 @@ from signer.web.paging import QUERY, next_cursor, requested_page
 if TYPE_CHECKING:
     from keystore.api import Key
     from signer.access import Permit
-    from signer.access.model import ConditionValues
     from signer.request import Body
     from signer.services import Services
 
@@ -29,12 +30,7 @@ def create(services: Services, call: Call) -> Answer:
         told = {"alias": made.alias, "spec": made.spec, "purpose": made.purpose.value, "domain": made.domain}
         return Answer(services.keys.describe(made), 201, told | {"published": made.published}, made_key=made.id)
 
-    return services.pipeline.change(call, Action.CREATE_KEY, NewKeyBody, work, details=creation_details)
-
-
-def creation_details(body: NewKeyBody) -> ConditionValues:
-    """What policies may ask of a new key."""
-    return {"kms:multiregion": ("true" if body.multi_region else "false",)}
+    return services.pipeline.change(call, Action.CREATE_KEY, NewKeyBody, work, details=new_key_details)
 
 
 def list_visible(services: Services, call: Call) -> Answer:
@@ -125,13 +121,6 @@ def put_policy(services: Services, call: Call, key: str) -> Answer:
 def _changed(services: Services, key: Key) -> Answer:
     told = {"state": key.state.value} | ({} if key.deletion_at is None else {"deletion_at": key.deletion_at})
     return Answer(services.keys.describe(key), recorded=told)
-
-
-def present(key: Key | None) -> Key:
-    if key is None:
-        msg = "a call about a key reached its view without one"
-        raise TypeError(msg)
-    return key
 
 
 def _about_a_key(method: str, path: str, summary: str, view: View, action: Action, body: type[Body] | None) -> Endpoint:

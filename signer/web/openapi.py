@@ -23,6 +23,7 @@ from signer.problems import PROBLEMS, RETRY_AFTER_SECONDS, problem
 from signer.web.answers.signing import Problem
 from signer.web.contract import PARAMETERS, contract_of
 from signer.web.refusals import problem_codes
+from signer.web.wire_contract import wire_operation
 
 if TYPE_CHECKING:
     from signer.web.contract import Contract
@@ -45,6 +46,7 @@ TAGS: Final = {
     "approvals": "Calls that are held until a number of people has released them.",
     "audit": "The audit trail, for auditors: every decision, provable; reports, and the history of the configuration.",
     "issuers": "Who tokens and assertions speak for; and domains, which hold keys.",
+    "aws": "The wire protocol of AWS KMS, for its clients: point one at this service by its endpoint URL.",
     "published": "What anyone may fetch, without a credential.",
     "log": "The transparency log, which anyone may read and check: https://c2sp.org/tlog-tiles.",
     "service": "The service itself, for its operators.",
@@ -69,7 +71,8 @@ def document() -> dict[str, Any]:
     paths: dict[str, dict[str, object]] = {}
     for endpoint in ENDPOINTS:
         path = _PARAMETER.sub(r"{\g<name>}", endpoint.path)
-        paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint, reference)
+        described = wire_operation(endpoint) if endpoint.wire else _operation(endpoint, reference)
+        paths.setdefault(path, {})[endpoint.method.lower()] = described
     return {
         "openapi": "3.1.0",
         "info": {

@@ -12,7 +12,7 @@ from signer.access.approvals import CHANGES_THE_RULE, COVERED_BY
 from signer.access.duties import DUTIES_OF, OWN_ACTIONS, USERS_ACTIONS, Duty
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from signer.web.endpoints import Endpoint
 
@@ -42,7 +42,12 @@ _DECIDES_ACCESS: Final = frozenset(
         *(Action.REPLICATE_KEY, Action.SYNCHRONIZE_MULTI_REGION_KEY),
     }
 )
-_ASKS_ANOTHER_REGION: Final = frozenset({Action.REPLICATE_KEY, Action.UPDATE_PRIMARY_REGION})
+_OF_ACTIONS: Final[Mapping[Action, tuple[str, ...]]] = {
+    # Both ask another region.
+    Action.REPLICATE_KEY: ("service_unavailable",),
+    Action.UPDATE_PRIMARY_REGION: ("service_unavailable",),
+    Action.SYNCHRONIZE_MULTI_REGION_KEY: ("not_found",),  # the key, in the body
+}
 # What is signed anew now and then, by whoever asks for it first.
 _SIGNED_WHEN_DUE: Final = frozenset({"/v1/ca/crl", "/v1/trust", "/issuers/<issuer>/saml/metadata", "/saml/metadata"})
 # Calls that read no row; of these, `/readyz` alone can say that a part is not usable.
@@ -61,7 +66,7 @@ def _codes(endpoint: Endpoint) -> Iterator[str]:
     if "<" in endpoint.path or endpoint.tag in ("published", "log") or endpoint.action in _NAMES_IN_THE_BODY:
         yield "not_found"
     if endpoint.path.startswith("/v1/keys/<key>/") and endpoint.tag == "published":
-        yield "wrong_state"  # no certificate, or the version that would sign is revoked
+        yield from ("wrong_state", "wrong_purpose")  # no certificate; the version is revoked; a key that has neither
     if endpoint.path == "/readyz":
         yield "service_unavailable"
     if endpoint.path in _SIGNED_WHEN_DUE:
@@ -99,9 +104,6 @@ def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
         yield from ("wrong_purpose", "limit_exceeded", "separation_of_duties")
     if action in _DECIDES_ACCESS:
         yield "separation_of_duties"
-    if action in _ASKS_ANOTHER_REGION:
-        yield "service_unavailable"
-    if action is Action.SYNCHRONIZE_MULTI_REGION_KEY:
-        yield "not_found"  # the key, in the body
+    yield from _OF_ACTIONS.get(action, ())
     if action in _LIMITED:
         yield "limit_exceeded"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 from signer.access import Action
 from signer.call import Answer, Call
 from signer.held import replication_details
+from signer.pipeline import present
 from signer.regions.statements import ReplicaStatement
 from signer.request import NewPrimaryRegion, NewReplica
 from signer.web.endpoints import Endpoint
-from signer.web.keys import present
 
 if TYPE_CHECKING:
     from keystore.api import Key

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from flask import Flask, Response
 
+from signer.kms.operations import MEDIA_TYPE
 from signer.web import (
     access,
     approvals,
@@ -17,6 +18,7 @@ from signer.web import (
     identities,
     issuers,
     keys,
+    kms,
     log,
     policies,
     public,
@@ -61,6 +63,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *trusted_issuers.ENDPOINTS,
     *approvals.ENDPOINTS,
     *audit.ENDPOINTS,
+    *kms.ENDPOINTS,
 )
 
 
@@ -101,10 +104,10 @@ def register(app: Flask, services: Services) -> None:
 
 
 def _view(endpoint: Endpoint, services: Services) -> Callable[..., Response]:
-    view = endpoint.view
+    view, media_type = endpoint.view, MEDIA_TYPE if endpoint.wire else "application/json"
 
     def dispatch(**parameters: str) -> Response:
-        answer = view(services, current_call(services.configuration), **parameters)
+        answer = view(services, current_call(services.configuration, media_type), **parameters)
         return answer if isinstance(answer, Response) else json_response(answer)
 
     return dispatch

@@ -7,6 +7,7 @@ import threading
 import uuid
 from typing import TYPE_CHECKING, Final
 
+from keystore.algorithms import KeyUse
 from keystore.api import BackingKey
 from keystore.hsm import Token
 from keystore.hsm.labels import LOG
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from keystore.algorithms import SigningAlgorithm
+    from keystore.algorithms import SigningAlgorithm, UseAlgorithm
     from keystore.api import GeneratedKey, TokenInfo
 
 
@@ -85,10 +86,22 @@ class FaultyToken:
     def seal(self, message: bytes) -> bytes:
         return self._token.seal(message)
 
-    def generate(self, spec: str, domain_label: str, token_label: str) -> GeneratedKey:
-        made = self._token.generate(spec, domain_label, token_label)
+    def generate(self, spec: str, domain_label: str, token_label: str, use: KeyUse = KeyUse.SIGN) -> GeneratedKey:
+        made = self._token.generate(spec, domain_label, token_label, use)
         self.generated.append(made)
         return made
+
+    def encrypt(self, backing: BackingKey, plaintext: bytes, associated: bytes) -> bytes:
+        return self._token.encrypt(backing, plaintext, associated)
+
+    def decrypt(self, backing: BackingKey, sealed: bytes, associated: bytes) -> bytes:
+        return self._token.decrypt(backing, sealed, associated)
+
+    def mac(self, backing: BackingKey, algorithm: UseAlgorithm, message: bytes) -> bytes:
+        return self._token.mac(backing, algorithm, message)
+
+    def material_id(self, backing: BackingKey) -> str:
+        return self._token.material_id(backing)
 
     def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes:
         return self._token.rewrap(backing, to_domain_label)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from keystore import log_anchor
 from keystore.access import Change
-from keystore.algorithms import Purpose
+from keystore.algorithms import KeyUse, Purpose
 from keystore.api import KeyPolicy, NewKey
 from keystore.db import Database, create_database, open_database
 from keystore.hsm.labels import LOG_HEADS
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from keystore.algorithms import SigningAlgorithm
+    from keystore.algorithms import SigningAlgorithm, UseAlgorithm
     from keystore.api import BackingKey, GeneratedKey, HardwareToken, Key, TokenInfo
     from keystore.db import Value
 
@@ -163,11 +163,23 @@ class TokenProxy:
     def seal(self, message: bytes) -> bytes:
         return self.real.seal(message)
 
-    def generate(self, spec: str, domain_label: str, token_label: str) -> GeneratedKey:
-        return self.real.generate(spec, domain_label, token_label)
+    def generate(self, spec: str, domain_label: str, token_label: str, use: KeyUse = KeyUse.SIGN) -> GeneratedKey:
+        return self.real.generate(spec, domain_label, token_label, use)
 
     def sign(self, backing: BackingKey, algorithm: SigningAlgorithm, data: bytes) -> bytes:
         return self.real.sign(backing, algorithm, data)
+
+    def encrypt(self, backing: BackingKey, plaintext: bytes, associated: bytes) -> bytes:
+        return self.real.encrypt(backing, plaintext, associated)
+
+    def decrypt(self, backing: BackingKey, sealed: bytes, associated: bytes) -> bytes:
+        return self.real.decrypt(backing, sealed, associated)
+
+    def mac(self, backing: BackingKey, algorithm: UseAlgorithm, message: bytes) -> bytes:
+        return self.real.mac(backing, algorithm, message)
+
+    def material_id(self, backing: BackingKey) -> str:
+        return self.real.material_id(backing)
 
     def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes:
         return self.real.rewrap(backing, to_domain_label)

@@ -287,7 +287,7 @@ EXCHANGED: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "every value of the key but the id": ("keys", ("revision", "seal", *SEALED_TABLES["keys"].columns)),
     "every value of the policy but the id": ("policies", ("revision", "seal", "document")),
-    "every value of the alias but the id": ("aliases", ("revision", "seal", "key_id")),
+    "every value of the alias but the id": ("aliases", ("revision", "seal", "key_id", "created_at", "updated_at")),
 }
 
 

@@ -68,7 +68,7 @@ class Version(msgspec.Struct):
     state: str
     created_at: datetime
     activate_at: datetime
-    kid: Annotated[str, Meta(description="RFC 7638 thumbprint")]
+    kid: Annotated[str | None, Meta(description="RFC 7638 thumbprint; null: a secret key")]
     revoked_at: datetime | None
     revocation_reason: str | None
     certificate: CertificateSummary | None
@@ -106,6 +106,8 @@ class KeyDescription(msgspec.Struct):
     id: KeyId
     arn: str
     alias: str | None
+    aliases: list[str]
+    tags: dict[str, str]
     spec: str
     purpose: str
     algorithm: str
@@ -115,6 +117,7 @@ class KeyDescription(msgspec.Struct):
     domain: str
     multi_region: KeyRegions | None
     protection: str
+    origin: Annotated[str, Meta(description="AWS_KMS: made here; EXTERNAL: imported")]
     storage: str
     token: HsmToken
     state: str

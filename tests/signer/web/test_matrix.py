@@ -496,7 +496,8 @@ def _body(world: World, route: str, target: str) -> object:
 
 def test_the_table_holds_every_route_and_no_other(world: World) -> None:
     routes = {f"{endpoint.method} {endpoint.path}" for endpoint in ENDPOINTS}
-    assert set(EXPECTED) == routes
+    # The wire protocol's calls have a table of their own: tests/signer/kms/test_matrix.py.
+    assert set(EXPECTED) == routes - {f"{endpoint.method} {endpoint.path}" for endpoint in ENDPOINTS if endpoint.wire}
     application = world.service.client.application
     served = {
         f"{method} {rule.rule}"

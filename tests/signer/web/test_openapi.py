@@ -60,15 +60,16 @@ def test_each_route_says_what_it_takes_and_gives(document: dict[str, Any]) -> No
         path = template(endpoint.path)
         operation = document["paths"][path][endpoint.method.lower()]
         assert operation["summary"]
-        assert (operation["security"] == [{"bearer": []}]) == (endpoint.action is not None), path
-        assert ("requestBody" in operation) == (endpoint.body is not None), path
+        credential_asked = endpoint.action is not None or endpoint.wire
+        assert (operation["security"] == [{"bearer": []}]) == credential_asked, path
+        assert ("requestBody" in operation) == (endpoint.body is not None or endpoint.wire), path
         assert {str(endpoint.status), "default"} <= set(operation["responses"])
         assert ("401" in operation["responses"]) >= (endpoint.action is not None)
         names = {(parameter["in"], parameter["name"]) for parameter in operation["parameters"]}
         assert {name for place, name in names if place == "path"} == set(re.findall(PLACE, endpoint.path))
         assert {name for place, name in names if place == "query"} == set(endpoint.query)
         assert ("header", "X-Request-Id") in names
-        assert (("header", "Idempotency-Key") in names) == (endpoint.tag == "signing")
+        assert (("header", "Idempotency-Key") in names) == (endpoint.tag in ("signing", "aws"))
     public_key = document["paths"]["/v1/keys/{key}/public-key"]["get"]
     assert public_key["security"] == [{}, {"bearer": []}]  # asked of nobody, of use to who has one
 
@@ -257,7 +258,7 @@ def members_of(value: object) -> set[str]:
     if isinstance(value, dict):
         # A policy document's elements are AWS's, a context's names the caller's, condition keys a table of their own:
         # none is of a fixed shape.
-        loose = ("policy", "constraints", "circumstances")
+        loose = ("policy", "constraints", "circumstances", "tags")
         return set(value).union(*(members_of(each) for name, each in value.items() if name not in loose))
     return set()
 

@@ -127,6 +127,7 @@ def _keys() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("keys_by_purpose", "keys", ["purpose"], unique=False)
+    op.create_index("keys_by_rotation", "keys", ["rotation_at"], unique=False)
     op.create_index("keys_by_state", "keys", ["state"], unique=False)
     op.create_table(
         "key_versions",
@@ -181,6 +182,8 @@ def _aliases_and_policies() -> None:
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("seal", sa.LargeBinary(), nullable=False),
         sa.Column("key_id", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["key_id"],
             ["keys.id"],
@@ -344,6 +347,7 @@ def _grants_and_identity_policies() -> None:
     )
     op.create_index("grants_by_key", "grants", ["key_id", "state", "grantee"], unique=False)
     op.create_index("grants_by_grantee", "grants", ["grantee", "state"], unique=False)
+    op.create_index("grants_by_retiring", "grants", ["retiring", "state"], unique=False)
     op.create_table(
         "principal_policies",
         sa.Column("id", sa.Text(), nullable=False),

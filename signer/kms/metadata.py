@@ -1,0 +1,66 @@
+"""A key as AWS describes it: `KeyMetadata`, and what DescribeKey and GetPublicKey say of its algorithms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from keystore.algorithms import CALLER_PURPOSES, KEY_USAGES, Purpose, key_algorithms
+from keystore.api import KeyState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from keystore.api import Key
+
+_STATES: Final[Mapping[KeyState, str]] = {
+    KeyState.ENABLED: "Enabled",
+    KeyState.DISABLED: "Disabled",
+    KeyState.PENDING_DELETION: "PendingDeletion",
+    KeyState.PENDING_IMPORT: "PendingImport",
+    KeyState.PENDING_REPLICA_DELETION: "PendingReplicaDeletion",
+    KeyState.CREATING: "Creating",
+    KeyState.UPDATING: "Updating",
+}
+# Usage → the member that lists what such a key does.
+_ALGORITHMS: Final[Mapping[str, str]] = {
+    "SIGN_VERIFY": "SigningAlgorithms",
+    "ENCRYPT_DECRYPT": "EncryptionAlgorithms",
+    "GENERATE_VERIFY_MAC": "MacAlgorithms",
+    "KEY_AGREEMENT": "KeyAgreementAlgorithms",
+    "ENCAPSULATE_DECAPSULATE": "EncapsulationAlgorithms",
+}
+
+
+def state_name(key: Key) -> str:
+    """The key's state as AWS writes it."""
+    return _STATES[key.state]
+
+
+def algorithm_members(key: Key) -> dict[str, object]:
+    """The one member that names the algorithms of the key's usage, its default first: clients take that one."""
+    usage = KEY_USAGES[key.purpose]
+    names = list(key_algorithms(key.purpose, key.spec, key.algorithm))
+    if key.purpose is Purpose.GENERAL and key.algorithm in names:
+        names.sort(key=lambda name: name != key.algorithm)
+    return {_ALGORITHMS[usage]: names}
+
+
+def key_metadata(key: Key) -> dict[str, object]:
+    """`KeyMetadata` of a key."""
+    return {
+        "AWSAccountId": key.arn.split(":")[4],
+        "KeyId": key.id,
+        "Arn": key.arn,
+        "CreationDate": key.created_at,
+        "Enabled": key.state is KeyState.ENABLED,
+        "Description": key.description,
+        "KeyUsage": KEY_USAGES[key.purpose],
+        "KeyState": state_name(key),
+        "DeletionDate": key.deletion_at,
+        "Origin": key.origin.value,
+        "KeyManager": "CUSTOMER" if key.purpose in CALLER_PURPOSES else "AWS",
+        "CustomerMasterKeySpec": key.spec,
+        "KeySpec": key.spec,
+        **algorithm_members(key),
+        "MultiRegion": key.multi_region is not None,
+    }
