@@ -1,0 +1,183 @@
+"""Two regions of one account: a deployment each, with an HSM, a database, a region key and a clock of its own, that
+share a domain of multi-region keys by ceremony and call each other over HTTP: the second one over TLS."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from werkzeug.serving import make_server
+
+from keystore.ceremony import InitOptions, adopt_domain, create_domain, export_domain, initialise
+from keystore.configuration import load_keystore_configuration
+from keystore.db import open_database
+from keystore.hsm import open_token
+from keystore.keystore import Keystore
+from signer.config import ServerConfiguration
+from signer.regions.settings import RegionSettings
+from tests.signer.service import MovedClock, ServiceInProcess, running_over
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from werkzeug.serving import BaseWSGIServer
+    from werkzeug.test import TestResponse
+
+    from keystore.api import Key
+    from keystore.configuration import StateDirectory
+
+FIRST: Final = "us-east-1"
+SECOND: Final = "eu-west-1"
+DOMAIN: Final = "global"
+ADMINISTRATOR: Final = "user/key-admin"
+LINK: Final = "role/other-region"  # the principal as which the other region calls
+_NOT_YET: Final = "the service is not there yet"
+
+
+@dataclass(frozen=True)
+class Region:
+    """One deployment, while it runs."""
+
+    name: str
+    state: StateDirectory
+    service: ServiceInProcess
+    clock: MovedClock
+    server: BaseWSGIServer
+
+    @property
+    def keystore(self) -> Keystore:
+        return self.service.services.keystore
+
+    def made(self, method: str, path: str, body: object = None, who: str = ADMINISTRATOR) -> Any:
+        return self.service.made(who, method, path, body)
+
+    def call(self, method: str, path: str, body: object = None, who: str = ADMINISTRATOR) -> TestResponse:
+        return self.service.call(who, method, path, body)
+
+    def key(self, key_id: str) -> Key:
+        return self.keystore.get_key(key_id)
+
+    def upkeep(self) -> None:
+        """What the service does by itself every minute."""
+        self.service.services.upkeep.once(self.clock())
+
+    def officer_pin(self) -> bytes:
+        return self.state.officer_pin.read_bytes().strip()
+
+    def shares(self) -> list[str]:
+        return [self.state.share(number).read_text(encoding="utf-8") for number in (1, 3, 5)]
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Both of them."""
+
+    first: Region
+    second: Region
+
+    def multi_region_key(self, spec: str = "ECC_NIST_P256", purpose: str = "general", **members: object) -> Any:
+        body = {"spec": spec, "purpose": purpose, "users": ["role/ci"], "multi_region": True, **members}
+        return self.first.made("POST", "/v1/keys", body)
+
+    def replicated(self, spec: str = "ECC_NIST_P256", purpose: str = "general", **members: object) -> str:
+        """The id of a key that is in both regions, and used by role/ci in both."""
+        key_id: str = self.multi_region_key(spec, purpose, **members)["id"]
+        self.first.made("POST", f"/v1/keys/{key_id}/replicas", {"region": SECOND, "users": ["role/ci"]})
+        return key_id
+
+
+def found_two(directory: Path) -> tuple[StateDirectory, StateDirectory]:
+    """The ceremonies: two deployments, a domain of multi-region keys made in the first and carried to the second."""
+    first, second = (initialise(directory / name, InitOptions(region=name)).state for name in (FIRST, SECOND))
+    pin = first.officer_pin.read_bytes().strip()
+    create_domain(first.path, DOMAIN, pin, multi_region=True)
+    export_domain(first.path, DOMAIN, pin, directory / "global.domain")
+    shares = [first.share(number).read_text(encoding="utf-8") for number in (1, 3, 5)]
+    adopt_domain(second.path, directory / "global.domain", shares, second.officer_pin.read_bytes().strip())
+    return first, second
+
+
+@contextmanager
+def two_regions(directory: Path) -> Iterator[Regions]:
+    """Both, running and known to each other."""
+    states = found_two(directory)
+    certificate, key = _tls(directory)
+    with ExitStack() as stack:
+        first_server = make_server("127.0.0.1", 0, _nothing_yet, threaded=True)
+        second_server = make_server(
+            "127.0.0.1", 0, _nothing_yet, threaded=True, ssl_context=(str(certificate), str(key))
+        )
+        tokens = {name: directory / f"{name}.token" for name in (FIRST, SECOND)}
+        to_first = RegionSettings(FIRST, f"http://127.0.0.1:{first_server.server_port}", tokens[FIRST])
+        to_second = RegionSettings(
+            SECOND, f"https://127.0.0.1:{second_server.server_port}", tokens[SECOND], ca=certificate
+        )
+        first = stack.enter_context(_running(FIRST, states[0], first_server, to_second, tokens[FIRST]))
+        second = stack.enter_context(_running(SECOND, states[1], second_server, to_first, tokens[SECOND]))
+        yield Regions(first, second)
+
+
+@contextmanager
+def _running(
+    name: str, state: StateDirectory, server: BaseWSGIServer, other: RegionSettings, token_file: Path
+) -> Iterator[Region]:
+    configuration = load_keystore_configuration(state.path)
+    token = open_token(configuration.hsm)
+    clock = MovedClock(datetime.now(UTC))
+    keystore = Keystore(token, open_database(configuration.database_url), clock=clock)
+    with running_over(keystore, state.path, replace(ServerConfiguration(), regions=(other,))) as service:
+        token_file.touch(mode=0o600)
+        token_file.write_text(_link_token(service), encoding="ascii")
+        server.app = service.client.application
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield Region(name, state, service, clock, server)
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+    token.close()
+
+
+def _link_token(service: ServiceInProcess) -> str:
+    made = service.made("user/admin", "POST", "/v1/principals", {"name": LINK, "duty": "key-administrator"})
+    enrolled = service.made(None, "POST", "/v1/enrolments", {"code": made["enrolment_code"]})
+    return str(enrolled["token"])
+
+
+def _nothing_yet(_environ: object, _start_response: object) -> list[bytes]:
+    raise RuntimeError(_NOT_YET)
+
+
+def _tls(directory: Path) -> tuple[Path, Path]:
+    """A certificate of this machine that is its own authority, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sealmark.eu.example")])
+    moment = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(moment - timedelta(days=1))
+        .not_valid_after(moment + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    paths = directory / "tls.pem", directory / "tls.key"
+    paths[0].write_bytes(certificate.public_bytes(Encoding.PEM))
+    paths[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return paths
