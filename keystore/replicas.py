@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from keystore.access import Change
-from keystore.algorithms import KEY_SPECS, SIGNING_ALGORITHMS, KeyKind, use_of
+from keystore.algorithms import KEY_SPECS, SIGNING_ALGORITHMS, KeyKind, Purpose, algorithms_for, use_of
 from keystore.api import BackingKey, KeyState, SigningKeyInfo, Storage, UncertifiedVersion
 from keystore.approvals import write_approval_rule
 from keystore.certificates import insert_certificate, revoke_version
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from keystore.store import SealedStore
     from keystore.transactions import SealedTransaction
 
-_PROOF: Final = {KeyKind.RSA: "RSASSA_PKCS1_V1_5_SHA_256", KeyKind.EC: "ECDSA_SHA_256"}
+_PROVED: Final = frozenset({KeyKind.RSA, KeyKind.EC})  # by a signature, whatever the key's own use is
 _CHALLENGE: Final = b"sealmark replica: does this private key answer for its public key?"
 # What a replica has in common with its primary key, by column.
 _FIXED: Final = ("spec", "purpose", "algorithm", "formats", "settings", "published", "protection", "origin", "domain")
@@ -170,8 +170,8 @@ class Replicas:
         if not self._token.opens(backing):
             return False
         try:
-            if kind in _PROOF:
-                algorithm = SIGNING_ALGORITHMS[_PROOF[kind]]
+            if kind in _PROVED:
+                algorithm = SIGNING_ALGORITHMS[algorithms_for(Purpose.GENERAL, carried.spec)[0]]
                 info = SigningKeyInfo(carried.id, version.id, version.number, carried.spec, carried.purpose, algorithm)
                 key = HsmSigningKey(self._token, backing, info, version.public_key)
                 key.sign(_CHALLENGE + secrets.token_bytes(32))

@@ -69,13 +69,14 @@ class RegionAdministration:
         Raises: `Unprocessable`, `Conflict`, `WrongState`, `RefusedThere`; `Unreachable` where nobody knows yet.
         """
         region = self._region(body.region)
+        beginning = self._beginning(permit, key, body)
         begun_before = body.region in self._keystore.regions.get(key.id).making
         try:
             self._keystore.regions.begin(key.id, region.name)
         except Taken as there:
             raise Conflict(str(there), field="region") from there
         try:
-            self._tell(key, region, self._regions_with(key, region.name), "making", self._beginning(permit, key, body))
+            self._tell(key, region, self._regions_with(key, region.name), "making", beginning)
         except RefusedThere:
             if not begun_before:
                 self._keystore.regions.forget(key.id, region.name)

@@ -4,11 +4,15 @@ share a domain of multi-region keys by ceremony and call each other over HTTP: t
 from __future__ import annotations
 
 import ipaddress
+import json
+import multiprocessing
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from multiprocessing.reduction import ForkingPickler
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -18,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from werkzeug.serving import make_server
 
 from keystore.ceremony import InitOptions, adopt_domain, create_domain, export_domain, initialise
-from keystore.configuration import load_keystore_configuration
+from keystore.configuration import StateDirectory, load_keystore_configuration
 from keystore.db import open_database
 from keystore.hsm import open_token
 from keystore.keystore import Keystore
@@ -27,14 +31,13 @@ from signer.regions.settings import RegionSettings
 from tests.signer.service import MovedClock, ServiceInProcess, running_over
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from multiprocessing.connection import Connection
     from pathlib import Path
 
     from werkzeug.serving import BaseWSGIServer
-    from werkzeug.test import TestResponse
 
     from keystore.api import Key
-    from keystore.configuration import StateDirectory
 
 FIRST: Final = "us-east-1"
 SECOND: Final = "eu-west-1"
@@ -44,25 +47,55 @@ LINK: Final = "role/other-region"  # the principal as which the other region cal
 _NOT_YET: Final = "the service is not there yet"
 
 
+def _sent(proxy: MappingProxyType[str, Any]) -> tuple[type, tuple[dict[str, Any]]]:
+    """How a key's tags get from process to process."""
+    return MappingProxyType, (dict(proxy),)
+
+
+ForkingPickler.register(MappingProxyType, _sent)
+
+
+class Reply(NamedTuple):
+    """An answer, as far as it can be sent from one process to another."""
+
+    status_code: int
+    mimetype: str
+    headers: dict[str, str]
+    body: str
+
+    def get_json(self) -> Any:
+        return json.loads(self.body)
+
+    def get_data(self, *, as_text: bool = True) -> str:
+        assert as_text
+        return self.body
+
+
 @dataclass(frozen=True)
 class Region:
-    """One deployment, while it runs."""
+    """One deployment, in the process in which it runs."""
 
     name: str
     state: StateDirectory
     service: ServiceInProcess
     clock: MovedClock
-    server: BaseWSGIServer
 
     @property
     def keystore(self) -> Keystore:
         return self.service.services.keystore
 
-    def made(self, method: str, path: str, body: object = None, who: str = ADMINISTRATOR) -> Any:
-        return self.service.made(who, method, path, body)
+    def run(self, function: Callable[..., Any], *arguments: object) -> Any:
+        """What the function returns that is called with this region."""
+        return function(self, *arguments)
 
-    def call(self, method: str, path: str, body: object = None, who: str = ADMINISTRATOR) -> TestResponse:
-        return self.service.call(who, method, path, body)
+    def call(self, method: str, path: str, body: object = None, who: str | None = ADMINISTRATOR) -> Reply:
+        answer = self.service.call(who, method, path, body)
+        return Reply(answer.status_code, answer.mimetype or "", dict(answer.headers), answer.get_data(as_text=True))
+
+    def made(self, method: str, path: str, body: object = None, who: str | None = ADMINISTRATOR) -> Any:
+        answer = self.call(method, path, body, who)
+        assert answer.status_code in (200, 201), answer.body
+        return answer.get_json()
 
     def key(self, key_id: str) -> Key:
         return self.keystore.get_key(key_id)
@@ -71,11 +104,42 @@ class Region:
         """What the service does by itself every minute."""
         self.service.services.upkeep.once(self.clock())
 
-    def officer_pin(self) -> bytes:
-        return self.state.officer_pin.read_bytes().strip()
+    def move(self, by: timedelta) -> None:
+        """Lets time pass here."""
+        self.clock.move(by)
 
-    def shares(self) -> list[str]:
-        return [self.state.share(number).read_text(encoding="utf-8") for number in (1, 3, 5)]
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """The other deployment, in a process of its own: one process holds one token. All of `Region`, by messages."""
+
+    name: str
+    state: StateDirectory
+    connection: Connection
+
+    def run(self, function: Callable[..., Any], *arguments: object) -> Any:
+        self.connection.send((function, arguments))
+        done, result = self.connection.recv()
+        if not done:
+            raise result
+        return result
+
+    def call(self, method: str, path: str, body: object = None, who: str | None = ADMINISTRATOR) -> Reply:
+        reply: Reply = self.run(Region.call, method, path, body, who)
+        return reply
+
+    def made(self, method: str, path: str, body: object = None, who: str | None = ADMINISTRATOR) -> Any:
+        return self.run(Region.made, method, path, body, who)
+
+    def key(self, key_id: str) -> Key:
+        key: Key = self.run(Region.key, key_id)
+        return key
+
+    def upkeep(self) -> None:
+        self.run(Region.upkeep)
+
+    def move(self, by: timedelta) -> None:
+        self.run(Region.move, by)
 
 
 @dataclass(frozen=True)
@@ -83,16 +147,17 @@ class Regions:
     """Both of them."""
 
     first: Region
-    second: Region
+    second: Elsewhere
 
-    def multi_region_key(self, spec: str = "ECC_NIST_P256", purpose: str = "general", **members: object) -> Any:
+    def multi_region_key(self, spec: str = "ECC_NIST_P256", purpose: str = "general", **members: Any) -> Any:
         body = {"spec": spec, "purpose": purpose, "users": ["role/ci"], "multi_region": True, **members}
         return self.first.made("POST", "/v1/keys", body)
 
-    def replicated(self, spec: str = "ECC_NIST_P256", purpose: str = "general", **members: object) -> str:
+    def replicated(self, spec: str = "ECC_NIST_P256", purpose: str = "general", **members: Any) -> str:
         """The id of a key that is in both regions, and used by role/ci in both."""
         key_id: str = self.multi_region_key(spec, purpose, **members)["id"]
         self.first.made("POST", f"/v1/keys/{key_id}/replicas", {"region": SECOND, "users": ["role/ci"]})
+        self.second.move(timedelta(seconds=1))  # their clocks differ, and a version is not used before its time
         return key_id
 
 
@@ -112,19 +177,41 @@ def two_regions(directory: Path) -> Iterator[Regions]:
     """Both, running and known to each other."""
     states = found_two(directory)
     certificate, key = _tls(directory)
-    with ExitStack() as stack:
-        first_server = make_server("127.0.0.1", 0, _nothing_yet, threaded=True)
-        second_server = make_server(
-            "127.0.0.1", 0, _nothing_yet, threaded=True, ssl_context=(str(certificate), str(key))
-        )
-        tokens = {name: directory / f"{name}.token" for name in (FIRST, SECOND)}
-        to_first = RegionSettings(FIRST, f"http://127.0.0.1:{first_server.server_port}", tokens[FIRST])
-        to_second = RegionSettings(
-            SECOND, f"https://127.0.0.1:{second_server.server_port}", tokens[SECOND], ca=certificate
-        )
-        first = stack.enter_context(_running(FIRST, states[0], first_server, to_second, tokens[FIRST]))
-        second = stack.enter_context(_running(SECOND, states[1], second_server, to_first, tokens[SECOND]))
-        yield Regions(first, second)
+    tokens = {name: directory / f"{name}.token" for name in (FIRST, SECOND)}
+    server = make_server("127.0.0.1", 0, _nothing_yet, threaded=True)
+    to_first = RegionSettings(FIRST, f"http://127.0.0.1:{server.server_port}", tokens[FIRST])
+    ours, theirs = multiprocessing.get_context("spawn").Pipe()
+    process = multiprocessing.get_context("spawn").Process(
+        target=_elsewhere, args=(theirs, states[1].path, to_first, tokens[SECOND], certificate, key), daemon=True
+    )
+    process.start()
+    theirs.close()
+    try:
+        to_second = RegionSettings(SECOND, f"https://127.0.0.1:{ours.recv()}", tokens[SECOND], ca=certificate)
+        with _running(FIRST, states[0], server, to_second, tokens[FIRST]) as first:
+            yield Regions(first, Elsewhere(SECOND, states[1], ours))
+    finally:
+        ours.close()
+        process.join(30)
+        process.kill()
+
+
+def _elsewhere(
+    connection: Connection, state: Path, to_first: RegionSettings, token_file: Path, certificate: Path, key: Path
+) -> None:
+    """The second region, for as long as the first one's process has the other end of the connection."""
+    server = make_server("127.0.0.1", 0, _nothing_yet, threaded=True, ssl_context=(str(certificate), str(key)))
+    with _running(SECOND, StateDirectory(state), server, to_first, token_file) as region:
+        connection.send(server.server_port)
+        while True:
+            try:
+                function, arguments = connection.recv()
+            except EOFError:
+                return
+            try:
+                connection.send((True, function(region, *arguments)))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is for the test to see
+                connection.send((False, error))
 
 
 @contextmanager
@@ -142,7 +229,7 @@ def _running(
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
-            yield Region(name, state, service, clock, server)
+            yield Region(name, state, service, clock)
         finally:
             server.shutdown()
             thread.join()
