@@ -328,6 +328,35 @@ class CredentialRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessKeyRecord:
+    """An access key in the manner of AWS. `id` is public (AKIA… or, of temporary credentials, ASIA…); `secret` is
+    sealed in the hierarchy, and only `AccessKeyRepository.secret_of` opens it.
+
+    Temporary credentials have `session_token_hash` (SHA-256, 32 octets) and `made_with` (`signer.authn.makers`): they
+    end with the credential that made them; `facts` (canonical JSON) are those of a session that did. `state` is
+    enabled, disabled or revoked. `revision` is that of the row.
+    """
+
+    id: str
+    principal: str
+    secret: bytes = field(repr=False)
+    label: str
+    state: str
+    created_at: datetime
+    created_by: str
+    expires_at: datetime
+    session_token_hash: bytes | None = field(default=None, repr=False)
+    made_with: str | None = None
+    facts: str | None = None
+    revision: int = 1
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether it goes with a session token."""
+        return self.session_token_hash is not None
+
+
+@dataclass(frozen=True, slots=True)
 class EnrolmentRecord:
     """A one-time enrolment code's stored form; found by `id`, compared by `code_hash`. `created_by` made the code."""
 

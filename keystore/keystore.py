@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from keystore.access_keys import AccessKeyRepository
 from keystore.algorithms import SIGNING_ALGORITHMS, key_algorithms
 from keystore.aliases import AliasRepository, free_alias_of
 from keystore.api import Key, KeyState, SigningKeyInfo, VersionCause, VersionState
@@ -43,6 +44,7 @@ from keystore.repositories import (
     IssuerRepository,
 )
 from keystore.rotation import RotationRepository
+from keystore.secrets import Secrets
 from keystore.signing import HsmSigningKey
 from keystore.store import open_store
 from keystore.tags import TagRepository
@@ -79,6 +81,7 @@ class Keystore(
     AliasRepository,
     TagRepository,
     RotationRepository,
+    AccessKeyRepository,
 ):
     """One process's keystore, safe to use from many threads. Close it to give the token and the database back.
 
@@ -121,6 +124,10 @@ class Keystore(
         self._maker = KeyMaker(token, self.store, token_keys, clock, self.region)
         self.regions = Regions(token, self.store, self, self.region, clock)
         self.replicas = Replicas(token, self.store, self, self.region, clock)
+        self.secrets = Secrets(
+            token, self.arn_of(""), self.get_key, lambda new, key_id: self.create_key(new, key_id=key_id), clock
+        )
+        AccessKeyRepository.__init__(self, self.store, self.secrets)
         self.log = LogAnchor(token, self.account, self.region, deployment.octets("log_public_key"))
 
     def checked_change(self, attempt: Callable[[Head], T]) -> T:

@@ -63,7 +63,7 @@ def open_backing(connection: Connection, backing: BackingKey, domain: Key | None
     if domain is None:
         raise HsmFault(f"key version {backing.version_id} names no domain key")
     key = owner.unwrap(domain, backing.wrapped, unwrapped(KEY_TYPES[spec.kind], backing.use))
-    if not _is_of_spec(owner, key, spec):
+    if not _is_of_spec(owner, key, spec, backing.wrapped):
         owner.destroy(key)
         raise HsmFault(f"key version {backing.version_id} is not a {spec.name} key")
     return key
@@ -119,9 +119,11 @@ def _found_on_token(connection: Connection, spec: KeySpec, backing: BackingKey) 
     return audited_token_key(connection.owner, label, found[0], backing.use)
 
 
-def _is_of_spec(session: Session, key: Key, spec: KeySpec) -> bool:
+def _is_of_spec(session: Session, key: Key, spec: KeySpec, wrapped: bytes) -> bool:
     if spec.kind is KeyKind.RSA:
         return int.from_bytes(session.read(key, Attribute.MODULUS), "big").bit_length() == spec.bits
     if KEY_TYPES[spec.kind] in (KeyType.AES, KeyType.GENERIC_SECRET):
-        return session.read_number(key, Attribute.VALUE_LEN) * 8 == spec.bits
+        # SoftHSM 2.6.1 says 0 of an unwrapped key; AES-KWP pads to 8 octets and adds 8 (RFC 5649 section 4.1).
+        said, meant = session.read_number(key, Attribute.VALUE_LEN), spec.bits // 8
+        return said == meant or (said == 0 and len(wrapped) == -(-meant // 8) * 8 + 8)
     return spec.curve is not None and session.read(key, Attribute.EC_PARAMS) == EC_PARAMETERS[spec.curve]

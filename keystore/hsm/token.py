@@ -99,7 +99,10 @@ class Token:
     def encrypt(self, backing: BackingKey, plaintext: bytes, associated: bytes) -> bytes:
         """AES-256-GCM: nonce, ciphertext and tag, which the key has been seen to open again."""
         _require_kind(backing, KeyKind.AES)
-        return self._using(backing, lambda _, session, key: encrypt(session, key, plaintext, associated))
+        return self._using(
+            backing,
+            lambda connection, session, key: encrypt(session, connection.integrity, key, plaintext, associated),
+        )
 
     def decrypt(self, backing: BackingKey, sealed: bytes, associated: bytes) -> bytes:
         """What `encrypt` returned, opened. Raises: `Undecipherable`."""

@@ -24,11 +24,12 @@ _REFUSED: Final = frozenset(
         ReturnValue.GENERAL_ERROR,
     }
 )
+_NOT_OPENED: Final = "the HSM does not open what it has just encrypted"
 # Two AES blocks that no nonce ever is, and what their encryption is hashed with: neither says anything of the key.
 _MATERIAL: Final = hashlib.sha256(b"sealmark key material v1").digest()
 
 
-def encrypt(session: Session, key: Key, plaintext: bytes, associated: bytes) -> bytes:
+def encrypt(session: Session, integrity: Key, key: Key, plaintext: bytes, associated: bytes) -> bytes:
     """Nonce, ciphertext and tag. The key has opened it again before this returns: what it does not open is lost.
 
     A nonce is of random bits, so one key version is good for 2^32 of these (SP 800-38D section 8.3).
@@ -39,8 +40,12 @@ def encrypt(session: Session, key: Key, plaintext: bytes, associated: bytes) -> 
     made = session.encrypt(gcm_call(nonce, associated), key, plaintext)
     if len(made) != len(plaintext) + GCM_TAG:
         raise HsmFault(f"the HSM's ciphertext has {len(made)} octets, not {len(plaintext) + GCM_TAG}")
-    if _opened(session, key, nonce, made, associated) != plaintext:
-        raise HsmFault("the HSM does not open what it has just encrypted")
+    try:
+        opened = decrypt(session, integrity, key, nonce + made, associated)
+    except Undecipherable as refused:
+        raise HsmFault(_NOT_OPENED) from refused
+    if opened != plaintext:
+        raise HsmFault(_NOT_OPENED)
     return nonce + made
 
 
@@ -49,7 +54,7 @@ def decrypt(session: Session, integrity: Key, key: Key, sealed: bytes, associate
     if len(sealed) < GCM_NONCE + GCM_TAG:
         raise Undecipherable("this is no ciphertext of this key")
     try:
-        return _opened(session, key, sealed[:GCM_NONCE], sealed[GCM_NONCE:], associated)
+        return session.decrypt(gcm_call(sealed[:GCM_NONCE], associated), key, sealed[GCM_NONCE:])
     except CryptokiError as error:
         raise refusal(session, integrity, error) from error
 
@@ -71,7 +76,3 @@ def refusal(session: Session, integrity: Key, error: CryptokiError) -> Exception
 def material_id(session: Session, key: Key) -> str:
     """Hex SHA-256 over two encrypted blocks that are always the same: it tells an AES key from others, and no more."""
     return hashlib.sha256(_MATERIAL + session.encrypt(AES_ECB, key, _MATERIAL)).hexdigest()
-
-
-def _opened(session: Session, key: Key, nonce: bytes, made: bytes, associated: bytes) -> bytes:
-    return session.decrypt(gcm_call(nonce, associated), key, made)

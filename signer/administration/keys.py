@@ -51,7 +51,7 @@ class KeyAdministration:
         key_id = new_key_id(multi_region=body.multi_region)
         arn = self._keystore.arn_of(key_id)
         policy = self._policies.first(permit, body, arn)
-        wanted = new_key(body, permit.principal.name, policy, self._keystore.region)
+        wanted = new_key(body, permit.principal.name, policy)
         if wanted.settings is not None:
             self._require_issuer(wanted.settings.issuer)
         if wanted.domain not in {domain.name for domain in self._keystore.list_domains()}:
@@ -91,6 +91,10 @@ class KeyAdministration:
         if body.revoke is not None:
             self._certificates.publish_revocations(call)
         return rotated
+
+    def rotate_on_demand(self, permit: Permit, key: Key) -> Key:
+        """A new version of a key that nobody publishes, in use at once. Raises what the keystore does."""
+        return self._keystore.rotate(key.id, activate_at=self._keystore.clock(), actor=permit.principal.name)
 
     def describe(self, key: Key) -> dict[str, object]:
         """The description of a key, as JSON members."""

@@ -32,8 +32,8 @@ _BELONGS_TO: Final = {
 }
 
 
-def new_key(body: NewKeyBody, maker: str, policy: KeyPolicy, region: str) -> NewKey:
-    """The key to be made; `region` is this one. Raises `Unprocessable` naming the member."""
+def new_key(body: NewKeyBody, maker: str, policy: KeyPolicy) -> NewKey:
+    """The key to be made. Raises `Unprocessable` naming the member."""
     purpose = Purpose(body.purpose)
     _require_fitting_members(body, purpose)
     if body.alias is not None and KEY_ID_FORM.fullmatch(body.alias):
@@ -54,8 +54,9 @@ def new_key(body: NewKeyBody, maker: str, policy: KeyPolicy, region: str) -> New
         domain=body.domain or "default",
         description=body.description,
         published=purpose in PUBLISHED_BY_DEFAULT if body.published is None else body.published,
-        multi_region=MultiRegion(region) if body.multi_region else None,
         tags=body.tags,
+        origin=Origin(body.origin),
+        multi_region=MultiRegion(primary_region="") if body.multi_region else None,  # the keystore knows its region
     )
 
 
@@ -65,7 +66,7 @@ def new_key_details(body: NewKeyBody) -> ConditionValues:
     return {
         "kms:keyspec": (body.spec,),
         "kms:keyusage": (KEY_USAGES[Purpose(body.purpose)],),
-        "kms:keyorigin": (Origin.AWS_KMS.value,),
+        "kms:keyorigin": (body.origin,),
         "sealmark:purpose": (body.purpose,),
         "kms:multiregion": ("true" if body.multi_region else "false",),
         "kms:bypasspolicylockoutsafetycheck": (bypass,),

@@ -12,12 +12,13 @@ import pytest
 
 from keystore.algorithms import Purpose
 from keystore.api import Key, KeyPolicy, KeyState, Storage
+from keystore.secrets import NOBODY
 from signer.access import DUTIES_OF, Action, Admission, Duty, Judgement, Permit, Surroundings, admit, decide, judge
 from signer.access.actions import POLICY_ACTIONS, Part
 from signer.access.decision import permit_certificate, permit_publication
 from signer.access.duties import ADMINISTRATORS_ACTIONS, COMMON_ACTIONS, USERS_ACTIONS
 from signer.access.model import Decision, Source
-from signer.access.short_form import NOBODY, document_of
+from signer.access.short_form import document_of
 from signer.authn.principal import Principal
 from signer.errors import DutyForbids, NotFound, PolicyForbids
 

@@ -187,7 +187,9 @@ CREDENTIALS: Final = tuple(route for route in CONTRACTS if "/public-credentials"
 OF_THE_TRAIL: Final = tuple(route for route in CONTRACTS if "/v1/audit/" in route)
 # About one grant, whose id is not known before it is made.
 ENDS_GRANTS: Final = ("POST /v1/keys/<key>/grants/<grant>/retire", "DELETE /v1/keys/<key>/grants/<grant>")
+OF_ACCESS_KEYS: Final = tuple(route for route in CONTRACTS if "<access_key>" in route)
 ELSEWHERE: Final = (
+    *OF_ACCESS_KEYS,
     *CREDENTIALS,
     *OF_THE_TRAIL,
     *ENDS_GRANTS,
@@ -224,7 +226,7 @@ def in_order() -> list[str]:
 
 def caller_of(route: str) -> str | None:
     action = routes()[route].action
-    if route.endswith("/tokens"):
+    if route.endswith(("/tokens", "/access-keys")):
         return "role/ci"  # of their own
     people = {Duty.ADMINISTRATOR: "user/admin", Duty.KEY_ADMINISTRATOR: "user/key-admin", Duty.KEY_USER: "role/ci"}
     return next((name for duty, name in people.items() if action and duty in DUTIES_OF[action]), None)
@@ -379,6 +381,14 @@ def test_public_credentials_are_answered_as_they_say(document: dict[str, Any], o
 
 
 @pytest.mark.parametrize("route", ENDS_GRANTS)
+def test_access_keys_are_answered_as_they_say(document: dict[str, Any], own_service: ServiceInProcess) -> None:
+    made = own_service.made("role/ci", "POST", "/v1/principals/role/ci/access-keys", {})
+    for route in OF_ACCESS_KEYS:
+        method, _, path = route.partition(" ")
+        path = path.replace("<kind>/<name>", "role/ci").replace("<access_key>", made["access_key_id"])
+        assert_shaped(document, own_service.made("role/ci", method, path), operation_of(document, route), 200)
+
+
 def test_a_grants_end_is_answered_as_it_says(
     document: dict[str, Any], own_service: ServiceInProcess, route: str
 ) -> None:
