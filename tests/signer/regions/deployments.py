@@ -47,9 +47,13 @@ LINK: Final = "role/other-region"  # the principal as which the other region cal
 _NOT_YET: Final = "the service is not there yet"
 
 
-def _sent(proxy: MappingProxyType[str, Any]) -> tuple[type, tuple[dict[str, Any]]]:
+def _received(members: dict[str, Any]) -> MappingProxyType[str, Any]:
+    return MappingProxyType(members)
+
+
+def _sent(proxy: MappingProxyType[str, Any]) -> tuple[Callable[..., Any], tuple[dict[str, Any]]]:
     """How a key's tags get from process to process."""
-    return MappingProxyType, (dict(proxy),)
+    return _received, (dict(proxy),)
 
 
 ForkingPickler.register(MappingProxyType, _sent)
@@ -153,11 +157,15 @@ class Regions:
         body = {"spec": spec, "purpose": purpose, "users": ["role/ci"], "multi_region": True, **members}
         return self.first.made("POST", "/v1/keys", body)
 
+    def move(self, by: timedelta) -> None:
+        """Lets time pass, in both."""
+        self.first.move(by)
+        self.second.move(by)
+
     def replicated(self, spec: str = "ECC_NIST_P256", purpose: str = "general", **members: Any) -> str:
         """The id of a key that is in both regions, and used by role/ci in both."""
         key_id: str = self.multi_region_key(spec, purpose, **members)["id"]
         self.first.made("POST", f"/v1/keys/{key_id}/replicas", {"region": SECOND, "users": ["role/ci"]})
-        self.second.move(timedelta(seconds=1))  # their clocks differ, and a version is not used before its time
         return key_id
 
 
@@ -177,18 +185,21 @@ def two_regions(directory: Path) -> Iterator[Regions]:
     """Both, running and known to each other."""
     states = found_two(directory)
     certificate, key = _tls(directory)
+    moment = datetime.now(UTC)
     tokens = {name: directory / f"{name}.token" for name in (FIRST, SECOND)}
     server = make_server("127.0.0.1", 0, _nothing_yet, threaded=True)
     to_first = RegionSettings(FIRST, f"http://127.0.0.1:{server.server_port}", tokens[FIRST])
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     process = multiprocessing.get_context("spawn").Process(
-        target=_elsewhere, args=(theirs, states[1].path, to_first, tokens[SECOND], certificate, key), daemon=True
+        target=_elsewhere,
+        args=(theirs, states[1].path, to_first, tokens[SECOND], certificate, key, moment),
+        daemon=True,
     )
     process.start()
     theirs.close()
     try:
         to_second = RegionSettings(SECOND, f"https://127.0.0.1:{ours.recv()}", tokens[SECOND], ca=certificate)
-        with _running(FIRST, states[0], server, to_second, tokens[FIRST]) as first:
+        with _running(FIRST, states[0], server, to_second, tokens[FIRST], moment) as first:
             yield Regions(first, Elsewhere(SECOND, states[1], ours))
     finally:
         ours.close()
@@ -197,11 +208,17 @@ def two_regions(directory: Path) -> Iterator[Regions]:
 
 
 def _elsewhere(
-    connection: Connection, state: Path, to_first: RegionSettings, token_file: Path, certificate: Path, key: Path
+    connection: Connection,
+    state: Path,
+    to_first: RegionSettings,
+    token_file: Path,
+    certificate: Path,
+    key: Path,
+    moment: datetime,
 ) -> None:
     """The second region, for as long as the first one's process has the other end of the connection."""
     server = make_server("127.0.0.1", 0, _nothing_yet, threaded=True, ssl_context=(str(certificate), str(key)))
-    with _running(SECOND, StateDirectory(state), server, to_first, token_file) as region:
+    with _running(SECOND, StateDirectory(state), server, to_first, token_file, moment) as region:
         connection.send(server.server_port)
         while True:
             try:
@@ -216,11 +233,11 @@ def _elsewhere(
 
 @contextmanager
 def _running(
-    name: str, state: StateDirectory, server: BaseWSGIServer, other: RegionSettings, token_file: Path
+    name: str, state: StateDirectory, server: BaseWSGIServer, other: RegionSettings, token_file: Path, moment: datetime
 ) -> Iterator[Region]:
     configuration = load_keystore_configuration(state.path)
     token = open_token(configuration.hsm)
-    clock = MovedClock(datetime.now(UTC))
+    clock = MovedClock(moment)
     keystore = Keystore(token, open_database(configuration.database_url), clock=clock)
     with running_over(keystore, state.path, replace(ServerConfiguration(), regions=(other,))) as service:
         token_file.touch(mode=0o600)
