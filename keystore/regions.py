@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from keystore.algorithms import KEY_SPECS, MAC_ALGORITHMS, KeyKind, algorithms_for
+from keystore.algorithms import KEY_SPECS, MAC_ALGORITHMS, KeyKind, Origin, algorithms_for
 from keystore.api import BackingKey, KeyState, MultiRegion
 from keystore.carried import CarriedKey, CarriedVersion, Replication
 from keystore.errors import Conflict, Unsupported, WrongState
@@ -49,6 +49,7 @@ NOTHING_UNDER_WAY: Final[Mapping[str, Value]] = {
 }
 _STATEMENT: Final = b"sealmark replica statement v1"
 _CHECK: Final = b"sealmark replica check v1"
+IMPORTED: Final = "the material of this key is imported: it is not carried from region to region"
 _NOT_ONE: Final = "the key is not a multi-region key: that is decided when a key is made"
 _ONLY_ENABLED: Final = frozenset({KeyState.ENABLED})
 
@@ -135,6 +136,8 @@ class Regions:
         """A replica is being made there. Raises: `Unsupported`, `WrongState`; `Conflict` if one is there."""
         with self._store.transaction() as transaction:
             row, key = self._primary(transaction, key_id)
+            if key.text("origin") == Origin.EXTERNAL.value:
+                raise Unsupported(IMPORTED, field="key")
             require_state(KeyState(key.text("state")), _ONLY_ENABLED)
             if region in _multi_region(key).replicas or region == self._region:
                 raise Conflict(f"the key is in {region} already")

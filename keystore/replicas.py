@@ -11,7 +11,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from keystore.access import Change
-from keystore.algorithms import KEY_SPECS, SIGNING_ALGORITHMS, KeyKind, Purpose, algorithms_for, use_of
+from keystore.algorithms import (
+    KEY_SPECS,
+    SIGNING_ALGORITHMS,
+    KeyKind,
+    Origin,
+    Protection,
+    Purpose,
+    algorithms_for,
+    use_of,
+)
 from keystore.api import BackingKey, KeyState, SigningKeyInfo, Storage, UncertifiedVersion
 from keystore.approvals import write_approval_rule
 from keystore.certificates import insert_certificate, revoke_version
@@ -20,8 +29,9 @@ from keystore.grants import end_grants_on
 from keystore.history import key_subject, record_version
 from keystore.hsm.labels import domain_label
 from keystore.keys import MULTI_REGION_FORM, existing
-from keystore.regions import NOTHING_UNDER_WAY, check_of, end_move
+from keystore.regions import IMPORTED, NOTHING_UNDER_WAY, check_of, end_move
 from keystore.signing import HsmSigningKey
+from keystore.software import inner_key
 from keystore.values import (
     multi_region_of,
     optional_stored_time,
@@ -33,7 +43,7 @@ from keystore.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from keystore.api import CertificateRecord, Certify, HardwareToken, Key, MultiRegion
     from keystore.carried import CarriedKey, CarriedVersion, FirstReplica
@@ -42,6 +52,7 @@ if TYPE_CHECKING:
     from keystore.journal import Head
     from keystore.keys import KeyRepository
     from keystore.sealing import SealedRow
+    from keystore.software import SoftwareKeys
     from keystore.store import SealedStore
     from keystore.transactions import SealedTransaction
 
@@ -56,9 +67,18 @@ class Replicas:
     own."""
 
     def __init__(
-        self, token: HardwareToken, store: SealedStore, keys: KeyRepository, region: str, clock: Clock
+        self,
+        token: HardwareToken,
+        software: SoftwareKeys,
+        store: SealedStore,
+        keys: KeyRepository,
+        region: str,
+        clock: Clock,
+        software_specs: Sequence[str],
     ) -> None:
         self._token = token
+        self._software = software
+        self._software_specs = software_specs
         self._store = store
         self._keys = keys
         self._region = region
@@ -133,6 +153,11 @@ class Replicas:
             raise Unsupported("the id of a multi-region key is mrk- and 32 hex digits", field="key_id")
         if carried.spec not in KEY_SPECS:
             raise Unsupported(f"there is no key spec {carried.spec!r} here", field="spec")
+        if carried.protection is Protection.SOFTWARE and carried.spec not in self._software_specs:
+            msg = f"[keys] software_specs in sealmark.toml does not list {carried.spec} in {self._region}"
+            raise Unsupported(msg, field="spec")
+        if carried.origin is Origin.EXTERNAL:
+            raise Unsupported(IMPORTED, field="origin")
         if [version.number for version in carried.versions] != list(range(1, len(carried.versions) + 1)):
             raise Unsupported("versions are given all, in order, from 1", field="versions")
         regions = carried.multi_region
@@ -163,6 +188,8 @@ class Replicas:
     def _answers(self, carried: CarriedKey, version: CarriedVersion, label: str) -> bool:
         """Whether the blob is of the spec, and the key in it answers for its public half or its material."""
         kind = KEY_SPECS[carried.spec].kind
+        if carried.protection is Protection.SOFTWARE:
+            return self._answers_in_software(carried, version, label)
         # Under a name of its own: what is only looked at must not be what a version of that id is used with.
         backing = BackingKey(f"carried/{secrets.token_hex(8)}", carried.spec, label, version.wrapped, None)
         if kind is KeyKind.AES:
@@ -185,6 +212,19 @@ class Replicas:
             return False
         finally:
             self._token.destroy(backing)
+
+    def _answers_in_software(self, carried: CarriedKey, version: CarriedVersion, label: str) -> bool:
+        """The same of a key that is encrypted under one in the HSM, together with its version's id."""
+        backing = BackingKey(version.id, carried.spec, label, version.wrapped, None, protection=Protection.SOFTWARE)
+        try:
+            if not self._token.opens(inner_key(backing)):
+                return False
+            self._software.open(backing, version.public_key)
+        except HsmFault:
+            return False
+        finally:
+            self._software.forget(backing)
+        return True
 
     def _certificates(
         self, carried: CarriedKey, certify: Certify | None, known: Mapping[int, bytes | None] | None = None

@@ -19,6 +19,7 @@ from signer.administration.credentials import CredentialAdministration
 from signer.administration.grants import GrantAdministration
 from signer.administration.identities import IdentityAdministration
 from signer.administration.identity_policies import IdentityPolicyAdministration
+from signer.administration.importing import MaterialAdministration
 from signer.administration.issuers import IssuerAdministration
 from signer.administration.keys import KeyAdministration
 from signer.administration.labels import LabelAdministration
@@ -123,6 +124,7 @@ def assemble(
         certificates=certificates,
         identities=IdentityAdministration(keystore),
         issuers=IssuerAdministration(keystore),
+        material=MaterialAdministration(keystore),
         certification=certification,
         revocation_lists=revocation_lists,
         published=published,

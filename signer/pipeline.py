@@ -67,6 +67,7 @@ _Body = TypeVar("_Body", bound=msgspec.Struct)
 _Question = TypeVar("_Question", bound="Question")
 Reference = str | Callable[[_Body], str]  # a key's id or alias, or what tells it from the body
 GrantsOf = Callable[["Key", "Principal"], Sequence["GrantFacts"]]
+NOT_KEPT = "what this call is about is secret, so nothing of it is kept to answer the same again: it has no such header"
 DRY_RUN = "the request would have succeeded, but it asks for a dry run"
 _log = structlog.get_logger("sealmark.pipeline")
 
@@ -119,6 +120,8 @@ class Pipeline:
             plan = operation.plan(subject, body)
             if plan.dry_run:
                 raise DryRun(DRY_RUN)
+            if plan.secret and call.idempotency_key is not None:
+                raise Unprocessable(NOT_KEPT, field="Idempotency-Key")
             # the same request again gets the same answer
             repeated = self._idempotency.begin(permit, call, key.id)
         if repeated.answer is not None:

@@ -40,7 +40,7 @@ def state_name(key: Key) -> str:
 def algorithm_members(key: Key) -> dict[str, object]:
     """The one member that names the algorithms of the key's usage, its default first: clients take that one."""
     usage = KEY_USAGES[key.purpose]
-    names = list(key_algorithms(key.purpose, key.spec, key.algorithm))
+    names = list(key_algorithms(key.purpose, key.spec, key.algorithm, key.protection))
     if key.purpose is Purpose.GENERAL and key.algorithm in names:
         names.sort(key=lambda name: name != key.algorithm)
     return {_ALGORITHMS[usage]: names}

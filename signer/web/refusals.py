@@ -5,6 +5,7 @@ The tests hold every refusal that they ever meet against it (tests/signer/servic
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from signer.access import Action
@@ -36,18 +37,29 @@ _LIMITED: Final = frozenset(
         Action.REPLICATE_KEY,
     }
 )
+# What the key itself says no to.
+_REFUSED_BY: Final = {
+    Action.DECRYPT: ("undecipherable",),
+    Action.RE_ENCRYPT_FROM: ("undecipherable",),
+    Action.VERIFY_MAC: ("invalid_mac",),
+    Action.VERIFY: ("invalid_signature", *_SIGNS),
+}
 _DECIDES_ACCESS: Final = frozenset(
     {
         *(Action.CREATE_KEY, Action.PUT_KEY_POLICY, Action.CREATE_GRANT, Action.PUT_PRINCIPAL_POLICY),
         *(Action.REPLICATE_KEY, Action.SYNCHRONIZE_MULTI_REGION_KEY),
     }
 )
-_OF_ACTIONS: Final[Mapping[Action, tuple[str, ...]]] = {
-    # Both ask another region.
-    Action.REPLICATE_KEY: ("service_unavailable",),
-    Action.UPDATE_PRIMARY_REGION: ("service_unavailable",),
-    Action.SYNCHRONIZE_MULTI_REGION_KEY: ("not_found",),  # the key, in the body
-}
+_MORE: Final[Mapping[Action, tuple[str, ...]]] = MappingProxyType(
+    {
+        Action.REQUEST_APPROVAL: ("wrong_purpose", "limit_exceeded", "separation_of_duties"),
+        Action.REQUEST_CERTIFICATE: ("wrong_purpose",),  # a key that signs nothing signs no request
+        # Both ask another region.
+        Action.REPLICATE_KEY: ("service_unavailable",),
+        Action.UPDATE_PRIMARY_REGION: ("service_unavailable",),
+        Action.SYNCHRONIZE_MULTI_REGION_KEY: ("not_found",),  # the key, in the body
+    }
+)
 # What is signed anew now and then, by whoever asks for it first.
 _SIGNED_WHEN_DUE: Final = frozenset({"/v1/ca/crl", "/v1/trust", "/issuers/<issuer>/saml/metadata", "/saml/metadata"})
 # Calls that read no row; of these, `/readyz` alone can say that a part is not usable.
@@ -100,10 +112,9 @@ def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
         yield from ("unprocessable", "not_found")
     if action in _VOTES:
         yield "policy_forbids"
-    if action is Action.REQUEST_APPROVAL:
-        yield from ("wrong_purpose", "limit_exceeded", "separation_of_duties")
+    yield from _MORE.get(action, ())
     if action in _DECIDES_ACCESS:
         yield "separation_of_duties"
-    yield from _OF_ACTIONS.get(action, ())
+    yield from _REFUSED_BY.get(action, ())
     if action in _LIMITED:
         yield "limit_exceeded"

@@ -66,7 +66,8 @@ def differences(ours: inspect.Type, theirs: Shape, at: str) -> Iterator[str]:
         yield from differences(ours.item_type, theirs.item, f"{at}[]")
     elif isinstance(ours, inspect.DictType):
         yield from differences(ours.value_type, theirs.item, f"{at}[]")
-    if bounds(ours) != (theirs.facts.get("min"), theirs.facts.get("max"), bare(theirs.facts.get("pattern"))):
+    least = theirs.facts.get("min", 0 if theirs.kind in ("string", "blob", "list") else None)
+    if bounds(ours) != (least, theirs.facts.get("max"), bare(theirs.facts.get("pattern"))):
         yield f"{at}: {bounds(ours)} for {theirs.facts}"
 
 
@@ -76,7 +77,7 @@ def bounds(ours: inspect.Type) -> tuple[int | None, int | None, str | None]:
         return ours.ge, ours.le, None
     if isinstance(ours, inspect.StrType | inspect.BytesType | inspect.ListType):
         pattern = ours.pattern if isinstance(ours, inspect.StrType) else None
-        return ours.min_length, ours.max_length, bare(pattern)
+        return ours.min_length or 0, ours.max_length, bare(pattern)
     return None, None, None
 
 
