@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from keystore.keystore import Keystore
 
 NO_SUCH_ALIAS: Final = "there is no such alias of this key"
-# In any case of their letters: AWS's (AWS General Reference, "Tagging AWS resources"), and what the service says itself.
+# In any case of their letters: AWS's (AWS General Reference, "Tagging AWS resources"), and the service's own words.
 RESERVED_TAGS: Final = ("aws:", "sealmark:")
 _LONGEST_TAG: Final = 128
 _LONGEST_TAG_VALUE: Final = 256

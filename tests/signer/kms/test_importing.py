@@ -14,8 +14,6 @@ import structlog.testing
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from keystore.algorithms import Origin, Purpose
-from keystore.api import KeyPolicy, NewKey
 from signer.access.short_form import document_of
 from tests.keystore.imported import OneWrappingKey, pkcs8, private_key
 from tests.signer.service import MovedClock, ServiceInProcess, running_service
@@ -41,10 +39,12 @@ class Vault:
         self.clock = clock
         self.folder = folder
 
-    def key(self, spec: str = "SYMMETRIC_DEFAULT", purpose: Purpose = Purpose.ENCRYPT) -> Key:
-        policy = KeyPolicy(json.dumps(document_of([ADMIN], ["role/ci"], "000000000000")))
-        new = NewKey(spec=spec, purpose=purpose, created_by=ADMIN, policy=policy, origin=Origin.EXTERNAL)
-        return self.service.services.keystore.create_key(new)
+    def key(self, spec: str = "SYMMETRIC_DEFAULT", usage: str = "ENCRYPT_DECRYPT") -> Key:
+        policy = json.dumps(document_of([ADMIN], ["role/ci"], "000000000000"))
+        asked = {"KeySpec": spec, "KeyUsage": usage, "Origin": "EXTERNAL", "Policy": policy}
+        made = self.answered("CreateKey", asked)["KeyMetadata"]
+        assert (made["Origin"], made["KeyState"]) == ("EXTERNAL", "PendingImport")
+        return self.service.services.keystore.get_key(made["KeyId"])
 
     def parameters(self, key: Key, algorithm: str) -> dict[str, Any]:
         asked = {"KeyId": key.id, "WrappingAlgorithm": algorithm, "WrappingKeySpec": "RSA_2048"}
@@ -116,7 +116,7 @@ def test_a_symmetric_key_by_openssl(vault: Vault, digest: str) -> None:
 
 @pytest.mark.parametrize("digest", ["sha1", "sha256"])
 def test_a_private_key_by_openssl_signs(vault: Vault, digest: str) -> None:
-    key = vault.key("ECC_NIST_P256", Purpose.GENERAL)
+    key = vault.key("ECC_NIST_P256", "SIGN_VERIFY")
     made = vault.parameters(key, f"RSA_AES_KEY_WRAP_SHA_{digest.removeprefix('sha')}")
     theirs = private_key("ECC_NIST_P256")
     answer = vault.bring(key, made, vault.wrapped(made, pkcs8(theirs), digest), **FOREVER)
@@ -193,7 +193,7 @@ def test_an_end_is_given_as_aws_wants_it(vault: Vault) -> None:
 
 
 def test_material_that_expires_is_deleted_once_and_recorded(vault: Vault) -> None:
-    key = vault.key("ECC_NIST_P256", Purpose.GENERAL)
+    key = vault.key("ECC_NIST_P256", "SIGN_VERIFY")
     made = vault.parameters(key, "RSAES_OAEP_SHA_256")
     material = vault.encrypted(made, pkcs8(private_key("ECC_NIST_P256")), "sha256")
     assert vault.bring(key, made, material, ValidTo=vault.clock().timestamp() + 60).status_code == 200
