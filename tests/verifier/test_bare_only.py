@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from Crypto.Hash import SHA512
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 CONTENT = b"a file that is signed as it is" * 100
 PREHASHED, ML_DSA = "ED25519_PH_SHA_512", "ML_DSA_SHAKE_256"
-SETS = {
+Kind = type[MLDSA44PublicKey] | type[MLDSA65PublicKey] | type[MLDSA87PublicKey]
+SETS: dict[str, tuple[Any, Kind]] = {
     "ML-DSA-44": (ML_DSA_44, MLDSA44PublicKey),
     "ML-DSA-65": (ML_DSA_65, MLDSA65PublicKey),
     "ML-DSA-87": (ML_DSA_87, MLDSA87PublicKey),
