@@ -211,6 +211,7 @@ def version_of(row: SealedRow, key: SealedRow) -> KeyVersion:
             wrapped,
             row.optional_text("token_label"),
             use_of(Purpose(key.text("purpose"))),
+            Protection(key.text("protection")),
         ),
         revoked_at=optional_time_of(row.optional_number("revoked_at")),
         revocation_reason=None if reason is None else RevocationReason(reason),

@@ -19,8 +19,10 @@ from signer.administration.credentials import CredentialAdministration
 from signer.administration.grants import GrantAdministration
 from signer.administration.identities import IdentityAdministration
 from signer.administration.identity_policies import IdentityPolicyAdministration
+from signer.administration.importing import MaterialAdministration
 from signer.administration.issuers import IssuerAdministration
 from signer.administration.keys import KeyAdministration
+from signer.administration.labels import LabelAdministration
 from signer.administration.policies import PolicyAdministration
 from signer.administration.public_credentials import PublicCredentialAdministration
 from signer.administration.separation import Separation
@@ -113,10 +115,12 @@ def assemble(
         audit=audit,
         pipeline=Pipeline(keystore, Authenticator(keystore, throttle), audit, Idempotency(keystore), published, held),
         keys=KeyAdministration(keystore, policies, certification, certificates),
+        labels=LabelAdministration(keystore),
         policies=policies,
         certificates=certificates,
         identities=IdentityAdministration(keystore),
         issuers=IssuerAdministration(keystore),
+        material=MaterialAdministration(keystore),
         certification=certification,
         revocation_lists=revocation_lists,
         published=published,

@@ -189,6 +189,12 @@ class AuditUnavailable(ServiceUnavailable):
     code = "audit_unavailable"
 
 
+class InvalidSignature(SealmarkError):
+    """A signature that none of the key's versions made over this message."""
+
+    code = "invalid_signature"
+
+
 class ConfigurationError(SealmarkError):
     """A setting is missing, unknown, unsafe or contradicts another; the message names it."""
 

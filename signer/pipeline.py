@@ -67,6 +67,7 @@ _Body = TypeVar("_Body", bound=msgspec.Struct)
 _Question = TypeVar("_Question", bound="Question")
 Reference = str | Callable[[_Body], str]  # a key's id or alias, or what tells it from the body
 GrantsOf = Callable[["Key", "Principal"], Sequence["GrantFacts"]]
+NOT_KEPT = "what this call is about is secret, so nothing of it is kept to answer the same again: it has no such header"
 DRY_RUN = "the request would have succeeded, but it asks for a dry run"
 _log = structlog.get_logger("sealmark.pipeline")
 
@@ -113,12 +114,14 @@ class Pipeline:
             body = call.decode(call.body, operation.body_type)
             # access: do the policies allow it, to this caller, with this key, as it is asked
             key = self._find_key(admission, call, named.by(reference, body))
-            permit = self._permit(admission, call, key, operation.details(key, body))
+            permit = self._permit(admission, call, key, operation.details(key, body), reference=named.reference)
             # formats: what is to be made, and which items cannot be
             subject = self._subject(permit, call, key, operation, body)
             plan = operation.plan(subject, body)
             if plan.dry_run:
                 raise DryRun(DRY_RUN)
+            if plan.secret and call.idempotency_key is not None:
+                raise Unprocessable(NOT_KEPT, field="Idempotency-Key")
             # the same request again gets the same answer
             repeated = self._idempotency.begin(permit, call, key.id)
         if repeated.answer is not None:
@@ -144,12 +147,14 @@ class Pipeline:
         grants: GrantsOf | None = None,
         subject: str | Callable[[_Body], str] | None = None,
         about: str | None = None,
+        before: Callable[[Permit, Key | None, _Body], None] = lambda _permit, _key, _body: None,
     ) -> Answer:
         """An administrative change: an intent before it, its outcome after it, whatever happens.
 
         `reference` names the key that it is about, `subject` the principal (or tells it from the body), `about` the
         approval request, where it is about one; `details` are what policies may ask of it; `grants` those that may
-        allow it, where they are not the caller's on the key.
+        allow it, where they are not the caller's on the key. `before` raises what keeps a change from being made that
+        is permitted: no approval is used up by it.
         """
         principal = self.authenticate(call)
         named = None if callable(subject) else subject
@@ -159,7 +164,8 @@ class Pipeline:
         named = subject(body) if callable(subject) else subject
         with self._refusals_recorded(principal, action, call, reference, named) as key_named:
             key = None if reference is None else self._find_key(admission, call, key_named.by(reference, body))
-            permit = self._permit(admission, call, key, (details(body),), grants)
+            permit = self._permit(admission, call, key, (details(body),), grants, key_named.reference)
+            before(permit, key, body)
             permit = self._approvals.release(permit, call, key, body)
             if about is not None:
                 permit = permit_approved(permit, about)
@@ -176,7 +182,7 @@ class Pipeline:
             with within("request"):
                 body = decode(msgspec.json.encode(asked.request), held.body_type)
             key = self._find_key(admission, call, reference)
-            permit = self._permit(admission, call, key, held.details_of(key, body))
+            permit = self._permit(admission, call, key, held.details_of(key, body), reference=reference)
             with within("request"):
                 self._require_makeable(permit, call, key, held, body)
             request = self._approvals.prepare(permit, key, body, asked.reason, time_ordered_id())
@@ -260,7 +266,7 @@ class Pipeline:
             admission = admit(principal, action)
             body = asked()
             key = None if reference is None else self._find_key(admission, call, named.by(reference, body))
-            permit = self._permit(admission, call, key, (details(body),))
+            permit = self._permit(admission, call, key, (details(body),), reference=named.reference)
             answer = work(permit, key, body)
         detail, judged = answer.recorded, _judged(permit)
         self._audit.note(
@@ -345,6 +351,16 @@ class Pipeline:
             return False
         return judge(admit(principal, action), key, self._surroundings(call)).decision.allowed
 
+    def require_too(self, permit: Permit, call: Call, reference: str) -> Key:
+        """A further key that a permitted call is about, once the same is permitted of it.
+
+        Raises: `NotFound`, `PolicyForbids`, as for the first one.
+        """
+        admission = admit(permit.principal, permit.action)
+        key = self._find_key(admission, call, reference)
+        self._permit(admission, call, key, reference=reference)
+        return key
+
     def _permit(
         self,
         admission: Admission,
@@ -352,7 +368,10 @@ class Pipeline:
         key: Key | None,
         details: Sequence[ConditionValues] = (NO_CONTEXT,),
         grants: GrantsOf | None = None,
+        reference: str | None = None,
     ) -> Permit:
+        if key is not None and reference in key.aliases:
+            details = [{"kms:requestalias": (f"alias/{reference}",), **values} for values in details]
         return self._judged(admission, call, key, details, grants).permit()
 
     def _judged(

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from signer.administration.grants import GrantAdministration
     from signer.administration.identities import IdentityAdministration
     from signer.administration.identity_policies import IdentityPolicyAdministration
+    from signer.administration.importing import MaterialAdministration
     from signer.administration.issuers import IssuerAdministration
     from signer.administration.keys import KeyAdministration
+    from signer.administration.labels import LabelAdministration
     from signer.administration.policies import PolicyAdministration
     from signer.administration.public_credentials import PublicCredentialAdministration
     from signer.administration.trusted_issuers import TrustedIssuerAdministration
@@ -46,10 +48,12 @@ class Services:
     audit: AuditTrail
     pipeline: Pipeline
     keys: KeyAdministration
+    labels: LabelAdministration
     policies: PolicyAdministration
     certificates: CertificateAdministration
     identities: IdentityAdministration
     issuers: IssuerAdministration
+    material: MaterialAdministration
     certification: Certification
     revocation_lists: RevocationLists
     published: Published

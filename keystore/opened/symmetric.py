@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keystore.ciphertexts import UNDECIPHERABLE, describe, header, sealed_part
-from keystore.errors import Undecipherable, WrongState
+from keystore.errors import HsmFault, Undecipherable, WrongState
 
 if TYPE_CHECKING:
     from keystore.api import BackingKey, HardwareToken, OpenedKeyInfo
@@ -28,6 +28,13 @@ class SymmetricKey:
             raise WrongState(f"version {self.info.version} of the key makes no new ciphertexts")
         head = header(self.info.key_id, self.info.version_id)
         return head + self._token.encrypt(self._backing, plaintext, head + context)
+
+    def data_key(self, size: int, context: bytes) -> tuple[bytes, bytes]:
+        """(plaintext, ciphertext) of octets that the HSM's random number generator made. Raises: as `encrypt`."""
+        plaintext = self._token.random(size)
+        if len(plaintext) != size:
+            raise HsmFault(f"the HSM gave {len(plaintext)} random octets, not {size}")
+        return plaintext, self.encrypt(plaintext, context)
 
     def decrypt(self, ciphertext: bytes, context: bytes = b"") -> bytes:
         """Raises: `Undecipherable`, the same whatever is wrong."""

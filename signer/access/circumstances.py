@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from keystore.algorithms import KEY_USAGES
-from signer.access.condition_keys import REQUEST_TAG, RESOURCE_TAG, SIGNING_CONTEXT
+from signer.access.condition_keys import ENCRYPTION_CONTEXT, REQUEST_TAG, RESOURCE_TAG, SIGNING_CONTEXT
 from signer.access.short_form import arn_of
 
 if TYPE_CHECKING:
@@ -78,6 +78,14 @@ def requested_tags(tags: Mapping[str, str]) -> dict[str, Sequence[str]]:
     """The condition values of the tags that a request sets (AWS global condition keys aws:RequestTag, aws:TagKeys)."""
     values: dict[str, Sequence[str]] = {f"{REQUEST_TAG}{name}": (value,) for name, value in tags.items()}
     return values | {"aws:tagkeys": tuple(tags)} if tags else values
+
+
+def encryption_context(context: Mapping[str, str] | None) -> dict[str, Sequence[str]]:
+    """The condition values of an encryption context: one for each member, and the names of all of them."""
+    if not context:
+        return {}
+    members: dict[str, Sequence[str]] = {f"{ENCRYPTION_CONTEXT}{name}": (value,) for name, value in context.items()}
+    return members | {"kms:encryptioncontextkeys": tuple(context)}
 
 
 def _address(self: Circumstances) -> Sequence[str] | None:

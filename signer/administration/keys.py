@@ -91,6 +91,10 @@ class KeyAdministration:
             self._certificates.publish_revocations(call)
         return rotated
 
+    def rotate_on_demand(self, permit: Permit, key: Key) -> Key:
+        """A new version of a key that nobody publishes, in use at once. Raises what the keystore does."""
+        return self._keystore.rotate(key.id, activate_at=self._keystore.clock(), actor=permit.principal.name)
+
     def describe(self, key: Key) -> dict[str, object]:
         """The description of a key, as JSON members."""
         return describe(key, self._keystore)
@@ -116,7 +120,7 @@ def describe(key: Key, keystore: Keystore) -> dict[str, object]:
         "spec": key.spec,
         "purpose": key.purpose.value,
         "algorithm": key.algorithm,
-        "algorithms": list(key_algorithms(key.purpose, key.spec, key.algorithm)),
+        "algorithms": list(key_algorithms(key.purpose, key.spec, key.algorithm, key.protection)),
         "required_digest": SIGNING_ALGORITHMS[key.algorithm].hash_name if key.purpose in SIGNING_PURPOSES else None,
         "formats": list(key.formats),
         **_settings(key),
@@ -138,7 +142,7 @@ def describe(key: Key, keystore: Keystore) -> dict[str, object]:
                 "state": version_state(key.versions, version.number, now).value,
                 "created_at": version.created_at,
                 "activate_at": version.activate_at,
-                "kid": jwks.thumbprint(version.public_key) if version.public_key else None,
+                "kid": jwks.key_id(version.public_key),
                 "revoked_at": version.revoked_at,
                 "revocation_reason": version.revocation_reason and version.revocation_reason.value,
                 "certificate": _certificate(version, keystore),

@@ -1,4 +1,4 @@
-"""What the four signing calls share: the subject they work on and the shape of their plan.
+"""What the calls that use a key share: the subject they work on and the shape of their plan.
 
 An operation turns a body into a plan, item by item, before anything is recorded or signed: an item that cannot be made
 is known before the HSM is asked, and one bad item of a batch fails alone.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import msgspec
 
 from keystore.api import KeyState
-from keystore.lifecycle import current_version
+from keystore.lifecycle import current_version, state_at
 from signer.errors import Unprocessable, WrongPurpose, WrongState
 
 if TYPE_CHECKING:
@@ -46,24 +46,30 @@ class Subject:
 class Prepared:
     """One item, checked: the algorithm to open the key with, and what makes the output once it is open.
 
-    `make` takes the key as the purpose's protocol in `keystore.api` has it (a `SigningKey`, an `EncryptionKey` ...).
-    `about` is what the record says of it besides its signatures, `artifact_digest` the digest of the file, if any.
+    `make` takes the key as the purpose's protocol in `keystore.api` has it (a `SigningKey`, an `EncryptionKey` ...),
+    or None where it `needs_no_key`: what is done with the published half alone. `about` is what the record says of it
+    besides its signatures, `artifact_digest` the digest of the file, if any.
     """
 
     algorithm: str
     make: Callable[[Any], Output]
     about: Mapping[str, object] | None = None
     artifact_digest: bytes | None = None
+    needs_no_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All items in the order asked; an `Unprocessable` stands where an item cannot be made."""
+    """All items in the order asked; an `Unprocessable` stands where an item cannot be made.
+
+    `secret`: question or answer hold what must not be kept, nor its hash, to answer the same again.
+    """
 
     items: Sequence[Prepared | Unprocessable]
     single: bool  # a fault of the one item is then a fault of the call
     context: dict[str, str] | None = None
     dry_run: bool = False  # the caller asks only whether it might
+    secret: bool = False
 
 
 class Operation(Protocol[_Body]):
@@ -101,9 +107,10 @@ def usable_version(operation: Operation[_Body], key: Key, body: _Body | None, no
     if key.purpose is not operation.purpose:
         msg = f"this key is for {key.purpose}; {operation.action} needs a key for {operation.purpose}"
         raise WrongPurpose(msg)
-    if key.state is not KeyState.ENABLED:
-        msg = f"the key is {key.state.replace('_', ' ')}"
-        raise WrongState(msg, state=key.state.value)
+    state = state_at(key, now)
+    if state is not KeyState.ENABLED:
+        msg = f"the key is {state.replace('_', ' ')}"
+        raise WrongState(msg, state=state.value)
     return operation.version(key, body, now)
 
 

@@ -25,6 +25,7 @@ from keystore.algorithms import (
     PURPOSES,
     SIGNING_ALGORITHMS,
     SIGNING_PURPOSES,
+    SOFTWARE_ONLY,
     KeyKind,
     KeyUse,
     Purpose,
@@ -72,7 +73,7 @@ if TYPE_CHECKING:
 NOW = datetime.now(UTC)
 HASHES = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}
 SIGNING_SPECS = [  # RSA 3072 and 4096 only differ in time
-    spec for spec in PURPOSES[Purpose.GENERAL] if spec not in ("RSA_3072", "RSA_4096")
+    spec for spec in PURPOSES[Purpose.GENERAL] if spec not in ("RSA_3072", "RSA_4096", *SOFTWARE_ONLY)
 ]
 
 

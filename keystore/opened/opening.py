@@ -1,0 +1,34 @@
+"""From a key, one of its versions and an algorithm to what is done with it, by the key's purpose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from keystore.algorithms import ENCRYPTION_ALGORITHMS, MAC_ALGORITHMS, Purpose, key_algorithms
+from keystore.api import OpenedKeyInfo, VersionState
+from keystore.errors import Unsupported, WrongState
+from keystore.opened.mac import HmacKey
+from keystore.opened.symmetric import SymmetricKey
+
+if TYPE_CHECKING:
+    from keystore.api import HardwareToken, Key, KeyVersion, OpenedKey
+
+_ALGORITHMS: Final = {**ENCRYPTION_ALGORITHMS, **MAC_ALGORITHMS}
+
+
+def open_version(token: HardwareToken, key: Key, version: KeyVersion, state: VersionState, algorithm: str) -> OpenedKey:
+    """A version of a key that makes no signatures. It makes something new only if it is the active one.
+
+    Raises: `WrongState` for a revoked version; `Unsupported` for an algorithm that is not the key's.
+    """
+    if state is VersionState.REVOKED:
+        raise WrongState(f"version {version.number} of the key is revoked")
+    if algorithm not in key_algorithms(key.purpose, key.spec, key.algorithm, key.protection):
+        raise Unsupported(f"the key has no algorithm {algorithm}", field="algorithm")
+    info = OpenedKeyInfo(key.id, version.id, version.number, key.spec, key.purpose, _ALGORITHMS[algorithm])
+    active = state is VersionState.ACTIVE
+    if key.purpose is Purpose.MAC:
+        return HmacKey(token, version.backing, info, active=active)
+    if key.purpose is Purpose.ENCRYPT and key.spec == "SYMMETRIC_DEFAULT":
+        return SymmetricKey(token, version.backing, info, active=active)
+    raise Unsupported(f"a {key.spec} key for {key.purpose} is not used here", field="spec")
