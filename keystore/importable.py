@@ -51,6 +51,7 @@ WRAPPING_ALGORITHMS: Final[Mapping[str, WrappingAlgorithm]] = MappingProxyType(
 WRAPPING_SPECS: Final = ("RSA_2048", "RSA_3072", "RSA_4096")
 _PURPOSES: Final = frozenset({Purpose.GENERAL, Purpose.ENCRYPT, Purpose.MAC, Purpose.AGREE})
 _KINDS: Final = frozenset({KeyKind.RSA, KeyKind.EC, KeyKind.EDWARDS, KeyKind.AES, KeyKind.HMAC})
+_CARRIER: Final = 32  # octets: AES-256
 _SECRET: Final = frozenset({KeyKind.AES, KeyKind.HMAC})
 
 
@@ -113,6 +114,8 @@ def unwrapped(row: WrappingAlgorithm, octets: bytes, carried: bytes) -> bytes:
     if not row.with_aes:
         return octets
     try:
+        if len(octets) != _CARRIER:
+            raise ValueError("an AES key of another length")
         return aes_key_unwrap_with_padding(octets, carried)
     except (InvalidUnwrap, ValueError):
         raise Undecipherable("the wrapped key material does not open") from None

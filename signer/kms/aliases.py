@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from keystore.aliases import RESERVED
-from keystore.keys import UUID_FORM
+from keystore.keys import KEY_ID_FORM
 from signer.access import Action
 from signer.call import Answer, Call
 from signer.errors import Conflict
@@ -124,7 +124,7 @@ def list_aliases(services: Services, call: Call) -> Answer:
 def _own_name(asked: str) -> str:
     """The name without `alias/`. Raises `Refusal`: `InvalidAliasNameException`, `ValidationException`."""
     name = alias_name(asked)
-    if name.startswith(RESERVED) or UUID_FORM.fullmatch(name):
+    if name.startswith(RESERVED) or KEY_ID_FORM.fullmatch(name):
         reserved = f"Alias names that begin with {ALIAS}{RESERVED} are reserved"
         msg = reserved if name.startswith(RESERVED) else "An alias must not have the form of a key's id"
         raise Refusal("InvalidAliasNameException", msg, field="aliasName")

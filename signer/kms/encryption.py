@@ -1,7 +1,7 @@
 """Encrypt, Decrypt and ReEncrypt.
 
-A symmetric ciphertext says which key opens it, so Decrypt needs no KeyId; one that is given must be that key. Ciphertexts
-of RSA say nothing of theirs.
+A symmetric ciphertext says which key opens it, so Decrypt needs no KeyId; one that is given must be that key.
+Ciphertexts of RSA say nothing of theirs.
 """
 
 from __future__ import annotations
@@ -156,10 +156,7 @@ def _require_encryption_algorithm(key: Key, name: str | None, member: str) -> No
 def ciphertext_of(blob: bytes | None, dry_run: bool | None, modifiers: DryRunModifiers | None) -> bytes:
     """The ciphertext; empty where a dry run ignores it. Raises `ValidationException` where it is not there."""
     if blob is None and not (dry_run and modifiers):
-        msg = (
-            "1 validation error detected: Value null at 'ciphertextBlob' failed to satisfy constraint: Member must not "
-            "be null"
-        )
+        msg = "CiphertextBlob is required unless a dry run ignores it."
         raise invalid(msg, field="ciphertextBlob")
     return blob or b""
 

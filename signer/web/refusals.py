@@ -34,6 +34,7 @@ _LIMITED: Final = frozenset(
         Action.CREATE_GRANT,
         Action.PUT_PRINCIPAL_POLICY,
         Action.CREATE_CREDENTIAL,
+        Action.REPLICATE_KEY,
     }
 )
 # What the key itself says no to.
@@ -44,12 +45,19 @@ _REFUSED_BY: Final = {
     Action.VERIFY: ("invalid_signature", *_SIGNS),
 }
 _DECIDES_ACCESS: Final = frozenset(
-    {Action.CREATE_KEY, Action.PUT_KEY_POLICY, Action.CREATE_GRANT, Action.PUT_PRINCIPAL_POLICY}
+    {
+        *(Action.CREATE_KEY, Action.PUT_KEY_POLICY, Action.CREATE_GRANT, Action.PUT_PRINCIPAL_POLICY),
+        *(Action.REPLICATE_KEY, Action.SYNCHRONIZE_MULTI_REGION_KEY),
+    }
 )
 _MORE: Final[Mapping[Action, tuple[str, ...]]] = MappingProxyType(
     {
         Action.REQUEST_APPROVAL: ("wrong_purpose", "limit_exceeded", "separation_of_duties"),
         Action.REQUEST_CERTIFICATE: ("wrong_purpose",),  # a key that signs nothing signs no request
+        # Both ask another region.
+        Action.REPLICATE_KEY: ("service_unavailable",),
+        Action.UPDATE_PRIMARY_REGION: ("service_unavailable",),
+        Action.SYNCHRONIZE_MULTI_REGION_KEY: ("not_found",),  # the key, in the body
     }
 )
 # What is signed anew now and then, by whoever asks for it first.

@@ -24,6 +24,7 @@ from signer.web import (
     policies,
     public,
     public_credentials,
+    replicas,
     signing,
     trusted_issuers,
 )
@@ -51,6 +52,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *credentials.ENDPOINTS,
     *access_keys.ENDPOINTS,
     *keys.ENDPOINTS,
+    *replicas.ENDPOINTS,
     *certificates.ENDPOINTS,
     *signing.ENDPOINTS,
     *issuers.ENDPOINTS,

@@ -82,7 +82,7 @@ def make_database(path: Path, token: HardwareToken) -> Database:
     }
     with SealedStore(database, Sealer(token.seal, SEAL_KEY_ID)).transaction() as transaction:
         transaction.insert("deployment", "deployment", deployment)
-        transaction.insert("domains", "default", {"current_version": 1, "created_at": now})
+        transaction.insert("domains", "default", {"current_version": 1, "created_at": now, "home_region": None})
     empty_kept_head(token, LogAnchor(token, "000000000000", "us-east-1", log_public_key).origin)
     return database
 
@@ -187,6 +187,12 @@ class TokenProxy:
 
     def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes:
         return self.real.rewrap(backing, to_domain_label)
+
+    def opens(self, backing: BackingKey) -> bool:
+        return self.real.opens(backing)
+
+    def link_seal(self, domain: str, message: bytes) -> bytes:
+        return self.real.link_seal(domain, message)
 
     def destroy(self, backing: BackingKey) -> None:
         self.real.destroy(backing)
