@@ -604,6 +604,7 @@ class ApprovalRequestBody(Body):
         "assertions",
         "policy",
         "grants",
+        "replicas",
         "rotate",
         "csr",
         "certificate",

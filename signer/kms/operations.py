@@ -6,7 +6,19 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from signer.kms import aliases, creation, grants, importing, key_stores, keys, policies, rotation, signing, tags
+from signer.kms import (
+    aliases,
+    creation,
+    grants,
+    importing,
+    key_stores,
+    keys,
+    policies,
+    replicas,
+    rotation,
+    signing,
+    tags,
+)
 from signer.kms.decoding import decode
 from signer.kms.errors import UNKNOWN_OPERATION, Refusal
 from signer.problems import code_of
@@ -23,7 +35,7 @@ TARGET: Final = "x-amz-target"
 _PREFIX: Final = "TrentService."
 UNKNOWN_ACTION: Final = "UnknownCall"  # as of every other call that there is not
 
-_MODULES: Final = (creation, keys, aliases, tags, policies, grants, rotation, signing, importing, key_stores)
+_MODULES: Final = (creation, keys, aliases, tags, policies, grants, rotation, replicas, signing, importing, key_stores)
 OPERATIONS: Final[Mapping[str, KmsOperation]] = MappingProxyType(
     {operation.name: operation for module in _MODULES for operation in module.OPERATIONS}
 )

@@ -235,6 +235,14 @@ class RegionAdministration:
             bypass_policy_lockout_safety_check=body.bypass_policy_lockout_safety_check,
         )
 
+    def policy_of(self, permit: Permit, body: NewReplica) -> dict[str, object]:
+        """The policy that a replica begins with, as the other region is told."""
+        return self._policy(permit.principal.name, body)
+
+    def require_known(self, name: str) -> None:
+        """Raises `Unprocessable` unless it is one of the other regions."""
+        self._region(name)
+
     def _policy(self, caller: str, body: NewReplica) -> dict[str, object]:
         """A whole document as it is; or the short form, of which the caller is an administrator, as of a new key's.
         Whether it fits the people there is for the other region to say."""
