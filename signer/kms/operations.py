@@ -20,6 +20,7 @@ from signer.kms import (
     macs,
     policies,
     re_encryption,
+    replicas,
     rotation,
     signing,
     tags,
@@ -56,6 +57,7 @@ _MODULES: Final = (
     macs,
     agreement,
     importing,
+    replicas,
     key_stores,
 )
 OPERATIONS: Final[Mapping[str, KmsOperation]] = MappingProxyType(
