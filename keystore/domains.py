@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from keystore.algorithms import Purpose, use_of
-from keystore.api import BackingKey
 from keystore.clock import system_clock
 from keystore.configuration import load_keystore_configuration
 from keystore.db import open_database
@@ -20,7 +18,9 @@ from keystore.hsm import open_token
 from keystore.hsm.connection import read_pin
 from keystore.hsm.labels import DOMAIN_NAME, domain_label
 from keystore.hsm.officer import open_ceremony
+from keystore.keys import version_of
 from keystore.roots import ACTIVE, DESTROYED, TABLE, root_values
+from keystore.software import rewrapped
 from keystore.store import open_store
 from keystore.values import stored_time
 
@@ -114,15 +114,12 @@ def _wrap_again(deployment: Deployment, name: str, version: int, progress: Calla
 
 
 def _wrap_one_again(deployment: Deployment, found: SealedRow, key: SealedRow, name: str, version: int) -> None:
-    spec, use = key.text("spec"), use_of(Purpose(key.text("purpose")))
     row: SealedRow | None = found
     for _ in range(_ATTEMPTS):
         if row is None or row.optional_octets("wrapped") is None or row.number("domain_version") == version:
             return  # deleted, or done by another
-        old = domain_label(name, row.number("domain_version"))
-        backing = BackingKey(row.id, spec, old, row.octets("wrapped"), None, use)
-        wrapped = deployment.token.rewrap(backing, domain_label(name, version))
-        deployment.token.destroy(backing)  # the unwrapped copy of this process
+        backing = version_of(row, key).backing
+        wrapped = rewrapped(deployment.token, backing, domain_label(name, version))
         try:
             with deployment.store.transaction() as transaction:
                 transaction.update(row, {"wrapped": wrapped, "domain_version": version})
@@ -134,7 +131,7 @@ def _wrap_one_again(deployment: Deployment, found: SealedRow, key: SealedRow, na
 
 
 def _versions_under_older_keys(store: SealedStore, name: str, version: int) -> list[tuple[SealedRow, SealedRow]]:
-    """(row, its key's row) of every wrapped key version of the domain that the domain's current key does not wrap."""
+    """(version's row, key's row) of every wrapped key version of the domain that its current key does not wrap."""
     keys = {row.id: row for row in store.select("keys", {"domain": name})}
     return [
         (row, keys[row.text("key_id")])

@@ -5,20 +5,24 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, TypeVar
 
+from sqlalchemy import func, select
+
 from keystore.access_keys import AccessKeyRepository
-from keystore.algorithms import SIGNING_ALGORITHMS, SIGNING_PURPOSES, key_algorithms
+from keystore.algorithms import SIGNING_ALGORITHMS, SIGNING_PURPOSES, Origin, Protection, key_algorithms
 from keystore.aliases import AliasRepository, free_alias_of
 from keystore.api import Key, KeyState, SigningKeyInfo, VersionCause, VersionState
 from keystore.approvals import ApprovalRepository
 from keystore.certificates import CertificateRepository
 from keystore.clock import system_clock
-from keystore.configuration import DEFAULT_TOKEN_KEYS, load_keystore_configuration
+from keystore.configuration import DEFAULT_CACHE_SIZE, DEFAULT_TOKEN_KEYS, load_keystore_configuration
 from keystore.creation import KeyMaker
 from keystore.db import open_database
+from keystore.db.schema import KEYS
 from keystore.errors import NotFound, Unsupported, WrongState
 from keystore.grants import GrantRepository
 from keystore.history import HistoryRepository
 from keystore.hsm import open_token
+from keystore.imports import MaterialImports
 from keystore.keys import KeyRepository, existing
 from keystore.lifecycle import (
     DEFAULT_WAIT,
@@ -28,8 +32,10 @@ from keystore.lifecycle import (
     SCHEDULED_FROM,
     check_transition,
     deletion_time,
+    is_complete,
     require_enabled,
     require_state,
+    state_at,
     version_state,
 )
 from keystore.log_anchor import LogAnchor
@@ -46,17 +52,20 @@ from keystore.repositories import (
 from keystore.rotation import RotationRepository
 from keystore.secrets import Secrets
 from keystore.signing import HsmSigningKey
+from keystore.software import SoftwareKeys
+from keystore.software_signing import SoftwareSigningKey
 from keystore.store import open_store
 from keystore.tags import TagRepository
 from keystore.trusted_issuers import TrustedIssuerRepository
 from keystore.values import optional_stored_time, stored_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from keystore.api import (
+        BackingKey,
         Certify,
         HardwareToken,
         Intent,
@@ -104,6 +113,8 @@ class Keystore(
         database: Database,
         *,
         token_keys: int = DEFAULT_TOKEN_KEYS,
+        cache_size: int = DEFAULT_CACHE_SIZE,
+        software_specs: Sequence[str] = (),
         clock: Clock = system_clock,
     ) -> None:
         self.database = database
@@ -126,7 +137,12 @@ class Keystore(
         TagRepository.__init__(self, self.store)
         RotationRepository.__init__(self, self.store)
         self._token = token
-        self._maker = KeyMaker(token, self.store, token_keys, clock)
+        self._software = SoftwareKeys(token, cache_size)
+        self.software_specs = tuple(software_specs)  # of which new keys are used in this process; the operator's list
+        self._maker = KeyMaker(
+            token, self._software, self.store, clock, token_keys=token_keys, software_specs=self.software_specs
+        )
+        self.imports = MaterialImports(token, self._software, self.store, clock, self.get_key)
         deployment = self.store.get("deployment", "deployment")
         if deployment is None:
             raise NotFound("deployment: the database was never initialised")
@@ -190,6 +206,22 @@ class Keystore(
         self._maker.rotate(self.get_key(key_id), activate_at, actor, certify, revoke, cause)
         return self.get_key(key_id)
 
+    def rotate_to_imported(self, key_id: str, actor: str) -> Key:
+        """Make the imported material that waits for it the current one: a rotation on demand.
+
+        Raises: `NotFound`; `Unsupported` unless the key's material is imported; `WrongState` unless the key is enabled
+        and such material waits; `Conflict` if the key is changed elsewhere meanwhile.
+        """
+        self.imports.rotate(key_id, actor)
+        return self.get_key(key_id)
+
+    def count_software_keys(self) -> int:
+        """How many keys of `protection: software` there are, deleted ones left out. For the log: no seal is checked."""
+        columns = KEYS.c
+        kept = columns.protection == Protection.SOFTWARE.value, columns.state != KeyState.DELETED.value
+        with self.database.read() as connection:
+            return connection.execute(select(func.count()).select_from(KEYS).where(*kept)).scalar_one()
+
     def disable(self, key_id: str) -> Key:
         """Stop every use of an enabled key until it is enabled again. Raises: `NotFound`, `WrongState`."""
         return self._change(key_id, KeyState.DISABLED, DISABLED_FROM)
@@ -207,8 +239,13 @@ class Keystore(
         return self._change(key_id, KeyState.PENDING_DELETION, SCHEDULED_FROM, moment)
 
     def cancel_deletion(self, key_id: str) -> Key:
-        """Keep a key whose deletion was scheduled; it is disabled then. Raises: `NotFound`, `WrongState`."""
-        return self._change(key_id, KeyState.DISABLED, KEPT_FROM)
+        """Keep a key whose deletion was scheduled; it is disabled then, or waits for its imported material.
+
+        Raises: `NotFound`, `WrongState`.
+        """
+        key = self.get_key(key_id)
+        lacking = key.origin is Origin.EXTERNAL and not is_complete(key.versions, self.clock())
+        return self._change(key_id, KeyState.PENDING_IMPORT if lacking else KeyState.DISABLED, KEPT_FROM)
 
     def _change(
         self, key_id: str, wanted: KeyState, present: frozenset[KeyState], deletion_at: datetime | None = None
@@ -242,8 +279,15 @@ class Keystore(
             for alias in key.aliases:
                 free_alias_of(transaction, alias, key.id, now)
         for version in key.versions:
-            self._token.destroy(version.backing)
+            self._destroy(version.backing)
         return True
+
+    def _destroy(self, backing: BackingKey) -> None:
+        """Nothing of it is left: on the token, or opened in this process."""
+        if backing.protection is Protection.SOFTWARE:
+            self._software.forget(backing)
+        else:
+            self._token.destroy(backing)
 
     def open_key(self, intent: Intent) -> OpenedKey:
         """Open a key of any purpose for one durable intent: what it is follows from the key.
@@ -254,7 +298,7 @@ class Keystore(
         key, version, state = self._openable(intent)
         if key.purpose in SIGNING_PURPOSES:
             return self._signing_key(key, version, state, intent.algorithm)
-        return open_version(self._token, key, version, state, intent.algorithm)
+        return open_version(self._token, self._software, key, version, state, intent.algorithm)
 
     def signing_key(self, intent: Intent) -> SigningKey:
         """Open a key for one durable intent.
@@ -267,7 +311,7 @@ class Keystore(
 
     def _openable(self, intent: Intent) -> tuple[Key, KeyVersion, VersionState]:
         key = self.get_key(intent.key_id)
-        require_enabled(key.state)
+        require_enabled(state_at(key, self.clock()))
         version = next((version for version in key.versions if version.id == intent.version_id), None)
         if version is None:
             raise NotFound("the key has no such version")
@@ -276,9 +320,12 @@ class Keystore(
     def _signing_key(self, key: Key, version: KeyVersion, state: VersionState, algorithm: str) -> SigningKey:
         if state is not VersionState.ACTIVE:
             raise WrongState(f"version {version.number} of the key is {state.value}")
-        if key.purpose not in SIGNING_PURPOSES or algorithm not in key_algorithms(key.purpose, key.spec, key.algorithm):
+        allowed = key_algorithms(key.purpose, key.spec, key.algorithm, key.protection)
+        if key.purpose not in SIGNING_PURPOSES or algorithm not in allowed:
             raise Unsupported(f"the key does not sign with {algorithm}", field="algorithm")
         info = SigningKeyInfo(key.id, version.id, version.number, key.spec, key.purpose, SIGNING_ALGORITHMS[algorithm])
+        if key.protection is Protection.SOFTWARE:
+            return SoftwareSigningKey(self._software, version.backing, info, version.public_key)
         return HsmSigningKey(self._token, version.backing, info, version.public_key)
 
     def random_octets(self, size: int) -> bytes:
@@ -307,7 +354,13 @@ def open_state(state: Path) -> Keystore:
         hsm = configuration.hsm
         token = open_token(hsm, cache_size=hsm.cache_size, sessions=hsm.sessions)
         try:
-            return Keystore(token, database, token_keys=hsm.token_keys)
+            return Keystore(
+                token,
+                database,
+                token_keys=hsm.token_keys,
+                cache_size=hsm.cache_size,
+                software_specs=configuration.software_specs,
+            )
         except BaseException:
             token.close()
             raise

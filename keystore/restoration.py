@@ -26,6 +26,7 @@ from keystore.hsm.officer import open_ceremony
 from keystore.keys import KeyRepository
 from keystore.log_anchor import LogAnchor, begin_log
 from keystore.roots import ACTIVE, TABLE, unchecked_roots
+from keystore.software import rewrapped
 from keystore.state_files import new_state_directory, prepare_token, write_configuration
 from keystore.store import open_store
 
@@ -144,14 +145,13 @@ def _check_everything(
 def _open_keys(token: Token, store: SealedStore) -> tuple[int, tuple[NotCarried, ...]]:
     carried, left = 0, []
     for key in _living_keys(store):
-        if any(version.backing.wrapped is None for version in key.versions):
+        if any(version.backing.token_label is not None for version in key.versions):
             left.append(NotCarried(key.id, key.alias, key.spec))
             continue
         for version in key.versions:
             if version.backing.domain_label is not None:
                 # Wrapping it once more shows that the domain key opens it here, and leaves nothing of it outside.
-                token.rewrap(version.backing, version.backing.domain_label)
-                token.destroy(version.backing)
+                rewrapped(token, version.backing, version.backing.domain_label)
         carried += 1
     return carried, tuple(left)
 

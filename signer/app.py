@@ -19,6 +19,7 @@ from signer.administration.credentials import CredentialAdministration
 from signer.administration.grants import GrantAdministration
 from signer.administration.identities import IdentityAdministration
 from signer.administration.identity_policies import IdentityPolicyAdministration
+from signer.administration.importing import MaterialAdministration
 from signer.administration.issuers import IssuerAdministration
 from signer.administration.keys import KeyAdministration
 from signer.administration.labels import LabelAdministration
@@ -50,6 +51,7 @@ from signer.revocation import RevocationLists
 from signer.root_watch import report_enabled_root
 from signer.saml_metadata import SamlMetadata
 from signer.services import Services
+from signer.software_watch import report_software_keys
 from signer.upkeep import Upkeep
 from signer.web.routes import register
 
@@ -73,6 +75,7 @@ def create_app(state: Path | None = None) -> Flask:
         raise
     atexit.register(services.close)
     report_enabled_root(services.keystore, services.keystore.clock())
+    report_software_keys(services.keystore)
     return application(services)
 
 
@@ -119,6 +122,7 @@ def assemble(
         certificates=certificates,
         identities=IdentityAdministration(keystore),
         issuers=IssuerAdministration(keystore),
+        material=MaterialAdministration(keystore),
         certification=certification,
         revocation_lists=revocation_lists,
         published=published,

@@ -2,7 +2,7 @@
 Frozen, typed, complete at start.
 
 An unknown name, a wrong type, a missing file or a key file that others can read refuses to start. The keystore reads
-its own tables (`[hsm]`, `[database]`) of the same file.
+its own tables (`[hsm]`, `[database]`, `[keys]`) of the same file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-KNOWN_TABLES: Final = frozenset({"server", "certificates", "log", "audit", "hsm", "database"})
+KNOWN_TABLES: Final = frozenset({"server", "certificates", "log", "audit", "hsm", "database", "keys"})
 LONGEST_LEAF_DAYS: Final = 1825
 LONGEST_TOKEN_DAYS: Final = 3650
 MOST_ACCESS_KEYS: Final = 100

@@ -192,7 +192,8 @@ class NewGrant(Body):
 class NewKeyBody(Body):
     """`POST /v1/keys`. `policy` is a whole document, or `{administrators, users}`; `users` and `administrators` alone
     are short for one of which the maker is an administrator too. `issuer`, `audiences`, `max_ttl`, `types` belong to
-    jwt keys; `issuer`, `audiences`, `recipients` to saml keys."""
+    jwt keys; `issuer`, `audiences`, `recipients` to saml keys. `protection` insists: without it keys of a spec that the
+    operator lists in `software_specs` are `software`, all others `hsm`."""
 
     spec: ShortText
     purpose: Literal["artifact", "jwt", "saml", "general", "encrypt", "mac", "agree", "encapsulate"]
@@ -203,6 +204,7 @@ class NewKeyBody(Body):
     domain: Slug | None = None
     description: LongText = ""
     tags: Annotated[dict[TagName, TagValue], Meta(max_length=50)] = {}
+    protection: Literal["hsm", "software"] | None = None
     published: bool | None = None
     algorithm: ShortText | None = None
     formats: Annotated[list[ArtifactFormat], Meta(min_length=1, max_length=4)] | None = None
@@ -258,6 +260,39 @@ class KeyDescription(Body):
     description: LongText
 
 
+class ImportParametersBody(Body):
+    """A wrapping key for material of the caller's own. What may be combined is the keystore's to say."""
+
+    wrapping_algorithm: ShortText
+    wrapping_key_spec: ShortText
+
+
+class KeyMaterialBody(Body):
+    """Material of the caller's own, wrapped. `valid_to` goes with KEY_MATERIAL_EXPIRES and only with it."""
+
+    import_token: Annotated[bytes, Meta(min_length=1, max_length=6144)]
+    encrypted_key_material: Annotated[bytes, Meta(min_length=1, max_length=6144)]
+    valid_to: datetime | None = None
+    expiration_model: Literal["KEY_MATERIAL_EXPIRES", "KEY_MATERIAL_DOES_NOT_EXPIRE"] = "KEY_MATERIAL_EXPIRES"
+    import_type: Literal["NEW_KEY_MATERIAL", "EXISTING_KEY_MATERIAL"] | None = None
+    key_material_description: Annotated[str, Meta(max_length=256)] | None = None
+    key_material_id: Annotated[str, Meta(pattern="^[0-9a-f]{64}$(?!\\n)")] | None = None
+
+    def recorded(self) -> dict[str, object]:
+        """What the record says of it: nothing of the material."""
+        return {
+            "expiration_model": self.expiration_model,
+            "import_type": self.import_type,
+            "valid_to": None if self.valid_to is None else self.valid_to.isoformat(),
+        }
+
+
+class MaterialDeletion(Body):
+    """Which of the key's imported materials is to go; without an id: the current one."""
+
+    key_material_id: Annotated[str, Meta(pattern="^[0-9a-f]{64}$(?!\\n)")] | None = None
+
+
 class CertificateRequest(Body):
     """`POST /v1/keys/{key}/csr`: what the request asks an outside CA to certify."""
 
@@ -298,11 +333,13 @@ class Deletion(Body):
 
 
 class SignatureItem(Body):
-    """One raw signature: a message (base64) or a digest (base64), never both."""
+    """One raw signature over one of: a message (base64), a digest (base64), or `mu`, the message representative of
+    ML-DSA (base64 of 64 octets; FIPS 204 section 6.2)."""
 
     algorithm: ShortText | None = None
     message: bytes | None = None
     digest: bytes | None = None
+    mu: bytes | None = None
 
 
 class Signatures(SignatureItem):
@@ -532,6 +569,14 @@ class ApprovalRequestBody(Body):
         "certificate/revoke",
         "enable",
         "schedule-deletion",
+        "aliases",
+        "aliases/move",
+        "aliases/remove",
+        "tags",
+        "tags/remove",
+        "rotation",
+        "rotation/remove",
+        "rotate-on-demand",
         "approval-rule",
         "approval-rule/remove",
     ]

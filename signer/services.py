@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from signer.administration.grants import GrantAdministration
     from signer.administration.identities import IdentityAdministration
     from signer.administration.identity_policies import IdentityPolicyAdministration
+    from signer.administration.importing import MaterialAdministration
     from signer.administration.issuers import IssuerAdministration
     from signer.administration.keys import KeyAdministration
     from signer.administration.labels import LabelAdministration
@@ -52,6 +53,7 @@ class Services:
     certificates: CertificateAdministration
     identities: IdentityAdministration
     issuers: IssuerAdministration
+    material: MaterialAdministration
     certification: Certification
     revocation_lists: RevocationLists
     published: Published

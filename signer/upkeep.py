@@ -65,6 +65,10 @@ class Upkeep:
                 _log.warning("key_deleted", key_id=key_id)
                 self._audit.note(SERVICE, "DeleteKey", _own_call(), key=key_id)
             self._rotation.rotate_due(now)
+            for lost in self._keystore.imports.expire_due(now):
+                _log.warning("key_material_expired", key_id=lost.key_id, material_id=lost.material_id)
+                self._audit.note(SERVICE, "DeleteExpiredKeyMaterial", _own_call(), key=lost.key_id)
+            self._keystore.imports.forget_parameters(now)
             self._keystore.forget_idempotency(now - IDEMPOTENCY_LIFE)
             self._keystore.forget_nonces(now)
             self._keystore.forget_assertions(now)

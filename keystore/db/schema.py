@@ -131,6 +131,19 @@ KEY_VERSIONS: Final = _sealed(
     _text("material_description", nullable=True),
     _number("expires_at", nullable=True),  # of imported material
     UniqueConstraint("key_id", "number", name="one_version_of_a_number"),
+    Index("key_versions_by_expiry", "expires_at"),
+)
+# RSA wrapping keys under which material comes in, each good for a day: it is never changed but by a domain's rotation.
+IMPORT_PARAMETERS: Final = _sealed(
+    "import_parameters",
+    _text("key_id", ForeignKey("keys.id")),
+    _text("spec"),
+    _text("domain"),
+    _number("domain_version"),
+    _octets("wrapped"),
+    _number("expires_at"),
+    Index("import_parameters_by_expiry", "expires_at"),
+    journaled=False,  # an older copy opens the same material, and goes with its day
 )
 ALIASES: Final = _sealed(
     "aliases",

@@ -29,6 +29,7 @@ from keystore.hsm.audit import (
 from keystore.hsm.backing import cache_name, generate, open_backing
 from keystore.hsm.connection import complete, file_lock, log_in, read_pin
 from keystore.hsm.data_objects import read_text, require_room, write_text
+from keystore.hsm.imported import bring_in
 from keystore.hsm.mechanisms import HMAC_SHA256, KEY_TYPES, key_spec, mac_call, require_use, signing_call
 from keystore.hsm.module import load_module
 from keystore.hsm.readable_pairs import make_readable_pair
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from keystore.hsm.cache import CachedKey
     from keystore.hsm.connection import Connection
     from keystore.hsm.session import Key, Session
+    from keystore.importable import Material
 
 _Result = TypeVar("_Result")
 _TURN: Final = 30.0  # seconds a thread waits for a free session
@@ -147,6 +149,12 @@ class Token:
             lambda connection, session: generate(
                 session, wanted, use, self._domain_key(connection, domain_label), token_label
             )
+        )
+
+    def bring_in(self, material: Material, domain_label: str, use: KeyUse) -> GeneratedKey:
+        """Material from outside, wrapped by the domain key; what was given in the clear is the caller's to wipe."""
+        return self._generating(
+            lambda connection, session: bring_in(session, material, use, self._domain_key(connection, domain_label))
         )
 
     def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes:

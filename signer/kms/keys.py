@@ -148,7 +148,7 @@ def schedule_key_deletion(services: Services, call: Call) -> Answer:
         content = {
             "KeyId": changed.arn,
             "DeletionDate": changed.deletion_at,
-            "KeyState": state_name(changed),
+            "KeyState": state_name(changed, services.keystore.clock()),
             "PendingWindowInDays": body.days,
         }
         told = {"state": changed.state.value, "deletion_at": changed.deletion_at}

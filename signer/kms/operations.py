@@ -6,7 +6,21 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from signer.kms import aliases, creation, grants, key_stores, keys, policies, rotation, signing, tags
+from signer.kms import (
+    aliases,
+    creation,
+    data_keys,
+    encryption,
+    grants,
+    importing,
+    key_stores,
+    keys,
+    macs,
+    policies,
+    rotation,
+    signing,
+    tags,
+)
 from signer.kms.decoding import decode
 from signer.kms.errors import UNKNOWN_OPERATION, Refusal
 from signer.problems import code_of
@@ -23,7 +37,21 @@ TARGET: Final = "x-amz-target"
 _PREFIX: Final = "TrentService."
 UNKNOWN_ACTION: Final = "UnknownCall"  # as of every other call that there is not
 
-_MODULES: Final = (creation, keys, aliases, tags, policies, grants, rotation, signing, key_stores)
+_MODULES: Final = (
+    creation,
+    keys,
+    aliases,
+    tags,
+    policies,
+    grants,
+    rotation,
+    signing,
+    encryption,
+    data_keys,
+    macs,
+    importing,
+    key_stores,
+)
 OPERATIONS: Final[Mapping[str, KmsOperation]] = MappingProxyType(
     {operation.name: operation for module in _MODULES for operation in module.OPERATIONS}
 )

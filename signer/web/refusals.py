@@ -5,6 +5,7 @@ The tests hold every refusal that they ever meet against it (tests/signer/servic
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from signer.access import Action
@@ -12,7 +13,7 @@ from signer.access.approvals import CHANGES_THE_RULE, COVERED_BY
 from signer.access.duties import DUTIES_OF, OWN_ACTIONS, USERS_ACTIONS, Duty
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from signer.web.endpoints import Endpoint
 
@@ -44,6 +45,12 @@ _REFUSED_BY: Final = {
 }
 _DECIDES_ACCESS: Final = frozenset(
     {Action.CREATE_KEY, Action.PUT_KEY_POLICY, Action.CREATE_GRANT, Action.PUT_PRINCIPAL_POLICY}
+)
+_MORE: Final[Mapping[Action, tuple[str, ...]]] = MappingProxyType(
+    {
+        Action.REQUEST_APPROVAL: ("wrong_purpose", "limit_exceeded", "separation_of_duties"),
+        Action.REQUEST_CERTIFICATE: ("wrong_purpose",),  # a key that signs nothing signs no request
+    }
 )
 # What is signed anew now and then, by whoever asks for it first.
 _SIGNED_WHEN_DUE: Final = frozenset({"/v1/ca/crl", "/v1/trust", "/issuers/<issuer>/saml/metadata", "/saml/metadata"})
@@ -97,8 +104,7 @@ def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
         yield from ("unprocessable", "not_found")
     if action in _VOTES:
         yield "policy_forbids"
-    if action is Action.REQUEST_APPROVAL:
-        yield from ("wrong_purpose", "limit_exceeded", "separation_of_duties")
+    yield from _MORE.get(action, ())
     if action in _DECIDES_ACCESS:
         yield "separation_of_duties"
     yield from _REFUSED_BY.get(action, ())

@@ -25,13 +25,14 @@ from keystore.values import stored_time
 from tests.hsm_support import log_public_key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from keystore.algorithms import SigningAlgorithm, UseAlgorithm
     from keystore.api import BackingKey, DataKeyPair, GeneratedKey, HardwareToken, Key, TokenInfo
     from keystore.db import Value
+    from keystore.importable import Material
 
 SEAL_KEY_ID: Final = "test-integrity"
 
@@ -190,6 +191,9 @@ class TokenProxy:
     def material_id(self, backing: BackingKey) -> str:
         return self.real.material_id(backing)
 
+    def bring_in(self, material: Material, domain_label: str, use: KeyUse) -> GeneratedKey:
+        return self.real.bring_in(material, domain_label, use)
+
     def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes:
         return self.real.rewrap(backing, to_domain_label)
 
@@ -257,11 +261,11 @@ class Place:
     attacker: Attacker
 
     @contextmanager
-    def fresh(self) -> Iterator[Keystore]:
+    def fresh(self, software_specs: Sequence[str] = ()) -> Iterator[Keystore]:
         """A keystore that has just been opened, as another worker would."""
         database = open_database(url_of(self.path))
         try:
-            yield Keystore(self.token, database)
+            yield Keystore(self.token, database, software_specs=software_specs)
         finally:
             database.close()
 

@@ -56,6 +56,7 @@ __all__ = [
     "open_file",
     "read_header",
     "recipient_of",
+    "seal_bytes",
     "seal_file",
 ]
 
@@ -169,11 +170,32 @@ def seal_file(
     key_id: str,
     context: Mapping[str, str] = NO_CONTEXT,
 ) -> EnvelopeHeader:
-    """Makes an envelope with a data key that the service generated (AES-256), in constant memory.
+    """Makes an envelope with a data key that the service generated (AES_256), in constant memory.
 
     `wrapped_data_key` is the service's ciphertext of it, `context` the one that it was generated with. The data key
     wraps a fresh key of the content's own, so one data key may seal many files. Raises as `encrypt_file` does.
     """
+    header, content_key = _of_data_key(data_key, wrapped_data_key, key_id, context)
+    with open_source(file) as source, new_file(Path(output)) as out:
+        _write(source, source.size(), out.write, header, content_key)
+    return header
+
+
+def seal_bytes(
+    content: bytes, *, data_key: bytes, wrapped_data_key: bytes, key_id: str, context: Mapping[str, str] = NO_CONTEXT
+) -> bytes:
+    """The same in memory."""
+    header, content_key = _of_data_key(data_key, wrapped_data_key, key_id, context)
+    out = BytesIO()
+    with open_source(BytesIO(content)) as source:
+        _write(source, len(content), out.write, header, content_key)
+    return out.getvalue()
+
+
+def _of_data_key(
+    data_key: bytes, wrapped_data_key: bytes, key_id: str, context: Mapping[str, str]
+) -> tuple[EnvelopeHeader, bytes]:
+    """The header, and the content's key."""
     _check_data_key(data_key)
     content_key = os.urandom(DATA_KEY_BYTES)
     header = EnvelopeHeader(
@@ -185,9 +207,7 @@ def seal_file(
         context=check_context(context),
         wrapped_content_key=aes_key_wrap(data_key, content_key),
     )
-    with open_source(file) as source, new_file(Path(output)) as out:
-        _write(source, source.size(), out.write, header, content_key)
-    return header
+    return header, content_key
 
 
 def _write(
