@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from keystore.algorithms import KeySpec
 
+NOT_OPENED: Final = "the wrapped key material does not open"
+
 
 @dataclass(frozen=True, slots=True)
 class WrappingAlgorithm:
@@ -118,7 +120,7 @@ def unwrapped(row: WrappingAlgorithm, octets: bytes, carried: bytes) -> bytes:
             raise ValueError("an AES key of another length")
         return aes_key_unwrap_with_padding(octets, carried)
     except (InvalidUnwrap, ValueError):
-        raise Undecipherable("the wrapped key material does not open") from None
+        raise Undecipherable(NOT_OPENED) from None
 
 
 def parse_material(spec: KeySpec, octets: bytes) -> Material:

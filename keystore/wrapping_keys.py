@@ -14,7 +14,7 @@ from keystore.api import BackingKey
 from keystore.db.schema import IMPORT_PARAMETERS
 from keystore.errors import HsmFault, InvalidImportToken, NotFound, Undecipherable
 from keystore.import_tokens import ImportToken, read_token
-from keystore.importable import unwrapped
+from keystore.importable import NOT_OPENED, unwrapped
 from keystore.keys import domain_label, existing
 from keystore.opened.oaep import decrypt_oaep
 from keystore.values import stored_time
@@ -94,11 +94,13 @@ class WrappingKeys:
         size = KEY_SPECS[spec].bits // 8
         carried = ciphertext[size:]
         if len(ciphertext) < size or (carried and not said.algorithm.with_aes):
-            raise Undecipherable("the wrapped key material does not open")
+            raise Undecipherable(NOT_OPENED)
         label = domain_label(domain, row.number("domain_version"))
         backing = _backing(row.id, spec, label, row.octets("wrapped"))
         try:
             octets = decrypt_oaep(self._token, backing, said.algorithm.hash_name, ciphertext[:size])
+        except Undecipherable as refused:
+            raise Undecipherable(NOT_OPENED) from refused
         finally:
             self._token.destroy(backing)
         return unwrapped(said.algorithm, octets, carried)
