@@ -14,10 +14,12 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from keystore.algorithms import Purpose, SigningAlgorithm
+from keystore.algorithms import KeyUse, Origin, Protection, Purpose, SigningAlgorithm, UseAlgorithm
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+
+    from keystore.importable import Material
 
 
 class KeyState(StrEnum):
@@ -26,6 +28,10 @@ class KeyState(StrEnum):
     ENABLED = "enabled"
     DISABLED = "disabled"
     PENDING_DELETION = "pending_deletion"
+    PENDING_IMPORT = "pending_import"  # it has no material (yet, or any more)
+    PENDING_REPLICA_DELETION = "pending_replica_deletion"  # to be deleted once its last replica is
+    CREATING = "creating"  # a replica that is being made
+    UPDATING = "updating"  # its primary region is changing
     DELETED = "deleted"  # the material is gone; the row stays, so that the id is never used again
 
 
@@ -76,10 +82,11 @@ class TokenInfo:
 
 @dataclass(frozen=True, slots=True)
 class BackingKey:
-    """How to get at one version's private key: the wrapped blob and the domain key's label, or a token object's label.
+    """How to get at one version's private or secret key: the wrapped blob and the domain key's label, or a token
+    object's label.
 
-    `version_id` names the cache entry; `spec` is a name of `KEY_SPECS`. Exactly one of (`wrapped`, `domain_label`)
-    and `token_label` is set.
+    `version_id` names the cache entry; `spec` is a name of `KEY_SPECS`; `use` is all that the HSM will let the key do.
+    Exactly one of (`wrapped`, `domain_label`) and `token_label` is set.
     """
 
     version_id: str
@@ -87,15 +94,19 @@ class BackingKey:
     domain_label: str | None
     wrapped: bytes | None = field(repr=False)
     token_label: str | None
+    use: KeyUse = KeyUse.SIGN
+    protection: Protection = Protection.HSM  # SOFTWARE: `wrapped` is as `keystore.software` encodes it
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedKey:
-    """A key pair just made in the HSM: public key and the two ways of keeping the private one."""
+    """A key or key pair just made in the HSM, and the two ways of keeping it. A secret key has no public half:
+    `public_key` is empty; `material_id` (hex SHA-256) tells the material of an AES key."""
 
     public_key: bytes
     wrapped: bytes | None = field(repr=False)
     token_label: str | None
+    material_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +160,41 @@ class ApprovalRule:
 
 
 NO_APPROVAL_RULE = ApprovalRule(MappingProxyType({}), 0)
+NO_TAGS: Mapping[str, str] = MappingProxyType({})
+
+
+class VersionCause(StrEnum):
+    """Why a version was made."""
+
+    CREATED = "created"
+    AUTOMATIC = "automatic"  # by the key's own schedule
+    ON_DEMAND = "on_demand"
+    IMPORTED = "imported"
+
+
+@dataclass(frozen=True, slots=True)
+class RotationSchedule:
+    """A key that is rotated by itself: every so many days, next at this time."""
+
+    period_days: int
+    next_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MultiRegion:
+    """A key that has the same id and material in several regions. `replicas` are the regions of the others."""
+
+    primary_region: str
+    replicas: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class KeyVersion:
-    """One version of a key: its public half, when it begins to sign, and how to reach its private half."""
+    """One version of a key: its public half, when it begins to sign, and how to reach its private half.
+
+    A secret key has no public half: `public_key` is empty. `material_id` is hex SHA-256 (AWS's KeyMaterialId), of
+    secret keys alone; `expires_at` is when imported material goes.
+    """
 
     id: str
     key_id: str
@@ -164,6 +205,15 @@ class KeyVersion:
     backing: BackingKey
     revoked_at: datetime | None = None
     revocation_reason: RevocationReason | None = None
+    material_id: str | None = None
+    expires_at: datetime | None = None
+    cause: VersionCause = VersionCause.CREATED
+    material_description: str | None = None
+
+    @property
+    def has_material(self) -> bool:
+        """Whether its private or secret half is here: imported material may be missing, and a deleted key's is."""
+        return self.backing.wrapped is not None or self.backing.token_label is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +239,12 @@ class Key:
     policy: KeyPolicy
     versions: tuple[KeyVersion, ...]
     approval_rule: ApprovalRule = NO_APPROVAL_RULE
+    protection: Protection = Protection.HSM
+    origin: Origin = Origin.AWS_KMS
+    aliases: tuple[str, ...] = ()  # every one, by name; `alias`: its oldest that has no `/`
+    tags: Mapping[str, str] = field(default_factory=lambda: NO_TAGS)
+    rotation: RotationSchedule | None = None
+    multi_region: MultiRegion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +262,10 @@ class NewKey:
     domain: str = "default"
     description: str = ""
     published: bool = False
+    protection: Protection | None = None  # None: software where the configuration lists the spec, the HSM otherwise
+    origin: Origin = Origin.AWS_KMS
+    tags: Mapping[str, str] = field(default_factory=lambda: NO_TAGS)
+    multi_region: MultiRegion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +336,35 @@ class CredentialRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessKeyRecord:
+    """An access key in the manner of AWS. `id` is public (AKIA… or, of temporary credentials, ASIA…); `secret` is
+    sealed in the hierarchy, and only `AccessKeyRepository.secret_of` opens it.
+
+    Temporary credentials have `session_token_hash` (SHA-256, 32 octets) and `made_with` (`signer.authn.makers`): they
+    end with the credential that made them; `facts` (canonical JSON) are those of a session that did. `state` is
+    enabled, disabled or revoked. `revision` is that of the row.
+    """
+
+    id: str
+    principal: str
+    secret: bytes = field(repr=False)
+    label: str
+    state: str
+    created_at: datetime
+    created_by: str
+    expires_at: datetime
+    session_token_hash: bytes | None = field(default=None, repr=False)
+    made_with: str | None = None
+    facts: str | None = None
+    revision: int = 1
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether it goes with a session token."""
+        return self.session_token_hash is not None
+
+
+@dataclass(frozen=True, slots=True)
 class EnrolmentRecord:
     """A one-time enrolment code's stored form; found by `id`, compared by `code_hash`. `created_by` made the code."""
 
@@ -321,11 +410,13 @@ Certify = Callable[[UncertifiedVersion], CertificateRecord]
 
 @dataclass(frozen=True, slots=True)
 class DomainRecord:
-    """A domain and its current version's number."""
+    """A domain and its current version's number. `home_region`: of one for multi-region keys, where its keys are made;
+    None: it holds keys of this region alone."""
 
     name: str
     version: int
     created_at: datetime
+    home_region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,11 +538,13 @@ class Intent(Protocol):
 
 
 class SigningKey(Protocol):
-    """A private key that lives in the HSM, opened for one intent.
+    """A private key, opened for one intent.
 
     `sign` hashes (where the algorithm hashes) and signs; `sign_digest` takes the digest itself, of the algorithm's own
-    hash and length, and is refused for PureEdDSA. Both return RSA octets (RFC 8017), DER `ECDSA-Sig-Value` (RFC 3279
-    section 2.2.3) or 64 octets of Ed25519 (RFC 8032), already verified with the published public key.
+    hash and length, and is refused where the message itself is signed (EdDSA, ML-DSA); `sign_mu` takes the message
+    representative of ML-DSA (FIPS 204 section 6.2), 64 octets, and is refused for every other algorithm. They return
+    RSA octets (RFC 8017), DER `ECDSA-Sig-Value` (RFC 3279 section 2.2.3), 64 octets of Ed25519 (RFC 8032) or an ML-DSA
+    signature (FIPS 204), already verified with the published public key.
 
     Raises: `HsmFault` if what the HSM returned does not verify, `HsmUnavailable`, `Unsupported`.
     """
@@ -462,24 +555,126 @@ class SigningKey(Protocol):
     def public_key(self) -> PublicKeyTypes: ...
     def sign(self, message: bytes) -> bytes: ...
     def sign_digest(self, digest: bytes) -> bytes: ...
+    def sign_mu(self, mu: bytes) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedKeyInfo:
+    """Which key and version was opened, and for which algorithm."""
+
+    key_id: str
+    version_id: str
+    version: int
+    spec: str
+    purpose: Purpose
+    algorithm: UseAlgorithm
+
+
+class EncryptionKey(Protocol):
+    """A key of purpose `encrypt` (or `secrets`), opened for one intent.
+
+    `context` is the canonical encoding of the encryption context; RSA has none. A symmetric ciphertext names key and
+    version in its header; an RSA ciphertext is bare (RFC 8017 section 7.1). `encrypt` raises `WrongState` unless the
+    version is the active one; `decrypt` raises `Undecipherable`, the same for everything that is wrong.
+    """
+
+    @property
+    def info(self) -> OpenedKeyInfo: ...
+    def encrypt(self, plaintext: bytes, context: bytes = b"") -> bytes: ...
+    def decrypt(self, ciphertext: bytes, context: bytes = b"") -> bytes: ...
+
+
+class DataKeySource(EncryptionKey, Protocol):
+    """A symmetric key of purpose `encrypt`, opened for one intent: what it encrypts may be made for the caller."""
+
+    def data_key(self, size: int, context: bytes) -> tuple[bytes, bytes]:
+        """`size` random octets of the HSM's, in the clear and encrypted by this key."""
+        ...
+
+    def data_key_pair(self, spec: str, context: bytes) -> tuple[DataKeyPair, bytes]:
+        """A key pair of the HSM's random, and its private half encrypted by this key."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DataKeyPair:
+    """A key pair for a caller's own use: DER SubjectPublicKeyInfo, and PKCS#8 (RFC 5208) in the clear."""
+
+    public_key: bytes
+    private_key: bytes = field(repr=False)
+
+
+class MacKey(Protocol):
+    """A key of purpose `mac`, opened for one intent. HMAC (RFC 2104), never truncated.
+
+    `mac` raises `WrongState` unless the version is the active one; `verify` raises `InvalidMac`.
+    """
+
+    @property
+    def info(self) -> OpenedKeyInfo: ...
+    def mac(self, message: bytes) -> bytes: ...
+    def verify(self, message: bytes, mac: bytes) -> None: ...
+
+
+class AgreementKey(Protocol):
+    """A key of purpose `agree`, opened for one intent. `peer` is DER SubjectPublicKeyInfo of the same curve; the secret
+    is the x coordinate (SP 800-56A section 5.7.1.2)."""
+
+    @property
+    def info(self) -> OpenedKeyInfo: ...
+    def shared_secret(self, peer: bytes) -> bytes: ...
+
+
+class EncapsulationKey(Protocol):
+    """A key of purpose `encapsulate`, opened for one intent (FIPS 203)."""
+
+    @property
+    def info(self) -> OpenedKeyInfo: ...
+    def encapsulate(self) -> tuple[bytes, bytes]:
+        """(shared secret, ciphertext)."""
+        ...
+
+    def decapsulate(self, ciphertext: bytes) -> bytes: ...
+
+
+OpenedKey = SigningKey | EncryptionKey | MacKey | AgreementKey | EncapsulationKey
 
 
 class HardwareToken(Protocol):
     """What the keystore asks of `keystore.hsm`: one logged-in token of this process, safe to call from many threads.
 
     `label` arguments name a domain key's token object. `sign` takes what the mechanism takes: the digest (the message
-    for PureEdDSA), and returns raw octets: RSA, r and s concatenated for ECDSA, 64 octets for Ed25519. Texts are short
-    and stay on the token; a process that is killed while it changes one may leave it missing. `texts_locked` keeps
-    other threads and processes from changing any.
+    for PureEdDSA), and returns raw octets: RSA, r and s concatenated for ECDSA, 64 octets for Ed25519.
+
+    `encrypt` is AES-256-GCM (SP 800-38D) and returns nonce (12 octets of the HSM's own random), ciphertext and tag (16
+    octets); `decrypt` takes the same and raises `Undecipherable` for all that the tag does not cover. `decrypt_raw` is
+    RSA's private operation without any padding. `mac` is a whole HMAC. `agree` is ECDH with an uncompressed point on
+    the key's curve: the x coordinate. `make_data_key_pair` makes what leaves the HSM in the clear. `material_id` tells
+    an AES key's material from others' (hex SHA-256) and is worked out from it.
+
+    `bring_in` wraps material from outside by a domain key; the caller wipes it afterwards.
+
+    Texts are short and stay on the token; a process that is killed while it changes one may leave it missing.
+    `texts_locked` keeps other threads and processes from changing any.
     Raises: `HsmUnavailable`; `Unsupported` where the module lacks the mechanism.
     """
 
     @property
     def info(self) -> TokenInfo: ...
     def seal(self, message: bytes) -> bytes: ...
-    def generate(self, spec: str, domain_label: str, token_label: str) -> GeneratedKey: ...
+    def generate(self, spec: str, domain_label: str, token_label: str, use: KeyUse = KeyUse.SIGN) -> GeneratedKey: ...
     def sign(self, backing: BackingKey, algorithm: SigningAlgorithm, data: bytes) -> bytes: ...
+    def encrypt(self, backing: BackingKey, plaintext: bytes, associated: bytes) -> bytes: ...
+    def decrypt(self, backing: BackingKey, sealed: bytes, associated: bytes) -> bytes: ...
+    def mac(self, backing: BackingKey, algorithm: UseAlgorithm, message: bytes) -> bytes: ...
+    def decrypt_raw(self, backing: BackingKey, ciphertext: bytes) -> bytes: ...
+    def agree(self, backing: BackingKey, point: bytes) -> bytes: ...
+    def make_data_key_pair(self, spec: str) -> DataKeyPair: ...
+    def material_id(self, backing: BackingKey) -> str: ...
+    def bring_in(self, material: Material, domain_label: str, use: KeyUse) -> GeneratedKey: ...
     def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes: ...
+    def opens(self, backing: BackingKey) -> bool: ...
+    def link_seal(self, domain: str, message: bytes) -> bytes: ...
     def destroy(self, backing: BackingKey) -> None: ...
     def read_text(self, name: str) -> str | None: ...
     def write_text(self, name: str, text: str) -> None: ...

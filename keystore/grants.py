@@ -87,6 +87,12 @@ class GrantRepository:
         where: dict[str, Value] = {"grantee": grantee, "state": GrantState.ACTIVE.value}
         return [_grant(row) for row in self._store.select("grants", where)]
 
+    def list_retirable_grants(self, retiring: str, after: str | None, limit: int) -> list[GrantRecord]:
+        """Up to `limit` active grants, on whatever keys, that this principal is to retire: by id, those beyond
+        `after`."""
+        where: dict[str, Value] = {"retiring": retiring, "state": GrantState.ACTIVE.value}
+        return [_grant(row) for row in self._store.select("grants", where, after=after, limit=limit)]
+
     def create_grant(self, grant: GrantRecord, *, seen: Head | None = None) -> GrantRecord:
         """Store a new grant; where an active one has the same name and says the same, that one is returned instead.
 
@@ -121,6 +127,13 @@ class GrantRepository:
 def end_grants_of(transaction: SealedTransaction, grantee: str, change: Change) -> None:
     """Revoke every active grant for a principal, in the transaction in which the principal ends."""
     found = select(GRANTS.c.id).where(GRANTS.c.grantee == grantee, GRANTS.c.state == GrantState.ACTIVE.value)
+    for (grant_id,) in transaction.connection.execute(found).all():
+        _end(transaction, existing(transaction, "grants", grant_id), GrantState.REVOKED, change)
+
+
+def end_grants_on(transaction: SealedTransaction, key_id: str, change: Change) -> None:
+    """Revoke every active grant on a key, in the transaction in which the key becomes another one's to give."""
+    found = select(GRANTS.c.id).where(GRANTS.c.key_id == key_id, GRANTS.c.state == GrantState.ACTIVE.value)
     for (grant_id,) in transaction.connection.execute(found).all():
         _end(transaction, existing(transaction, "grants", grant_id), GrantState.REVOKED, change)
 

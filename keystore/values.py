@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
-from keystore.api import AssertionSettings, TokenSettings
+from keystore.api import NO_TAGS, AssertionSettings, MultiRegion, RotationSchedule, TokenSettings
 from keystore.errors import IntegrityFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -94,3 +98,35 @@ def settings_of(stored: str | None) -> Settings:
     if isinstance(max_ttl, int):
         return TokenSettings(issuer, audiences, max_ttl, names_of(members["types"]))
     return AssertionSettings(issuer, audiences, names_of(members["recipients"]))
+
+
+def stored_tags(tags: Mapping[str, str]) -> str:
+    """Names and values."""
+    return stored_json(dict(tags))
+
+
+def tags_of(stored: str) -> Mapping[str, str]:
+    """The tags that `stored_tags` wrote."""
+    if stored == "{}":
+        return NO_TAGS
+    return MappingProxyType({name: str(value) for name, value in members_of(stored).items()})
+
+
+def rotation_of(days: int | None, at: int | None) -> RotationSchedule | None:
+    """The schedule of two columns that are there together or not at all."""
+    return None if days is None or at is None else RotationSchedule(days, time_of(at))
+
+
+def stored_multi_region(multi_region: MultiRegion | None) -> str | None:
+    """Regions, or null for a key of one region."""
+    if multi_region is None:
+        return None
+    return stored_json({"primary": multi_region.primary_region, "replicas": list(multi_region.replicas)})
+
+
+def multi_region_of(stored: str | None) -> MultiRegion | None:
+    """The regions that `stored_multi_region` wrote."""
+    if stored is None:
+        return None
+    members = members_of(stored)
+    return MultiRegion(str(members["primary"]), names_of(members["replicas"]))

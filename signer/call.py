@@ -4,14 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from signer.decoding import decode
+
+_Body = TypeVar("_Body", bound=msgspec.Struct)
+
+
+class Decoder(Protocol):
+    """What turns a call's body into its struct, and refuses in the words of the protocol that the caller speaks."""
+
+    def __call__(self, body: bytes, body_type: type[_Body]) -> _Body: ...
 
 
 @dataclass(slots=True)
 class Trace:
     """Whether the audit trail knows of a call: it has a record of it (or owes one), or has counted it. Every call that
-    came to an answer and is not told of is counted in the end (`signer.web.counting`)."""
+    came to an answer and is not told of is counted in the end (`signer.web.counting`).
+
+    Besides, what was found out of a refused call, for protocols whose refusals say so: the caller's name, the action as
+    policies write it, and the ARN of a key that the caller may see. `nonce` is what its credential can be used for once
+    and was used for by this very call, which may be authenticated more than once.
+    """
 
     told: bool = False
+    caller: str | None = None
+    action: str | None = None
+    resource: str | None = None
+    nonce: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +56,7 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     trace: Trace = field(default_factory=Trace, repr=False, compare=False)
     client_certificate: bytes | None = None  # DER, verified by TLS here or by a proxy that the configuration names
+    decode: Decoder = field(default=decode, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
-"""The service's own settings: tables `[server]`, `[certificates]`, `[log]` and `[audit]` of `sealmark.toml`.
-Frozen, typed, complete at start.
+"""The service's own settings: tables `[server]`, `[certificates]`, `[log]`, `[audit]` and `[[regions]]` of
+`sealmark.toml`. Frozen, typed, complete at start.
 
 An unknown name, a wrong type, a missing file or a key file that others can read refuses to start. The keystore reads
-its own tables (`[hsm]`, `[database]`) of the same file.
+its own tables (`[hsm]`, `[database]`, `[keys]`) of the same file.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from signer.audit.cosignatures import WitnessKey, parse_witness_key
 from signer.authn.fetching import is_loopback
 from signer.errors import ConfigurationError
 from signer.export.settings import ExportSettings, read_exports
+from signer.regions.settings import RegionSettings, read_regions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-KNOWN_TABLES: Final = frozenset({"server", "certificates", "log", "audit", "hsm", "database"})
+KNOWN_TABLES: Final = frozenset({"server", "certificates", "log", "audit", "regions", "hsm", "database", "keys"})
 LONGEST_LEAF_DAYS: Final = 1825
 LONGEST_TOKEN_DAYS: Final = 3650
+MOST_ACCESS_KEYS: Final = 100
 MOST_WITNESSES: Final = 8  # with a line of each, a proof has still at most 4096 octets
 # A name that WSGI servers neither drop nor confuse with another one.
 _HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(-[A-Za-z0-9]+)*")
@@ -83,7 +85,8 @@ class ServerConfiguration:
     max_requests: int = 20_000  # SoftHSM leaks session objects: a worker is renewed after so many requests
     graceful_timeout: int = 30  # seconds
     log_level: str = "info"
-    longest_token_days: int = 365  # of a token made from now on
+    longest_token_days: int = 365  # of a token or an access key made from now on
+    access_keys_per_principal: int = 10  # at a time; temporary ones not counted
     trusted_proxies: tuple[Network, ...] = ()
     tls_certificate: Path | None = None
     tls_key: Path | None = None
@@ -93,6 +96,7 @@ class ServerConfiguration:
     certificates: CertificateConfiguration = CertificateConfiguration()
     log: LogConfiguration = LogConfiguration()
     exports: tuple[ExportSettings, ...] = ()
+    regions: tuple[RegionSettings, ...] = ()
 
 
 def load_server_configuration(state: Path) -> ServerConfiguration:
@@ -126,7 +130,8 @@ def load_server_configuration(state: Path) -> ServerConfiguration:
         "audit", document.get("audit", {}), {"exports": lambda name, value: read_exports(name, value, state)}
     )
     server = _server(document.get("server", {}), state, certificates)
-    return replace(server, log=_log(document.get("log", {})), **exports)
+    regions = read_regions("regions", document.get("regions", []), state)
+    return replace(server, log=_log(document.get("log", {})), regions=regions, **exports)
 
 
 def _log(table: object) -> LogConfiguration:
@@ -206,6 +211,7 @@ def _server(table: object, state: Path, certificates: CertificateConfiguration) 
         "graceful_timeout": lambda name, value: _whole(name, value, 1, 600),
         "log_level": _level,
         "longest_token_days": lambda name, value: _whole(name, value, 1, LONGEST_TOKEN_DAYS),
+        "access_keys_per_principal": lambda name, value: _whole(name, value, 1, MOST_ACCESS_KEYS),
         "trusted_proxies": _networks,
         "tls_certificate": lambda name, value: _file(name, value, state),
         "tls_key": lambda name, value: _private_file(name, value, state),

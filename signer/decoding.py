@@ -34,7 +34,7 @@ _BUILDING: Final = threading.Lock()
 
 
 @cache
-def _decoder(body_type: type[Any]) -> Decoder[Any]:
+def decoder_of(body_type: type[Any]) -> Decoder[Any]:
     """The decoder of a type, for all threads.
 
     msgspec makes what it knows of a struct when the struct is first asked for, and shows it to other threads half-made:
@@ -47,12 +47,12 @@ def _decoder(body_type: type[Any]) -> Decoder[Any]:
 def decode(body: bytes, body_type: type[_Body]) -> _Body:
     """The body as its struct; an empty body counts as `{}`. Raises `MalformedRequest`."""
     try:
-        decoded: _Body = _decoder(body_type).decode(body or b"{}")
-        _require_unique_members(body or b"{}")
+        decoded: _Body = decoder_of(body_type).decode(body or b"{}")
+        require_unique_members(body or b"{}")
     except msgspec.ValidationError as error:
         message = _AT_PATH.sub("", str(error))
         raise MalformedRequest(_in_words(message), field=_member_at_fault(str(error), message)) from error
-    except _Repeated as error:
+    except Repeated as error:
         msg = f"the member {str(error)[:100]!r} is given twice in one object: readers would differ on which one counts"
         raise MalformedRequest(msg, field=None) from error
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
@@ -63,7 +63,7 @@ def decode(body: bytes, body_type: type[_Body]) -> _Body:
 
 def decode_query(parameters: Mapping[str, str], query_type: type[_Body]) -> _Body:
     """The query's parameters as their struct. Raises `MalformedRequest`, which names the parameter."""
-    _decoder(query_type)  # what msgspec knows of the type is whole from here on
+    decoder_of(query_type)  # what msgspec knows of the type is whole from here on
     try:
         return msgspec.convert(parameters, query_type, strict=False)
     except msgspec.ValidationError as error:
@@ -81,11 +81,12 @@ def within(member: str) -> Iterator[None]:
         raise
 
 
-class _Repeated(Exception):
+class Repeated(Exception):
     """An object has two members of one name (RFC 8259 section 4: behaviour of readers differs)."""
 
 
-def _require_unique_members(body: bytes) -> None:
+def require_unique_members(body: bytes) -> None:
+    """Raises `Repeated`; `ValueError` for what is no JSON in UTF-8."""
     _MEMBERS.decode(body.decode())
 
 
@@ -93,7 +94,7 @@ def _unique(pairs: list[tuple[str, object]]) -> None:
     counted = Counter(name for name, _ in pairs) if len(pairs) > 1 else Counter()
     for name, times in counted.items():
         if times > 1:
-            raise _Repeated(name)
+            raise Repeated(name)
 
 
 def _ignored(_digits: str) -> None:

@@ -35,9 +35,25 @@ class SealmarkError(Exception):
 
 
 class Unauthenticated(SealmarkError):
-    """No credential, an unknown one, a wrong one, an expired one: one answer for all."""
+    """No credential, an unknown one, a wrong one, an expired one: one answer for all.
+
+    `kind` and `words` are the name and the text that AWS has for it, for callers of AWS's protocol alone
+    (`signer.authn.refused`).
+    """
 
     code = "unauthenticated"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        kind: str = "UnrecognizedClientException",
+        words: str = "The security token included in the request is invalid.",
+    ) -> None:
+        super().__init__(message, field=field)
+        self.kind = kind
+        self.words = words
 
 
 class TooManyRequests(SealmarkError):
@@ -50,6 +66,11 @@ class TooManyRequests(SealmarkError):
         self.retry_after = retry_after
 
 
+class Replayed(TooManyRequests):
+    """The same signed request came before. Signed again, in another second, it is another one, so the caller is asked
+    to wait that long (AWS's clients do so by themselves)."""
+
+
 class DutyForbids(SealmarkError):
     """The caller's duty does not allow this call; decided before any key is looked up."""
 
@@ -57,9 +78,13 @@ class DutyForbids(SealmarkError):
 
 
 class PolicyForbids(SealmarkError):
-    """The caller may see the key but not use it so."""
+    """The caller may see the key but not use it so. `denied_by` is the kind of rule that says so (`access.Source`)."""
 
     code = "policy_forbids"
+
+    def __init__(self, message: str, *, field: str | None = None, denied_by: str | None = None) -> None:
+        super().__init__(message, field=field)
+        self.denied_by = denied_by
 
 
 class ApprovalRequired(SealmarkError):
@@ -81,9 +106,17 @@ class SeparationOfDuties(SealmarkError):
 
 
 class NotFound(SealmarkError):
-    """Not there, or not for the caller to see: one answer for both."""
+    """Not there, or not for the caller to see: one answer for both.
+
+    `openly`: the caller might do this to every key there is, so it may be told that there is none (as AWS tells it;
+    callers of the native API get one answer all the same).
+    """
 
     code = "not_found"
+
+    def __init__(self, message: str, *, field: str | None = None, openly: bool = False) -> None:
+        super().__init__(message, field=field)
+        self.openly = openly
 
 
 class MalformedRequest(SealmarkError):
@@ -104,6 +137,12 @@ class RequestTooLarge(SealmarkError):
     code = "request_too_large"
 
 
+class DryRun(SealmarkError):
+    """The call would have succeeded; it asked for no more than that."""
+
+    code = "dry_run"
+
+
 class WrongPurpose(SealmarkError):
     """The key's purpose is another."""
 
@@ -111,9 +150,13 @@ class WrongPurpose(SealmarkError):
 
 
 class WrongState(SealmarkError):
-    """The key's or the principal's state does not allow this now."""
+    """The key's or the principal's state does not allow this now. `state` is a key's, where it is that."""
 
     code = "wrong_state"
+
+    def __init__(self, message: str, *, field: str | None = None, state: str | None = None) -> None:
+        super().__init__(message, field=field)
+        self.state = state
 
 
 class Conflict(SealmarkError):
@@ -144,6 +187,12 @@ class AuditUnavailable(ServiceUnavailable):
     """The record cannot be written; so nothing is signed, or what was signed is not given out."""
 
     code = "audit_unavailable"
+
+
+class InvalidSignature(SealmarkError):
+    """A signature that none of the key's versions made over this message."""
+
+    code = "invalid_signature"
 
 
 class ConfigurationError(SealmarkError):

@@ -221,7 +221,7 @@ def _hindrance(question: Question) -> WrongPurpose | WrongState | None:
         return None
     try:
         if question.action in _PLAIN:
-            usable_version(_PLAIN[question.action][0], question.key, question.surroundings.now)
+            usable_version(_PLAIN[question.action][0], question.key, None, question.surroundings.now)
         elif question.action in _STATES_FOR:
             require_state(question.key.state, _STATES_FOR[question.action])
     except (WrongPurpose, WrongState) as refusal:

@@ -10,6 +10,7 @@ import msgspec
 
 from keystore.values import stored_json
 from signer.access import Action
+from signer.access.circumstances import requested_tags
 from signer.access.model import NO_CONTEXT
 from signer.administration.grants import grant_details
 from signer.errors import Unprocessable
@@ -18,6 +19,7 @@ from signer.operations.assertions import IssuedAssertions
 from signer.operations.signatures import RawSignatures
 from signer.operations.tokens import IssuedTokens
 from signer.request import (
+    AliasBody,
     ApprovalRuleBody,
     Body,
     CertificateChain,
@@ -25,11 +27,15 @@ from signer.request import (
     Deletion,
     Empty,
     NewGrant,
+    NewReplica,
     PolicyBody,
     Renewal,
     Restoration,
     Revocation,
     Rotation,
+    RotationPeriod,
+    TagNames,
+    TagsBody,
 )
 
 if TYPE_CHECKING:
@@ -67,6 +73,24 @@ def policy_details(body: PolicyBody | Restoration) -> ConditionValues:
     return {"kms:bypasspolicylockoutsafetycheck": ("true" if body.bypass_policy_lockout_safety_check else "false",)}
 
 
+def replication_details(body: NewReplica) -> ConditionValues:
+    """What policies may ask of a replica that is to be made."""
+    return {
+        "kms:replicaregion": (body.region,),
+        "kms:bypasspolicylockoutsafetycheck": ("true" if body.bypass_policy_lockout_safety_check else "false",),
+    }
+
+
+def untagging_details(body: TagNames) -> ConditionValues:
+    """What policies may ask of tags that are taken away."""
+    return {"aws:tagkeys": tuple(body.names)}
+
+
+def rotation_details(body: RotationPeriod) -> ConditionValues:
+    """What policies may ask of a key's schedule."""
+    return {"kms:rotationperiodindays": (str(body.days),)}
+
+
 def account_of(key: Key) -> str:
     """The account's 12 digits, of the key's ARN."""
     return key.arn.split(":")[4]
@@ -82,6 +106,7 @@ _HELD: Final = (
     HeldOperation(
         "grants", Action.CREATE_GRANT, NewGrant, details=lambda key, body: grant_details(body, account_of(key))
     ),
+    HeldOperation("replicas", Action.REPLICATE_KEY, NewReplica, details=lambda _key, body: replication_details(body)),
     HeldOperation("rotate", Action.ROTATE_KEY, Rotation),
     HeldOperation("csr", Action.REQUEST_CERTIFICATE, CertificateRequest),
     HeldOperation("certificate", Action.INSTALL_CERTIFICATE, CertificateChain),
@@ -91,6 +116,16 @@ _HELD: Final = (
     HeldOperation(
         "schedule-deletion", Action.SCHEDULE_KEY_DELETION, Deletion, details=lambda _key, body: deletion_details(body)
     ),
+    HeldOperation("aliases", Action.CREATE_ALIAS, AliasBody),
+    HeldOperation("aliases/move", Action.UPDATE_ALIAS, AliasBody),
+    HeldOperation("aliases/remove", Action.DELETE_ALIAS, AliasBody),
+    HeldOperation("tags", Action.TAG_RESOURCE, TagsBody, details=lambda _key, body: requested_tags(body.tags)),
+    HeldOperation("tags/remove", Action.UNTAG_RESOURCE, TagNames, details=lambda _key, body: untagging_details(body)),
+    HeldOperation(
+        "rotation", Action.ENABLE_KEY_ROTATION, RotationPeriod, details=lambda _key, body: rotation_details(body)
+    ),
+    HeldOperation("rotation/remove", Action.DISABLE_KEY_ROTATION, Empty),
+    HeldOperation("rotate-on-demand", Action.ROTATE_KEY_ON_DEMAND, Empty),
     HeldOperation("approval-rule", Action.PUT_APPROVAL_RULE, ApprovalRuleBody),
     HeldOperation("approval-rule/remove", Action.DELETE_APPROVAL_RULE, Empty),
 )

@@ -8,10 +8,11 @@ and all outcomes of a call are recorded at once.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
+from keystore.algorithms import SIGNING_PURPOSES
 from keystore.errors import HsmFault, KeystoreError
 from signer.audit import ItemsRefused, Outcome, audited
 from signer.audit.records import canonical
@@ -23,7 +24,7 @@ from signer.problems import SERVER_FAULTS, code_of, problem_for
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keystore.api import Key, KeyVersion
+    from keystore.api import Key, KeyVersion, SigningKey
     from keystore.keystore import Keystore
     from signer.access import Permit
     from signer.audit import AuditTrail, RecordedIntent
@@ -88,7 +89,8 @@ class Making:
         closings = [(batch.intent, batch.outcomes("succeeded", None)) for batch in batches]
         for batch, proofs in zip(batches, self.audit.close(closings, never_intended), strict=True):
             for position, proof in zip(batch.positions, proofs, strict=True):
-                results[position]["proof"] = proof
+                if proof:  # of what was signed; the rest is in the log as durably, under its next checkpoint
+                    results[position]["proof"] = proof
         if plan.single and refused:
             raise refused[0]
         for position, refusal in refused.items():
@@ -101,7 +103,9 @@ class Making:
 
     def _make_batch(self, batch: _Batch, algorithm: str, plan: Plan, results: list[Output]) -> None:
         """Makes every item of the batch into `results`, or finds that it cannot be made."""
-        opened = self.keystore.signing_key(batch.intent)
+        items = [item for position in batch.positions if isinstance(item := plan.items[position], Prepared)]
+        opened = None if all(item.needs_no_key for item in items) else self.keystore.open_key(batch.intent)
+        signs = self.key.purpose in SIGNING_PURPOSES
         common: Output = {
             "key_id": self.key.id,
             "key_version": self.version.number,
@@ -112,10 +116,12 @@ class Making:
             item = plan.items[position]
             if not isinstance(item, Prepared):
                 continue
-            observed = ObservedKey(opened)
-            batch.made[position] = observed.made
+            key: Any = opened
+            if signs and opened is not None:
+                key = ObservedKey(cast("SigningKey", opened))
+                batch.made[position] = key.made
             try:
-                results[position] = common | item.make(observed)
+                results[position] = common | item.make(key)
             except Unprocessable as refusal:
                 batch.refused[position] = refusal
 

@@ -17,9 +17,9 @@ from keystore.algorithms import Purpose
 from keystore.api import CredentialRecord, Issuer, KeyPolicy, NewKey, PrincipalRecord
 from keystore.ceremony import InitOptions, InitResult, initialise
 from keystore.clock import system_clock
+from keystore.secrets import NOBODY
 from signer.access import Action, Duty
 from signer.access.decision import permit_ceremony
-from signer.access.short_form import NOBODY
 from signer.administration.issuers import require_issuer_url
 from signer.app import assemble
 from signer.audit import Outcome

@@ -9,7 +9,7 @@ import base64
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Final
 
-from keystore.algorithms import Purpose, key_algorithms
+from keystore.algorithms import KEY_SPECS, SIGNING_PURPOSES, Purpose, key_algorithms
 from keystore.api import AssertionSettings, KeyState, TokenSettings
 from keystore.errors import NotFound as NoSuchRow
 from keystore.lifecycle import current_version, retired_at
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from keystore.api import CertificateRecord, Issuer, Key, KeyVersion, NewKey
+    from keystore.carried import CarriedKey
     from keystore.keystore import Keystore
     from signer.published_logs import TrustedLog
 
@@ -29,6 +30,7 @@ KEY_SET_MAX_AGE: Final = 300  # seconds that a client may cache a key set
 KEY_SET_MARGIN: Final = 600  # seconds for clocks and for clients that cache longer
 DEFAULT_ISSUER: Final = "default"
 PUBLISHED_BY_DEFAULT: Final = frozenset({Purpose.ARTIFACT, Purpose.JWT, Purpose.SAML})
+_ENCIPHER: Final = frozenset({Purpose.ENCRYPT, Purpose.AGREE})  # what certificates know of purposes that do not sign
 _NO_KEY: Final = "there is no such published key"
 
 
@@ -144,8 +146,9 @@ class Published:
         transparency logs."""
         entries = [
             entry
-            for purpose in (Purpose.ARTIFACT, Purpose.JWT, Purpose.SAML, Purpose.GENERAL)
+            for purpose in (Purpose.ARTIFACT, Purpose.JWT, Purpose.SAML, Purpose.GENERAL, Purpose.ENCRYPT)
             for key in self._keys_of(purpose)
+            if purpose is not Purpose.ENCRYPT or may_be_encrypted_to(key)
             for entry in self._trust_entries(key)
         ]
         authority = base64.b64encode(self.authority().chain[0]).decode()
@@ -155,7 +158,7 @@ class Published:
             "keys": entries,
             "authorities": [
                 {
-                    "purposes": ["artifact", "jwt", "saml", "general"],
+                    "purposes": ["artifact", "jwt", "saml", "general", "encrypt"],
                     "certificate": authority,
                     "identities": None,
                     "issuer": None,
@@ -180,7 +183,7 @@ class Published:
                 "name": key.alias,
                 "purpose": key.purpose.value,
                 "issuer": issuer,
-                "algorithms": list(key_algorithms(key.purpose, key.spec, key.algorithm)),
+                "algorithms": list(key_algorithms(key.purpose, key.spec, key.algorithm, key.protection)),
                 "public_key": base64.b64encode(version.public_key).decode(),
                 "not_before": rfc3339(version.created_at),
                 "not_after": None,
@@ -195,8 +198,16 @@ class Published:
         ]
 
 
-def has_certificate(key: Key | NewKey) -> bool:
-    """Whether its versions are certified: those of published keys, and of keys whose signatures carry a certificate."""
+def may_be_encrypted_to(key: Key) -> bool:
+    """Whether strangers are told to encrypt to it: an RSA key, and not while nobody could decrypt what they send."""
+    return KEY_SPECS[key.spec].has_public_key and key.state is KeyState.ENABLED
+
+
+def has_certificate(key: Key | NewKey | CarriedKey) -> bool:
+    """Whether its versions are certified: those of published key pairs, and of keys whose signatures carry a
+    certificate."""
+    if key.purpose not in SIGNING_PURPOSES:
+        return key.published and key.purpose in _ENCIPHER and KEY_SPECS[key.spec].has_public_key
     return key.published or key.purpose is Purpose.SAML or "cms" in key.formats
 
 

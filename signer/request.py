@@ -19,6 +19,9 @@ LONGEST_ASSERTION = 3600  # seconds
 Alias = Annotated[
     str, Meta(pattern="^[A-Za-z0-9_-]{1,250}$(?!\\n)", description="a name of the key, not of a UUID's form")
 ]
+AliasName = Annotated[
+    str, Meta(pattern="^[A-Za-z0-9/_-]{1,250}$(?!\\n)", description="a name of the key; in paths only one without `/`")
+]
 KeyReference = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,250}$(?!\\n)", description="a key's alias or id")]
 PrincipalName = Annotated[
     str, Meta(pattern="^(user|role)/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$(?!\\n)", description="user/NAME or role/NAME")
@@ -27,8 +30,14 @@ UserName = Annotated[
     str, Meta(pattern="^user/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$(?!\\n)", description="user/NAME: a person, not a role")
 ]
 Slug = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$(?!\\n)")]
+RegionName = Annotated[
+    str, Meta(pattern="^[a-z]{2}(-[a-z0-9]+){1,4}$(?!\\n)", max_length=64, description="such as eu-west-1")
+]
 Url = Annotated[str, Meta(min_length=1, max_length=1024)]
 Text = Annotated[str, Meta(max_length=1024)]
+LongText = Annotated[str, Meta(max_length=8192)]
+TagName = Annotated[str, Meta(min_length=1, max_length=128)]
+TagValue = Annotated[str, Meta(max_length=256)]
 ShortText = Annotated[str, Meta(min_length=1, max_length=256)]
 Context = Annotated[
     dict[Annotated[str, Meta(min_length=1, max_length=128)], Annotated[str, Meta(max_length=1024)]], Meta(max_length=32)
@@ -62,10 +71,14 @@ TypeUri = Annotated[
 FORMS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "^[A-Za-z0-9_-]{1,250}$(?!\\n)": "1 to 250 letters, digits, _ or -",
+        "^[A-Za-z0-9/_-]{1,250}$(?!\\n)": "1 to 250 letters, digits, /, _ or -",
         "^(user|role)/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$(?!\\n)": "user/NAME or role/NAME, such as role/ci",
         "^user/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$(?!\\n)": "user/NAME: a person, not a role, which many may hold",
         "^[a-z0-9][a-z0-9-]{0,62}$(?!\\n)": "1 to 63 lower-case letters, digits or -, not beginning with -",
         "^[A-Za-z][A-Za-z0-9+.-]*:[\\x21-\\x7e]+$(?!\\n)": "an absolute URI, such as https://slsa.dev/provenance/v1",
+        "^[a-z]{2}(-[a-z0-9]+){1,4}$(?!\\n)": "a region, such as eu-west-1",
+        "^mrk-[0-9a-f]{32}$(?!\\n)": "the id of a multi-region key: mrk- and 32 lower-case hex digits",
+        "^[0-9]{12}$(?!\\n)": "an account: 12 digits",
         "^[0-9a-f]{64}$(?!\\n)": "64 lower-case hex digits",
         "^[0-9a-f]{96}$(?!\\n)": "96 lower-case hex digits",
         "^[0-9a-f]{128}$(?!\\n)": "128 lower-case hex digits",
@@ -102,6 +115,16 @@ class NewApiToken(Body):
     label: ShortText
     days: Annotated[int, Meta(ge=1, le=3650)] | None = None
     expires_in: Annotated[int, Meta(ge=60, le=3650 * 86400, description="seconds")] | None = None
+
+
+class NewAccessKey(Body):
+    """`POST /v1/principals/{kind}/{name}/access-keys`: an access key that lives for `days`, else as long as one may; or
+    `temporary` credentials, which live for `duration_seconds` (an hour by default)."""
+
+    label: ShortText | None = None
+    days: Annotated[int, Meta(ge=1, le=3650)] | None = None
+    temporary: bool = False
+    duration_seconds: Annotated[int, Meta(ge=900, le=43200)] | None = None
 
 
 class Enrolment(Body):
@@ -175,16 +198,19 @@ class NewGrant(Body):
 class NewKeyBody(Body):
     """`POST /v1/keys`. `policy` is a whole document, or `{administrators, users}`; `users` and `administrators` alone
     are short for one of which the maker is an administrator too. `issuer`, `audiences`, `max_ttl`, `types` belong to
-    jwt keys; `issuer`, `audiences`, `recipients` to saml keys."""
+    jwt keys; `issuer`, `audiences`, `recipients` to saml keys. `protection` insists: without it keys of a spec that the
+    operator lists in `software_specs` are `software`, all others `hsm`."""
 
     spec: ShortText
-    purpose: Literal["artifact", "jwt", "saml", "general"]
+    purpose: Literal["artifact", "jwt", "saml", "general", "encrypt", "mac", "agree", "encapsulate"]
     alias: Alias | None = None
     users: Annotated[list[PrincipalName], Meta(max_length=256)] | None = None
     administrators: Annotated[list[PrincipalName], Meta(max_length=256)] | None = None
     policy: dict[str, Any] | None = None
     domain: Slug | None = None
-    description: Text = ""
+    description: LongText = ""
+    tags: Annotated[dict[TagName, TagValue], Meta(max_length=50)] = {}
+    protection: Literal["hsm", "software"] | None = None
     published: bool | None = None
     algorithm: ShortText | None = None
     formats: Annotated[list[ArtifactFormat], Meta(min_length=1, max_length=4)] | None = None
@@ -193,6 +219,28 @@ class NewKeyBody(Body):
     max_ttl: Annotated[int, Meta(ge=1, le=30 * 86400, description="seconds")] | None = None
     types: Annotated[list[ShortText], Meta(min_length=1, max_length=16)] | None = None
     recipients: Annotated[list[Url], Meta(min_length=1, max_length=64)] | None = None
+    bypass_policy_lockout_safety_check: bool = False
+    origin: Annotated[Literal["AWS_KMS", "EXTERNAL"], Meta(description="EXTERNAL: material is imported")] = "AWS_KMS"
+    multi_region: bool = False
+
+
+class NewReplica(Body):
+    """`POST /v1/keys/{key}/replicas`. `policy`, `users` and `administrators` are as of `POST /v1/keys`, and name people
+    of the other region, where the caller is an administrator unless a whole document says otherwise."""
+
+    region: RegionName
+    policy: dict[str, Any] | None = None
+    users: Annotated[list[PrincipalName], Meta(max_length=256)] | None = None
+    administrators: Annotated[list[PrincipalName], Meta(max_length=256)] | None = None
+    description: LongText = ""
+    tags: Annotated[dict[TagName, TagValue], Meta(max_length=50)] = {}
+    bypass_policy_lockout_safety_check: bool = False
+
+
+class NewPrimaryRegion(Body):
+    """`POST /v1/keys/{key}/primary-region`"""
+
+    region: RegionName
 
 
 class Empty(Body):
@@ -204,6 +252,70 @@ class Rotation(Body):
 
     now: bool = False
     revoke: RevocationReason | None = None
+
+
+class RotationPeriod(Body):
+    """`PUT /v1/keys/{key}/rotation`: the key is rotated by itself every so many days."""
+
+    days: Annotated[int, Meta(ge=90, le=2560)] = 365
+
+
+class AliasBody(Body):
+    """`POST /v1/keys/{key}/aliases`: a further name of the key; `/move`: one that another key has; `/remove`: one of
+    its own is taken away."""
+
+    alias: AliasName
+
+
+class TagsBody(Body):
+    """`POST /v1/keys/{key}/tags`: tags that are added, or get another value."""
+
+    tags: Annotated[dict[TagName, TagValue], Meta(min_length=1, max_length=50)]
+
+
+class TagNames(Body):
+    """`POST /v1/keys/{key}/tags/remove`"""
+
+    names: Annotated[list[TagName], Meta(min_length=1, max_length=50)]
+
+
+class KeyDescription(Body):
+    """`PUT /v1/keys/{key}/description`"""
+
+    description: LongText
+
+
+class ImportParametersBody(Body):
+    """A wrapping key for material of the caller's own. What may be combined is the keystore's to say."""
+
+    wrapping_algorithm: ShortText
+    wrapping_key_spec: ShortText
+
+
+class KeyMaterialBody(Body):
+    """Material of the caller's own, wrapped. `valid_to` goes with KEY_MATERIAL_EXPIRES and only with it."""
+
+    import_token: Annotated[bytes, Meta(min_length=1, max_length=6144)]
+    encrypted_key_material: Annotated[bytes, Meta(min_length=1, max_length=6144)]
+    valid_to: datetime | None = None
+    expiration_model: Literal["KEY_MATERIAL_EXPIRES", "KEY_MATERIAL_DOES_NOT_EXPIRE"] = "KEY_MATERIAL_EXPIRES"
+    import_type: Literal["NEW_KEY_MATERIAL", "EXISTING_KEY_MATERIAL"] | None = None
+    key_material_description: Annotated[str, Meta(max_length=256)] | None = None
+    key_material_id: Annotated[str, Meta(pattern="^[0-9a-f]{64}$(?!\\n)")] | None = None
+
+    def recorded(self) -> dict[str, object]:
+        """What the record says of it: nothing of the material."""
+        return {
+            "expiration_model": self.expiration_model,
+            "import_type": self.import_type,
+            "valid_to": None if self.valid_to is None else self.valid_to.isoformat(),
+        }
+
+
+class MaterialDeletion(Body):
+    """Which of the key's imported materials is to go; without an id: the current one."""
+
+    key_material_id: Annotated[str, Meta(pattern="^[0-9a-f]{64}$(?!\\n)")] | None = None
 
 
 class CertificateRequest(Body):
@@ -246,11 +358,13 @@ class Deletion(Body):
 
 
 class SignatureItem(Body):
-    """One raw signature: a message (base64) or a digest (base64), never both."""
+    """One raw signature over one of: a message (base64), a digest (base64), or `mu`, the message representative of
+    ML-DSA (base64 of 64 octets; FIPS 204 section 6.2)."""
 
     algorithm: ShortText | None = None
     message: bytes | None = None
     digest: bytes | None = None
+    mu: bytes | None = None
 
 
 class Signatures(SignatureItem):
@@ -480,6 +594,14 @@ class ApprovalRequestBody(Body):
         "certificate/revoke",
         "enable",
         "schedule-deletion",
+        "aliases",
+        "aliases/move",
+        "aliases/remove",
+        "tags",
+        "tags/remove",
+        "rotation",
+        "rotation/remove",
+        "rotate-on-demand",
         "approval-rule",
         "approval-rule/remove",
     ]

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from keystore.keystore import Keystore
+    from signer.administration.access_keys import AccessKeyAdministration
     from signer.administration.approvals import ApprovalAdministration
     from signer.administration.certificates import CertificateAdministration
     from signer.administration.credentials import CredentialAdministration
     from signer.administration.grants import GrantAdministration
     from signer.administration.identities import IdentityAdministration
     from signer.administration.identity_policies import IdentityPolicyAdministration
+    from signer.administration.importing import MaterialAdministration
     from signer.administration.issuers import IssuerAdministration
     from signer.administration.keys import KeyAdministration
+    from signer.administration.labels import LabelAdministration
     from signer.administration.policies import PolicyAdministration
     from signer.administration.public_credentials import PublicCredentialAdministration
     from signer.administration.trusted_issuers import TrustedIssuerAdministration
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from signer.pipeline import Pipeline
     from signer.published import Published
     from signer.published_logs import PublishedLogs
+    from signer.regions.receiving import ReplicaReception
+    from signer.regions.replication import RegionAdministration
     from signer.revocation import RevocationLists
     from signer.saml_metadata import SamlMetadata
     from signer.upkeep import Upkeep
@@ -45,10 +50,12 @@ class Services:
     audit: AuditTrail
     pipeline: Pipeline
     keys: KeyAdministration
+    labels: LabelAdministration
     policies: PolicyAdministration
     certificates: CertificateAdministration
     identities: IdentityAdministration
     issuers: IssuerAdministration
+    material: MaterialAdministration
     certification: Certification
     revocation_lists: RevocationLists
     published: Published
@@ -60,6 +67,7 @@ class Services:
     grants: GrantAdministration
     identity_policies: IdentityPolicyAdministration
     credentials: CredentialAdministration
+    access_keys: AccessKeyAdministration
     throttle: Throttle
     trusted_issuers: TrustedIssuerAdministration
     exchange: Exchange
@@ -68,6 +76,8 @@ class Services:
     audit_reports: AuditReports
     audit_history: AuditHistory
     exporters: tuple[Exporter, ...]
+    regions: RegionAdministration
+    replicas: ReplicaReception
 
     def close(self) -> None:
         """Ends this worker's use of everything, the audit trail first."""

@@ -43,7 +43,10 @@ def completed(program: str, *typed: str, folder: Path) -> list[str]:
     [
         (("sealmark", "ke"), {"keys"}),
         (("sealmark", "keys", "rot"), {"rotate"}),
-        (("sealmark", "keys", "create", "release", "--purpose", ""), {"artifact", "jwt", "saml", "general"}),
+        (
+            ("sealmark", "keys", "create", "release", "--purpose", ""),
+            {"artifact", "jwt", "saml", "general", "encrypt", "mac", "agree", "encapsulate"},
+        ),
         (("sealmark", "sign", "--key", "release", "--form"), {"--format"}),
         (("sealmark-verify", "art"), {"artifact"}),
         (("sealmark-verify", "jwt", "-", "--iss"), {"--issuer"}),

@@ -115,14 +115,15 @@ ONLY = {
     "jinja2": ("signer/web/reference.py",),
     # the service's server, and the witness's own, which shares nothing with it
     "gunicorn": ("signer/cli", "signer/server.py", "signer/witness/serving.py"),
-    # the parts of the service that open connections: to issuers that an administrator wrote down, and to witnesses that
-    # stand in the configuration
-    "httpx": ("signer/cli", "signer/authn/fetching.py", "signer/audit/witnessing.py"),
+    # the parts of the service that open connections: to issuers that an administrator wrote down, and to witnesses and
+    # other regions that stand in the configuration
+    "httpx": ("signer/cli", "signer/authn/fetching.py", "signer/audit/witnessing.py", "signer/regions/client.py"),
     "rich": ("signer/cli",),
     "click": (
         "signer/cli",
         "verifier/command.py",
         "verifier/completion.py",
+        "verifier/envelope_command.py",
         "verifier/log_command.py",
         "verifier/options.py",
         "verifier/trust_command.py",

@@ -1,4 +1,5 @@
-"""Verifies release artifacts, JWTs and SAML assertions that Sealmark signed, without Sealmark and without a network.
+"""Verifies release artifacts, JWTs and SAML assertions that Sealmark signed, and encrypts to its published keys,
+without Sealmark and without a network.
 
 A verifying function returns frozen, verified facts or raises `Rejected` (this is wrong) or `Indeterminate` (this could
 not be decided). It imports nothing of the service. Names are loaded when first used, so that a caller of one format
@@ -13,9 +14,25 @@ from typing import TYPE_CHECKING
 from verifier.version import __version__
 
 if TYPE_CHECKING:
-    from verifier.algorithms import ALGORITHMS, SignatureAlgorithm
+    from verifier.algorithms import ALGORITHMS, ENCRYPTION_ALGORITHMS, EncryptionAlgorithm, SignatureAlgorithm
     from verifier.artifacts import verify_artifact
     from verifier.artifacts.files import FileDigests
+    from verifier.envelope import (
+        EncryptedFile,
+        EnvelopeHeader,
+        OpenedFile,
+        Recipient,
+        certified_recipient,
+        encrypt,
+        encrypt_file,
+        looks_like_envelope,
+        open_bytes,
+        open_file,
+        read_header,
+        recipient_of,
+        seal_bytes,
+        seal_file,
+    )
     from verifier.errors import Indeterminate, Rejected, VerificationError
     from verifier.log import (
         DirectorySource,
@@ -70,6 +87,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALGORITHMS",
+    "ENCRYPTION_ALGORITHMS",
     "Algorithm",
     "AllOf",
     "AnyOf",
@@ -80,6 +98,9 @@ __all__ = [
     "Cosigned",
     "DecisionLeaf",
     "DirectorySource",
+    "EncryptedFile",
+    "EncryptionAlgorithm",
+    "EnvelopeHeader",
     "ExportSource",
     "FileDigests",
     "Format",
@@ -99,7 +120,9 @@ __all__ = [
     "LoggedEntry",
     "LoggedSignature",
     "MaximumAge",
+    "OpenedFile",
     "Policy",
+    "Recipient",
     "Rejected",
     "ReplayCache",
     "RevocationFacts",
@@ -121,11 +144,21 @@ __all__ = [
     "VerifiedToken",
     "__version__",
     "audit_log",
+    "certified_recipient",
+    "encrypt",
+    "encrypt_file",
     "load_certificates",
     "load_head",
     "load_revocation_lists",
+    "looks_like_envelope",
+    "open_bytes",
+    "open_file",
     "parse_jwks",
     "parse_trust",
+    "read_header",
+    "recipient_of",
+    "seal_bytes",
+    "seal_file",
     "store_head",
     "trusted_log",
     "verify_artifact",
@@ -135,9 +168,25 @@ __all__ = [
 ]
 
 _HOMES = {
-    "verifier.algorithms": ("ALGORITHMS", "SignatureAlgorithm"),
+    "verifier.algorithms": ("ALGORITHMS", "ENCRYPTION_ALGORITHMS", "EncryptionAlgorithm", "SignatureAlgorithm"),
     "verifier.artifacts": ("verify_artifact",),
     "verifier.artifacts.files": ("FileDigests",),
+    "verifier.envelope": (
+        "EncryptedFile",
+        "EnvelopeHeader",
+        "OpenedFile",
+        "Recipient",
+        "certified_recipient",
+        "encrypt",
+        "encrypt_file",
+        "looks_like_envelope",
+        "open_bytes",
+        "open_file",
+        "read_header",
+        "recipient_of",
+        "seal_bytes",
+        "seal_file",
+    ),
     "verifier.errors": ("Indeterminate", "Rejected", "VerificationError"),
     "verifier.log_leaves": ("DecisionLeaf", "LoggedSignature", "RowsLeaf"),
     "verifier.log_proofs": ("LoggedEntry", "verify_log_proof"),

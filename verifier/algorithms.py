@@ -1,7 +1,7 @@
-"""The verifier's own closed list of signature algorithms: what is not in it is refused.
+"""The verifier's own closed lists of algorithms, for signatures and for encryption: what is not in them is refused.
 
-It is kept apart from the signer's table on purpose, since a verifier that asked the signer what to accept would accept
-what a broken signer makes. Names are those of AWS KMS.
+They are kept apart from the signer's tables on purpose, since a verifier that asked the signer what to accept would
+accept what a broken signer makes. Names are those of AWS KMS.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import hashes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-KeyKind = Literal["RSA", "EC", "EDWARDS"]
-Scheme = Literal["PKCS1V15", "PSS", "ECDSA", "EDDSA"]
+KeyKind = Literal["RSA", "EC", "EDWARDS", "ML_DSA"]
+Scheme = Literal["PKCS1V15", "PSS", "ECDSA", "EDDSA", "EDDSA_PH", "ML_DSA"]
 HashName = Literal["sha256", "sha384", "sha512"]
 
 HASHES: Final[Mapping[str, hashes.HashAlgorithm]] = MappingProxyType(
@@ -28,7 +28,8 @@ _DSIG_MORE: Final = "http://www.w3.org/2001/04/xmldsig-more#"
 
 @dataclass(frozen=True, slots=True)
 class SignatureAlgorithm:
-    """One row of the list. `hash_name` is hashlib's name, None where the message itself is signed (RFC 8032)."""
+    """One row of the list. `hash_name` is hashlib's name, None where the message itself is signed (RFC 8032,
+    FIPS 204)."""
 
     name: str
     key_kind: KeyKind
@@ -65,10 +66,40 @@ ALGORITHMS: Final[Mapping[str, SignatureAlgorithm]] = MappingProxyType(
                 "ECDSA_SHA_512", "EC", "ECDSA", "sha512", "ES512", "secp521r1", f"{_DSIG_MORE}ecdsa-sha512"
             ),
             SignatureAlgorithm("ED25519_SHA_512", "EDWARDS", "EDDSA", None, "EdDSA", None, None),
+            SignatureAlgorithm("ED25519_PH_SHA_512", "EDWARDS", "EDDSA_PH", None, None, None, None),
+            SignatureAlgorithm("ML_DSA_SHAKE_256", "ML_DSA", "ML_DSA", None, None, None, None),
         )
     }
 )
 
+# Nobody makes these but around a message as it is: in no bundle, envelope or CMS.
+BARE_ONLY: Final = frozenset({"ED25519_PH_SHA_512", "ML_DSA_SHAKE_256"})
+
 BY_JWS: Final[Mapping[str, SignatureAlgorithm]] = MappingProxyType(
     {row.jws: row for row in ALGORITHMS.values() if row.jws is not None}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptionAlgorithm:
+    """One row of the list for RSA keys that encrypt: OAEP with MGF1 of the same hash and an empty label (RFC 8017
+    section 7.1), as AWS KMS has it."""
+
+    name: str
+    digest: hashes.SHA1 | hashes.SHA256
+
+    def maximum_plaintext(self, modulus_bits: int) -> int:
+        """Octets that one ciphertext can hold: k - 2 hLen - 2."""
+        return (modulus_bits + 7) // 8 - 2 * self.digest.digest_size - 2
+
+
+# The first is the default. OAEP does not need a hash without collisions, so SHA-1 is no weakness there; some need it.
+ENCRYPTION_ALGORITHMS: Final[Mapping[str, EncryptionAlgorithm]] = MappingProxyType(
+    {
+        row.name: row
+        for row in (
+            EncryptionAlgorithm("RSAES_OAEP_SHA_256", hashes.SHA256()),
+            EncryptionAlgorithm("RSAES_OAEP_SHA_1", hashes.SHA1()),  # noqa: S303 - see above
+        )
+    }
 )

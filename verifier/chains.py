@@ -1,6 +1,6 @@
-"""Certificate chains for signatures over files (RFC 5280 section 6, the parts that code signing uses).
+"""Certificate chains for signatures over files and for keys to encrypt to (RFC 5280 section 6, the parts they use).
 
-A leaf, at most two intermediates that the message may carry, and an authority that the caller trusts. What a message
+A leaf, at most two intermediates that come along, and an authority that the caller trusts. What a message
 carries is only a candidate. Every check is explicit; an extension that is critical and not handled here refuses the
 chain. Certificate policies are not looked at.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -48,6 +48,36 @@ _HANDLED_EXTENSIONS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
+class LeafUse:
+    """What a leaf is wanted for: the key usage it must have (RFC 5280 section 4.2.1.3) and the extended key usage.
+
+    `is_needed` says whether a leaf must name the extended usage; where it need not, one that names others only is
+    refused all the same (section 4.2.1.12).
+    """
+
+    key_usage: Literal["digital_signature", "key_encipherment"]
+    key_usage_words: str
+    extended: x509.ObjectIdentifier
+    words: str
+    verb: str
+    is_needed: bool
+
+
+CODE_SIGNING: Final = LeafUse(
+    "digital_signature", "digital signatures", ExtendedKeyUsageOID.CODE_SIGNING, "code signing", "sign files", True
+)
+# No extended usage is registered for the encryption of files: a leaf names none, or any.
+ENCRYPTION: Final = LeafUse(
+    "key_encipherment",
+    "key encipherment",
+    ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
+    "encryption",
+    "have files encrypted to it",
+    False,
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Chain:
     """A chain that holds, leaf first, to the certificate of `authority`; `revocation` for each but the authority's."""
 
@@ -72,15 +102,16 @@ class Chain:
         return tuple(dict.fromkeys(reasons))
 
 
-def check_code_signing_chain(
+def check_chain(
     leaf: x509.Certificate,
     candidates: Sequence[x509.Certificate],
     authorities: Sequence[Authority],
     policy: RevocationPolicy,
+    use: LeafUse = CODE_SIGNING,
 ) -> Chain:
-    """The chain from `leaf` to one of `authorities`, all of it fit for code signing at the policy's moment.
+    """The chain from `leaf` to one of `authorities`, all of it fit for the use at the policy's moment.
 
-    `candidates` are intermediates that the message carried. One chain that holds is enough. Where none does:
+    `candidates` are intermediates that came along. One chain that holds is enough. Where none does:
     Indeterminate if one of them could not be decided, else Rejected with the reason of the first that ends at an
     authority, or untrusted_signer where there is none.
     """
@@ -88,7 +119,7 @@ def check_code_signing_chain(
     undecided: Indeterminate | None = None
     for path, authority in _paths((leaf,), candidates, authorities):
         try:
-            return _check_chain(path, authority, policy)
+            return _check_path(path, authority, policy, use)
         except Rejected as error:
             rejected = rejected or error
         except Indeterminate as error:
@@ -129,10 +160,12 @@ def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
     return True
 
 
-def _check_chain(path: tuple[x509.Certificate, ...], authority: Authority, policy: RevocationPolicy) -> Chain:
-    _check_leaf(path[0])
+def _check_path(
+    path: tuple[x509.Certificate, ...], authority: Authority, policy: RevocationPolicy, use: LeafUse
+) -> Chain:
+    _check_leaf(path[0], use)
     for below, issuer in enumerate(path[1:]):
-        _check_issuer(issuer, intermediates_below=below, is_anchor=below == len(path) - 2)
+        _check_issuer(issuer, use, intermediates_below=below, is_anchor=below == len(path) - 2)
     for certificate in path:
         _check_critical_extensions(certificate)
         check_validity(certificate, policy.at)
@@ -164,24 +197,24 @@ def _check_authority_entry(authority: Authority, leaf: x509.Certificate, at: dat
             raise Rejected("identity_mismatch", f"The authority {who} is not trusted for the identity {identity!r}.")
 
 
-def _check_leaf(leaf: x509.Certificate) -> None:
+def _check_leaf(leaf: x509.Certificate, use: LeafUse) -> None:
     who = name_of(leaf)
     constraints = extension(leaf, x509.BasicConstraints)
     if constraints is not None and constraints.ca:
-        raise Rejected("certificate_not_suitable", f"{who} is an authority: its certificate may not sign files.")
+        raise Rejected("certificate_not_suitable", f"{who} is an authority: its certificate may not {use.verb}.")
     usage = extension(leaf, x509.KeyUsage)
-    if usage is None or not usage.digital_signature:
-        raise Rejected("certificate_not_suitable", f"The certificate of {who} does not allow digital signatures.")
+    if usage is None or not getattr(usage, use.key_usage):
+        raise Rejected("certificate_not_suitable", f"The certificate of {who} does not allow {use.key_usage_words}.")
     purposes = extension(leaf, x509.ExtendedKeyUsage)
-    if purposes is None or ExtendedKeyUsageOID.CODE_SIGNING not in purposes:
-        raise Rejected("certificate_not_suitable", f"The certificate of {who} is not for code signing.")
+    if (purposes is None and use.is_needed) or (purposes is not None and use.extended not in purposes):
+        raise Rejected("certificate_not_suitable", f"The certificate of {who} is not for {use.words}.")
     try:
         certified_key(leaf)
     except WeakKeyError as error:
         raise Rejected("weak_key", f"The key of {who} is refused: {error}.") from error
 
 
-def _check_issuer(authority: x509.Certificate, *, intermediates_below: int, is_anchor: bool) -> None:
+def _check_issuer(authority: x509.Certificate, use: LeafUse, *, intermediates_below: int, is_anchor: bool) -> None:
     who = name_of(authority)
     constraints = extension(authority, x509.BasicConstraints)
     if constraints is None or not constraints.ca:
@@ -192,8 +225,8 @@ def _check_issuer(authority: x509.Certificate, *, intermediates_below: int, is_a
     if (usage is None and not is_anchor) or (usage is not None and not usage.key_cert_sign):
         raise Rejected("certificate_not_suitable", f"The certificate of {who} does not allow it to certify others.")
     purposes = extension(authority, x509.ExtendedKeyUsage)
-    if purposes is not None and ExtendedKeyUsageOID.CODE_SIGNING not in purposes:
-        raise Rejected("certificate_not_suitable", f"The authority {who} may not certify code signing.")
+    if purposes is not None and use.extended not in purposes:
+        raise Rejected("certificate_not_suitable", f"The authority {who} may not certify {use.words}.")
 
 
 def _check_critical_extensions(certificate: x509.Certificate) -> None:

@@ -17,6 +17,7 @@ import click
 
 from verifier.algorithms import ALGORITHMS
 from verifier.completion import completion, only_for_shells
+from verifier.envelope_command import encrypt, inspect, open_
 from verifier.errors import Indeterminate, Rejected, VerificationError
 from verifier.log_command import log
 from verifier.options import (
@@ -46,20 +47,23 @@ UNDECIDED: Final = 2
 @click.group(name=PROGRAM, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
 def cli() -> None:
-    """Verify what Sealmark signed. Needs no network and no service.
+    """Verify what Sealmark signed, and encrypt to its keys. Needs no network and no service.
 
-    Exit codes: 0 verified, 1 rejected, 2 could not be decided or wrong usage.
+    Exit codes: 0 verified or done, 1 rejected, 2 could not be decided, or wrong usage.
 
     \b
     Examples:
       sealmark-verify artifact app.tar.gz --signature app.tar.gz.p7s --trust trust.json
       sealmark-verify jwt - --jwks jwks.json --issuer https://id.example --audience https://api.example < token
       sealmark-verify saml response.xml --cert idp.pem --audience SP --recipient https://sp.example/acs
+      sealmark-verify encrypt report.pdf --to trust.json --key inbox
     """
 
 
 cli.add_command(trust)
 cli.add_command(log)
+for command in (encrypt, open_, inspect):
+    cli.add_command(command)
 cli.add_command(completion)
 
 

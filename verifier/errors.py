@@ -19,12 +19,15 @@ RejectionCode = Literal[
     "certificate_not_suitable",  # usages, constraints or extensions forbid this signature
     "certificate_not_yet_valid",
     "certificate_revoked",
+    "context_mismatch",  # the envelope's context is not the one that the caller expects
+    "decryption_failed",  # changed, or another data key's
     "digest_mismatch",  # the file is not the one that was signed
     "expired",
     "identity_mismatch",  # the certificate is for another identity than trust lets its authority vouch for
     "in_response_to_mismatch",
     "issuer_mismatch",
     "key_expired",
+    "key_mismatch",  # not the key whose fingerprint the caller gives
     "key_not_for_this_purpose",
     "key_not_yet_valid",
     "key_revoked",
@@ -60,6 +63,7 @@ IndecisionCode = Literal[
     "unsupported_format",
     "unsupported_key",
     "unsupported_size",
+    "unwritable_file",  # the output is there already, or cannot be written
     "wrong_usage",
 ]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 
-from verifier.algorithms import ALGORITHMS, SignatureAlgorithm
+from verifier.algorithms import ALGORITHMS, ENCRYPTION_ALGORITHMS, EncryptionAlgorithm, SignatureAlgorithm
 from verifier.certificates import check_authority, load_certificate, load_pem_certificates, name_of
 from verifier.errors import Indeterminate, Rejected
 from verifier.keys import (
@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 
 MAXIMUM_TRUST_BYTES: Final = 16 * 1024 * 1024
 TRUST_VERSION: Final = 1
-PURPOSES: Final = frozenset({"artifact", "jwt", "saml", "general"})
+ENCRYPT: Final = "encrypt"
+PURPOSES: Final = frozenset({"artifact", "jwt", "saml", "general", ENCRYPT})
 
 _BUNDLE_MEMBERS: Final = frozenset({"version", "generated_at", "keys", "authorities"})
 _OPTIONAL_MEMBERS: Final = frozenset({"logs"})
@@ -64,6 +65,7 @@ _PEM_LABEL: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 class TrustedKey:
     """A public key that the trust names. `purpose` None (a bare PEM key) means that the caller vouches for any use.
 
+    `algorithms` are those that it signs with; a key to encrypt to has `encryption` in their place, a bare RSA key both.
     `issuer` is the one whose tokens or assertions the key signs. From `revoked_at` on nothing by the key is accepted.
     """
 
@@ -77,6 +79,7 @@ class TrustedKey:
     not_before: datetime | None = None
     not_after: datetime | None = None
     revoked_at: datetime | None = None
+    encryption: tuple[EncryptionAlgorithm, ...] = ()
 
     def speaks_for(self, purpose: str) -> bool:
         """Whether the trust lets this key sign for the purpose."""
@@ -223,7 +226,8 @@ def _parse_pem(data: bytes) -> Trust:
         raise ValueError("it holds a private key, which does not belong here")
     if labels == [b"PUBLIC KEY"]:
         key = load_pem_public_key(data)
-        return Trust(keys=(TrustedKey(key, algorithms_of(key)),))
+        encryption = tuple(ENCRYPTION_ALGORITHMS.values()) if key_kind(key) == "RSA" else ()
+        return Trust(keys=(TrustedKey(key, algorithms_of(key), encryption=encryption),))
     if labels and set(labels) == {b"CERTIFICATE"}:
         certificates = load_pem_certificates(data)
         for certificate in certificates:
@@ -265,7 +269,10 @@ def _parse_key(entry: dict[str, JsonValue]) -> TrustedKey | None:
     if purpose not in PURPOSES:
         raise ValueError(f"the purpose {purpose!r} is unknown")
     names = _texts(entry, "algorithms")
-    algorithms = tuple(ALGORITHMS[name] for name in names if name in ALGORITHMS)
+    # A key has one purpose: what is listed beside it for another is never used.
+    signs, encrypts = ((), names) if purpose == ENCRYPT else (names, ())
+    algorithms = tuple(ALGORITHMS[name] for name in signs if name in ALGORITHMS)
+    encryption = tuple(ENCRYPTION_ALGORITHMS[name] for name in encrypts if name in ENCRYPTION_ALGORITHMS)
     encoded = _base64(entry, "public_key")
     issuer = _issuer(entry, f"key {key_id}", frozenset({purpose}), needed=purpose in _WITH_ISSUER)
     not_before, not_after = _time(entry, "not_before"), _optional_time(entry, "not_after")
@@ -274,10 +281,11 @@ def _parse_key(entry: dict[str, JsonValue]) -> TrustedKey | None:
     try:
         public_key = load_public_key(encoded)
     except ValueError:
-        if algorithms:
+        if algorithms or encryption:
             raise
         return None
-    if any(algorithm.key_kind != key_kind(public_key) for algorithm in algorithms):
+    kinds = {algorithm.key_kind for algorithm in algorithms} | ({"RSA"} if encryption else set())
+    if kinds - {key_kind(public_key)}:
         raise ValueError(f"key {key_id} lists an algorithm that its kind of key cannot make")
     return TrustedKey(
         public_key=public_key,
@@ -290,6 +298,7 @@ def _parse_key(entry: dict[str, JsonValue]) -> TrustedKey | None:
         not_before=not_before,
         not_after=not_after,
         revoked_at=revoked_at,
+        encryption=encryption,
     )
 
 

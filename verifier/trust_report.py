@@ -133,7 +133,7 @@ def _list_key(key: TrustedKey, at: datetime) -> ListedKey:
         key_id=key.key_id,
         key_version=key.key_version,
         kind=describe_key(key.public_key),
-        algorithms=tuple(algorithm.name for algorithm in key.algorithms),
+        algorithms=(*(each.name for each in key.algorithms), *(each.name for each in key.encryption)),
         revoked_at=key.revoked_at,
         state="revoked" if is_revoked else _window((key.not_before,), (key.not_after,), at),
     )

@@ -77,7 +77,12 @@ DEPLOYMENT: Final = _sealed(
     _octets("log_public_key"),
     _number("created_at"),
 )
-DOMAINS: Final = _sealed("domains", _number("current_version"), _number("created_at"))
+DOMAINS: Final = _sealed(
+    "domains",
+    _number("current_version"),
+    _number("created_at"),
+    _text("home_region", nullable=True),  # of multi-region keys: where its keys are made; null: keys of this region
+)
 WRAPPED_ROOTS: Final = _sealed(
     "wrapped_roots",
     _text("kind"),
@@ -103,8 +108,15 @@ KEYS: Final = _sealed(
     _number("created_at"),
     _text("created_by"),
     _number("deletion_at", nullable=True),
+    _text("protection"),  # hsm, software
+    _text("origin"),  # AWS_KMS, EXTERNAL
+    _text("tags"),  # canonical JSON: name to value
+    _number("rotation_days", nullable=True),  # rotated by itself every so many days
+    _number("rotation_at", nullable=True),
+    _text("multi_region", nullable=True),  # canonical JSON: primary and replica regions
     Index("keys_by_purpose", "purpose"),
     Index("keys_by_state", "state"),
+    Index("keys_by_rotation", "rotation_at"),
 )
 KEY_VERSIONS: Final = _sealed(
     "key_versions",
@@ -119,11 +131,42 @@ KEY_VERSIONS: Final = _sealed(
     _text("token_label", nullable=True),
     _number("revoked_at", nullable=True),
     _text("revocation_reason", nullable=True),
+    _text("cause"),  # created, automatic, on_demand, imported
+    _text("material_id", nullable=True),  # hex SHA-256, of secret keys
+    _text("material_description", nullable=True),
+    _number("expires_at", nullable=True),  # of imported material
     UniqueConstraint("key_id", "number", name="one_version_of_a_number"),
+    Index("key_versions_by_expiry", "expires_at"),
+)
+# RSA wrapping keys under which material comes in, each good for a day: it is never changed but by a domain's rotation.
+IMPORT_PARAMETERS: Final = _sealed(
+    "import_parameters",
+    _text("key_id", ForeignKey("keys.id")),
+    _text("spec"),
+    _text("domain"),
+    _number("domain_version"),
+    _octets("wrapped"),
+    _octets("public_key"),
+    _number("expires_at"),
+    Index("import_parameters_by_expiry", "expires_at"),
+    journaled=False,  # an older copy opens the same material, and goes with its day
+)
+# What is on its way between the regions of a multi-region key; one row for each such key.
+REPLICATIONS: Final = _sealed(
+    "replications",
+    _number("serial"),  # of the last statement about the key that was made or taken here
+    _text("making"),  # regions where a replica is being made
+    _text("moving_to", nullable=True),  # the region that is becoming the primary one
+    _number("deletion_days", nullable=True),  # how long the primary key waits once its last replica is gone
+    _text("sent"),  # canonical JSON: region to the SHA-256, hex, of what it was told last
+    _number("owes_notice"),  # 1: a replica that is deleted, of which the primary region is to be told
+    identity=(ForeignKey("keys.id"),),
 )
 ALIASES: Final = _sealed(
     "aliases",
-    _text("key_id", ForeignKey("keys.id"), nullable=True),  # null: free again, its key is deleted
+    _text("key_id", ForeignKey("keys.id"), nullable=True),  # null: it names no key any more, and is free
+    _number("created_at"),  # since when it names any key
+    _number("updated_at"),  # since when it names this one
     Index("aliases_by_key", "key_id"),
 )
 POLICIES: Final = _sealed("policies", _text("document"), identity=(ForeignKey("keys.id"),))
@@ -220,6 +263,22 @@ PUBLIC_CREDENTIALS: Final = _sealed(
     Index("public_credentials_by_principal", "principal"),
     Index("public_credentials_by_value", "value"),
 )
+# Access keys in the manner of AWS. The secret is the one thing here that can be read back: sealed in the hierarchy
+# (`keystore.secrets`), with the row's id and principal as its context.
+ACCESS_KEYS: Final = _sealed(
+    "access_keys",
+    _text("principal", ForeignKey("principals.id")),
+    _octets("secret"),
+    _text("label"),
+    _text("state"),  # enabled, disabled, revoked
+    _number("created_at"),
+    _text("created_by"),
+    _number("expires_at"),
+    _octets("session_token_hash", nullable=True),  # of temporary credentials
+    _text("made_with", nullable=True),  # of temporary credentials: the credential that made them, which ends them too
+    _text("facts", nullable=True),  # canonical JSON: of the session that made them
+    Index("access_keys_by_principal", "principal"),
+)
 # OIDC issuers whose tokens are exchanged for sessions; a deleted one's row stays, so that its revisions go on.
 TRUSTED_ISSUERS: Final = _sealed(
     "trusted_issuers",
@@ -298,6 +357,7 @@ GRANTS: Final = _sealed(
     _text("ended_by", nullable=True),
     Index("grants_by_key", "key_id", "state", "grantee"),
     Index("grants_by_grantee", "grantee", "state"),
+    Index("grants_by_retiring", "retiring", "state"),
 )
 # One row a principal, so that none of its policies can be taken away without its being missed: one may deny.
 PRINCIPAL_POLICIES: Final = _sealed("principal_policies", _text("policies"), identity=(ForeignKey("principals.id"),))

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from pkcs11 import Attribute, KeyType
 
-from keystore.algorithms import KEY_SPECS
+from keystore.algorithms import KEY_SPECS, KeyUse
 from keystore.errors import HsmFault, HsmUnavailable
 from keystore.hsm import labels
 from keystore.hsm.mechanisms import generation
 from keystore.hsm.return_values import STALE, CryptokiError
-from keystore.hsm.templates import CONFINED, key_pair, labelled, unwrapped
+from keystore.hsm.templates import CONFINED, key_pair, labelled, private_uses, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -56,10 +56,6 @@ _TOKEN_KEY: Final[Mapping[Attribute, bool]] = {
     Attribute.EXTRACTABLE: False,
     Attribute.MODIFIABLE: False,
     Attribute.COPYABLE: False,
-    Attribute.SIGN: True,
-    Attribute.DECRYPT: False,
-    Attribute.UNWRAP: False,
-    Attribute.DERIVE: False,
     Attribute.LOCAL: True,  # made there, and never anywhere else
     Attribute.ALWAYS_SENSITIVE: True,
     Attribute.NEVER_EXTRACTABLE: True,
@@ -95,9 +91,15 @@ def audited_integrity_key(session: Session) -> Key:
     return _audited(session, labels.INTEGRITY, _INTEGRITY)
 
 
-def audited_token_key(session: Session, label: str, key: Key) -> Key:
+def audited_link_key(session: Session, label: str) -> Key:
+    """The link key of a domain of multi-region keys, after its attributes were read: it is made as the integrity key
+    is."""
+    return _audited(session, label, _INTEGRITY)
+
+
+def audited_token_key(session: Session, label: str, key: Key, use: KeyUse = KeyUse.SIGN) -> Key:
     """A private key that stays on the token, after its attributes were read."""
-    return _as_made(session, label, key, _TOKEN_KEY)
+    return _as_made(session, label, key, {**_TOKEN_KEY, **private_uses(use)})
 
 
 def check_log_key(session: Session) -> None:
@@ -122,7 +124,8 @@ def trusted_labels(session: Session) -> list[str]:
     """Labels of all TRUSTED keys. Raises: `HsmFault` if one is not the hierarchy's: it could carry backing keys out."""
     found = [session.read_label(key) for key in session.find({Attribute.TRUSTED: True})]
     for label in found:
-        if label not in (labels.REGION, labels.INTEGRITY) and labels.parse_domain_label(label) is None:
+        known = labels.parse_domain_label(label) or labels.parse_link_label(label)
+        if label not in (labels.REGION, labels.INTEGRITY) and known is None:
             raise HsmFault(f"the token holds a TRUSTED key that no ceremony made, labelled {label!r}")
     return found
 

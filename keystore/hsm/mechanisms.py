@@ -12,8 +12,18 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from pkcs11 import MGF, Attribute, KeyType, Mechanism
+from pkcs11.mechanisms import KDF, GCMParams
 
-from keystore.algorithms import KEY_SPECS, SIGNING_ALGORITHMS, KeyKind, Purpose, Scheme, algorithms_for
+from keystore.algorithms import (
+    KEY_SPECS,
+    SIGNING_ALGORITHMS,
+    SIGNING_PURPOSES,
+    KeyKind,
+    KeyUse,
+    Purpose,
+    Scheme,
+    algorithms_for,
+)
 from keystore.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -48,7 +58,23 @@ EC_PARAMETERS: Final = MappingProxyType(
     }
 )
 KEY_TYPES: Final = MappingProxyType(
-    {KeyKind.RSA: KeyType.RSA, KeyKind.EC: KeyType.EC, KeyKind.EDWARDS: KeyType.EC_EDWARDS}
+    {
+        KeyKind.RSA: KeyType.RSA,
+        KeyKind.EC: KeyType.EC,
+        KeyKind.EDWARDS: KeyType.EC_EDWARDS,
+        KeyKind.AES: KeyType.AES,
+        KeyKind.HMAC: KeyType.GENERIC_SECRET,
+    }
+)
+# What a key of each kind can be unwrapped for.
+_USES: Final = MappingProxyType(
+    {
+        KeyKind.RSA: (KeyUse.SIGN, KeyUse.DECRYPT),
+        KeyKind.EC: (KeyUse.SIGN, KeyUse.AGREE),
+        KeyKind.EDWARDS: (KeyUse.SIGN,),
+        KeyKind.AES: (KeyUse.DECRYPT,),
+        KeyKind.HMAC: (KeyUse.SIGN,),
+    }
 )
 _GENERATION: Final = MappingProxyType(
     {
@@ -59,17 +85,31 @@ _GENERATION: Final = MappingProxyType(
 )
 AES_GENERATION: Final = Mechanism.AES_KEY_GEN
 HMAC_GENERATION: Final = Mechanism.GENERIC_SECRET_KEY_GEN
+_SECRET_GENERATION: Final = MappingProxyType({KeyKind.AES: AES_GENERATION, KeyKind.HMAC: HMAC_GENERATION})
+GCM_NONCE: Final = 12  # octets (SP 800-38D section 8.2.2, a nonce of random bits)
+GCM_TAG: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A mechanism of C_SignInit, with its parameter: for PSS hash, mask generation and salt length in octets."""
+    """A mechanism with its parameter: for PSS hash, mask generation and salt length in octets, for ECDH the key
+    derivation (none), nothing shared, and the other side's point."""
 
     mechanism: Mechanism
-    parameter: tuple[Mechanism, MGF, int] | None = None
+    parameter: tuple[Mechanism, MGF, int] | tuple[KDF, None, bytes] | GCMParams | None = None
 
 
 HMAC_SHA256: Final = Call(Mechanism.SHA256_HMAC)
+AES_ECB: Final = Call(Mechanism.AES_ECB)
+RAW_RSA: Final = Call(Mechanism.RSA_X_509)
+_HMAC: Final = MappingProxyType(
+    {
+        "HMAC_SHA_224": Call(Mechanism.SHA224_HMAC),
+        "HMAC_SHA_256": HMAC_SHA256,
+        "HMAC_SHA_384": Call(Mechanism.SHA384_HMAC),
+        "HMAC_SHA_512": Call(Mechanism.SHA512_HMAC),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +148,7 @@ _SIGNING: Final[Mapping[tuple[str, str], SigningCall]] = MappingProxyType(
     {
         (spec.name, name): _signing_call(spec, SIGNING_ALGORITHMS[name])
         for spec in KEY_SPECS.values()
-        for name in sorted({name for purpose in Purpose for name in algorithms_for(purpose, spec.name)})
+        for name in sorted({name for purpose in SIGNING_PURPOSES for name in algorithms_for(purpose, spec.name)})
     }
 )
 
@@ -119,6 +159,29 @@ def signing_call(spec: str, algorithm: str) -> SigningCall:
         return _SIGNING[spec, algorithm]
     except KeyError:
         raise Unsupported(f"a {spec} key does not sign with {algorithm}", field="algorithm") from None
+
+
+def mac_call(spec: str, algorithm: str) -> Call:
+    """Raises: `Unsupported` for a pair that is not in the closed table."""
+    if algorithm not in algorithms_for(Purpose.MAC, spec):
+        raise Unsupported(f"a {spec} key makes no MAC with {algorithm}", field="algorithm")
+    return _HMAC[algorithm]
+
+
+def gcm_call(nonce: bytes, associated: bytes) -> Call:
+    """AES-GCM with a whole tag. The module reads both where they are: the call has to outlive the operation."""
+    return Call(Mechanism.AES_GCM, GCMParams(nonce, associated, GCM_TAG * 8))
+
+
+def ecdh_call(point: bytes) -> Call:
+    """ECDH whose secret is the x coordinate itself, with a point in its uncompressed form."""
+    return Call(Mechanism.ECDH1_DERIVE, (KDF.NULL, None, point))
+
+
+def require_use(spec: KeySpec, use: KeyUse) -> None:
+    """Raises: `Unsupported` for a use that keys of this kind do not have."""
+    if use not in _USES.get(spec.kind, ()):
+        raise Unsupported(f"a {spec.name} key is not there to {use}", field="spec")
 
 
 def key_spec(name: str) -> KeySpec:
@@ -136,3 +199,8 @@ def generation(spec: KeySpec) -> tuple[Mechanism, Template]:
     if spec.curve is None:
         raise Unsupported(f"{spec.name} names no curve", field="spec")
     return _GENERATION[spec.kind], {Attribute.EC_PARAMS: EC_PARAMETERS[spec.curve]}
+
+
+def secret_generation(spec: KeySpec) -> Mechanism | None:
+    """The mechanism with which a secret key of this spec is made; None for a spec of key pairs."""
+    return _SECRET_GENERATION.get(spec.kind)

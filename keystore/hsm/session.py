@@ -31,6 +31,7 @@ __all__ = ["SECURITY_OFFICER", "USER", "Key", "Session"]
 Key: TypeAlias = Object
 _KEY_WRAP: Final = Mechanism.AES_KEY_WRAP_PAD  # RFC 5649
 _HANDLE: Final = attrgetter("handle")  # the library's session has it, its published types do not say so
+_BLOCK: Final = 16  # octets, of AES and of a tag
 _LONGEST: Final = 512  # octets of the longest signature of the closed table, RSA-4096
 _AS_THE_TEMPLATE_SAYS: Final = MechanismFlag(0)  # uses of a new key, which `BareAttributes` leaves to the template
 
@@ -123,14 +124,18 @@ class Session:
             )
 
     def create(self, template: Template) -> Key:
-        """Makes a session object of known value; a `bytearray` is copied nowhere on this side."""
+        """Makes a session object of known value; a `bytearray` is copied nowhere on this side.
+
+        One with a label is found by it: a busy process has many objects open.
+        """
         packed = {
             attribute: value if isinstance(value, bytearray) else self._attributes.pack_attribute(attribute, value)
             for attribute, value in template.items()
         }
         with self._turn:
             handle = self._native.create_object(self.handle, packed)
-            found = [key for key in self.find({Attribute.TOKEN: False}) if key.handle == handle]
+            named = {name: template[name] for name in (Attribute.TOKEN, Attribute.LABEL) if name in template}
+            found = [key for key in self.find(named) if key.handle == handle]
         if len(found) != 1:
             raise CryptokiError("C_CreateObject", ReturnValue.OBJECT_HANDLE_INVALID)
         return found[0]
@@ -152,6 +157,10 @@ class Session:
         """The octets of an attribute that holds octets."""
         with _named("C_GetAttributeValue"), self._turn:
             return bytes(key[attribute])
+
+    def read_number(self, key: Key, attribute: Attribute) -> int:
+        with _named("C_GetAttributeValue"), self._turn:
+            return int(key[attribute])
 
     def read_label(self, key: Key) -> str:
         with _named("C_GetAttributeValue"), self._turn:
@@ -198,12 +207,55 @@ class Session:
         except PKCS11Error as error:
             raise cryptoki_error("C_Sign", error) from error
 
+    def encrypt(self, call: Call, key: Key, data: bytes) -> bytes:
+        """In one part. What comes out is longer than `data` by a tag at most."""
+        here = self._here(key)
+        if not isinstance(here, types.EncryptMixin):
+            raise CryptokiError("C_EncryptInit", ReturnValue.KEY_FUNCTION_NOT_PERMITTED)
+        with _named("C_Encrypt"), self._turn:
+            room = len(data) + _BLOCK
+            made = here.encrypt(data, mechanism=call.mechanism, mechanism_param=call.parameter, buffer_size=room)
+        return _whole(made)
+
+    def decrypt(self, call: Call, key: Key, data: bytes) -> bytes:
+        """In one part. What comes out is no longer than `data`."""
+        here = self._here(key)
+        if not isinstance(here, types.DecryptMixin):
+            raise CryptokiError("C_DecryptInit", ReturnValue.KEY_FUNCTION_NOT_PERMITTED)
+        with _named("C_Decrypt"), self._turn:
+            room = len(data) + _BLOCK
+            made = here.decrypt(data, mechanism=call.mechanism, mechanism_param=call.parameter, buffer_size=room)
+        return _whole(made)
+
+    def derive(self, call: Call, key: Key, template: Template) -> Key:
+        here = self._here(key)
+        if not isinstance(here, types.DeriveMixin):
+            raise CryptokiError("C_DeriveKey", ReturnValue.KEY_FUNCTION_NOT_PERMITTED)
+        if not isinstance(call.parameter, tuple):
+            raise CryptokiError("C_DeriveKey", ReturnValue.MECHANISM_PARAM_INVALID)
+        with _named("C_DeriveKey"), self._turn:
+            return here.derive_key(
+                _key_type(template),
+                _number(template, Attribute.VALUE_LEN) * 8,
+                mechanism=call.mechanism,
+                mechanism_param=call.parameter,
+                capabilities=_AS_THE_TEMPLATE_SAYS,
+                template=dict(template),
+            )
+
     def random(self, size: int) -> bytes:
         with _named("C_GenerateRandom"), self._turn:
             return self._session.generate_random(size * 8)
 
     def _here(self, key: Key) -> object:
         return _class_here(type(key).__bases__)(self._session, key.handle)
+
+
+def _whole(made: bytes | Iterator[bytes]) -> bytes:
+    """What the library returns for octets; only for an iterable of them would it return an iterable."""
+    if not isinstance(made, bytes):
+        raise TypeError("the library returned parts")
+    return made
 
 
 def _key_type(template: Template) -> KeyType:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 
+from keystore.algorithms import KeyUse
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -44,9 +46,14 @@ CONFINED: Final[Mapping[Attribute, bool]] = MappingProxyType(
     }
 )
 
-_SIGNING_ONLY: Final[Mapping[Attribute, AttributeValue]] = {
-    Attribute.SIGN: True,
-    Attribute.DECRYPT: False,
+# One use and no other. The HSM does not insist on it (`docs/attacks.md`, 49 and 51): it is for the service's own calls.
+_SECRET_USES: Final[Mapping[KeyType, Mapping[Attribute, AttributeValue]]] = {
+    KeyType.AES: {**_AES, Attribute.ENCRYPT: True, Attribute.DECRYPT: True, Attribute.SIGN: False},
+    KeyType.GENERIC_SECRET: {**_HMAC, Attribute.ENCRYPT: False, Attribute.DECRYPT: False, Attribute.SIGN: True},
+}
+_NO_OTHER_USE: Final[Mapping[Attribute, AttributeValue]] = {
+    Attribute.VERIFY: False,
+    Attribute.WRAP: False,
     Attribute.UNWRAP: False,
     Attribute.DERIVE: False,
 }
@@ -134,12 +141,49 @@ def locked(label: str, *, destroyable: bool) -> Template:
     return {Attribute.LABEL: label, **_LOCKED, **permanence, Attribute.MODIFIABLE: False}
 
 
-def key_pair(kind: KeyType, parameters: Template) -> tuple[Template, Template]:
+def key_pair(kind: KeyType, parameters: Template, use: KeyUse = KeyUse.SIGN) -> tuple[Template, Template]:
     """(public, private) of a backing key about to be made and wrapped: session objects, the private one confined."""
-    return _public_half(kind, parameters), _private_half(kind, CONFINED)
+    return _public_half(kind, parameters), _private_half(kind, use, CONFINED)
 
 
-def token_key_pair(kind: KeyType, parameters: Template, label: str) -> tuple[Template, Template]:
+def readable_key_pair(kind: KeyType, parameters: Template) -> tuple[Template, Template]:
+    """(public, private) of a pair for a caller's own use, about to be read once and destroyed: session objects."""
+    readable: Mapping[Attribute, bool] = {
+        Attribute.TOKEN: False,
+        Attribute.PRIVATE: True,
+        Attribute.SENSITIVE: False,
+        Attribute.EXTRACTABLE: True,
+    }
+    return _public_half(kind, parameters), _private_half(kind, KeyUse.SIGN, readable)
+
+
+def shared_secret(octets: int) -> Template:
+    """What two sides agree on, about to be read once and destroyed: a session object."""
+    return {
+        **_HMAC,
+        Attribute.TOKEN: False,
+        Attribute.PRIVATE: True,
+        Attribute.SENSITIVE: False,
+        Attribute.EXTRACTABLE: True,
+        Attribute.SIGN: False,
+        **_NO_DATA_USE,
+        Attribute.VALUE_LEN: octets,
+    }
+
+
+def secret_key(kind: KeyType) -> Template:
+    """A secret backing key, to be made or brought back: AES encrypts and decrypts, a generic secret makes MACs."""
+    return {**_SECRET_USES[kind], **_NO_OTHER_USE, **CONFINED}
+
+
+def new_secret_key(kind: KeyType, octets: int) -> Template:
+    """One about to be made, of that many octets."""
+    return {**secret_key(kind), Attribute.VALUE_LEN: octets}
+
+
+def token_key_pair(
+    kind: KeyType, parameters: Template, label: str, use: KeyUse = KeyUse.SIGN
+) -> tuple[Template, Template]:
     """(public, private) of a key that stays on the token for good: its private half never leaves and never changes."""
     stays: Mapping[Attribute, AttributeValue] = {
         Attribute.TOKEN: True,
@@ -149,15 +193,15 @@ def token_key_pair(kind: KeyType, parameters: Template, label: str) -> tuple[Tem
         Attribute.COPYABLE: False,
     }
     return _public_half(kind, parameters), {
-        **_private_half(kind, stays),
+        **_private_half(kind, use, stays),
         Attribute.LABEL: label,
         Attribute.MODIFIABLE: False,
     }
 
 
-def unwrapped(kind: KeyType) -> Template:
-    """A backing key brought back to sign. The domain key's UNWRAP_TEMPLATE insists on the confinement."""
-    return _private_half(kind, CONFINED)
+def unwrapped(kind: KeyType, use: KeyUse = KeyUse.SIGN) -> Template:
+    """A backing key brought back for its use. The domain key's UNWRAP_TEMPLATE insists on the confinement."""
+    return secret_key(kind) if kind in _SECRET_USES else _private_half(kind, use, CONFINED)
 
 
 def of_known_value(template: Template, value: bytearray) -> Template:
@@ -205,11 +249,21 @@ def _public_half(kind: KeyType, parameters: Template) -> Template:
 
 
 def _private_half(
-    kind: KeyType, confinement: Mapping[Attribute, AttributeValue] | Mapping[Attribute, bool]
+    kind: KeyType, use: KeyUse, confinement: Mapping[Attribute, AttributeValue] | Mapping[Attribute, bool]
 ) -> Template:
     return {
         Attribute.CLASS: ObjectClass.PRIVATE_KEY,
         Attribute.KEY_TYPE: kind,
-        **_SIGNING_ONLY,
+        **private_uses(use),
         **confinement,
+    }
+
+
+def private_uses(use: KeyUse) -> Mapping[Attribute, bool]:
+    """What a private key of this use may do, and that it may do nothing else."""
+    return {
+        Attribute.SIGN: use is KeyUse.SIGN,
+        Attribute.DECRYPT: use is KeyUse.DECRYPT,
+        Attribute.UNWRAP: False,
+        Attribute.DERIVE: use is KeyUse.AGREE,
     }

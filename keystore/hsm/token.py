@@ -1,4 +1,4 @@
-"""The logged-in token of one process: sign, seal, generate, re-wrap. Safe to call from many threads.
+"""The logged-in token of one process: sign, encrypt, seal, generate, re-wrap. Safe to call from many threads.
 
 A fault that a new initialisation may mend (a restarted HSM, dead handles) is mended once and the call made once more; a
 wrong PIN is never tried again. Open it after a fork: a process that inherits it is refused.
@@ -15,41 +15,41 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from pkcs11 import Attribute
-
-from keystore.algorithms import KeyKind
-from keystore.api import GeneratedKey
+from keystore.algorithms import KeyKind, KeyUse
 from keystore.errors import HsmFault, HsmUnavailable, KeystoreError, Unsupported
 from keystore.hsm import labels
 from keystore.hsm.audit import (
     audited_domain_key,
     audited_integrity_key,
+    audited_link_key,
     audited_region_key,
-    audited_token_key,
     check_log_key,
     exactly_one,
     trusted_labels,
 )
+from keystore.hsm.backing import cache_name, generate, open_backing
 from keystore.hsm.connection import complete, file_lock, log_in, read_pin
-from keystore.hsm.data_objects import read_text, require_login, require_room, write_text
-from keystore.hsm.mechanisms import EC_PARAMETERS, HMAC_SHA256, KEY_TYPES, generation, key_spec, signing_call
+from keystore.hsm.data_objects import read_text, require_room, write_text
+from keystore.hsm.imported import bring_in
+from keystore.hsm.mechanisms import HMAC_SHA256, KEY_TYPES, key_spec, mac_call, require_use, signing_call
 from keystore.hsm.module import load_module
-from keystore.hsm.public_keys import public_key_info
-from keystore.hsm.return_values import GONE, LACKING, PIN_REFUSED, STALE, CryptokiError, ReturnValue
-from keystore.hsm.templates import key_pair, private_key_labelled, token_key_pair, unwrapped
+from keystore.hsm.readable_pairs import make_readable_pair
+from keystore.hsm.return_values import GONE, PIN_REFUSED, STALE, CryptokiError, ReturnValue
+from keystore.hsm.templates import private_key_labelled
 from keystore.hsm.translation import translate
+from keystore.hsm.uses import agree, decrypt, decrypt_raw, encrypt, material_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from keystore.algorithms import KeySpec, SigningAlgorithm
-    from keystore.api import BackingKey, TokenInfo
+    from keystore.algorithms import SigningAlgorithm, UseAlgorithm
+    from keystore.api import BackingKey, DataKeyPair, GeneratedKey, TokenInfo
     from keystore.configuration import HsmConfiguration
     from keystore.hsm.cache import CachedKey
     from keystore.hsm.connection import Connection
-    from keystore.hsm.mechanisms import SigningCall
     from keystore.hsm.session import Key, Session
+    from keystore.importable import Material
 
 _Result = TypeVar("_Result")
 _TURN: Final = 30.0  # seconds a thread waits for a free session
@@ -58,8 +58,6 @@ _TEXTS_PATIENCE: Final = 1.5  # seconds to wait for another process that changes
 _TEXTS_PAUSE: Final = 0.0005
 # A module says these of a bad argument as well as of a lost device: worth a look before everything is torn down.
 _AMBIGUOUS: Final = frozenset({ReturnValue.GENERAL_ERROR, ReturnValue.FUNCTION_FAILED, ReturnValue.DEVICE_MEMORY})
-# How a module says that it cannot wrap this kind of key at all.
-_CANNOT_WRAP: Final = LACKING | {ReturnValue.KEY_NOT_WRAPPABLE, ReturnValue.KEY_UNEXTRACTABLE}
 
 
 class Token:
@@ -84,48 +82,96 @@ class Token:
         """HMAC-SHA-256 by the integrity key, 32 octets."""
         return self._signing(lambda connection, session: session.sign(HMAC_SHA256, connection.integrity, message))
 
+    def link_seal(self, domain: str, message: bytes) -> bytes:
+        """HMAC-SHA-256 by the link key of a domain of multi-region keys, 32 octets: the same in each of its regions."""
+        label = labels.link_label(domain)
+        return self._signing(
+            lambda connection, session: session.sign(HMAC_SHA256, self._link_key(connection, label), message)
+        )
+
     def sign(self, backing: BackingKey, algorithm: SigningAlgorithm, data: bytes) -> bytes:
         """Raw octets of a signature over a digest (over the message for PureEdDSA), not yet verified by anybody."""
         call = signing_call(backing.spec, algorithm.name)
         message = call.input(data)
 
-        def operation(connection: Connection, session: Session) -> bytes:
-            try:
-                return self._signed(connection, session, backing, call, message)
-            except CryptokiError as error:
-                if backing.token_label is None:
-                    raise
-                # The object may be another one now, or missing: no reason to end everybody's login.
-                connection.cache.remove(_cache_name(backing), _destroyer(connection))
-                if error.code not in GONE:
-                    raise
-            return self._signed(connection, session, backing, call, message)
-
-        signature = self._signing(operation)
+        signature = self._using(backing, lambda _, session, key: session.sign(call.mechanism, key, message))
         if len(signature) != call.signature_length:
             raise HsmFault(f"the HSM's signature has {len(signature)} octets, not {call.signature_length}")
         return signature
 
-    def generate(self, spec: str, domain_label: str, token_label: str) -> GeneratedKey:
-        """A key pair made in the HSM, wrapped by the domain key, or kept on the token if the module cannot wrap it."""
+    def encrypt(self, backing: BackingKey, plaintext: bytes, associated: bytes) -> bytes:
+        """AES-256-GCM: nonce, ciphertext and tag, which the key has been seen to open again."""
+        _require_kind(backing, KeyKind.AES)
+        return self._using(
+            backing,
+            lambda connection, session, key: encrypt(session, connection.integrity, key, plaintext, associated),
+        )
+
+    def decrypt(self, backing: BackingKey, sealed: bytes, associated: bytes) -> bytes:
+        """What `encrypt` returned, opened. Raises: `Undecipherable`."""
+        _require_kind(backing, KeyKind.AES)
+        return self._using(
+            backing,
+            lambda connection, session, key: decrypt(session, connection.integrity, key, sealed, associated),
+        )
+
+    def mac(self, backing: BackingKey, algorithm: UseAlgorithm, message: bytes) -> bytes:
+        """A whole HMAC."""
+        call = mac_call(backing.spec, algorithm.name)
+        made = self._using(backing, lambda _, session, key: session.sign(call, key, message))
+        size = hashlib.new(algorithm.hash_name or "").digest_size
+        if len(made) != size:
+            raise HsmFault(f"the HSM's MAC has {len(made)} octets, not {size}")
+        return made
+
+    def decrypt_raw(self, backing: BackingKey, ciphertext: bytes) -> bytes:
+        """RSA's private operation alone: nobody sees its result but who takes the padding off, in constant time."""
+        _require_kind(backing, KeyKind.RSA)
+        return self._using(
+            backing, lambda connection, session, key: decrypt_raw(session, connection.integrity, key, ciphertext)
+        )
+
+    def agree(self, backing: BackingKey, point: bytes) -> bytes:
+        """ECDH with an uncompressed point that is known to be on the curve: the x coordinate, as long as the field."""
+        _require_kind(backing, KeyKind.EC)
+        size = (key_spec(backing.spec).bits + 7) // 8
+        return self._using(backing, lambda _, session, key: agree(session, key, point, size))
+
+    def make_data_key_pair(self, spec: str) -> DataKeyPair:
+        """A key pair of the HSM's random for a caller's own use, read and destroyed in it."""
         wanted = key_spec(spec)
+        require_use(wanted, KeyUse.SIGN)
+        if not wanted.has_public_key:
+            raise Unsupported(f"a {spec} key is no pair", field="spec")
+        return self._generating(lambda _, session: make_readable_pair(session, wanted))
 
-        def operation(connection: Connection, session: Session) -> GeneratedKey:
-            domain = self._domain_key(connection, domain_label)
-            try:
-                return _generate_wrapped(session, wanted, domain)
-            except _CannotWrapError:
-                return _generate_on_token(session, wanted, token_label)
+    def material_id(self, backing: BackingKey) -> str:
+        """Hex SHA-256 that tells an AES key's material."""
+        _require_kind(backing, KeyKind.AES)
+        return self._using(backing, lambda _, session, key: material_id(session, key))
 
-        return self._generating(operation)
+    def generate(self, spec: str, domain_label: str, token_label: str, use: KeyUse = KeyUse.SIGN) -> GeneratedKey:
+        """A key made in the HSM, wrapped by the domain key; a pair that the module cannot wrap is kept on the token."""
+        wanted = key_spec(spec)
+        return self._generating(
+            lambda connection, session: generate(
+                session, wanted, use, self._domain_key(connection, domain_label), token_label
+            )
+        )
+
+    def bring_in(self, material: Material, domain_label: str, use: KeyUse) -> GeneratedKey:
+        """Material from outside, wrapped by the domain key; what was given in the clear is the caller's to wipe."""
+        return self._generating(
+            lambda connection, session: bring_in(session, material, use, self._domain_key(connection, domain_label))
+        )
 
     def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes:
-        """The same private key wrapped under another domain key; it does not leave the HSM in between."""
+        """The same key wrapped under another domain key; it does not leave the HSM in between."""
         if backing.wrapped is None:
             raise Unsupported("a key that stays on the token is not wrapped", field="storage")
 
         def operation(connection: Connection, session: Session) -> bytes:
-            key = self._private_key(connection, backing)
+            key = self._acquired(connection, backing)
             try:
                 return session.wrap(self._domain_key(connection, to_domain_label), key.handle)
             finally:
@@ -133,11 +179,29 @@ class Token:
 
         return self._signing(operation)
 
+    def opens(self, backing: BackingKey) -> bool:
+        """Whether the blob unwraps under its domain key into a key of its spec. A lost HSM is no answer."""
+
+        def operation(connection: Connection, session: Session) -> bool:
+            try:
+                key = self._acquired(connection, backing)
+            except HsmFault:
+                return False
+            except CryptokiError as error:
+                if error.function != "C_UnwrapKey":
+                    raise
+                session.sign(HMAC_SHA256, connection.integrity, b"alive")  # or the HSM is what failed
+                return False
+            connection.cache.release(key, _destroyer(connection))
+            return True
+
+        return self._signing(operation)
+
     def destroy(self, backing: BackingKey) -> None:
         """Destroys a key that is kept on the token, and forgets an unwrapped one. Nothing to destroy is no error."""
 
         def operation(connection: Connection, session: Session) -> None:
-            connection.cache.remove(_cache_name(backing), _destroyer(connection))
+            connection.cache.remove(cache_name(backing), _destroyer(connection))
             if backing.token_label is not None:
                 kind = KEY_TYPES[key_spec(backing.spec).kind]
                 for key in session.find(private_key_labelled(backing.token_label, kind)):
@@ -169,7 +233,7 @@ class Token:
         def operation(connection: Connection, session: Session) -> None:
             # First, for a stale session: python-pkcs11 complains on standard error of a search that could not begin.
             session.sign(HMAC_SHA256, connection.integrity, b"probe")
-            for label in (labels.REGION, labels.INTEGRITY, labels.LOG, *connection.domains):
+            for label in (labels.REGION, labels.INTEGRITY, labels.LOG, *connection.domains, *connection.links):
                 exactly_one(session, label)
 
         self._signing(operation)
@@ -276,9 +340,21 @@ class Token:
         check_log_key(login.session)
         connection = complete(self._module, login, integrity, cache_size=self._cache_size, sessions=self._sessions)
         for label in trusted_labels(login.session):
-            if label not in (labels.REGION, labels.INTEGRITY):
+            if labels.parse_link_label(label) is not None:
+                self._link_key(connection, label)
+            elif label not in (labels.REGION, labels.INTEGRITY):
                 self._domain_key(connection, label)
         return connection
+
+    def _link_key(self, connection: Connection, label: str) -> Key:
+        """As `_domain_key`."""
+        known = connection.links.get(label)
+        if known is not None:
+            return known
+        with connection.owning:
+            if label not in connection.links:
+                connection.links[label] = audited_link_key(connection.owner, label)
+            return connection.links[label]
 
     def _domain_key(self, connection: Connection, label: str) -> Key:
         """One that another process made since is found now; each is audited before its first use."""
@@ -290,18 +366,39 @@ class Token:
                 connection.domains[label] = audited_domain_key(connection.owner, label)
             return connection.domains[label]
 
-    def _signed(
-        self, connection: Connection, session: Session, backing: BackingKey, call: SigningCall, message: bytes
-    ) -> bytes:
-        key = self._private_key(connection, backing)
+    def _using(self, backing: BackingKey, use: Callable[[Connection, Session, Key], _Result]) -> _Result:
+        """Opens the key and uses it. One that is kept on the token is looked for once more where it is gone."""
+
+        def operation(connection: Connection, session: Session) -> _Result:
+            try:
+                return self._used(connection, session, backing, use)
+            except CryptokiError as error:
+                if backing.token_label is None:
+                    raise
+                # The object may be another one now, or missing: no reason to end everybody's login.
+                connection.cache.remove(cache_name(backing), _destroyer(connection))
+                if error.code not in GONE:
+                    raise
+            return self._used(connection, session, backing, use)
+
+        return self._signing(operation)
+
+    def _used(
+        self,
+        connection: Connection,
+        session: Session,
+        backing: BackingKey,
+        use: Callable[[Connection, Session, Key], _Result],
+    ) -> _Result:
+        key = self._acquired(connection, backing)
         try:
-            return session.sign(call.mechanism, key.handle, message)
+            return use(connection, session, key.handle)
         finally:
             connection.cache.release(key, _destroyer(connection))
 
-    def _private_key(self, connection: Connection, backing: BackingKey) -> CachedKey[Key]:
+    def _acquired(self, connection: Connection, backing: BackingKey) -> CachedKey[Key]:
         """The key, acquired for one use: unwrapped once, however many threads ask for it at the same time."""
-        name = _cache_name(backing)
+        name = cache_name(backing)
         cached = connection.cache.acquire(name)
         if cached is not None:
             return cached
@@ -309,31 +406,14 @@ class Token:
             cached = connection.cache.acquire(name)
             if cached is not None:
                 return cached
-            key = self._open(connection, backing)
+            label = backing.domain_label
+            key = open_backing(connection, backing, None if label is None else self._domain_key(connection, label))
             return connection.cache.add(name, key, _destroyer(connection), permanent=backing.wrapped is None)
 
-    def _open(self, connection: Connection, backing: BackingKey) -> Key:
-        spec, owner = key_spec(backing.spec), connection.owner
-        if backing.wrapped is None:
-            return _found_on_token(connection, spec, backing.token_label)
-        if backing.domain_label is None:
-            raise HsmFault(f"key version {backing.version_id} names no domain key")
-        key = owner.unwrap(
-            self._domain_key(connection, backing.domain_label), backing.wrapped, unwrapped(KEY_TYPES[spec.kind])
-        )
-        if not _is_of_spec(owner, key, spec):
-            owner.destroy(key)
-            raise HsmFault(f"key version {backing.version_id} is not a {spec.name} key")
-        return key
 
-
-class _CannotWrapError(Exception):
-    """The module cannot wrap this kind of key."""
-
-
-def _cache_name(backing: BackingKey) -> tuple[str, bytes | str | None]:
-    """A key wrapped again is another entry: the blob itself is part of the name."""
-    return backing.version_id, backing.wrapped if backing.wrapped is not None else backing.token_label
+def _require_kind(backing: BackingKey, kind: KeyKind) -> None:
+    if key_spec(backing.spec).kind is not kind:
+        raise Unsupported(f"a {backing.spec} key is not used so", field="algorithm")
 
 
 def _destroyer(connection: Connection) -> Callable[[Key], None]:
@@ -343,54 +423,6 @@ def _destroyer(connection: Connection) -> Callable[[Key], None]:
             connection.owner.destroy(key)
 
     return destroy
-
-
-def _generate_wrapped(session: Session, spec: KeySpec, domain: Key) -> GeneratedKey:
-    mechanism, parameters = generation(spec)
-    public, private = session.generate_key_pair(mechanism, *key_pair(KEY_TYPES[spec.kind], parameters))
-    try:
-        return GeneratedKey(public_key_info(session, public, spec), session.wrap(domain, private), None)
-    except CryptokiError as error:
-        if error.function == "C_WrapKey" and error.code in _CANNOT_WRAP:
-            raise _CannotWrapError from error
-        raise
-    finally:
-        session.destroy(private)
-        session.destroy(public)
-
-
-def _generate_on_token(session: Session, spec: KeySpec, token_label: str) -> GeneratedKey:
-    kind = KEY_TYPES[spec.kind]
-    if session.find(private_key_labelled(token_label, kind)):
-        raise HsmFault(f"the token holds an object labelled {token_label!r} already")
-    mechanism, parameters = generation(spec)
-    public, private = session.generate_key_pair(mechanism, *token_key_pair(kind, parameters, token_label))
-    try:
-        return GeneratedKey(public_key_info(session, public, spec), None, token_label)
-    except BaseException:
-        session.destroy(private)
-        raise
-    finally:
-        session.destroy(public)
-
-
-def _found_on_token(connection: Connection, spec: KeySpec, token_label: str | None) -> Key:
-    if token_label is None:
-        raise HsmFault("a key version names neither a wrapped key nor a token object")
-    found = connection.owner.find(private_key_labelled(token_label, KEY_TYPES[spec.kind]))
-    if not found:
-        require_login(connection)
-    if len(found) != 1:
-        raise HsmUnavailable(
-            f"the token holds {len(found)} private keys labelled {token_label!r}: one is meant to be there"
-        )
-    return audited_token_key(connection.owner, token_label, found[0])
-
-
-def _is_of_spec(session: Session, key: Key, spec: KeySpec) -> bool:
-    if spec.kind is KeyKind.RSA:
-        return int.from_bytes(session.read(key, Attribute.MODULUS), "big").bit_length() == spec.bits
-    return spec.curve is not None and session.read(key, Attribute.EC_PARAMS) == EC_PARAMETERS[spec.curve]
 
 
 def open_token(configuration: HsmConfiguration, *, cache_size: int | None = None, sessions: int | None = None) -> Token:

@@ -51,6 +51,7 @@ COVERED_BY: Final[Mapping[Action, Covered]] = MappingProxyType(
         Action.ISSUE_ASSERTION: Covered.SIGN,
         Action.PUT_KEY_POLICY: Covered.POLICY,
         Action.CREATE_GRANT: Covered.POLICY,  # to retire or revoke one only takes away, and is free
+        Action.REPLICATE_KEY: Covered.POLICY,  # a replica begins with a policy of its own
         Action.ROTATE_KEY: Covered.ROTATION,
         Action.REQUEST_CERTIFICATE: Covered.ROTATION,  # the HSM signs, if only a request
         Action.INSTALL_CERTIFICATE: Covered.ROTATION,
@@ -60,6 +61,17 @@ COVERED_BY: Final[Mapping[Action, Covered]] = MappingProxyType(
         # Disabling is the emergency brake and free to every administrator; letting go of it is not. A cancelled
         # deletion destroys nothing and leaves the key disabled, so it is free too.
         Action.ENABLE_KEY: Covered.DELETION,
+        # Policies may ask for tags and aliases, so whoever changes them changes who may do what; and whoever uses a key
+        # by its alias uses another one once that is moved.
+        Action.CREATE_ALIAS: Covered.POLICY,
+        Action.UPDATE_ALIAS: Covered.POLICY,
+        Action.DELETE_ALIAS: Covered.POLICY,
+        Action.TAG_RESOURCE: Covered.POLICY,
+        Action.UNTAG_RESOURCE: Covered.POLICY,
+        # A schedule releases all the rotations to come by it.
+        Action.ENABLE_KEY_ROTATION: Covered.ROTATION,
+        Action.DISABLE_KEY_ROTATION: Covered.ROTATION,
+        Action.ROTATE_KEY_ON_DEMAND: Covered.ROTATION,
     }
 )
 CHANGES_THE_RULE: Final = frozenset({Action.PUT_APPROVAL_RULE, Action.DELETE_APPROVAL_RULE})

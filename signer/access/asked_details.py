@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 from signer.access.condition_keys import (
     CONDITION_KEY_FAMILIES,
     CONDITION_KEYS,
+    RESOURCE_TAG,
+    SIGNING_CONTEXT,
     ValueType,
     find_condition_key,
 )
@@ -46,6 +48,7 @@ _GIVEN: Final = {
             "kms:customermasterkeyspec",
             "kms:customermasterkeyusage",
             "kms:resourcealiases",
+            "kms:multiregionkeytype",
             "sealmark:purpose",
         ),
         "follows from the key",
@@ -88,8 +91,10 @@ def _checked(name: str, value: str | Sequence[str]) -> tuple[str, ...]:
         msg = f"there is no condition key {name}{hint}"
         raise Unprocessable(msg, field=at)
     reason = _GIVEN.get(ascii_lower(name))
-    if ascii_lower(name).startswith("sealmark:signingcontext:"):
+    if ascii_lower(name).startswith(SIGNING_CONTEXT):
         reason = "is given by `context`"
+    elif ascii_lower(name).startswith(RESOURCE_TAG):
+        reason = "follows from the key"
     if reason is not None:
         msg = f"{row.name} {reason}: it cannot be chosen here"
         raise Unprocessable(msg, field=at)

@@ -59,7 +59,9 @@ _KEYS: Final = (
     *_rows("aws:SecureTransport", ValueType.BOOLEAN),
     # The key.
     *_rows("kms:KeyOrigin kms:KeySpec kms:KeyUsage kms:RequestAlias sealmark:Purpose"),
-    *_rows("kms:ResourceAliases", many=True),
+    *_rows("kms:ResourceAliases aws:TagKeys", many=True),  # the tags that a request sets or takes away
+    *_rows("kms:MultiRegion", ValueType.BOOLEAN),
+    *_rows("kms:MultiRegionKeyType"),
     # What is asked of it.
     *_rows("kms:DataKeyPairSpec kms:EncryptionAlgorithm kms:KeyAgreementAlgorithm kms:MacAlgorithm kms:MessageType"),
     *_rows("kms:SigningAlgorithm"),
@@ -73,13 +75,13 @@ _KEYS: Final = (
     ConditionKey("kms:GrantIsForAWSResource", ValueType.BOOLEAN, fixed="false"),
     *_rows("kms:BypassPolicyLockoutSafetyCheck", ValueType.BOOLEAN),
     *_rows("kms:RotationPeriodInDays kms:ScheduleKeyDeletionPendingWindowInDays", ValueType.NUMBER),
+    *_rows("kms:PrimaryRegion kms:ReplicaRegion"),
     *_rows("kms:ExpirationModel kms:WrappingAlgorithm kms:WrappingKeySpec"),
     *_rows("kms:ValidTo", ValueType.EPOCH),
     # What only AWS's own surroundings have, and what AWS itself calls deprecated.
     *_rows("aws:userid kms:CustomerMasterKeySpec kms:CustomerMasterKeyUsage", filled=False),
-    *_rows("kms:MultiRegionKeyType kms:PrimaryRegion kms:ReplicaRegion kms:ViaService", filled=False),
+    *_rows("kms:ViaService", filled=False),
     *_rows("kms:GranteeServicePrincipal kms:RetiringServicePrincipal kms:GrantConstraintSourceArn", filled=False),
-    *_rows("kms:MultiRegion", ValueType.BOOLEAN, filled=False),
     *_rows("aws:PrincipalOrgID aws:PrincipalServiceName aws:SourceAccount aws:SourceOrgID", filled=False),
     *_rows("aws:SourceVpc aws:SourceVpce aws:RequestedRegion aws:UserAgent aws:Referer", filled=False),
     *_rows(
@@ -88,7 +90,7 @@ _KEYS: Final = (
     *_rows(
         "aws:CalledVia aws:PrincipalOrgPaths aws:PrincipalServiceNamesList aws:SourceOrgPaths", many=True, filled=False
     ),
-    *_rows("aws:ResourceOrgPaths aws:TagKeys", many=True, filled=False),
+    *_rows("aws:ResourceOrgPaths", many=True, filled=False),
     *_rows("aws:SourceArn", ValueType.ARN, filled=False),
     *_rows("aws:VpcSourceIp", ValueType.ADDRESS, filled=False),
     *_rows("aws:TokenIssueTime", ValueType.DATE, filled=False),
@@ -99,8 +101,8 @@ _KEYS: Final = (
 # Keys that end in a name of the caller's choice. Requests keep its case; conditions do not depend on it (AWS KMS
 # Developer Guide, "Case sensitivity of the encryption context condition").
 _FAMILIES: Final = (
-    *_rows("kms:EncryptionContext: sealmark:SigningContext:"),
-    *_rows("kms:RecipientAttestation: aws:PrincipalTag/ aws:RequestTag/ aws:ResourceTag/", filled=False),
+    *_rows("kms:EncryptionContext: sealmark:SigningContext: aws:RequestTag/ aws:ResourceTag/"),
+    *_rows("kms:RecipientAttestation: aws:PrincipalTag/", filled=False),
 )
 
 CONDITION_KEYS: Final[Mapping[str, ConditionKey]] = MappingProxyType({ascii_lower(row.name): row for row in _KEYS})
@@ -109,6 +111,8 @@ CONDITION_KEY_FAMILIES: Final[Mapping[str, ConditionKey]] = MappingProxyType(
 )
 ENCRYPTION_CONTEXT: Final = "kms:encryptioncontext:"
 SIGNING_CONTEXT: Final = "sealmark:signingcontext:"
+REQUEST_TAG: Final = "aws:requesttag/"
+RESOURCE_TAG: Final = "aws:resourcetag/"
 
 
 def find_condition_key(name: str) -> ConditionKey | None:

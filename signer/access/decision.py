@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _MADE_HERE: Final = object()
 _PARTED: Final = frozenset(action for action, part in POLICY_ACTIONS.items() if part is not Part.NEUTRAL)
 _NOTHING_ASKED: Final = Decision(False, Source.NOTHING)
+_CERTIFIED: Final = frozenset(
+    {Action.CREATE_KEY, Action.ROTATE_KEY, Action.RENEW_CERTIFICATE, Action.SYNCHRONIZE_MULTI_REGION_KEY}
+)
 KEY_NOT_FOUND: Final = "there is no such key, or it is not yours to see"
 
 
@@ -98,7 +101,7 @@ class Judgement:
         refusal = (
             NotFound(KEY_NOT_FOUND, field="key")
             if self.key is not None and not self.visible
-            else PolicyForbids(_why(principal, action, self.decision))
+            else PolicyForbids(_why(principal, action, self.decision), denied_by=self.decision.source.value)
         )
         refusal.judged = Judged(key_id, revision, str(self.decision))
         raise refusal
@@ -166,6 +169,19 @@ def judge(
         or may_see(principal.name, surroundings.account, key.arn, policy, identity_policies, grants)
     )
     return Judgement(admission, key, decision, seen, _MADE_HERE)
+
+
+def may_on_every_key(admission: Admission, surroundings: Surroundings, arn_of_all: str) -> bool:
+    """Whether the caller might do this to every key there is (`arn_of_all` stands for them), so that to learn that a
+    key is not there tells it nothing: its identity policies allow it, or its duty is to look after all of them."""
+    principal = admission.principal
+    if principal.duty in (Duty.ROOT, Duty.AUDITOR):
+        return True
+    circumstances = Circumstances(principal, None, surroundings, NO_CONTEXT)
+    request = AccessRequest(
+        principal.name, surroundings.account, admission.action.policy_name, arn_of_all, circumstances
+    )
+    return evaluate(request, None, _compiled(principal), ()).allowed
 
 
 def decide(
@@ -241,7 +257,7 @@ def _compiled(principal: Principal) -> list[tuple[str, Document]]:
 def permit_certificate(permit: Permit, authority: Key) -> Permit:
     """The service's own use of its certificate authority, on behalf of whoever was permitted to make or rotate a
     key, or to renew its certificate."""
-    if permit.action not in (Action.CREATE_KEY, Action.ROTATE_KEY, Action.RENEW_CERTIFICATE):
+    if permit.action not in _CERTIFIED:
         msg = "certificates are issued only for a key that is made or rotated, or whose certificate is renewed"
         raise PolicyForbids(msg)
     return Permit(permit.principal, Action.ISSUE_CERTIFICATE, authority.id, authority.policy.revision, _MADE_HERE)
@@ -265,6 +281,17 @@ def permit_revocation_list(service: Principal, authority: Key) -> Permit:
         msg = "a revocation list is signed with the certificate authority's key alone"
         raise PolicyForbids(msg)
     return Permit(service, Action.SIGN_REVOCATION_LIST, authority.id, authority.policy.revision, _MADE_HERE)
+
+
+def permit_rotation(service: Principal, key: Key) -> Permit:
+    """The rotation that a key's schedule asks for: nobody's call, for whoever set the schedule was permitted then.
+
+    Raises `PolicyForbids` for a key that has none.
+    """
+    if key.rotation is None:
+        msg = "only a key that has a schedule is rotated by itself"
+        raise PolicyForbids(msg)
+    return Permit(service, Action.ROTATE_KEY, key.id, key.policy.revision, _MADE_HERE)
 
 
 def permit_request(permit: Permit) -> Permit:

@@ -69,6 +69,7 @@ class Action(StrEnum):
     CREATE_ENROLMENT = "CreateEnrolment"
     CREATE_CREDENTIAL = "CreateCredential"
     LIST_CREDENTIALS = "ListCredentials"
+    UPDATE_CREDENTIAL = "UpdateCredential"
     REVOKE_CREDENTIAL = "RevokeCredential"
     CREATE_TRUSTED_ISSUER = "CreateTrustedIssuer"
     LIST_TRUSTED_ISSUERS = "ListTrustedIssuers"
@@ -87,6 +88,43 @@ class Action(StrEnum):
     READ_AUDIT_TRAIL = "ReadAuditTrail"
     REPORT_AUDIT_TRAIL = "ReportAuditTrail"
     EXPORT_AUDIT_TRAIL = "ExportAuditTrail"
+    ENCRYPT = "Encrypt"
+    DECRYPT = "Decrypt"
+    RE_ENCRYPT_FROM = "ReEncryptFrom"
+    RE_ENCRYPT_TO = "ReEncryptTo"
+    GENERATE_DATA_KEY = "GenerateDataKey"
+    GENERATE_DATA_KEY_WITHOUT_PLAINTEXT = "GenerateDataKeyWithoutPlaintext"
+    GENERATE_DATA_KEY_PAIR = "GenerateDataKeyPair"
+    GENERATE_DATA_KEY_PAIR_WITHOUT_PLAINTEXT = "GenerateDataKeyPairWithoutPlaintext"
+    GENERATE_MAC = "GenerateMac"
+    VERIFY_MAC = "VerifyMac"
+    DERIVE_SHARED_SECRET = "DeriveSharedSecret"
+    ENCAPSULATE = "Encapsulate"
+    DECAPSULATE = "Decapsulate"
+    VERIFY = "Verify"
+    GENERATE_RANDOM = "GenerateRandom"
+    CREATE_ALIAS = "CreateAlias"
+    UPDATE_ALIAS = "UpdateAlias"
+    DELETE_ALIAS = "DeleteAlias"
+    TAG_RESOURCE = "TagResource"
+    UNTAG_RESOURCE = "UntagResource"
+    UPDATE_KEY_DESCRIPTION = "UpdateKeyDescription"
+    ENABLE_KEY_ROTATION = "EnableKeyRotation"
+    DISABLE_KEY_ROTATION = "DisableKeyRotation"
+    ROTATE_KEY_ON_DEMAND = "RotateKeyOnDemand"
+    GET_PARAMETERS_FOR_IMPORT = "GetParametersForImport"
+    IMPORT_KEY_MATERIAL = "ImportKeyMaterial"
+    DELETE_IMPORTED_KEY_MATERIAL = "DeleteImportedKeyMaterial"
+    REPLICATE_KEY = "ReplicateKey"
+    UPDATE_PRIMARY_REGION = "UpdatePrimaryRegion"
+    SYNCHRONIZE_MULTI_REGION_KEY = "SynchronizeMultiRegionKey"
+    LIST_ALIASES = "ListAliases"
+    LIST_RESOURCE_TAGS = "ListResourceTags"
+    LIST_KEY_POLICIES = "ListKeyPolicies"
+    LIST_KEY_ROTATIONS = "ListKeyRotations"
+    LIST_RETIRABLE_GRANTS = "ListRetirableGrants"
+    GET_KEY_ROTATION_STATUS = "GetKeyRotationStatus"
+    GET_KEY_LAST_USAGE = "GetKeyLastUsage"
 
     @property
     def policy_name(self) -> str:
@@ -152,6 +190,7 @@ DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
         # token that its ceremony made.
         Action.CREATE_CREDENTIAL: frozenset(Duty) - {Duty.ROOT},
         Action.LIST_CREDENTIALS: frozenset(Duty),
+        Action.UPDATE_CREDENTIAL: frozenset(Duty) - {Duty.ROOT},
         Action.REVOKE_CREDENTIAL: frozenset(Duty),
         Action.CREATE_TRUSTED_ISSUER: _IDENTITIES,
         Action.LIST_TRUSTED_ISSUERS: _IDENTITIES,
@@ -171,6 +210,44 @@ DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
         Action.READ_AUDIT_TRAIL: _TRAIL,
         Action.REPORT_AUDIT_TRAIL: _TRAIL,
         Action.EXPORT_AUDIT_TRAIL: _TRAIL,
+        Action.ENCRYPT: _USE,
+        Action.DECRYPT: _USE,
+        Action.RE_ENCRYPT_FROM: _USE,
+        Action.RE_ENCRYPT_TO: _USE,
+        Action.GENERATE_DATA_KEY: _USE,
+        Action.GENERATE_DATA_KEY_WITHOUT_PLAINTEXT: _USE,
+        Action.GENERATE_DATA_KEY_PAIR: _USE,
+        Action.GENERATE_DATA_KEY_PAIR_WITHOUT_PLAINTEXT: _USE,
+        Action.GENERATE_MAC: _USE,
+        Action.VERIFY_MAC: _USE,
+        Action.DERIVE_SHARED_SECRET: _USE,
+        Action.ENCAPSULATE: _USE,
+        Action.DECAPSULATE: _USE,
+        # What anybody works out from a public key, and what is about no key.
+        Action.VERIFY: _SEE,
+        Action.GENERATE_RANDOM: _SEE,
+        Action.CREATE_ALIAS: _KEYS,
+        Action.UPDATE_ALIAS: _KEYS,
+        Action.DELETE_ALIAS: _KEYS,
+        Action.TAG_RESOURCE: _KEYS,
+        Action.UNTAG_RESOURCE: _KEYS,
+        Action.UPDATE_KEY_DESCRIPTION: _KEYS,
+        Action.ENABLE_KEY_ROTATION: _KEYS,
+        Action.DISABLE_KEY_ROTATION: _KEYS,
+        Action.ROTATE_KEY_ON_DEMAND: _KEYS,
+        Action.GET_PARAMETERS_FOR_IMPORT: _KEYS,
+        Action.IMPORT_KEY_MATERIAL: _KEYS,
+        Action.DELETE_IMPORTED_KEY_MATERIAL: _KEYS,
+        Action.REPLICATE_KEY: _KEYS,
+        Action.UPDATE_PRIMARY_REGION: _KEYS,
+        Action.SYNCHRONIZE_MULTI_REGION_KEY: frozenset({Duty.KEY_ADMINISTRATOR}),  # a deployment's, never in emergency
+        Action.LIST_ALIASES: _SEE | _AUDIT,
+        Action.LIST_RESOURCE_TAGS: _SEE | _AUDIT,
+        Action.LIST_KEY_POLICIES: _SEE | _AUDIT,
+        Action.LIST_KEY_ROTATIONS: _SEE | _AUDIT,
+        Action.LIST_RETIRABLE_GRANTS: _SEE | _AUDIT,
+        Action.GET_KEY_ROTATION_STATUS: _SEE | _AUDIT,
+        Action.GET_KEY_LAST_USAGE: _SEE | _AUDIT,
     }
 )
 
@@ -193,12 +270,53 @@ ADMINISTRATORS_ACTIONS: Final = frozenset(
         Action.REVOKE_GRANT,
         Action.PUT_APPROVAL_RULE,
         Action.DELETE_APPROVAL_RULE,
+        Action.CREATE_ALIAS,
+        Action.UPDATE_ALIAS,
+        Action.DELETE_ALIAS,
+        Action.TAG_RESOURCE,
+        Action.UNTAG_RESOURCE,
+        Action.UPDATE_KEY_DESCRIPTION,
+        Action.ENABLE_KEY_ROTATION,
+        Action.DISABLE_KEY_ROTATION,
+        Action.ROTATE_KEY_ON_DEMAND,
+        Action.GET_PARAMETERS_FOR_IMPORT,
+        Action.IMPORT_KEY_MATERIAL,
+        Action.DELETE_IMPORTED_KEY_MATERIAL,
+        Action.REPLICATE_KEY,
+        Action.UPDATE_PRIMARY_REGION,
+        Action.LIST_KEY_POLICIES,
+        Action.LIST_RESOURCE_TAGS,
+        Action.LIST_KEY_ROTATIONS,
+        Action.GET_KEY_ROTATION_STATUS,
+        Action.GET_KEY_LAST_USAGE,
     }
 )
-USERS_ACTIONS: Final = frozenset({Action.SIGN, Action.SIGN_ARTIFACT, Action.ISSUE_TOKEN, Action.ISSUE_ASSERTION})
-COMMON_ACTIONS: Final = frozenset({Action.DESCRIBE_KEY, Action.GET_PUBLIC_KEY, Action.GET_APPROVAL_RULE})
+USERS_ACTIONS: Final = frozenset(
+    {
+        Action.SIGN,
+        Action.SIGN_ARTIFACT,
+        Action.ISSUE_TOKEN,
+        Action.ISSUE_ASSERTION,
+        Action.ENCRYPT,
+        Action.DECRYPT,
+        Action.RE_ENCRYPT_FROM,
+        Action.RE_ENCRYPT_TO,
+        Action.GENERATE_DATA_KEY,
+        Action.GENERATE_DATA_KEY_WITHOUT_PLAINTEXT,
+        Action.GENERATE_DATA_KEY_PAIR,
+        Action.GENERATE_DATA_KEY_PAIR_WITHOUT_PLAINTEXT,
+        Action.GENERATE_MAC,
+        Action.VERIFY_MAC,
+        Action.DERIVE_SHARED_SECRET,
+        Action.ENCAPSULATE,
+        Action.DECAPSULATE,
+    }
+)
+COMMON_ACTIONS: Final = frozenset({Action.DESCRIBE_KEY, Action.GET_PUBLIC_KEY, Action.GET_APPROVAL_RULE, Action.VERIFY})
 # What everybody does to credentials of their own.
-OWN_ACTIONS: Final = frozenset({Action.CREATE_CREDENTIAL, Action.LIST_CREDENTIALS, Action.REVOKE_CREDENTIAL})
+OWN_ACTIONS: Final = frozenset(
+    {Action.CREATE_CREDENTIAL, Action.LIST_CREDENTIALS, Action.UPDATE_CREDENTIAL, Action.REVOKE_CREDENTIAL}
+)
 
 
 def actions_of_duty(duty: Duty) -> frozenset[str]:

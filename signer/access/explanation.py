@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from signer.access.actions import POLICY_ACTIONS, Part
-from signer.access.circumstances import ENCRYPTION_CONTEXT, SIGNING_CONTEXT, Circumstances
+from signer.access.circumstances import Circumstances
+from signer.access.condition_keys import ENCRYPTION_CONTEXT, SIGNING_CONTEXT
 from signer.access.decision import KEY_NOT_FOUND, admit, judge
 from signer.access.documents import compiled_identity_policy, compiled_key_policy
 from signer.access.duties import Action, Duty

@@ -6,7 +6,6 @@ out, not as wildcards: an action that a later version adds is given to nobody by
 
 from __future__ import annotations
 
-import json
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
@@ -36,16 +35,6 @@ _NEUTRAL_FOR_ADMINISTRATORS: Final = (
 )
 _ADMINISTER: Final = sorted(action for action, part in POLICY_ACTIONS.items() if part is Part.ADMINISTER)
 _USE: Final = sorted(action for action, part in POLICY_ACTIONS.items() if part is Part.USE)
-# The service's own keys: nobody is allowed anything, whatever else might say so.
-NOBODY: Final = json.dumps(
-    {
-        "Version": VERSION,
-        "Statement": [
-            {"Sid": "ServiceOnly", "Effect": "Deny", "Principal": "*", "Action": "kms:*", "Resource": "*"},
-        ],
-    },
-    separators=(",", ":"),
-)
 
 
 def document_of(administrators: Iterable[str], users: Iterable[str], account: str) -> dict[str, object]:

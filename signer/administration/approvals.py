@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from keystore.algorithms import SIGNING_PURPOSES
 from keystore.api import ApprovalRequirement, ApprovalState, ApprovalVoteRecord
 from keystore.errors import Conflict as Taken
 from keystore.keys import UUID_FORM
@@ -51,13 +52,13 @@ class ApprovalAdministration:
     def __init__(self, keystore: Keystore) -> None:
         self._keystore = keystore
 
-    def check_rule(self, _permit: Permit, _key: Key, body: ApprovalRuleBody) -> None:
+    def check_rule(self, _permit: Permit, key: Key, body: ApprovalRuleBody) -> None:
         """Raises `Unprocessable`, `Unsupported`: what `set_rule` would refuse."""
-        self._keystore.require_fit_approvers(_requirements(body), self._keystore.clock())
+        self._keystore.require_fit_approvers(_requirements(key, body), self._keystore.clock())
 
     def set_rule(self, key: Key, body: ApprovalRuleBody) -> dict[str, object]:
         """Makes the rule or replaces the whole of it. Raises `Unprocessable`, `Unsupported`, `Conflict`."""
-        return self._set(key, _requirements(body))
+        return self._set(key, _requirements(key, body))
 
     def remove_rule(self, key: Key) -> dict[str, object]:
         """Takes the rule away, if there is one. Raises `Conflict`."""
@@ -163,13 +164,18 @@ class ApprovalAdministration:
         return viewer.administers(self._keystore.get_key(record.key_id))
 
 
-def _requirements(body: ApprovalRuleBody) -> Mapping[str, ApprovalRequirement]:
+def _requirements(key: Key, body: ApprovalRuleBody) -> Mapping[str, ApprovalRequirement]:
     given: dict[str, ApprovalRequirementBody] = {
         name: wanted for name in body.__struct_fields__ if (wanted := getattr(body, name)) is not None
     }
     if not given:
         msg = "a rule covers at least one of sign, policy, rotation and deletion; DELETE takes a rule away"
         raise Unprocessable(msg)
+    if body.sign is not None and key.purpose not in SIGNING_PURPOSES:
+        msg = (
+            f"this key is for {key.purpose} and signs nothing: what is done with it is not held, for approvers see all"
+        )
+        raise Unprocessable(msg, field="sign")
     return MappingProxyType({name: _requirement(name, wanted) for name, wanted in given.items()})
 
 

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
+from keystore.algorithms import SIGNING_PURPOSES
 from keystore.api import CertificateOrigin, RevocationReason, UncertifiedVersion, VersionState
 from keystore.errors import KeystoreError
 from keystore.lifecycle import version_state
 from signer.certificates import installation
 from signer.certificates import request as requests
 from signer.certification import certificate_record
-from signer.errors import SealmarkError, Unprocessable, WrongState
+from signer.errors import SealmarkError, Unprocessable, WrongPurpose, WrongState
 from signer.formats import publickey
 from signer.problems import code_of
 from signer.published import has_certificate
@@ -38,7 +39,10 @@ class CertificateAdministration:
         self._lists = lists
 
     def request(self, permit: Permit, call: Call, key: Key, body: CertificateRequest) -> str:
-        """A PKCS #10 request by the signing version, PEM. Raises `Unprocessable`, `WrongState`."""
+        """A PKCS #10 request by the signing version, PEM. Raises `Unprocessable`, `WrongState`, `WrongPurpose`."""
+        if key.purpose not in SIGNING_PURPOSES:
+            msg = f"this key is for {key.purpose} and signs nothing, its own certificate request neither"
+            raise WrongPurpose(msg)
         name = requests.parse_subject(body.subject or f"CN={(key.alias or key.id)[:64]}")
         names = requests.alternative_names(body.dns_names, body.uris)
         request = self._certification.request(permit, call, key, name, names)

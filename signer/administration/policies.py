@@ -49,7 +49,8 @@ class PolicyAdministration:
             msg = "give either `policy`, or `users` and `administrators`"
             raise Unprocessable(msg, field="policy")
         if body.policy is not None and {"Version", "Statement"} & set(body.policy):
-            return KeyPolicy(self._checked_document(body.policy, key_arn))
+            bypass = body.bypass_policy_lockout_safety_check
+            return KeyPolicy(self._checked_document(body.policy, key_arn, bypass=bypass))
         short = None if body.policy is None else _short(body.policy)
         maker = permit.principal.name
         asked = short.administrators if short else body.administrators or []
@@ -59,9 +60,13 @@ class PolicyAdministration:
         document = document_of(administrators, users, self._keystore.account)
         return KeyPolicy(self._checked_document(document, key_arn))
 
-    def require_fit(self, policy: KeyPolicy, key_arn: str) -> None:
+    def of_replica(self, document: dict[str, Any], key_arn: str, *, bypass: bool) -> KeyPolicy:
+        """The policy of a replica that is about to be made, as another region says it. Raises as `first` does."""
+        return KeyPolicy(self._checked_document(document, key_arn, bypass=bypass))
+
+    def require_fit(self, policy: KeyPolicy, key_arn: str, *, bypass: bool = False) -> None:
         """Whether the policy of a key that is about to be stored may still be so. Raises as `first` does."""
-        self._require_fit(compiled_key_policy(policy.document, self._keystore.account), key_arn)
+        self._require_fit(compiled_key_policy(policy.document, self._keystore.account), key_arn, bypass=bypass)
 
     def replaced(self, permit: Permit, key: Key, body: PolicyBody) -> Key:
         """Replaces a key's policy. Raises `Unprocessable`, `SeparationOfDuties`, `Conflict`."""

@@ -31,7 +31,8 @@ _MADE_HERE: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class AuditedKey:
-    """The key, version and algorithm that an intent is about. `key_sha256` is over the version's public key."""
+    """The key, version and algorithm that an intent is about. `key_sha256` is over the version's public key; a secret
+    key has none."""
 
     key_id: str
     purpose: str | None = None
@@ -43,10 +44,10 @@ class AuditedKey:
 
 
 def audited(key: Key, version: KeyVersion | None = None, algorithm: str | None = None) -> AuditedKey:
-    """A key as an intent names it; with `version`, as what it is about to sign with."""
+    """A key as an intent names it; with `version`, as what is about to be used."""
     if version is None:
         return AuditedKey(key.id, key.purpose.value, key.domain)
-    hashed = hashlib.sha256(version.public_key).digest()
+    hashed = hashlib.sha256(version.public_key).digest() if version.public_key else None
     return AuditedKey(key.id, key.purpose.value, key.domain, version.id, version.number, algorithm, hashed)
 
 

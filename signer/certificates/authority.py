@@ -11,7 +11,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -42,19 +42,26 @@ TOKEN_SIGNING: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.37")
 _CLOCK_ALLOWANCE: Final = timedelta(minutes=5)
 
 
+KeyUsage = Literal["digital_signature", "key_encipherment", "key_agreement"]
+
+
 @dataclass(frozen=True, slots=True)
 class LeafProfile:
-    """What the leaf of one purpose says beyond digitalSignature."""
+    """What the leaf of one purpose says of its use (RFC 5280 sections 4.2.1.3 and 4.2.1.12)."""
 
-    extended_key_usages: tuple[x509.ObjectIdentifier, ...]
+    extended_key_usages: tuple[x509.ObjectIdentifier, ...] = ()
+    key_usage: KeyUsage = "digital_signature"
 
 
 PROFILES: Final[Mapping[Purpose, LeafProfile]] = MappingProxyType(
     {
         Purpose.ARTIFACT: LeafProfile((ExtendedKeyUsageOID.CODE_SIGNING,)),
         Purpose.JWT: LeafProfile((TOKEN_SIGNING,)),
-        Purpose.SAML: LeafProfile(()),  # no usage is registered for assertions, and service providers expect none
+        Purpose.SAML: LeafProfile(),  # no usage is registered for assertions, and service providers expect none
         Purpose.GENERAL: LeafProfile((DOCUMENT_SIGNING,)),
+        # None is registered for files that are encrypted to a key, nor for what is made of a shared secret.
+        Purpose.ENCRYPT: LeafProfile(key_usage="key_encipherment"),
+        Purpose.AGREE: LeafProfile(key_usage="key_agreement"),
     }
 )
 
@@ -85,7 +92,7 @@ def self_signed(
         _builder(public_key, name, now - _CLOCK_ALLOWANCE, now + timedelta(days=days))
         .issuer_name(name)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(certificate_authority=True), critical=True)
+        .add_extension(_key_usage("key_cert_sign", "crl_sign"), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public_key), critical=False)
     )
     if within is not None:
@@ -129,7 +136,7 @@ def issue_leaf(
         _builder(subject_key, subject, not_before, not_after)
         .issuer_name(issuer.subject)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(certificate_authority=False), critical=True)
+        .add_extension(_key_usage(profile.key_usage), critical=True)
         .add_extension(_authority_key_identifier(issuer), critical=False)
         .add_extension(x509.SubjectAlternativeName(alternative_names), critical=False)
     )
@@ -185,15 +192,15 @@ def _authority_key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIden
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
 
 
-def _key_usage(*, certificate_authority: bool) -> x509.KeyUsage:
+def _key_usage(*allowed: KeyUsage | Literal["key_cert_sign", "crl_sign"]) -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=not certificate_authority,
+        digital_signature="digital_signature" in allowed,
         content_commitment=False,
-        key_encipherment=False,
+        key_encipherment="key_encipherment" in allowed,
         data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=certificate_authority,
-        crl_sign=certificate_authority,
+        key_agreement="key_agreement" in allowed,
+        key_cert_sign="key_cert_sign" in allowed,
+        crl_sign="crl_sign" in allowed,
         encipher_only=False,
         decipher_only=False,
     )

@@ -31,6 +31,8 @@ _PEM: Final = re.compile(r"(-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----E
 _HANDLED: Final = (x509.BasicConstraints, x509.KeyUsage, x509.ExtendedKeyUsage, x509.SubjectAlternativeName)
 # Constraints on names are checked by verifiers; here the chain need only be one that they can follow.
 _HANDLED_IN_AUTHORITIES: Final = (*_HANDLED, x509.NameConstraints, x509.PolicyConstraints, x509.CertificatePolicies)
+# The key usage that a leaf must have, by its name in RFC 5280 section 4.2.1.3; for all others digitalSignature.
+_USAGES: Final = {Purpose.ENCRYPT: "keyEncipherment", Purpose.AGREE: "keyAgreement"}
 _REQUIRED: Final = {Purpose.ARTIFACT: (ExtendedKeyUsageOID.CODE_SIGNING, "code signing")}
 _SMALLEST_RSA: Final = 2048
 
@@ -128,9 +130,10 @@ def _require_leaf(certificate: x509.Certificate, purpose: Purpose) -> None:
     found = {type(extension.value): extension.value for extension in certificate.extensions}
     constraints, usage = found.get(x509.BasicConstraints), found.get(x509.KeyUsage)
     if isinstance(constraints, x509.BasicConstraints) and constraints.ca:
-        _refuse("the first certificate is a CA's: a key that signs for callers issues no certificates")
-    if not isinstance(usage, x509.KeyUsage) or not usage.digital_signature:
-        _refuse("the first certificate does not have the key usage digitalSignature")
+        _refuse("the first certificate is a CA's: a key that callers use issues no certificates")
+    needed = _USAGES.get(purpose, "digitalSignature")
+    if not isinstance(usage, x509.KeyUsage) or not _allows(usage, needed):
+        _refuse(f"the first certificate does not have the key usage {needed}")
     if isinstance(usage, x509.KeyUsage) and (usage.key_cert_sign or usage.crl_sign):
         _refuse("the first certificate has key usages of a CA")
     if purpose in _REQUIRED:
@@ -138,6 +141,15 @@ def _require_leaf(certificate: x509.Certificate, purpose: Purpose) -> None:
         extended = found.get(x509.ExtendedKeyUsage)
         if not isinstance(extended, x509.ExtendedKeyUsage) or required not in extended:
             _refuse(f"the first certificate does not have the extended key usage {name}, which {purpose} keys need")
+
+
+def _allows(usage: x509.KeyUsage, name: str) -> bool:
+    allowed = {
+        "digitalSignature": usage.digital_signature,
+        "keyEncipherment": usage.key_encipherment,
+        "keyAgreement": usage.key_agreement,
+    }
+    return allowed[name]
 
 
 def _require_extended(authority: x509.Certificate, purpose: Purpose) -> None:

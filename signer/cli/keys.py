@@ -16,7 +16,7 @@ from signer.cli.output import cell, print_json, print_record, print_table
 from signer.cli.policies import policy
 from signer.cli.publication import public_key
 
-PURPOSES = ("artifact", "jwt", "saml", "general")
+PURPOSES = ("artifact", "jwt", "saml", "general", "encrypt", "mac", "agree", "encapsulate")
 FORMATS = ("cms", "raw", "bundle", "dsse")
 _LIST_COLUMNS = ("alias", "id", "purpose", "spec", "algorithm", "state", "version")
 _VERSION_COLUMNS = (
@@ -66,9 +66,13 @@ keys.add_command(certificate)
 
 @keys.command("create")
 @click.argument("alias", type=KEY, required=False)
-@click.option("--spec", required=True, help="RSA_2048, RSA_3072, RSA_4096, ECC_NIST_P256, ECC_NIST_P384, … (AWS names)")
+@click.option(
+    "--spec",
+    required=True,
+    help="RSA_2048, RSA_3072, RSA_4096, ECC_NIST_P256, ECC_NIST_P384, SYMMETRIC_DEFAULT, HMAC_256, … (AWS names)",
+)
 @click.option("--purpose", type=click.Choice(PURPOSES), required=True, help="What the key is for; fixed for its life.")
-@click.option("--user", "users", type=PRINCIPAL, multiple=True, help="Who may sign with it; repeat for more.")
+@click.option("--user", "users", type=PRINCIPAL, multiple=True, help="Who may use it; repeat for more.")
 @click.option("--administrator", "administrators", type=PRINCIPAL, multiple=True, help="Who keeps it, besides you.")
 @click.option("--domain", type=SLUG, help="The domain that holds it.  [default: default]")
 @click.option("--description", help="For people.")
@@ -82,13 +86,15 @@ keys.add_command(certificate)
 @click.option("--recipient", "recipients", multiple=True, help="saml: where its responses are sent; repeat.")
 @connection_options
 def create(alias: str | None, **options: Unpack[NewKeyOptions]) -> None:
-    """Make a key pair in the HSM, under the name ALIAS.
+    """Make a key or a key pair in the HSM, under the name ALIAS.
 
     \b
     Examples:
       sealmark keys create release --spec ECC_NIST_P256 --purpose artifact --user role/ci
       sealmark keys create tokens --spec RSA_2048 --purpose jwt --audience https://api.example --max-ttl 900
       sealmark keys create idp --spec RSA_3072 --purpose saml --audience SP --recipient https://sp.example/acs
+      sealmark keys create vault --spec SYMMETRIC_DEFAULT --purpose encrypt --user role/app
+      sealmark keys create inbox --spec RSA_3072 --purpose encrypt --published --user role/app
     """
     # What is not given is not sent: the service knows the defaults.
     body: dict[str, object] = {name: value for name, value in options.items() if value not in (None, ())}

@@ -5,18 +5,22 @@ from __future__ import annotations
 import click
 
 from signer.cli.access import access
+from signer.cli.access_keys import access_keys
 from signer.cli.api_tokens import tokens
 from signer.cli.approvals import approvals
 from signer.cli.audit import audit
 from signer.cli.ceremony import ceremony
 from signer.cli.client import package_version
 from signer.cli.completion import completion
+from signer.cli.data_keys import data_key, data_key_pair
+from signer.cli.encryption import decrypt, encrypt
 from signer.cli.enrolment import enrol, whoami
 from signer.cli.grants import grants
 from signer.cli.group import SealmarkGroup
 from signer.cli.issuers import domains, issuers
 from signer.cli.keys import keys
 from signer.cli.login import login
+from signer.cli.macs import mac, random_
 from signer.cli.operator import init, serve
 from signer.cli.options import connection_options
 from signer.cli.principals import principals
@@ -31,8 +35,9 @@ from signer.cli.witness import witness
 @click.group(
     cls=SealmarkGroup,
     commands=[
-        init, serve, ceremony, principals, enrol, whoami, login, tokens, credentials, trusted_issuers, keys, grants,
-        access, approvals, audit, issuers, domains, trust, crl, sign, jwt, assertion, witness,
+        init, serve, ceremony, principals, enrol, whoami, login, tokens, access_keys, credentials, trusted_issuers,
+        keys, grants, access, approvals, audit, issuers, domains, trust, crl, sign, jwt, assertion, encrypt, decrypt,
+        data_key, data_key_pair, mac, random_, witness,
         completion,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
@@ -40,7 +45,7 @@ from signer.cli.witness import witness
 @click.version_option(package_version(), prog_name="sealmark")
 @connection_options
 def cli() -> None:
-    """Sealmark: signatures with keys that live in an HSM.
+    """Sealmark: signatures and encryption with keys that live in an HSM.
 
     Reads SEALMARK_URL and SEALMARK_TOKEN, or --url and --token-file. A token is never given on the command line.
     In place of a token: a client certificate (--client-cert), or a signature on each request (--signing-key).

@@ -13,7 +13,7 @@ from signer.access import Action
 from signer.access.circumstances import signing_context
 from signer.errors import Unprocessable
 from signer.formats import bundle, cms, dsse, jwks, provenance, raw
-from signer.operations.base import Output, Plan, Prepared, Subject, prepare_each
+from signer.operations.base import OfActiveVersion, Output, Plan, Prepared, Subject, prepare_each
 from signer.request import Artifact, Artifacts
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class _Wanted:
     certificate: bytes | None  # DER, where the material is one
 
 
-class ArtifactSignatures:
+class ArtifactSignatures(OfActiveVersion):
     """CMS, raw, Sigstore bundle and DSSE signatures for release files."""
 
     action: Final = Action.SIGN_ARTIFACT

@@ -11,7 +11,7 @@ from signer.access import Action
 from signer.access.circumstances import signing_context
 from signer.errors import WrongPurpose
 from signer.formats import saml
-from signer.operations.base import Output, Plan, Prepared, Subject
+from signer.operations.base import OfActiveVersion, Output, Plan, Prepared, Subject
 from signer.request import AssertionItem
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from signer.access.model import ConditionValues
 
 
-class IssuedAssertions:
+class IssuedAssertions(OfActiveVersion):
     """SAML responses, one a call."""
 
     action: Final = Action.ISSUE_ASSERTION

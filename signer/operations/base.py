@@ -1,4 +1,4 @@
-"""What the four signing calls share: the subject they work on and the shape of their plan.
+"""What the calls that use a key share: the subject they work on and the shape of their plan.
 
 An operation turns a body into a plan, item by item, before anything is recorded or signed: an item that cannot be made
 is known before the HSM is asked, and one bad item of a batch fails alone.
@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
-from keystore.api import KeyState, SigningKey
-from keystore.lifecycle import current_version
+from keystore.lifecycle import USED_FROM, current_version, state_at
 from signer.errors import Unprocessable, WrongPurpose, WrongState
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 Output = dict[str, object]
 _Item = TypeVar("_Item")
 _Body = TypeVar("_Body", bound=msgspec.Struct)
+_Used_contra = TypeVar("_Used_contra", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +46,34 @@ class Subject:
 class Prepared:
     """One item, checked: the algorithm to open the key with, and what makes the output once it is open.
 
-    `about` is what the record says of it besides its signatures, `artifact_digest` the digest of the file, if any.
+    `make` takes the key as the purpose's protocol in `keystore.api` has it (a `SigningKey`, an `EncryptionKey` ...),
+    or None where it `needs_no_key`: what is done with the published half alone. `about` is what the record says of it
+    besides its signatures, `artifact_digest` the digest of the file, if any.
     """
 
     algorithm: str
-    make: Callable[[SigningKey], Output]
+    make: Callable[[Any], Output]
     about: Mapping[str, object] | None = None
     artifact_digest: bytes | None = None
+    needs_no_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All items in the order asked; an `Unprocessable` stands where an item cannot be made."""
+    """All items in the order asked; an `Unprocessable` stands where an item cannot be made.
+
+    `secret`: question or answer hold what must not be kept, nor its hash, to answer the same again.
+    """
 
     items: Sequence[Prepared | Unprocessable]
     single: bool  # a fault of the one item is then a fault of the call
     context: dict[str, str] | None = None
+    dry_run: bool = False  # the caller asks only whether it might
+    secret: bool = False
 
 
 class Operation(Protocol[_Body]):
-    """One signing call."""
+    """One call that uses a key."""
 
     @property
     def action(self) -> Action: ...
@@ -78,19 +86,42 @@ class Operation(Protocol[_Body]):
         cannot be made at all is found out by `plan`."""
         ...
 
+    def version(self, key: Key, body: _Body | None, now: datetime) -> KeyVersion:
+        """Which version of the key is used; without a body: which one it would be as a rule."""
+        ...
+
     def plan(self, subject: Subject, body: _Body) -> Plan: ...
 
 
-def usable_version(operation: Operation[Any], key: Key, now: datetime) -> KeyVersion:
-    """The version that would sign. Raises `WrongPurpose`, `WrongState`: what keeps a call that is allowed from being
+class OfActiveVersion:
+    """An operation that uses the version which is active now."""
+
+    def version(self, key: Key, _body: Any, now: datetime) -> KeyVersion:  # noqa: ANN401 - of whatever operation
+        """Raises `WrongState` where all are revoked."""
+        return current_version(key.versions, now)
+
+
+class UseOfKey(Protocol[_Used_contra]):
+    """What a version is chosen for."""
+
+    @property
+    def action(self) -> Action: ...
+    @property
+    def purpose(self) -> Purpose: ...
+    def version(self, key: Key, body: _Used_contra, now: datetime) -> KeyVersion: ...
+
+
+def usable_version(operation: UseOfKey[_Used_contra], key: Key, body: _Used_contra, now: datetime) -> KeyVersion:
+    """The version that would be used. Raises `WrongPurpose`, `WrongState`: what keeps a call that is allowed from being
     carried out at all."""
     if key.purpose is not operation.purpose:
         msg = f"this key is for {key.purpose}; {operation.action} needs a key for {operation.purpose}"
         raise WrongPurpose(msg)
-    if key.state is not KeyState.ENABLED:
-        msg = f"the key is {key.state.replace('_', ' ')}"
-        raise WrongState(msg)
-    return current_version(key.versions, now)
+    state = state_at(key, now)
+    if state not in USED_FROM:
+        msg = f"the key is {state.replace('_', ' ')}"
+        raise WrongState(msg, state=state.value)
+    return operation.version(key, body, now)
 
 
 def prepare_each(items: Sequence[_Item], prepare: Callable[[_Item, int], Prepared]) -> list[Prepared | Unprocessable]:

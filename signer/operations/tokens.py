@@ -13,7 +13,7 @@ from signer.errors import WrongPurpose
 from signer.formats import jwks, jwt
 from signer.formats.claims import chosen_audiences, chosen_lifetime
 from signer.formats.jwt import chosen_type
-from signer.operations.base import Output, Plan, Prepared, Subject, either_items_or_one, prepare_each
+from signer.operations.base import OfActiveVersion, Output, Plan, Prepared, Subject, either_items_or_one, prepare_each
 from signer.request import TokenItem, Tokens
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from signer.access.model import ConditionValues
 
 
-class IssuedTokens:
+class IssuedTokens(OfActiveVersion):
     """JWTs, one or many."""
 
     action: Final = Action.ISSUE_TOKEN

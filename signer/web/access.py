@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 from signer.access import Action
 from signer.access.table import action_table
 from signer.call import Answer, Call
+from signer.pipeline import present
 from signer.request import AccessQuestion, WhoCanQuestion
 from signer.web.endpoints import Endpoint
-from signer.web.keys import present
 from signer.web.paging import QUERY, next_cursor, requested_page
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from signer.access import Action
 from signer.administration.approvals import Viewer, described_rule
 from signer.call import Answer, Call
 from signer.errors import MalformedRequest
+from signer.pipeline import present
 from signer.request import ApprovalBody, ApprovalRequestBody, ApprovalRuleBody, Empty, RejectionBody
 from signer.web.endpoints import Endpoint
-from signer.web.keys import present
 from signer.web.paging import QUERY, next_cursor, requested_page
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from signer.access import Action
 from signer.call import Answer, Call
+from signer.pipeline import present
 from signer.request import CertificateChain, CertificateRequest, Renewal, Revocation
 from signer.web.endpoints import Endpoint
-from signer.web.keys import present
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

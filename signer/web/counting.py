@@ -15,7 +15,10 @@ from flask import g, request
 
 from keystore.errors import KeystoreError
 from signer.errors import InsecureTransport, SealmarkError
+from signer.kms.operations import action_of as wire_action
 from signer.web.http import code_of_any, error_response, turned_away_call
+from signer.web.kms import error_response as wire_error_response
+from signer.web.kms import is_wire
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +52,7 @@ class Counting:
                 self._record(code_of_any(error))
             except (SealmarkError, KeystoreError) as fault:
                 error = fault  # as in the pipeline: what cannot be recorded is not answered otherwise
-        return error_response(error)
+        return wire_error_response(error, self._services) if is_wire() else error_response(error)
 
     def count(self, response: Response) -> None:
         """Counts an answer that the trail has not been told of."""
@@ -67,12 +70,14 @@ class Counting:
 
     def _record(self, code: str) -> None:
         endpoint = self._endpoints.get(request.endpoint or "")
-        if endpoint is not None and endpoint.action is None:
+        if endpoint is not None and endpoint.action is None and not endpoint.wire:
             return
         g.call = turned_away_call(self._services.configuration)
         if g.call is None:
             return
         action = _UNKNOWN if endpoint is None or endpoint.action is None else endpoint.action.value
+        if endpoint is not None and endpoint.wire:
+            action = wire_action(g.call.headers)
         found = request.view_args or {}
         subject = f"{found['kind']}/{found['name']}" if "kind" in found else None
         self._services.pipeline.turned_away(g.call, action, code, found.get("key"), subject)

@@ -35,3 +35,4 @@ class Endpoint:
     query: Mapping[str, str] = field(default_factory=dict)  # name → description
     tag: str = "service"
     credential_helps: bool = False  # without an action: who has a credential may be shown more
+    wire: bool = False  # without an action: a protocol of its own, whose calls name the action themselves

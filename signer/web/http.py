@@ -11,7 +11,7 @@ import structlog
 from flask import Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, UnsupportedMediaType
 
-from signer.authn.signed_request import is_signed
+from signer.authn import signed_request, sigv4_request
 from signer.call import Answer, Call
 from signer.errors import MalformedRequest, NotFound, RequestTooLarge
 from signer.logs import place_of
@@ -35,11 +35,11 @@ _TOO_LARGE: Final = "a request body is at most 1 MiB"
 _log = structlog.get_logger("sealmark.http")
 
 
-def current_call(configuration: ServerConfiguration) -> Call:
+def current_call(configuration: ServerConfiguration, media_type: str = "application/json") -> Call:
     """The request as the pipeline sees it. Raises `RequestTooLarge`, `UnsupportedMediaType`, `MalformedRequest`."""
     body = _body()
-    if body and request.mimetype != "application/json":
-        msg = "send the body as application/json"
+    if body and request.mimetype != media_type:
+        msg = f"send the body as {media_type}"
         raise UnsupportedMediaType(msg)
     g.call = _call(configuration, body, _caller_request_id())
     call: Call = g.call
@@ -56,7 +56,7 @@ def turned_away_call(configuration: ServerConfiguration) -> Call | None:
     except (RequestTooLarge, HTTPException):
         body, whole = b"", False
     call = _call(configuration, body, given if usable else None)
-    if is_signed(call):
+    if signed_request.is_signed(call) or sigv4_request.is_signed(call):
         return call if whole else None  # the signature covers the body
     return call if call.authorization is not None or call.client_certificate is not None else None
 
@@ -120,9 +120,7 @@ def error_response(error: Exception) -> Response:
         body = problem_for(error, request_id=request_id())
         if code == "internal_error":
             body["detail"] = problem(code, "")["detail"]
-        if code in SERVER_FAULTS:
-            # Integrity failures name the row here and nowhere else.
-            _log.error("call_failed", alarm=True, code=code, kind=type(error).__name__, reason=_reason(error, code))
+        report_fault(error, code)
     status = body["status"]
     response = Response(
         msgspec.json.encode(body), status if isinstance(status, int) else 500, mimetype=PROBLEM_MEDIA_TYPE
@@ -134,6 +132,12 @@ def error_response(error: Exception) -> Response:
     if response.status_code in (429, 503):
         response.headers["Retry-After"] = str(getattr(error, "retry_after", RETRY_AFTER_SECONDS))
     return response
+
+
+def report_fault(error: Exception, code: str) -> None:
+    """Tells the log of what is the service's own fault. Integrity failures name the row here and nowhere else."""
+    if code in SERVER_FAULTS:
+        _log.error("call_failed", alarm=True, code=code, kind=type(error).__name__, reason=_reason(error, code))
 
 
 def code_of_any(error: Exception) -> str:

@@ -20,9 +20,11 @@ from signer.access.duties import (
     Duty,
 )
 from signer.problems import PROBLEMS, RETRY_AFTER_SECONDS, problem
+from signer.web.answers.aws import AwsFault, AwsMembers
 from signer.web.answers.signing import Problem
 from signer.web.contract import PARAMETERS, contract_of
 from signer.web.refusals import problem_codes
+from signer.web.wire_contract import wire_operation
 
 if TYPE_CHECKING:
     from signer.web.contract import Contract
@@ -45,6 +47,7 @@ TAGS: Final = {
     "approvals": "Calls that are held until a number of people has released them.",
     "audit": "The audit trail, for auditors: every decision, provable; reports, and the history of the configuration.",
     "issuers": "Who tokens and assertions speak for; and domains, which hold keys.",
+    "aws": "The wire protocol of AWS KMS, for its clients: point one at this service by its endpoint URL.",
     "published": "What anyone may fetch, without a credential.",
     "log": "The transparency log, which anyone may read and check: https://c2sp.org/tlog-tiles.",
     "service": "The service itself, for its operators.",
@@ -63,13 +66,14 @@ def document() -> dict[str, Any]:
 
     bodies = {endpoint.body for endpoint in ENDPOINTS if endpoint.body}
     answers = {contract_of(endpoint.method, endpoint.path).answer for endpoint in ENDPOINTS} - {None}
-    types: list[Any] = sorted({*bodies, *answers, Problem}, key=lambda each: each.__name__)
+    types: list[Any] = sorted({*bodies, *answers, Problem, AwsFault, AwsMembers}, key=lambda each: each.__name__)
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     reference = dict(zip(types, schemas, strict=True))
     paths: dict[str, dict[str, object]] = {}
     for endpoint in ENDPOINTS:
         path = _PARAMETER.sub(r"{\g<name>}", endpoint.path)
-        paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint, reference)
+        described = wire_operation(endpoint, reference) if endpoint.wire else _operation(endpoint, reference)
+        paths.setdefault(path, {})[endpoint.method.lower()] = described
     return {
         "openapi": "3.1.0",
         "info": {
@@ -128,7 +132,8 @@ def _who(endpoint: Endpoint) -> str:
         return f"Anyone; no credential is asked for.{more}"
     duties = DUTIES_OF[endpoint.action]
     if endpoint.action in OWN_ACTIONS:
-        others = "" if endpoint.action is Action.CREATE_CREDENTIAL else " An administrator, also of another."
+        own = (Action.CREATE_CREDENTIAL, Action.UPDATE_CREDENTIAL)
+        others = "" if endpoint.action in own else " An administrator, also of another."
         return f"Anyone with a credential, of their own.{others}"
     if duties | {Duty.ROOT} == frozenset(Duty):
         return "Anyone with a credential."

@@ -13,9 +13,9 @@ from signer.administration.policies import described_version, version_summary
 from signer.call import Answer, Call
 from signer.errors import NotFound
 from signer.held import policy_details
+from signer.pipeline import present
 from signer.request import IdentityPolicyBody, Reason, Restoration
 from signer.web.endpoints import Endpoint
-from signer.web.keys import present
 from signer.web.paging import QUERY, next_cursor, number_after, requested_page
 
 if TYPE_CHECKING:

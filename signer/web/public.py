@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from flask import Response, request
 
+from keystore.algorithms import KEY_SPECS, SIGNING_PURPOSES
 from signer.access import Action
 from signer.call import Answer, Call
 from signer.certificates import chain as certificates
-from signer.errors import MalformedRequest, NotFound
+from signer.errors import MalformedRequest, NotFound, WrongPurpose
 from signer.formats import jwks, publickey
 from signer.published import rfc3339
 from signer.web.endpoints import Endpoint
@@ -38,6 +39,9 @@ _VERSION_QUERY: Final = {"version": "a version's number; the signing one if abse
 def public_key(services: Services, call: Call, key: str) -> Response:
     require_known_parameters("format", "version")
     found = _published_or_permitted(services, call, key)
+    if not KEY_SPECS[found.spec].has_public_key:
+        msg = f"a {found.spec} key is secret: it has no public half"
+        raise WrongPurpose(msg)
     version = _wanted_version(services, found)
     response = _in_format(services, found, version, request.args.get("format", "pem"))
     _mark_revoked(response, version.revoked_at, version.revocation_reason)
@@ -52,11 +56,11 @@ def _in_format(services: Services, key: Key, version: KeyVersion, wanted: str) -
         return cacheable(publickey.pem(version.public_key).encode(), _PEM)
     if wanted == "der":
         return cacheable(version.public_key, "application/octet-stream")
-    if wanted == "jwk":
+    if wanted == "jwk" and key.purpose in SIGNING_PURPOSES:
         chain = services.published.unrevoked_chain(version) if key.published else ()
         member = jwks.jwk(version.public_key, algorithm=key.algorithm, chain=chain)
         return cacheable(msgspec.json.encode(member), "application/jwk+json")
-    msg = f"format is one of {', '.join(_FORMATS)}"
+    msg = f"format is one of {', '.join(_FORMATS)}; jwk of a key that signs"
     raise MalformedRequest(msg, field="format")
 
 

@@ -106,7 +106,7 @@ def _groups(contract: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _call(contract: dict[str, Any], method: str, path: str, operation: dict[str, Any]) -> dict[str, Any]:
-    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    body = _asked(operation)
     answers: list[tuple[str, str, dict[str, Any] | None, str | None]] = []
     refusals = []
     for status, answer in operation["responses"].items():
@@ -218,7 +218,13 @@ def curl(method: str, path: str, operation: dict[str, Any]) -> str:
         words[0] += " -H @token.header"
     if "Idempotency-Key" in values:
         words[0] += ' -H "Idempotency-Key: $(uuidgen)"'
-    example = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("example")
+    example = _asked(operation).get("example")
     if example:
         words.append(f"--json {shlex.quote(_compact(example))}")
     return " \\\n  ".join([*words, f'"$SEALMARK_URL{address}"'])
+
+
+def _asked(operation: dict[str, Any]) -> dict[str, Any]:
+    """The one content of the request, whatever its media type; empty where there is none."""
+    content: dict[str, dict[str, Any]] = operation.get("requestBody", {}).get("content", {})
+    return next(iter(content.values()), {})

@@ -5,6 +5,7 @@ The tests hold every refusal that they ever meet against it (tests/signer/servic
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from signer.access import Action
@@ -12,7 +13,7 @@ from signer.access.approvals import CHANGES_THE_RULE, COVERED_BY
 from signer.access.duties import DUTIES_OF, OWN_ACTIONS, USERS_ACTIONS, Duty
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from signer.web.endpoints import Endpoint
 
@@ -33,10 +34,31 @@ _LIMITED: Final = frozenset(
         Action.CREATE_GRANT,
         Action.PUT_PRINCIPAL_POLICY,
         Action.CREATE_CREDENTIAL,
+        Action.REPLICATE_KEY,
     }
 )
+# What the key itself says no to.
+_REFUSED_BY: Final = {
+    Action.DECRYPT: ("undecipherable",),
+    Action.RE_ENCRYPT_FROM: ("undecipherable",),
+    Action.VERIFY_MAC: ("invalid_mac",),
+    Action.VERIFY: ("invalid_signature", *_SIGNS),
+}
 _DECIDES_ACCESS: Final = frozenset(
-    {Action.CREATE_KEY, Action.PUT_KEY_POLICY, Action.CREATE_GRANT, Action.PUT_PRINCIPAL_POLICY}
+    {
+        *(Action.CREATE_KEY, Action.PUT_KEY_POLICY, Action.CREATE_GRANT, Action.PUT_PRINCIPAL_POLICY),
+        *(Action.REPLICATE_KEY, Action.SYNCHRONIZE_MULTI_REGION_KEY),
+    }
+)
+_MORE: Final[Mapping[Action, tuple[str, ...]]] = MappingProxyType(
+    {
+        Action.REQUEST_APPROVAL: ("wrong_purpose", "limit_exceeded", "separation_of_duties"),
+        Action.REQUEST_CERTIFICATE: ("wrong_purpose",),  # a key that signs nothing signs no request
+        # Both ask another region.
+        Action.REPLICATE_KEY: ("service_unavailable",),
+        Action.UPDATE_PRIMARY_REGION: ("service_unavailable",),
+        Action.SYNCHRONIZE_MULTI_REGION_KEY: ("not_found",),  # the key, in the body
+    }
 )
 # What is signed anew now and then, by whoever asks for it first.
 _SIGNED_WHEN_DUE: Final = frozenset({"/v1/ca/crl", "/v1/trust", "/issuers/<issuer>/saml/metadata", "/saml/metadata"})
@@ -56,7 +78,7 @@ def _codes(endpoint: Endpoint) -> Iterator[str]:
     if "<" in endpoint.path or endpoint.tag in ("published", "log") or endpoint.action in _NAMES_IN_THE_BODY:
         yield "not_found"
     if endpoint.path.startswith("/v1/keys/<key>/") and endpoint.tag == "published":
-        yield "wrong_state"  # no certificate, or the version that would sign is revoked
+        yield from ("wrong_state", "wrong_purpose")  # no certificate; the version is revoked; a key that has neither
     if endpoint.path == "/readyz":
         yield "service_unavailable"
     if endpoint.path in _SIGNED_WHEN_DUE:
@@ -90,9 +112,9 @@ def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
         yield from ("unprocessable", "not_found")
     if action in _VOTES:
         yield "policy_forbids"
-    if action is Action.REQUEST_APPROVAL:
-        yield from ("wrong_purpose", "limit_exceeded", "separation_of_duties")
+    yield from _MORE.get(action, ())
     if action in _DECIDES_ACCESS:
         yield "separation_of_duties"
+    yield from _REFUSED_BY.get(action, ())
     if action in _LIMITED:
         yield "limit_exceeded"

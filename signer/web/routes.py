@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from flask import Flask, Response
 
+from signer.kms.operations import MEDIA_TYPE
 from signer.web import (
     access,
+    access_keys,
     approvals,
     audit,
     certificates,
@@ -17,10 +19,12 @@ from signer.web import (
     identities,
     issuers,
     keys,
+    kms,
     log,
     policies,
     public,
     public_credentials,
+    replicas,
     signing,
     trusted_issuers,
 )
@@ -46,7 +50,9 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *health.ENDPOINTS,
     *identities.ENDPOINTS,
     *credentials.ENDPOINTS,
+    *access_keys.ENDPOINTS,
     *keys.ENDPOINTS,
+    *replicas.ENDPOINTS,
     *certificates.ENDPOINTS,
     *signing.ENDPOINTS,
     *issuers.ENDPOINTS,
@@ -59,6 +65,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *trusted_issuers.ENDPOINTS,
     *approvals.ENDPOINTS,
     *audit.ENDPOINTS,
+    *kms.ENDPOINTS,
 )
 
 
@@ -99,10 +106,10 @@ def register(app: Flask, services: Services) -> None:
 
 
 def _view(endpoint: Endpoint, services: Services) -> Callable[..., Response]:
-    view = endpoint.view
+    view, media_type = endpoint.view, MEDIA_TYPE if endpoint.wire else "application/json"
 
     def dispatch(**parameters: str) -> Response:
-        answer = view(services, current_call(services.configuration), **parameters)
+        answer = view(services, current_call(services.configuration, media_type), **parameters)
         return answer if isinstance(answer, Response) else json_response(answer)
 
     return dispatch

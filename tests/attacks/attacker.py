@@ -37,6 +37,8 @@ EC_PRIVATE: Final = {Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.KEY_TYP
 RSA_PRIVATE: Final = {Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.KEY_TYPE: KeyType.RSA, Attribute.SIGN: True}
 AES_SECRET: Final = {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.KEY_TYPE: KeyType.AES}
 GENERIC_SECRET: Final = {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.KEY_TYPE: KeyType.GENERIC_SECRET}
+AES_CUSTOMER: Final = {**AES_SECRET, Attribute.ENCRYPT: True, Attribute.DECRYPT: True}
+HMAC_CUSTOMER: Final = {**GENERIC_SECRET, Attribute.SIGN: True}
 _BUFFER: Final = 16 * 1024
 
 

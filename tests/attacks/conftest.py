@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keystore.algorithms import KeyUse
 from keystore.hsm import open_token
 from keystore.log_anchor import begin_log
-from tests.attacks.attacker import EC_PRIVATE, RSA_PRIVATE, Attacker
+from tests.attacks.attacker import AES_CUSTOMER, EC_PRIVATE, HMAC_CUSTOMER, RSA_PRIVATE, Attacker
 from tests.hsm_support import DOMAIN, TestToken, make_token
 
 if TYPE_CHECKING:
@@ -42,13 +43,17 @@ class Position:
 def position(tmp_path_factory: pytest.TempPathFactory) -> Position:
     made = make_token(tmp_path_factory.mktemp("attacked"))
     service = open_token(made.configuration)
-    blobs = {spec: service.generate(spec, DOMAIN, TOKEN_KEY).wrapped for spec in ("ECC_NIST_P256", "RSA_2048")}
+    pairs = {spec: service.generate(spec, DOMAIN, TOKEN_KEY) for spec in ("ECC_NIST_P256", "RSA_2048", "HMAC_256")}
+    secret = service.generate("SYMMETRIC_DEFAULT", DOMAIN, TOKEN_KEY, KeyUse.DECRYPT)
+    blobs = {spec: made.wrapped for spec, made in {**pairs, "SYMMETRIC_DEFAULT": secret}.items()}
     service.generate("ECC_NIST_EDWARDS25519", DOMAIN, TOKEN_KEY)
     begin_log(service, ORIGIN)
     service.close()
     keys = {
         "EC": (blobs["ECC_NIST_P256"] or b"", EC_PRIVATE),
         "RSA": (blobs["RSA_2048"] or b"", RSA_PRIVATE),
+        "AES": (blobs["SYMMETRIC_DEFAULT"] or b"", AES_CUSTOMER),
+        "HMAC": (blobs["HMAC_256"] or b"", HMAC_CUSTOMER),
     }
     return Position(made, Loot(keys, {root.label: root.wrapped for root in made.hierarchy.roots}))
 

@@ -18,9 +18,11 @@ from tests.hsm_support import DOMAIN, OTHER_DOMAIN
 if TYPE_CHECKING:
     from tests.attacks.conftest import Loot
 
-KINDS = ("EC", "RSA")
+KINDS = ("EC", "RSA", "AES", "HMAC")
 PRIVATE_NUMBERS = {
     "EC": (Attribute.VALUE,),
+    "AES": (Attribute.VALUE,),
+    "HMAC": (Attribute.VALUE,),
     "RSA": (
         Attribute.PRIVATE_EXPONENT,
         Attribute.PRIME_1,

@@ -7,6 +7,7 @@ import threading
 import uuid
 from typing import TYPE_CHECKING, Final
 
+from keystore.algorithms import KeyUse
 from keystore.api import BackingKey
 from keystore.hsm import Token
 from keystore.hsm.labels import LOG
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from keystore.algorithms import SigningAlgorithm
-    from keystore.api import GeneratedKey, TokenInfo
+    from keystore.algorithms import SigningAlgorithm, UseAlgorithm
+    from keystore.api import DataKeyPair, GeneratedKey, TokenInfo
+    from keystore.importable import Material
 
 
 class FaultyToken:
@@ -85,13 +87,43 @@ class FaultyToken:
     def seal(self, message: bytes) -> bytes:
         return self._token.seal(message)
 
-    def generate(self, spec: str, domain_label: str, token_label: str) -> GeneratedKey:
-        made = self._token.generate(spec, domain_label, token_label)
+    def generate(self, spec: str, domain_label: str, token_label: str, use: KeyUse = KeyUse.SIGN) -> GeneratedKey:
+        made = self._token.generate(spec, domain_label, token_label, use)
         self.generated.append(made)
         return made
 
+    def encrypt(self, backing: BackingKey, plaintext: bytes, associated: bytes) -> bytes:
+        return self._token.encrypt(backing, plaintext, associated)
+
+    def decrypt(self, backing: BackingKey, sealed: bytes, associated: bytes) -> bytes:
+        return self._token.decrypt(backing, sealed, associated)
+
+    def mac(self, backing: BackingKey, algorithm: UseAlgorithm, message: bytes) -> bytes:
+        return self._token.mac(backing, algorithm, message)
+
+    def decrypt_raw(self, backing: BackingKey, ciphertext: bytes) -> bytes:
+        return self._token.decrypt_raw(backing, ciphertext)
+
+    def agree(self, backing: BackingKey, point: bytes) -> bytes:
+        return self._token.agree(backing, point)
+
+    def make_data_key_pair(self, spec: str) -> DataKeyPair:
+        return self._token.make_data_key_pair(spec)
+
+    def material_id(self, backing: BackingKey) -> str:
+        return self._token.material_id(backing)
+
+    def bring_in(self, material: Material, domain_label: str, use: KeyUse) -> GeneratedKey:
+        return self._token.bring_in(material, domain_label, use)
+
     def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes:
         return self._token.rewrap(backing, to_domain_label)
+
+    def opens(self, backing: BackingKey) -> bool:
+        return self._token.opens(backing)
+
+    def link_seal(self, domain: str, message: bytes) -> bytes:
+        return self._token.link_seal(domain, message)
 
     def destroy(self, backing: BackingKey) -> None:
         self._token.destroy(backing)

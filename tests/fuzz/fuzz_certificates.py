@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.verifier import pki
 from verifier.certificates import check_authority, describe_certificate, load_certificate
-from verifier.chains import check_code_signing_chain
+from verifier.chains import check_chain
 from verifier.errors import VerificationError
 from verifier.revocation import RevocationPolicy
 from verifier.trust import Authority, load_certificates
@@ -39,4 +39,4 @@ def one(data: bytes) -> None:
     describe_certificate(certificate)
     for anchor in (pki.root().certificate, certificate):
         with contextlib.suppress(VerificationError):
-            check_code_signing_chain(certificate, (certificate,), (Authority(anchor),), POLICY)
+            check_chain(certificate, (certificate,), (Authority(anchor),), POLICY)

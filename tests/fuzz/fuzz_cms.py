@@ -8,7 +8,7 @@ import io
 from tests.verifier import cms_builder, pki
 from verifier.artifacts import verify_artifact
 from verifier.artifacts.cms import parse_detached
-from verifier.chains import check_code_signing_chain
+from verifier.chains import check_chain
 from verifier.errors import VerificationError
 from verifier.revocation import RevocationPolicy
 from verifier.trust import Authority, Trust
@@ -35,6 +35,6 @@ def one(data: bytes) -> None:
     try:
         signature = parse_detached(data)
         policy = RevocationPolicy(pki.NOW, pki.NOW)
-        check_code_signing_chain(signature.certificate, signature.candidates, TRUST.authorities, policy)
+        check_chain(signature.certificate, signature.candidates, TRUST.authorities, policy)
     except VerificationError:
         pass

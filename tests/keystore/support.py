@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from keystore import log_anchor
 from keystore.access import Change
-from keystore.algorithms import Purpose
+from keystore.algorithms import KeyUse, Purpose
 from keystore.api import KeyPolicy, NewKey
 from keystore.db import Database, create_database, open_database
 from keystore.hsm.labels import LOG_HEADS
@@ -25,13 +25,14 @@ from keystore.values import stored_time
 from tests.hsm_support import log_public_key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from keystore.algorithms import SigningAlgorithm
-    from keystore.api import BackingKey, GeneratedKey, HardwareToken, Key, TokenInfo
+    from keystore.algorithms import SigningAlgorithm, UseAlgorithm
+    from keystore.api import BackingKey, DataKeyPair, GeneratedKey, HardwareToken, Key, TokenInfo
     from keystore.db import Value
+    from keystore.importable import Material
 
 SEAL_KEY_ID: Final = "test-integrity"
 
@@ -81,7 +82,7 @@ def make_database(path: Path, token: HardwareToken) -> Database:
     }
     with SealedStore(database, Sealer(token.seal, SEAL_KEY_ID)).transaction() as transaction:
         transaction.insert("deployment", "deployment", deployment)
-        transaction.insert("domains", "default", {"current_version": 1, "created_at": now})
+        transaction.insert("domains", "default", {"current_version": 1, "created_at": now, "home_region": None})
     empty_kept_head(token, LogAnchor(token, "000000000000", "us-east-1", log_public_key).origin)
     return database
 
@@ -163,14 +164,44 @@ class TokenProxy:
     def seal(self, message: bytes) -> bytes:
         return self.real.seal(message)
 
-    def generate(self, spec: str, domain_label: str, token_label: str) -> GeneratedKey:
-        return self.real.generate(spec, domain_label, token_label)
+    def generate(self, spec: str, domain_label: str, token_label: str, use: KeyUse = KeyUse.SIGN) -> GeneratedKey:
+        return self.real.generate(spec, domain_label, token_label, use)
 
     def sign(self, backing: BackingKey, algorithm: SigningAlgorithm, data: bytes) -> bytes:
         return self.real.sign(backing, algorithm, data)
 
+    def encrypt(self, backing: BackingKey, plaintext: bytes, associated: bytes) -> bytes:
+        return self.real.encrypt(backing, plaintext, associated)
+
+    def decrypt(self, backing: BackingKey, sealed: bytes, associated: bytes) -> bytes:
+        return self.real.decrypt(backing, sealed, associated)
+
+    def mac(self, backing: BackingKey, algorithm: UseAlgorithm, message: bytes) -> bytes:
+        return self.real.mac(backing, algorithm, message)
+
+    def decrypt_raw(self, backing: BackingKey, ciphertext: bytes) -> bytes:
+        return self.real.decrypt_raw(backing, ciphertext)
+
+    def agree(self, backing: BackingKey, point: bytes) -> bytes:
+        return self.real.agree(backing, point)
+
+    def make_data_key_pair(self, spec: str) -> DataKeyPair:
+        return self.real.make_data_key_pair(spec)
+
+    def material_id(self, backing: BackingKey) -> str:
+        return self.real.material_id(backing)
+
+    def bring_in(self, material: Material, domain_label: str, use: KeyUse) -> GeneratedKey:
+        return self.real.bring_in(material, domain_label, use)
+
     def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes:
         return self.real.rewrap(backing, to_domain_label)
+
+    def opens(self, backing: BackingKey) -> bool:
+        return self.real.opens(backing)
+
+    def link_seal(self, domain: str, message: bytes) -> bytes:
+        return self.real.link_seal(domain, message)
 
     def destroy(self, backing: BackingKey) -> None:
         self.real.destroy(backing)
@@ -236,11 +267,11 @@ class Place:
     attacker: Attacker
 
     @contextmanager
-    def fresh(self) -> Iterator[Keystore]:
+    def fresh(self, software_specs: Sequence[str] = ()) -> Iterator[Keystore]:
         """A keystore that has just been opened, as another worker would."""
         database = open_database(url_of(self.path))
         try:
-            yield Keystore(self.token, database)
+            yield Keystore(self.token, database, software_specs=software_specs)
         finally:
             database.close()
 

@@ -17,7 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import event, text
 
-from keystore.algorithms import SIGNING_ALGORITHMS
+from keystore.algorithms import SIGNING_ALGORITHMS, KeyUse
 from keystore.api import BackingKey
 from keystore.db import Database, create_database, migration, open_database, sqlite
 from keystore.db.lock import WriteLock
@@ -310,8 +310,8 @@ def test_a_failed_write_leaves_no_token_object_behind(impatient: Place) -> None:
     class Watched(TokenProxy):
         made: BackingKey | None = None
 
-        def generate(self, spec: str, domain_label: str, token_label: str) -> GeneratedKey:
-            generated = super().generate(spec, domain_label, token_label)
+        def generate(self, spec: str, domain_label: str, token_label: str, use: KeyUse = KeyUse.SIGN) -> GeneratedKey:
+            generated = super().generate(spec, domain_label, token_label, use)
             self.made = BackingKey(token_label.removeprefix("key/"), spec, None, None, generated.token_label)
             return generated
 

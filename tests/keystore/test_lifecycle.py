@@ -60,7 +60,17 @@ ALLOWED = {
     ("enabled", "pending_deletion"),
     ("disabled", "pending_deletion"),
     ("pending_deletion", "disabled"),
+    ("pending_deletion", "pending_import"),
     ("pending_deletion", "deleted"),
+    *((present, wanted) for present in ("enabled", "disabled") for wanted in ("pending_replica_deletion", "updating")),
+    *((present, "pending_import") for present in ("enabled", "disabled")),
+    *(("pending_import", wanted) for wanted in ("enabled", "pending_deletion", "pending_replica_deletion")),
+    *(("pending_replica_deletion", wanted) for wanted in ("disabled", "pending_import", "pending_deletion")),
+    *(
+        (present, wanted)
+        for present in ("creating", "updating")
+        for wanted in ("enabled", "disabled", "pending_import")
+    ),
 }
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from sqlalchemy import select
 from werkzeug.exceptions import HTTPException
 
@@ -23,12 +24,13 @@ from signer.authn.throttle import Throttle
 from signer.authn.tokens import new_token, stored_form
 from signer.call import Call
 from signer.config import ServerConfiguration
+from signer.kms.operations import MEDIA_TYPE
 from signer.people import found_authority
 from signer.web.openapi import document
 from tests.keystore.support import make_database, own_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from flask import Flask
@@ -77,6 +79,18 @@ class ServiceInProcess:
         answer = self.call(who, method, path, body)
         assert answer.status_code in (200, 201), answer.get_data(as_text=True)
         return answer.get_json()
+
+    def kms(
+        self, who: str | None, operation: str, body: object = None, headers: dict[str, str] | None = None
+    ) -> TestResponse:
+        """One operation of AWS's wire protocol. `body`: octets as they are, or what is sent as JSON."""
+        sent = {"X-Amz-Target": f"TrentService.{operation}", "Content-Type": MEDIA_TYPE, **(headers or {})}
+        if who is not None:
+            sent["Authorization"] = f"Bearer {self.tokens.get(who, who)}"
+        octets = body if isinstance(body, bytes) else msgspec.json.encode({} if body is None else body)
+        answer = self.client.post("/", data=octets, headers=sent)
+        assert_documented(self.client.application, "POST", "/", answer)
+        return answer
 
     def make_key(self, alias: str, spec: str = "ECC_NIST_P256", purpose: str = "artifact", **members: object) -> Any:
         body = {"alias": alias, "spec": spec, "purpose": purpose, "users": ["role/ci"], **members}
@@ -131,13 +145,22 @@ def running_service(
     issuer_url: str = ISSUER_URL,
     throttle: Throttle | None = None,
     configuration: ServerConfiguration | None = None,
+    software_specs: Sequence[str] = (),
 ) -> Iterator[ServiceInProcess]:
     """The service, its people and its authority, as `sealmark init` leaves them."""
     with own_texts(token) as own:
-        keystore = Keystore(own, make_database(directory / "sealmark.db", own), clock=clock)
+        keystore = Keystore(
+            own, make_database(directory / "sealmark.db", own), clock=clock, software_specs=software_specs
+        )
         # One address and a thousand failures: no test of anything else is to wait for its caller's.
         throttle = throttle or Throttle(most=1_000_000)
         yield from _assembled(keystore, directory, issuer_url, throttle, configuration or ServerConfiguration())
+
+
+@contextmanager
+def running_over(keystore: Keystore, directory: Path, configuration: ServerConfiguration) -> Iterator[ServiceInProcess]:
+    """The same over a keystore that a ceremony has founded; it is closed in the end."""
+    yield from _assembled(keystore, directory, ISSUER_URL, Throttle(most=1_000_000), configuration)
 
 
 def _assembled(

@@ -24,10 +24,10 @@ from verifier import (
     VerificationError,
     VerifiedArtifact,
     artifacts,
+    der,
     parse_trust,
     verify_artifact,
 )
-from verifier.artifacts import der
 
 CONTENT = b"a release\n" * 1000
 

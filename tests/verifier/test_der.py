@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verifier.artifacts import der
+from verifier import der
 
 
 def rebuild(element: der.Element) -> bytes:

@@ -137,7 +137,10 @@ def test_readme_shows_the_commands_options() -> None:
             text=True,
             check=True,
         ).stdout
-        for command in ("artifact", "jwt", "saml", "log", "trust show", "trust diff")
+        for command in (
+            *("artifact", "jwt", "saml", "log", "trust show", "trust diff"),
+            *("encrypt", "open", "inspect"),
+        )
     ]
     for option in set(re.findall(r"--[a-z][a-z-]*", text)):
         assert any(option in each for each in done), option

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from verifier.artifacts import der
+from verifier import der
 from verifier.artifacts.cms_algorithms import digest_algorithm
 
 if TYPE_CHECKING:

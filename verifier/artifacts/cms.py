@@ -14,7 +14,8 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from verifier.artifacts import attributes, der
+from verifier import der
+from verifier.artifacts import attributes
 from verifier.artifacts.cms_algorithms import digest_algorithm, signature_algorithm
 from verifier.certificates import MAXIMUM_CANDIDATES, certified_key, extension, load_certificate
 from verifier.errors import Rejected

@@ -9,8 +9,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from verifier import der
 from verifier.algorithms import ALGORITHMS, HASHES, HashName, SignatureAlgorithm
-from verifier.artifacts import der
 from verifier.errors import Rejected
 
 if TYPE_CHECKING:

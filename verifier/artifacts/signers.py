@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from verifier.certificates import name_of
-from verifier.chains import Chain, check_code_signing_chain
+from verifier.chains import Chain, check_chain
 from verifier.errors import Indeterminate, Rejected
 from verifier.keys import PublicKey, describe_key, fingerprint
 from verifier.results import KeyFacts
@@ -82,7 +82,7 @@ def trust_certified_signer(
         check_listed_key(listed, algorithm, policy)
     authorities = trust.authorities_for(PURPOSE)
     if authorities:
-        chain = check_code_signing_chain(certificate, candidates, authorities, policy)
+        chain = check_chain(certificate, candidates, authorities, policy)
         limits = tuple(NOT_REVOCATION + each for each in chain.unchecked)
         return Signer(public_key, algorithm, chain, listed), (*chain.revoked_later, *limits)
     if listed is None:

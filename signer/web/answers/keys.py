@@ -68,10 +68,36 @@ class Version(msgspec.Struct):
     state: str
     created_at: datetime
     activate_at: datetime
-    kid: Annotated[str, Meta(description="RFC 7638 thumbprint")]
+    kid: Annotated[str | None, Meta(description="RFC 7638 thumbprint; null: a secret key")]
     revoked_at: datetime | None
     revocation_reason: str | None
     certificate: CertificateSummary | None
+
+
+class KeyRegion(msgspec.Struct):
+    """A key in one region."""
+
+    region: str
+    arn: str
+
+
+class KeyRegions(msgspec.Struct):
+    """Where a multi-region key is, seen from here. `making`: where a replica is being made; `moving_to`: the region
+    that is becoming the primary one."""
+
+    type: Literal["primary", "replica"]
+    primary: KeyRegion
+    replicas: list[KeyRegion]
+    making: list[str]
+    moving_to: str | None
+
+
+class ReplicaTaken(msgspec.Struct):
+    """How the key is in the region that was told."""
+
+    key_id: KeyId
+    region: str
+    state: str
 
 
 class KeyDescription(msgspec.Struct):
@@ -80,6 +106,8 @@ class KeyDescription(msgspec.Struct):
     id: KeyId
     arn: str
     alias: str | None
+    aliases: list[str]
+    tags: dict[str, str]
     spec: str
     purpose: str
     algorithm: str
@@ -87,7 +115,9 @@ class KeyDescription(msgspec.Struct):
     required_digest: Annotated[str | None, Meta(description="the digest that a signing call must bring; null: none")]
     formats: list[str]
     domain: str
+    multi_region: KeyRegions | None
     protection: str
+    origin: Annotated[str, Meta(description="AWS_KMS: made here; EXTERNAL: imported")]
     storage: str
     token: HsmToken
     state: str

@@ -211,8 +211,6 @@ def test_duty_and_break_glass_are_steps_of_their_own() -> None:
     refused = asked(key(), principal=ADMINISTRATOR)
     assert (refused.allowed, refused.source) == (False, Source.DUTY)
     assert refused.why == "SignArtifact is for the duty key-user; user/key-admin has the duty key-administrator."
-    unbuilt = asked(key(), "kms:Encrypt")
-    assert "no call for kms:Encrypt" in unbuilt.why
     root = asked(key(), "kms:DisableKey", principal=PEOPLE[5])
     assert (root.allowed, root.source) == (True, Source.BREAK_GLASS)
     disabled = asked(key(), "kms:DisableKey", principal=PEOPLE[5], enabled=False)
@@ -267,7 +265,7 @@ def test_the_published_table_has_every_action_once() -> None:
     rows = {str(row["action"]): row for row in action_table()}
     assert set(rows) == set(POLICY_ACTIONS)
     assert rows["kms:SignArtifact"] == {"action": "kms:SignArtifact", "part": "use", "duties": ["key-user"]}
-    assert rows["kms:Encrypt"]["duties"] == []
+    assert all(row["duties"] for row in rows.values())  # none that this version has no call for
 
 
 @pytest.mark.parametrize(

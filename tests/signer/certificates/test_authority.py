@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from keystore.algorithms import CALLER_PURPOSES, PURPOSES, Purpose
+from keystore.algorithms import CALLER_PURPOSES, PURPOSES, SIGNING_PURPOSES, Purpose
 from keystore.errors import HsmFault
 from signer.certificates import authority, chain
 from signer.errors import ServiceUnavailable, Unprocessable
@@ -30,7 +30,11 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 KEY_ID = "6f0e7a52-6a0b-4a35-9d53-0d6ac1ee6f10"
 AUTHORITY_SPECS = [spec for spec in PURPOSES[Purpose.CA] if spec != "RSA_4096"]
 SUBJECTS = [
-    (spec, purpose) for purpose in CALLER_PURPOSES for spec in PURPOSES[purpose] if spec not in {"RSA_3072", "RSA_4096"}
+    (spec, purpose)
+    for purpose in CALLER_PURPOSES
+    if purpose in SIGNING_PURPOSES
+    for spec in PURPOSES[purpose]
+    if spec not in {"RSA_3072", "RSA_4096"}
 ]
 
 

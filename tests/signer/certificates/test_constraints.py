@@ -46,7 +46,7 @@ def spared_constraint(key: SoftwareKey) -> bytes:
     public_key = key.private_key.public_key()
     assert isinstance(public_key, ec.EllipticCurvePublicKey)
     assert isinstance(key.private_key, ec.EllipticCurvePrivateKey)
-    usage = authority._key_usage(certificate_authority=True)
+    usage = authority._key_usage("key_cert_sign", "crl_sign")
     return (
         x509.CertificateBuilder()
         .subject_name(name)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from keystore.access import Change
+from keystore.algorithms import PURPOSES
 from signer.access.grants import USE_OPERATIONS, grantable
 from signer.web.signing import OPERATIONS
 from tests.signer.web.refusal import assert_refused
@@ -199,7 +200,8 @@ def test_what_may_be_granted_is_what_keys_are_used_for() -> None:
         used.setdefault(operation.purpose, set()).add(operation.action.value)
     assert used == {purpose: set(names) for purpose, names in USE_OPERATIONS.items()}
     for purpose in USE_OPERATIONS:
-        assert "CreateGrant" not in grantable(purpose)
+        for spec in PURPOSES[purpose]:
+            assert "CreateGrant" not in grantable(purpose, spec)
 
 
 def test_nothing_is_granted_on_a_key_that_is_to_be_deleted(service: ServiceInProcess, key: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from sqlalchemy import func, select
 
-from keystore.algorithms import CALLER_PURPOSES, KEY_SPECS, PURPOSES, SIGNING_ALGORITHMS, Purpose
+from keystore.algorithms import CALLER_PURPOSES, KEY_SPECS, PURPOSES, SIGNING_ALGORITHMS, SIGNING_PURPOSES, Purpose
 from keystore.db.schema import KEYS
 from tests.signer.web.refusal import assert_refused
 
@@ -31,7 +31,17 @@ SAML: Final[dict[str, object]] = {
     "audiences": ["https://sp.example"],
     "recipients": ["https://sp.example/acs"],
 }
-WHOLE: Final = {"artifact": ARTIFACT, "general": GENERAL, "jwt": JWT, "saml": SAML}
+ENCRYPT: Final[dict[str, object]] = {"spec": "SYMMETRIC_DEFAULT", "purpose": "encrypt"}
+WHOLE: Final[dict[str, dict[str, object]]] = {
+    "artifact": ARTIFACT,
+    "general": GENERAL,
+    "jwt": JWT,
+    "saml": SAML,
+    "encrypt": ENCRYPT,
+    "mac": {"spec": "HMAC_256", "purpose": "mac"},
+    "agree": {"spec": "ECC_NIST_P256", "purpose": "agree"},
+    "encapsulate": {"spec": "ML_KEM_768", "purpose": "encapsulate"},
+}
 
 
 def without(body: dict[str, object], member: str) -> dict[str, object]:
@@ -148,6 +158,7 @@ def test_a_contradiction_is_refused_by_its_member(
 
 COMMON_MEMBERS: Final = {
     *("id", "arn", "alias", "spec", "purpose", "algorithm", "algorithms", "required_digest", "formats", "domain"),
+    *("aliases", "tags", "origin"),
     *("protection", "storage", "token", "state", "description", "published", "created_at", "created_by"),
     *("deletion_at", "policy_revision", "versions"),
 }
@@ -156,10 +167,11 @@ MEMBERS_OF: Final[dict[str, set[str]]] = {
     "general": set(),
     "jwt": {"issuer", "audiences", "max_ttl", "types"},
     "saml": {"issuer", "audiences", "recipients"},
+    "encrypt": set(),
 }
 
 
-@pytest.mark.parametrize("purpose", WHOLE)
+@pytest.mark.parametrize("purpose", MEMBERS_OF)
 def test_the_description_is_whole_and_the_same_for_all_who_may_see_it(service: ServiceInProcess, purpose: str) -> None:
     body = {**WHOLE[purpose], "alias": f"whole-{purpose}", "description": "née", "users": ["role/ci"]}
     before = datetime.now(UTC)
@@ -169,10 +181,15 @@ def test_the_description_is_whole_and_the_same_for_all_who_may_see_it(service: S
         assert made[name] == value
     assert made["id"] == str(uuid.UUID(made["id"]))
     assert made["arn"] == f"arn:aws:kms:us-east-1:000000000000:key/{made['id']}"
-    always = {
-        "algorithm": "ECDSA_SHA_256",
-        "algorithms": ["ECDSA_SHA_256"],
-        "required_digest": "sha256",
+    signs = purpose != "encrypt"
+    algorithm = "ECDSA_SHA_256" if signs else "SYMMETRIC_DEFAULT"
+    always: dict[str, object] = {
+        "aliases": [f"whole-{purpose}"],
+        "tags": {},
+        "origin": "AWS_KMS",
+        "algorithm": algorithm,
+        "algorithms": [algorithm],
+        "required_digest": "sha256" if signs else None,
         "formats": ["cms", "dsse"] if purpose == "artifact" else [],
         "domain": "default",
         "protection": "hsm",
@@ -182,13 +199,14 @@ def test_the_description_is_whole_and_the_same_for_all_who_may_see_it(service: S
     assert {name: made[name] for name in always} == always
     assert set(made["token"]) == {"manufacturer", "model", "serial"}
     assert all(made["token"].values())
-    assert made["published"] is (purpose != "general")
+    assert made["published"] is (purpose not in ("general", "encrypt"))
     assert (made["created_by"], made["deletion_at"]) == ("user/key-admin", None)
     (version,) = made["versions"]
     members = {"version", "state", "created_at", "activate_at", "kid"}
     assert set(version) == members | {"revoked_at", "revocation_reason", "certificate"}
     assert (version["revoked_at"], version["revocation_reason"]) == (None, None)
-    if purpose == "general":
+    assert (version["kid"] is None) is (purpose == "encrypt")
+    if purpose in ("general", "encrypt"):
         assert version["certificate"] is None
     else:
         assert version["certificate"]["origin"] == "built-in"
@@ -213,16 +231,22 @@ def test_the_description_is_whole_and_the_same_for_all_who_may_see_it(service: S
         if not spec.startswith("RSA") or spec == "RSA_2048"
     ],
 )
-def test_each_pair_of_purpose_and_spec_can_be_made_and_signs_by_default_with_its_first_algorithm(
+def test_each_pair_of_purpose_and_spec_can_be_made_and_has_its_first_algorithm_by_default(
     service: ServiceInProcess, purpose: Purpose, spec: str
 ) -> None:
     body = {**WHOLE[purpose.value], "spec": spec, "users": ["role/ci"]}
     made = service.made("user/key-admin", "POST", "/v1/keys", body)
     allowed = PURPOSES[purpose][spec]
     assert made["algorithm"] == allowed[0]
-    assert made["algorithms"] == (list(allowed) if purpose is Purpose.GENERAL else [allowed[0]])
+    fixed = purpose in SIGNING_PURPOSES and purpose is not Purpose.GENERAL
+    assert made["algorithms"] == ([allowed[0]] if fixed else list(allowed))
     assert made["storage"] == ("token" if spec == "ECC_NIST_EDWARDS25519" else "wrapped")
-    assert made["required_digest"] == SIGNING_ALGORITHMS[allowed[0]].hash_name
+    signing = SIGNING_ALGORITHMS.get(allowed[0])
+    assert made["required_digest"] == (None if signing is None else signing.hash_name)
+    if not KEY_SPECS[spec].has_public_key:
+        assert_refused(service.call("role/ci", "GET", f"/v1/keys/{made['id']}/public-key"), 409, "wrong_purpose")
+        published = service.call("user/key-admin", "POST", "/v1/keys", {**body, "published": True})
+        assert_refused(published, 422, "unsupported", "published")
 
 
 def test_an_algorithm_is_fixed_when_the_key_is_made(service: ServiceInProcess) -> None:
@@ -234,7 +258,8 @@ def test_an_algorithm_is_fixed_when_the_key_is_made(service: ServiceInProcess) -
 def test_every_spec_is_known_by_its_aws_name() -> None:
     assert set(KEY_SPECS) == {
         *("RSA_2048", "RSA_3072", "RSA_4096", "ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521"),
-        *("ECC_SECG_P256K1", "ECC_NIST_EDWARDS25519"),
+        *("ECC_SECG_P256K1", "ECC_NIST_EDWARDS25519", "SYMMETRIC_DEFAULT"),
+        *("HMAC_224", "HMAC_256", "HMAC_384", "HMAC_512"),
     }
 
 

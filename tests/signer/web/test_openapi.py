@@ -60,15 +60,16 @@ def test_each_route_says_what_it_takes_and_gives(document: dict[str, Any]) -> No
         path = template(endpoint.path)
         operation = document["paths"][path][endpoint.method.lower()]
         assert operation["summary"]
-        assert (operation["security"] == [{"bearer": []}]) == (endpoint.action is not None), path
-        assert ("requestBody" in operation) == (endpoint.body is not None), path
+        credential_asked = endpoint.action is not None or endpoint.wire
+        assert (operation["security"] == [{"bearer": []}]) == credential_asked, path
+        assert ("requestBody" in operation) == (endpoint.body is not None or endpoint.wire), path
         assert {str(endpoint.status), "default"} <= set(operation["responses"])
         assert ("401" in operation["responses"]) >= (endpoint.action is not None)
         names = {(parameter["in"], parameter["name"]) for parameter in operation["parameters"]}
         assert {name for place, name in names if place == "path"} == set(re.findall(PLACE, endpoint.path))
         assert {name for place, name in names if place == "query"} == set(endpoint.query)
         assert ("header", "X-Request-Id") in names
-        assert (("header", "Idempotency-Key") in names) == (endpoint.tag == "signing")
+        assert (("header", "Idempotency-Key") in names) == (endpoint.tag in ("signing", "aws"))
     public_key = document["paths"]["/v1/keys/{key}/public-key"]["get"]
     assert public_key["security"] == [{}, {"bearer": []}]  # asked of nobody, of use to who has one
 
@@ -186,7 +187,9 @@ CREDENTIALS: Final = tuple(route for route in CONTRACTS if "/public-credentials"
 OF_THE_TRAIL: Final = tuple(route for route in CONTRACTS if "/v1/audit/" in route)
 # About one grant, whose id is not known before it is made.
 ENDS_GRANTS: Final = ("POST /v1/keys/<key>/grants/<grant>/retire", "DELETE /v1/keys/<key>/grants/<grant>")
+OF_ACCESS_KEYS: Final = tuple(route for route in CONTRACTS if "<access_key>" in route)
 ELSEWHERE: Final = (
+    *OF_ACCESS_KEYS,
     *CREDENTIALS,
     *OF_THE_TRAIL,
     *ENDS_GRANTS,
@@ -223,7 +226,7 @@ def in_order() -> list[str]:
 
 def caller_of(route: str) -> str | None:
     action = routes()[route].action
-    if route.endswith("/tokens"):
+    if route.endswith(("/tokens", "/access-keys")):
         return "role/ci"  # of their own
     people = {Duty.ADMINISTRATOR: "user/admin", Duty.KEY_ADMINISTRATOR: "user/key-admin", Duty.KEY_USER: "role/ci"}
     return next((name for duty, name in people.items() if action and duty in DUTIES_OF[action]), None)
@@ -257,7 +260,7 @@ def members_of(value: object) -> set[str]:
     if isinstance(value, dict):
         # A policy document's elements are AWS's, a context's names the caller's, condition keys a table of their own:
         # none is of a fixed shape.
-        loose = ("policy", "constraints", "circumstances")
+        loose = ("policy", "constraints", "circumstances", "tags")
         return set(value).union(*(members_of(each) for name, each in value.items() if name not in loose))
     return set()
 
@@ -378,6 +381,14 @@ def test_public_credentials_are_answered_as_they_say(document: dict[str, Any], o
 
 
 @pytest.mark.parametrize("route", ENDS_GRANTS)
+def test_access_keys_are_answered_as_they_say(document: dict[str, Any], own_service: ServiceInProcess) -> None:
+    made = own_service.made("role/ci", "POST", "/v1/principals/role/ci/access-keys", {})
+    for route in OF_ACCESS_KEYS:
+        method, _, path = route.partition(" ")
+        path = path.replace("<kind>/<name>", "role/ci").replace("<access_key>", made["access_key_id"])
+        assert_shaped(document, own_service.made("role/ci", method, path), operation_of(document, route), 200)
+
+
 def test_a_grants_end_is_answered_as_it_says(
     document: dict[str, Any], own_service: ServiceInProcess, route: str
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from keystore.api import EnrolmentRecord
-from signer.access.short_form import NOBODY
+from keystore.secrets import NOBODY
 from signer.authn.tokens import new_enrolment_code, stored_form
 from tests.signer.web.refusal import assert_refused
 

@@ -24,6 +24,7 @@ def upgrade() -> None:
     _approvals()
     _audit()
     _public_credentials()
+    _access_keys()
     _trusted_issuers()
 
 
@@ -76,6 +77,7 @@ def _hierarchy() -> None:
         sa.Column("seal", sa.LargeBinary(), nullable=False),
         sa.Column("current_version", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("home_region", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
@@ -113,6 +115,12 @@ def _keys() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("created_by", sa.Text(), nullable=False),
         sa.Column("deletion_at", sa.BigInteger(), nullable=True),
+        sa.Column("protection", sa.Text(), nullable=False),
+        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("tags", sa.Text(), nullable=False),
+        sa.Column("rotation_days", sa.BigInteger(), nullable=True),
+        sa.Column("rotation_at", sa.BigInteger(), nullable=True),
+        sa.Column("multi_region", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["domain"],
             ["domains.id"],
@@ -120,6 +128,7 @@ def _keys() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("keys_by_purpose", "keys", ["purpose"], unique=False)
+    op.create_index("keys_by_rotation", "keys", ["rotation_at"], unique=False)
     op.create_index("keys_by_state", "keys", ["state"], unique=False)
     op.create_table(
         "key_versions",
@@ -137,6 +146,10 @@ def _keys() -> None:
         sa.Column("token_label", sa.Text(), nullable=True),
         sa.Column("revoked_at", sa.BigInteger(), nullable=True),
         sa.Column("revocation_reason", sa.Text(), nullable=True),
+        sa.Column("cause", sa.Text(), nullable=False),
+        sa.Column("material_id", sa.Text(), nullable=True),
+        sa.Column("material_description", sa.Text(), nullable=True),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(
             ["key_id"],
             ["keys.id"],
@@ -144,6 +157,43 @@ def _keys() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("key_id", "number", name="one_version_of_a_number"),
     )
+    op.create_table(
+        "replications",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
+        sa.Column("serial", sa.BigInteger(), nullable=False),
+        sa.Column("making", sa.Text(), nullable=False),
+        sa.Column("moving_to", sa.Text(), nullable=True),
+        sa.Column("deletion_days", sa.BigInteger(), nullable=True),
+        sa.Column("sent", sa.Text(), nullable=False),
+        sa.Column("owes_notice", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["id"],
+            ["keys.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("key_versions_by_expiry", "key_versions", ["expires_at"], unique=False)
+    op.create_table(
+        "import_parameters",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("spec", sa.Text(), nullable=False),
+        sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("domain_version", sa.BigInteger(), nullable=False),
+        sa.Column("wrapped", sa.LargeBinary(), nullable=False),
+        sa.Column("public_key", sa.LargeBinary(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["key_id"],
+            ["keys.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("import_parameters_by_expiry", "import_parameters", ["expires_at"], unique=False)
 
 
 def _aliases_and_policies() -> None:
@@ -153,6 +203,8 @@ def _aliases_and_policies() -> None:
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("seal", sa.LargeBinary(), nullable=False),
         sa.Column("key_id", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["key_id"],
             ["keys.id"],
@@ -316,6 +368,7 @@ def _grants_and_identity_policies() -> None:
     )
     op.create_index("grants_by_key", "grants", ["key_id", "state", "grantee"], unique=False)
     op.create_index("grants_by_grantee", "grants", ["grantee", "state"], unique=False)
+    op.create_index("grants_by_retiring", "grants", ["retiring", "state"], unique=False)
     op.create_table(
         "principal_policies",
         sa.Column("id", sa.Text(), nullable=False),
@@ -541,6 +594,31 @@ def _audit() -> None:
         sa.PrimaryKeyConstraint("log"),
         sa.UniqueConstraint("origin", name="one_log_of_an_origin"),
     )
+
+
+def _access_keys() -> None:
+    op.create_table(
+        "access_keys",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
+        sa.Column("principal", sa.Text(), nullable=False),
+        sa.Column("secret", sa.LargeBinary(), nullable=False),
+        sa.Column("label", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("session_token_hash", sa.LargeBinary(), nullable=True),
+        sa.Column("made_with", sa.Text(), nullable=True),
+        sa.Column("facts", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["principal"],
+            ["principals.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("access_keys_by_principal", "access_keys", ["principal"], unique=False)
 
 
 def _public_credentials() -> None:

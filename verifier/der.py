@@ -15,6 +15,7 @@ INTEGER: Final = 0x02
 OCTET_STRING: Final = 0x04
 NULL: Final = 0x05
 OBJECT_IDENTIFIER: Final = 0x06
+UTF8_STRING: Final = 0x0C
 UTC_TIME: Final = 0x17
 GENERALIZED_TIME: Final = 0x18
 SEQUENCE: Final = 0x30
@@ -49,11 +50,32 @@ def parse(data: bytes, tag: int) -> Element:
 
 def encode(tag: int, content: bytes) -> bytes:
     """Tag, shortest length, content."""
-    length = len(content)
+    return encode_head(tag, len(content)) + content
+
+
+def encode_head(tag: int, length: int) -> bytes:
+    """Tag and shortest length of a content that is written elsewhere: it may be larger than memory."""
     if length < 0x80:
-        return bytes((tag, length)) + content
+        return bytes((tag, length))
     octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
-    return bytes((tag, 0x80 | len(octets))) + octets + content
+    return bytes((tag, 0x80 | len(octets))) + octets
+
+
+def encode_integer(value: int) -> bytes:
+    """A whole INTEGER that is not negative, in its shortest form (X.690 section 8.3)."""
+    return encode(INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big"))
+
+
+def encode_object_identifier(dotted: str) -> bytes:
+    """A whole OBJECT IDENTIFIER (X.690 section 8.19)."""
+    first, second, *rest = (int(arc) for arc in dotted.split("."))
+    content = b""
+    for arc in (first * 40 + second, *rest):
+        octets = [arc & 0x7F]
+        while arc := arc >> 7:
+            octets.append(0x80 | arc & 0x7F)
+        content += bytes(reversed(octets))
+    return encode(OBJECT_IDENTIFIER, content)
 
 
 class Reader:
@@ -116,6 +138,13 @@ class Reader:
     def object_identifier(self) -> str:
         """The next element, an OBJECT IDENTIFIER, dotted."""
         return object_identifier(self.take(OBJECT_IDENTIFIER).content)
+
+    def text(self) -> str:
+        """The next element, a UTF8String (X.690 section 8.23)."""
+        try:
+            return self.take(UTF8_STRING).content.decode("utf-8")
+        except UnicodeDecodeError:
+            raise DerError("a text is not UTF-8") from None
 
     def octets(self) -> bytes:
         """The next element, an OCTET STRING."""
