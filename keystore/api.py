@@ -328,6 +328,35 @@ class CredentialRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessKeyRecord:
+    """An access key in the manner of AWS. `id` is public (AKIA… or, of temporary credentials, ASIA…); `secret` is
+    sealed in the hierarchy, and only `AccessKeyRepository.secret_of` opens it.
+
+    Temporary credentials have `session_token_hash` (SHA-256, 32 octets) and `made_with` (`signer.authn.makers`): they
+    end with the credential that made them; `facts` (canonical JSON) are those of a session that did. `state` is
+    enabled, disabled or revoked. `revision` is that of the row.
+    """
+
+    id: str
+    principal: str
+    secret: bytes = field(repr=False)
+    label: str
+    state: str
+    created_at: datetime
+    created_by: str
+    expires_at: datetime
+    session_token_hash: bytes | None = field(default=None, repr=False)
+    made_with: str | None = None
+    facts: str | None = None
+    revision: int = 1
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether it goes with a session token."""
+        return self.session_token_hash is not None
+
+
+@dataclass(frozen=True, slots=True)
 class EnrolmentRecord:
     """A one-time enrolment code's stored form; found by `id`, compared by `code_hash`. `created_by` made the code."""
 
@@ -549,6 +578,18 @@ class DataKeySource(EncryptionKey, Protocol):
         """`size` random octets of the HSM's, in the clear and encrypted by this key."""
         ...
 
+    def data_key_pair(self, spec: str, context: bytes) -> tuple[DataKeyPair, bytes]:
+        """A key pair of the HSM's random, and its private half encrypted by this key."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DataKeyPair:
+    """A key pair for a caller's own use: DER SubjectPublicKeyInfo, and PKCS#8 (RFC 5208) in the clear."""
+
+    public_key: bytes
+    private_key: bytes = field(repr=False)
+
 
 class MacKey(Protocol):
     """A key of purpose `mac`, opened for one intent. HMAC (RFC 2104), never truncated.
@@ -593,8 +634,10 @@ class HardwareToken(Protocol):
     for PureEdDSA), and returns raw octets: RSA, r and s concatenated for ECDSA, 64 octets for Ed25519.
 
     `encrypt` is AES-256-GCM (SP 800-38D) and returns nonce (12 octets of the HSM's own random), ciphertext and tag (16
-    octets); `decrypt` takes the same and raises `Undecipherable` for all that the tag does not cover. `mac` is a whole
-    HMAC. `material_id` tells an AES key's material from others' (hex SHA-256) and is worked out from it.
+    octets); `decrypt` takes the same and raises `Undecipherable` for all that the tag does not cover. `decrypt_raw` is
+    RSA's private operation without any padding. `mac` is a whole HMAC. `agree` is ECDH with an uncompressed point on
+    the key's curve: the x coordinate. `make_data_key_pair` makes what leaves the HSM in the clear. `material_id` tells
+    an AES key's material from others' (hex SHA-256) and is worked out from it.
 
     Texts are short and stay on the token; a process that is killed while it changes one may leave it missing.
     `texts_locked` keeps other threads and processes from changing any.
@@ -609,6 +652,9 @@ class HardwareToken(Protocol):
     def encrypt(self, backing: BackingKey, plaintext: bytes, associated: bytes) -> bytes: ...
     def decrypt(self, backing: BackingKey, sealed: bytes, associated: bytes) -> bytes: ...
     def mac(self, backing: BackingKey, algorithm: UseAlgorithm, message: bytes) -> bytes: ...
+    def decrypt_raw(self, backing: BackingKey, ciphertext: bytes) -> bytes: ...
+    def agree(self, backing: BackingKey, point: bytes) -> bytes: ...
+    def make_data_key_pair(self, spec: str) -> DataKeyPair: ...
     def material_id(self, backing: BackingKey) -> str: ...
     def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes: ...
     def destroy(self, backing: BackingKey) -> None: ...

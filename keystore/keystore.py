@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, TypeVar
 
+from keystore.access_keys import AccessKeyRepository
 from keystore.algorithms import SIGNING_ALGORITHMS, SIGNING_PURPOSES, key_algorithms
 from keystore.aliases import AliasRepository, free_alias_of
 from keystore.api import Key, KeyState, SigningKeyInfo, VersionCause, VersionState
@@ -90,6 +91,7 @@ class Keystore(
     AliasRepository,
     TagRepository,
     RotationRepository,
+    AccessKeyRepository,
 ):
     """One process's keystore, safe to use from many threads. Close it to give the token and the database back.
 
@@ -133,6 +135,7 @@ class Keystore(
         self.secrets = Secrets(
             token, self.arn_of(""), self.get_key, lambda new, key_id: self.create_key(new, key_id=key_id), clock
         )
+        AccessKeyRepository.__init__(self, self.store, self.secrets)
         self.log = LogAnchor(token, self.account, self.region, deployment.octets("log_public_key"))
 
     def checked_change(self, attempt: Callable[[Head], T]) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from keystore.access_keys import revoke_access_keys
 from keystore.api import CredentialRecord, EnrolmentRecord, PrincipalRecord
 from keystore.approvals import require_credentials_may_be_added
 from keystore.errors import Conflict, LimitExceeded, NotFound, WrongState
@@ -126,7 +127,7 @@ class PeopleRepository:
         ]
         for credential in found:
             transaction.update(credential, {"state": "revoked"})
-        return len(found) + revoke_all(transaction, name)
+        return len(found) + revoke_all(transaction, name) + revoke_access_keys(transaction, name)
 
     def _void_enrolments(self, transaction: SealedTransaction, name: str) -> None:
         for enrolment in self._store.select("enrolments", {"principal": name, "state": "open"}):

@@ -31,10 +31,15 @@ DEFAULT_PERIOD: Final = 365
 MOST_ON_DEMAND: Final = 25  # rotations on demand of one key (AWS KMS API Reference, RotateKeyOnDemand)
 
 
-def is_rotatable(purpose: Purpose, spec: str, origin: Origin) -> bool:
+def tells_versions_apart(purpose: Purpose, spec: str) -> bool:
     """Whether such a key can be rotated without anybody's noticing: a symmetric one, whose ciphertexts name their
     version. Whoever verifies with a public key, or makes the same MAC again, has to be told of a new version."""
-    return purpose is Purpose.ENCRYPT and spec == "SYMMETRIC_DEFAULT" and origin is Origin.AWS_KMS
+    return purpose is Purpose.ENCRYPT and spec == "SYMMETRIC_DEFAULT"
+
+
+def is_rotatable(purpose: Purpose, spec: str, origin: Origin) -> bool:
+    """Whether it can be rotated by itself, too: new material has to be made here for that."""
+    return tells_versions_apart(purpose, spec) and origin is Origin.AWS_KMS
 
 
 def next_rotation(schedule: RotationSchedule, now: datetime) -> datetime:

@@ -12,6 +12,7 @@ from flask import Flask
 
 from keystore import open_keystore
 from signer.access import Action
+from signer.administration.access_keys import AccessKeyAdministration
 from signer.administration.approvals import ApprovalAdministration
 from signer.administration.certificates import CertificateAdministration
 from signer.administration.credentials import CredentialAdministration
@@ -20,6 +21,7 @@ from signer.administration.identities import IdentityAdministration
 from signer.administration.identity_policies import IdentityPolicyAdministration
 from signer.administration.issuers import IssuerAdministration
 from signer.administration.keys import KeyAdministration
+from signer.administration.labels import LabelAdministration
 from signer.administration.policies import PolicyAdministration
 from signer.administration.public_credentials import PublicCredentialAdministration
 from signer.administration.separation import Separation
@@ -112,6 +114,7 @@ def assemble(
         audit=audit,
         pipeline=Pipeline(keystore, Authenticator(keystore, throttle), audit, Idempotency(keystore), published, held),
         keys=KeyAdministration(keystore, policies, certification, certificates),
+        labels=LabelAdministration(keystore),
         policies=policies,
         certificates=certificates,
         identities=IdentityAdministration(keystore),
@@ -131,6 +134,9 @@ def assemble(
         grants=grants,
         identity_policies=IdentityPolicyAdministration(keystore, separation),
         credentials=CredentialAdministration(keystore, timedelta(days=configuration.longest_token_days)),
+        access_keys=AccessKeyAdministration(
+            keystore, configuration.access_keys_per_principal, timedelta(days=configuration.longest_token_days)
+        ),
         throttle=throttle,
         trusted_issuers=TrustedIssuerAdministration(keystore),
         exchange=Exchange(keystore, audit, KeySets(keystore.clock)),

@@ -36,7 +36,8 @@ CHANGES: Final[Mapping[HistoryOf, tuple[str, ...]]] = MappingProxyType(
         "grants": (Action.CREATE_GRANT.value, Action.RETIRE_GRANT.value, Action.REVOKE_GRANT.value),
         "principals": (*(Action.CREATE_PRINCIPAL.value, Action.UPDATE_PRINCIPAL.value, Action.DELETE_PRINCIPAL.value),),
         "credentials": (
-            *(Action.CREATE_ENROLMENT.value, ENROL, Action.CREATE_CREDENTIAL.value, Action.REVOKE_CREDENTIAL.value),
+            *(Action.CREATE_ENROLMENT.value, ENROL, Action.CREATE_CREDENTIAL.value),
+            *(Action.UPDATE_CREDENTIAL.value, Action.REVOKE_CREDENTIAL.value),
         ),
         "issuers": (
             *(Action.CREATE_ISSUER.value, Action.CREATE_TRUSTED_ISSUER.value),

@@ -25,13 +25,15 @@ class Trace:
     came to an answer and is not told of is counted in the end (`signer.web.counting`).
 
     Besides, what was found out of a refused call, for protocols whose refusals say so: the caller's name, the action as
-    policies write it, and the ARN of a key that the caller may see.
+    policies write it, and the ARN of a key that the caller may see. `nonce` is what its credential can be used for once
+    and was used for by this very call, which may be authenticated more than once.
     """
 
     told: bool = False
     caller: str | None = None
     action: str | None = None
     resource: str | None = None
+    nonce: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 KNOWN_TABLES: Final = frozenset({"server", "certificates", "log", "audit", "hsm", "database"})
 LONGEST_LEAF_DAYS: Final = 1825
 LONGEST_TOKEN_DAYS: Final = 3650
+MOST_ACCESS_KEYS: Final = 100
 MOST_WITNESSES: Final = 8  # with a line of each, a proof has still at most 4096 octets
 # A name that WSGI servers neither drop nor confuse with another one.
 _HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(-[A-Za-z0-9]+)*")
@@ -83,7 +84,8 @@ class ServerConfiguration:
     max_requests: int = 20_000  # SoftHSM leaks session objects: a worker is renewed after so many requests
     graceful_timeout: int = 30  # seconds
     log_level: str = "info"
-    longest_token_days: int = 365  # of a token made from now on
+    longest_token_days: int = 365  # of a token or an access key made from now on
+    access_keys_per_principal: int = 10  # at a time; temporary ones not counted
     trusted_proxies: tuple[Network, ...] = ()
     tls_certificate: Path | None = None
     tls_key: Path | None = None
@@ -206,6 +208,7 @@ def _server(table: object, state: Path, certificates: CertificateConfiguration) 
         "graceful_timeout": lambda name, value: _whole(name, value, 1, 600),
         "log_level": _level,
         "longest_token_days": lambda name, value: _whole(name, value, 1, LONGEST_TOKEN_DAYS),
+        "access_keys_per_principal": lambda name, value: _whole(name, value, 1, MOST_ACCESS_KEYS),
         "trusted_proxies": _networks,
         "tls_certificate": lambda name, value: _file(name, value, state),
         "tls_key": lambda name, value: _private_file(name, value, state),

@@ -35,9 +35,25 @@ class SealmarkError(Exception):
 
 
 class Unauthenticated(SealmarkError):
-    """No credential, an unknown one, a wrong one, an expired one: one answer for all."""
+    """No credential, an unknown one, a wrong one, an expired one: one answer for all.
+
+    `kind` and `words` are the name and the text that AWS has for it, for callers of AWS's protocol alone
+    (`signer.authn.refused`).
+    """
 
     code = "unauthenticated"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        kind: str = "UnrecognizedClientException",
+        words: str = "The security token included in the request is invalid.",
+    ) -> None:
+        super().__init__(message, field=field)
+        self.kind = kind
+        self.words = words
 
 
 class TooManyRequests(SealmarkError):
@@ -48,6 +64,11 @@ class TooManyRequests(SealmarkError):
     def __init__(self, message: str, *, retry_after: int = 1) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class Replayed(TooManyRequests):
+    """The same signed request came before. Signed again, in another second, it is another one, so the caller is asked
+    to wait that long (AWS's clients do so by themselves)."""
 
 
 class DutyForbids(SealmarkError):

@@ -89,7 +89,8 @@ class Making:
         closings = [(batch.intent, batch.outcomes("succeeded", None)) for batch in batches]
         for batch, proofs in zip(batches, self.audit.close(closings, never_intended), strict=True):
             for position, proof in zip(batch.positions, proofs, strict=True):
-                results[position]["proof"] = proof
+                if proof:  # of what was signed; the rest is in the log as durably, under its next checkpoint
+                    results[position]["proof"] = proof
         if plan.single and refused:
             raise refused[0]
         for position, refusal in refused.items():

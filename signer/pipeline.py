@@ -45,6 +45,7 @@ from signer.making import Making
 from signer.operations.base import Subject, usable_version
 from signer.problems import SERVER_FAULTS, code_of
 from signer.request import ApprovalRequestBody, Empty
+from signer.transferring import Side, Transferring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,9 +58,11 @@ if TYPE_CHECKING:
     from signer.audit import AuditTrail
     from signer.authn.authenticator import Authenticator
     from signer.authn.principal import Principal
+    from signer.cryptographic_requests import ReEncryption
     from signer.held import HeldOperation
     from signer.idempotency import Idempotency
-    from signer.operations.base import Operation
+    from signer.operations.base import Operation, UseOfKey
+    from signer.operations.re_encryption import Moved
     from signer.published import Published
     from signer.request import Question
 
@@ -114,7 +117,7 @@ class Pipeline:
             body = call.decode(call.body, operation.body_type)
             # access: do the policies allow it, to this caller, with this key, as it is asked
             key = self._find_key(admission, call, named.by(reference, body))
-            permit = self._permit(admission, call, key, operation.details(key, body))
+            permit = self._permit(admission, call, key, operation.details(key, body), reference=named.reference)
             # formats: what is to be made, and which items cannot be
             subject = self._subject(permit, call, key, operation, body)
             plan = operation.plan(subject, body)
@@ -136,6 +139,46 @@ class Pipeline:
             # response: only what was recorded
             return repeated.completed({"results": making.make_all(plan)})
 
+    def re_encrypt(
+        self, call: Call, reference: Reference[ReEncryption], destination: Reference[ReEncryption], operation: Moved
+    ) -> Answer:
+        """What one key encrypted, encrypted by another: the story of `sign` with two keys, and a permit for each."""
+        principal = self.authenticate(call)
+        source_action, destination_action = operation.source.action, operation.destination.action
+        with self._refusals_recorded(principal, source_action, call, reference) as named:
+            admission = admit(principal, source_action)
+            body = call.decode(call.body, operation.body_type)
+            key = self._find_key(admission, call, named.by(reference, body))
+            other = destination(body) if callable(destination) else destination
+            # looked up once: who changed an alias meanwhile must not make one key of two
+            other_key = self._key_if_any(other)
+            details = operation.details(key, other_key, body)
+            permit = self._permit(admission, call, key, details[0])
+        with self._refusals_recorded(principal, destination_action, call, other):
+            admission = admit(principal, destination_action)
+            if other_key is None:
+                raise self._absent(admission, call)
+            other_permit = self._permit(admission, call, other_key, details[1])
+            encrypts = self._subject(other_permit, call, other_key, operation.destination, body)
+        with self._refusals_recorded(principal, source_action, call, key.id):
+            decrypts = self._subject(permit, call, key, operation.source, body)
+            planned = operation.plan(decrypts, encrypts, body)
+            if planned.dry_run:
+                raise DryRun(DRY_RUN)
+            if call.idempotency_key is not None:
+                raise Unprocessable(NOT_KEPT, field="Idempotency-Key")
+            permit = self._approvals.release(permit, call, key, body)
+        sides = Side(permit, decrypts), Side(other_permit, encrypts)
+        moved = Transferring(self._keystore, self._audit, call, *sides).transfer(planned)
+        return Answer({"results": [moved]})
+
+    def _key_if_any(self, reference: str) -> Key | None:
+        try:
+            key = self._keystore.get_key(reference)
+        except NoSuchRow:
+            return None
+        return None if key.state is KeyState.DELETED else key
+
     def change(
         self,
         call: Call,
@@ -147,12 +190,14 @@ class Pipeline:
         grants: GrantsOf | None = None,
         subject: str | Callable[[_Body], str] | None = None,
         about: str | None = None,
+        before: Callable[[Permit, Key | None, _Body], None] = lambda _permit, _key, _body: None,
     ) -> Answer:
         """An administrative change: an intent before it, its outcome after it, whatever happens.
 
         `reference` names the key that it is about, `subject` the principal (or tells it from the body), `about` the
         approval request, where it is about one; `details` are what policies may ask of it; `grants` those that may
-        allow it, where they are not the caller's on the key.
+        allow it, where they are not the caller's on the key. `before` raises what keeps a change from being made that
+        is permitted: no approval is used up by it.
         """
         principal = self.authenticate(call)
         named = None if callable(subject) else subject
@@ -162,7 +207,8 @@ class Pipeline:
         named = subject(body) if callable(subject) else subject
         with self._refusals_recorded(principal, action, call, reference, named) as key_named:
             key = None if reference is None else self._find_key(admission, call, key_named.by(reference, body))
-            permit = self._permit(admission, call, key, (details(body),), grants)
+            permit = self._permit(admission, call, key, (details(body),), grants, key_named.reference)
+            before(permit, key, body)
             permit = self._approvals.release(permit, call, key, body)
             if about is not None:
                 permit = permit_approved(permit, about)
@@ -179,7 +225,7 @@ class Pipeline:
             with within("request"):
                 body = decode(msgspec.json.encode(asked.request), held.body_type)
             key = self._find_key(admission, call, reference)
-            permit = self._permit(admission, call, key, held.details_of(key, body))
+            permit = self._permit(admission, call, key, held.details_of(key, body), reference=reference)
             with within("request"):
                 self._require_makeable(permit, call, key, held, body)
             request = self._approvals.prepare(permit, key, body, asked.reason, time_ordered_id())
@@ -263,7 +309,7 @@ class Pipeline:
             admission = admit(principal, action)
             body = asked()
             key = None if reference is None else self._find_key(admission, call, named.by(reference, body))
-            permit = self._permit(admission, call, key, (details(body),))
+            permit = self._permit(admission, call, key, (details(body),), reference=named.reference)
             answer = work(permit, key, body)
         detail, judged = answer.recorded, _judged(permit)
         self._audit.note(
@@ -348,6 +394,16 @@ class Pipeline:
             return False
         return judge(admit(principal, action), key, self._surroundings(call)).decision.allowed
 
+    def require_too(self, permit: Permit, call: Call, reference: str) -> Key:
+        """A further key that a permitted call is about, once the same is permitted of it.
+
+        Raises: `NotFound`, `PolicyForbids`, as for the first one.
+        """
+        admission = admit(permit.principal, permit.action)
+        key = self._find_key(admission, call, reference)
+        self._permit(admission, call, key, reference=reference)
+        return key
+
     def _permit(
         self,
         admission: Admission,
@@ -355,7 +411,10 @@ class Pipeline:
         key: Key | None,
         details: Sequence[ConditionValues] = (NO_CONTEXT,),
         grants: GrantsOf | None = None,
+        reference: str | None = None,
     ) -> Permit:
+        if key is not None and reference in key.aliases:
+            details = [{"kms:requestalias": (f"alias/{reference}",), **values} for values in details]
         return self._judged(admission, call, key, details, grants).permit()
 
     def _judged(
@@ -397,7 +456,7 @@ class Pipeline:
         openly = may_on_every_key(admission, self._surroundings(call), self._keystore.arn_of("*"))
         return NotFound(KEY_NOT_FOUND, field="key", openly=openly)
 
-    def _subject(self, permit: Permit, call: Call, key: Key, operation: Operation[_Body], body: _Body) -> Subject:
+    def _subject(self, permit: Permit, call: Call, key: Key, operation: UseOfKey[_Body], body: _Body) -> Subject:
         moment = self._keystore.clock()
         version = usable_version(operation, key, body, moment)
         return Subject(

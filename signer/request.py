@@ -111,6 +111,16 @@ class NewApiToken(Body):
     expires_in: Annotated[int, Meta(ge=60, le=3650 * 86400, description="seconds")] | None = None
 
 
+class NewAccessKey(Body):
+    """`POST /v1/principals/{kind}/{name}/access-keys`: an access key that lives for `days`, else as long as one may; or
+    `temporary` credentials, which live for `duration_seconds` (an hour by default)."""
+
+    label: ShortText | None = None
+    days: Annotated[int, Meta(ge=1, le=3650)] | None = None
+    temporary: bool = False
+    duration_seconds: Annotated[int, Meta(ge=900, le=43200)] | None = None
+
+
 class Enrolment(Body):
     """`POST /v1/enrolments`"""
 
@@ -202,6 +212,8 @@ class NewKeyBody(Body):
     types: Annotated[list[ShortText], Meta(min_length=1, max_length=16)] | None = None
     recipients: Annotated[list[Url], Meta(min_length=1, max_length=64)] | None = None
     bypass_policy_lockout_safety_check: bool = False
+    origin: Annotated[Literal["AWS_KMS", "EXTERNAL"], Meta(description="EXTERNAL: material is imported")] = "AWS_KMS"
+    multi_region: bool = False
 
 
 class Empty(Body):

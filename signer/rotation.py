@@ -64,7 +64,8 @@ class AutomaticRotation:
         # hangs on the transaction, not on this.
         with self._keystore.database.change():
             key = self._keystore.get_key(key_id)
-            if key.rotation is not None and key.rotation.next_at <= now:
+            elsewhere = key.multi_region is not None and key.multi_region.primary_region != self._keystore.region
+            if key.rotation is not None and key.rotation.next_at <= now and not elsewhere:
                 self._rotate(key, now)
 
     def _rotate(self, key: Key, now: datetime) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from keystore.keystore import Keystore
+    from signer.administration.access_keys import AccessKeyAdministration
     from signer.administration.approvals import ApprovalAdministration
     from signer.administration.certificates import CertificateAdministration
     from signer.administration.credentials import CredentialAdministration
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from signer.administration.identity_policies import IdentityPolicyAdministration
     from signer.administration.issuers import IssuerAdministration
     from signer.administration.keys import KeyAdministration
+    from signer.administration.labels import LabelAdministration
     from signer.administration.policies import PolicyAdministration
     from signer.administration.public_credentials import PublicCredentialAdministration
     from signer.administration.trusted_issuers import TrustedIssuerAdministration
@@ -45,6 +47,7 @@ class Services:
     audit: AuditTrail
     pipeline: Pipeline
     keys: KeyAdministration
+    labels: LabelAdministration
     policies: PolicyAdministration
     certificates: CertificateAdministration
     identities: IdentityAdministration
@@ -60,6 +63,7 @@ class Services:
     grants: GrantAdministration
     identity_policies: IdentityPolicyAdministration
     credentials: CredentialAdministration
+    access_keys: AccessKeyAdministration
     throttle: Throttle
     trusted_issuers: TrustedIssuerAdministration
     exchange: Exchange

@@ -233,6 +233,22 @@ PUBLIC_CREDENTIALS: Final = _sealed(
     Index("public_credentials_by_principal", "principal"),
     Index("public_credentials_by_value", "value"),
 )
+# Access keys in the manner of AWS. The secret is the one thing here that can be read back: sealed in the hierarchy
+# (`keystore.secrets`), with the row's id and principal as its context.
+ACCESS_KEYS: Final = _sealed(
+    "access_keys",
+    _text("principal", ForeignKey("principals.id")),
+    _octets("secret"),
+    _text("label"),
+    _text("state"),  # enabled, disabled, revoked
+    _number("created_at"),
+    _text("created_by"),
+    _number("expires_at"),
+    _octets("session_token_hash", nullable=True),  # of temporary credentials
+    _text("made_with", nullable=True),  # of temporary credentials: the credential that made them, which ends them too
+    _text("facts", nullable=True),  # canonical JSON: of the session that made them
+    Index("access_keys_by_principal", "principal"),
+)
 # OIDC issuers whose tokens are exchanged for sessions; a deleted one's row stays, so that its revisions go on.
 TRUSTED_ISSUERS: Final = _sealed(
     "trusted_issuers",

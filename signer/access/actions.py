@@ -52,7 +52,8 @@ _SERVICE: Final = """
     ApproveRequest CreateCredential CreateEnrolment CreateIssuer CreatePrincipal CreateTrustedIssuer DeletePrincipal
     DeleteTrustedIssuer ExchangeToken ExportAuditTrail GetApprovalRequest GetPrincipalPolicy ListApprovalRequests
     ListCredentials ListDomains ListIssuers ListPrincipals ListTrustedIssuers PutPrincipalPolicy ReadAuditTrail
-    RejectRequest ReportAuditTrail RevokeCredential UpdatePrincipal UpdateTrustedIssuer WhoAmI WithdrawRequest
+    RejectRequest ReportAuditTrail RevokeCredential UpdateCredential UpdatePrincipal UpdateTrustedIssuer WhoAmI
+    WithdrawRequest
 """
 
 POLICY_ACTIONS: Final[Mapping[str, Part]] = MappingProxyType(

@@ -69,6 +69,7 @@ class Action(StrEnum):
     CREATE_ENROLMENT = "CreateEnrolment"
     CREATE_CREDENTIAL = "CreateCredential"
     LIST_CREDENTIALS = "ListCredentials"
+    UPDATE_CREDENTIAL = "UpdateCredential"
     REVOKE_CREDENTIAL = "RevokeCredential"
     CREATE_TRUSTED_ISSUER = "CreateTrustedIssuer"
     LIST_TRUSTED_ISSUERS = "ListTrustedIssuers"
@@ -188,6 +189,7 @@ DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
         # token that its ceremony made.
         Action.CREATE_CREDENTIAL: frozenset(Duty) - {Duty.ROOT},
         Action.LIST_CREDENTIALS: frozenset(Duty),
+        Action.UPDATE_CREDENTIAL: frozenset(Duty) - {Duty.ROOT},
         Action.REVOKE_CREDENTIAL: frozenset(Duty),
         Action.CREATE_TRUSTED_ISSUER: _IDENTITIES,
         Action.LIST_TRUSTED_ISSUERS: _IDENTITIES,
@@ -310,7 +312,9 @@ USERS_ACTIONS: Final = frozenset(
 )
 COMMON_ACTIONS: Final = frozenset({Action.DESCRIBE_KEY, Action.GET_PUBLIC_KEY, Action.GET_APPROVAL_RULE, Action.VERIFY})
 # What everybody does to credentials of their own.
-OWN_ACTIONS: Final = frozenset({Action.CREATE_CREDENTIAL, Action.LIST_CREDENTIALS, Action.REVOKE_CREDENTIAL})
+OWN_ACTIONS: Final = frozenset(
+    {Action.CREATE_CREDENTIAL, Action.LIST_CREDENTIALS, Action.UPDATE_CREDENTIAL, Action.REVOKE_CREDENTIAL}
+)
 
 
 def actions_of_duty(duty: Duty) -> frozenset[str]:

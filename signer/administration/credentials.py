@@ -68,14 +68,14 @@ class CredentialAdministration:
 
     def page(self, permit: Permit, name: str, after: str | None, limit: int) -> list[CredentialRecord]:
         """Up to `limit` credentials of a principal, beyond the short id `after`. Raises `DutyForbids`, `NotFound`."""
-        _require_own_or_administrator(permit.principal, name)
+        require_own_or_administrator(permit.principal, name)
         require_present(self._keystore, name)
         beyond = None if after is None else f"{after}~"  # every id that begins with it sorts before this
         return self._keystore.list_credentials(name, beyond, limit)
 
     def revoke(self, permit: Permit, name: str, credential: str) -> CredentialRecord:
         """Ends a token at once and for good. Raises `DutyForbids`, `NotFound`."""
-        _require_own_or_administrator(permit.principal, name)
+        require_own_or_administrator(permit.principal, name)
         require_no_break_glass(name)
         require_present(self._keystore, name)
         found = self._find(name, credential)
@@ -168,10 +168,10 @@ class CredentialAdministration:
         raise NotFound(msg, field="credential")
 
 
-def _require_own_or_administrator(caller: Principal, name: str) -> None:
+def require_own_or_administrator(caller: Principal, name: str) -> None:
     """Asked before anybody is looked up. Raises `DutyForbids`."""
     if name != caller.name and caller.duty not in _ADMINISTRATORS:
-        msg = "another's tokens are for the duty administrator"
+        msg = "another's credentials are for the duty administrator"
         raise DutyForbids(msg)
 
 

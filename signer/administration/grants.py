@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from keystore.access import Change, GrantRecord, GrantState
 from keystore.api import KeyState
@@ -16,6 +16,8 @@ from signer.access.short_form import arn_of
 from signer.errors import Conflict, NotFound, Unprocessable, WrongState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from keystore.api import Key, PrincipalRecord
     from keystore.journal import Head
     from keystore.keystore import Keystore
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from signer.administration.separation import Separation
     from signer.request import NewGrant
 
-NO_SUCH_GRANT = "there is no such active grant on this key"
+NO_SUCH_GRANT: Final = "there is no such active grant on this key"
+_GRANTS_A_READ: Final = 200
 
 
 class GrantAdministration:
@@ -80,6 +83,19 @@ class GrantAdministration:
             *([grant_facts(found)] if found is not None and is_here else []),
             *(replace(facts, operations=facts.operations - {"RetireGrant"}) for facts in map(grant_facts, others)),
         ]
+
+    def retirable_by(
+        self, retiring: str, after: str | None, limit: int, sees: Callable[[GrantRecord], bool]
+    ) -> list[GrantRecord]:
+        """Up to `limit` active grants that this principal is to retire and that the caller `sees`, by id, those beyond
+        `after`."""
+        found: list[GrantRecord] = []
+        while grants := self._keystore.list_retirable_grants(retiring, after, _GRANTS_A_READ):
+            found += [grant for grant in grants if sees(grant)]
+            if len(found) >= limit:
+                break
+            after = grants[-1].id
+        return found[:limit]
 
     def circumstances(self, body: NewGrant) -> ConditionValues:
         """What policies may ask of a grant that is to be made."""
@@ -149,6 +165,13 @@ def _require_operations(key: Key, body: NewGrant) -> None:
         if operation == "GetPublicKey" and body.constraints is not None:
             msg = "GetPublicKey has no context, so a grant with constraints would never allow it"
             raise Unprocessable(msg, field=field)
+
+
+def recorded(grant: GrantRecord) -> dict[str, object]:
+    """What the record of its change says of a grant."""
+    shown = described(grant)
+    names = ("grantee", "operations", "constraints", "name", "retiring", "state")
+    return {"grant": grant.id, **{name: shown[name] for name in names if shown[name] is not None}}
 
 
 def described(grant: GrantRecord) -> dict[str, object]:

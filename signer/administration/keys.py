@@ -91,6 +91,10 @@ class KeyAdministration:
             self._certificates.publish_revocations(call)
         return rotated
 
+    def rotate_on_demand(self, permit: Permit, key: Key) -> Key:
+        """A new version of a key that nobody publishes, in use at once. Raises what the keystore does."""
+        return self._keystore.rotate(key.id, activate_at=self._keystore.clock(), actor=permit.principal.name)
+
     def describe(self, key: Key) -> dict[str, object]:
         """The description of a key, as JSON members."""
         return describe(key, self._keystore)

@@ -87,8 +87,7 @@ class LabelAdministration:
     def untag(self, key: Key, names: Iterable[str]) -> Key:
         """Takes tags away. Raises: `Unprocessable`; `WrongState` of the keystore."""
         names = list(names)
-        for name in names:
-            _require_free(name)
+        check_tag_names(names)
         self._keystore.untag_key(key.id, names)
         return self._keystore.get_key(key.id)
 
@@ -110,6 +109,12 @@ def check_tags(tags: Mapping[str, str]) -> None:
         if len(value) > _LONGEST_TAG_VALUE or not _is_tag_text(value):
             msg = f"a tag's value is at most {_LONGEST_TAG_VALUE} letters, digits, spaces and _ . : / = + - @"
             raise Unprocessable(msg, field="tags")
+        _require_free(name)
+
+
+def check_tag_names(names: Iterable[str]) -> None:
+    """Raises `Unprocessable` for names that nobody takes away."""
+    for name in names:
         _require_free(name)
 
 

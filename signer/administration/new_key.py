@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from keystore.algorithms import KEY_SPECS, KEY_USAGES, SIGNING_ALGORITHMS, Origin, Purpose, algorithms_for
-from keystore.api import AssertionSettings, KeyPolicy, NewKey, TokenSettings
+from keystore.api import AssertionSettings, KeyPolicy, MultiRegion, NewKey, TokenSettings
 from signer.access.circumstances import requested_tags
 from signer.administration.labels import check_tags
 from signer.errors import Unprocessable
@@ -56,6 +56,8 @@ def new_key(body: NewKeyBody, maker: str, policy: KeyPolicy) -> NewKey:
         description=body.description,
         published=purpose in PUBLISHED_BY_DEFAULT if body.published is None else body.published,
         tags=body.tags,
+        origin=Origin(body.origin),
+        multi_region=MultiRegion(primary_region="") if body.multi_region else None,  # the keystore knows its region
     )
 
 
@@ -65,7 +67,7 @@ def new_key_details(body: NewKeyBody) -> ConditionValues:
     return {
         "kms:keyspec": (body.spec,),
         "kms:keyusage": (KEY_USAGES[Purpose(body.purpose)],),
-        "kms:keyorigin": (Origin.AWS_KMS.value,),
+        "kms:keyorigin": (body.origin,),
         "sealmark:purpose": (body.purpose,),
         "kms:bypasspolicylockoutsafetycheck": (bypass,),
         **requested_tags(body.tags),

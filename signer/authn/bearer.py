@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from signer.access.duties import Duty
 from signer.authn.owners import principal_of
 from signer.authn.principal import BEARER, BREAK_GLASS, ROOT, CredentialKind
-from signer.authn.refused import Refused
+from signer.authn.refused import WORDS, Kind, Refused
 from signer.authn.sessions import still_stands
 from signer.authn.tokens import short_id, stored_form
 from signer.errors import Unauthenticated
@@ -62,6 +62,8 @@ def authenticate(header: str | None, identities: Identities, now: datetime) -> P
 
 def _token(header: str | None) -> str:
     scheme, _, token = (header or "").partition(" ")
+    if header is None:
+        raise Unauthenticated(REFUSAL, kind=Kind.MISSING, words=WORDS[Kind.MISSING])
     if scheme.lower() != "bearer" or not token or len(token) > _LONGEST or not token.isascii():
         raise Unauthenticated(REFUSAL)
     return token.strip()

@@ -25,6 +25,7 @@ class CredentialKind(StrEnum):
     SESSION = "session"  # a short-lived token that a workload's own identity was exchanged for
     CERTIFICATE = "certificate"  # a client certificate
     SIGNED_REQUEST = "signed-request"  # an HTTP message signature (RFC 9421)
+    ACCESS_KEY = "access-key"  # an AWS signature (Signature Version 4)
     SERVICE = "service"  # the service itself, and its ceremonies
 
 

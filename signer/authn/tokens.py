@@ -6,6 +6,7 @@ in constant time; neither tells anything of the secret, which is why no slow pas
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import secrets
@@ -14,8 +15,9 @@ from typing import Final
 
 TOKEN_PREFIX = "smk_"  # lets scanners of leaked secrets recognise one
 CODE_PREFIX = "sme_"
+SESSION_PREFIX = "smt_"  # of temporary credentials
 SHORT = 12
-_SECRET: Final = re.compile(r"(smk|sme)_[A-Za-z0-9_-]{20,}")
+_SECRET: Final = re.compile(r"(smk|sme|smt)_[A-Za-z0-9_-]{20,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,21 @@ def new_token() -> str:
 def new_enrolment_code() -> str:
     """A fresh enrolment code, 47 characters."""
     return CODE_PREFIX + secrets.token_urlsafe(32)
+
+
+def new_session_token() -> str:
+    """A fresh session token of temporary credentials, 47 characters."""
+    return SESSION_PREFIX + secrets.token_urlsafe(32)
+
+
+def new_access_key_id(*, temporary: bool) -> str:
+    """A fresh id of an access key, 20 characters of the form of AWS's: no secret."""
+    return ("ASIA" if temporary else "AKIA") + base64.b32encode(secrets.token_bytes(10)).decode("ascii")
+
+
+def new_secret_access_key() -> str:
+    """A fresh secret of an access key: 240 random bits in 40 characters, as AWS's are."""
+    return base64.b64encode(secrets.token_bytes(30)).decode("ascii")
 
 
 def blanked(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from signer.cli.access import access
+from signer.cli.access_keys import access_keys
 from signer.cli.api_tokens import tokens
 from signer.cli.approvals import approvals
 from signer.cli.audit import audit
@@ -34,8 +35,8 @@ from signer.cli.witness import witness
 @click.group(
     cls=SealmarkGroup,
     commands=[
-        init, serve, ceremony, principals, enrol, whoami, login, tokens, credentials, trusted_issuers, keys, grants,
-        access, approvals, audit, issuers, domains, trust, crl, sign, jwt, assertion, encrypt, decrypt,
+        init, serve, ceremony, principals, enrol, whoami, login, tokens, access_keys, credentials, trusted_issuers,
+        keys, grants, access, approvals, audit, issuers, domains, trust, crl, sign, jwt, assertion, encrypt, decrypt,
         data_key, data_key_pair, mac, random_, witness,
         completion,
     ],

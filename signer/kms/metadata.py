@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from keystore.algorithms import CALLER_PURPOSES, KEY_USAGES, Purpose, key_algorithms
+from keystore.algorithms import CALLER_PURPOSES, KEY_USAGES, Origin, Purpose, key_algorithms
 from keystore.api import KeyState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
-    from keystore.api import Key
+    from keystore.api import Key, KeyVersion
 
 _STATES: Final[Mapping[KeyState, str]] = {
     KeyState.ENABLED: "Enabled",
@@ -45,8 +46,8 @@ def algorithm_members(key: Key) -> dict[str, object]:
     return {_ALGORITHMS[usage]: names}
 
 
-def key_metadata(key: Key) -> dict[str, object]:
-    """`KeyMetadata` of a key."""
+def key_metadata(key: Key, now: datetime) -> dict[str, object]:
+    """`KeyMetadata` of a key, as it is at `now`."""
     return {
         "AWSAccountId": key.arn.split(":")[4],
         "KeyId": key.id,
@@ -58,9 +59,27 @@ def key_metadata(key: Key) -> dict[str, object]:
         "KeyState": state_name(key),
         "DeletionDate": key.deletion_at,
         "Origin": key.origin.value,
+        **_material(key, now),
         "KeyManager": "CUSTOMER" if key.purpose in CALLER_PURPOSES else "AWS",
         "CustomerMasterKeySpec": key.spec,
         "KeySpec": key.spec,
         **algorithm_members(key),
         "MultiRegion": key.multi_region is not None,
     }
+
+
+def _material(key: Key, now: datetime) -> dict[str, object]:
+    """Which material the key uses now, and when it goes where it was imported to go."""
+    version = next((each for each in reversed(key.versions) if each.activate_at <= now), None)
+    if version is None:
+        return {}
+    return {"CurrentKeyMaterialId": version.material_id, **expiry_members(key, version)}
+
+
+def expiry_members(key: Key, version: KeyVersion) -> dict[str, object]:
+    """When imported material goes, and whether."""
+    if key.origin is not Origin.EXTERNAL or key.state is KeyState.PENDING_IMPORT:
+        return {}
+    if version.expires_at is None:
+        return {"ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE"}
+    return {"ExpirationModel": "KEY_MATERIAL_EXPIRES", "ValidTo": version.expires_at}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from signer.kms import cryptography, key_stores, keys
+from signer.kms import aliases, creation, grants, key_stores, keys, policies, rotation, signing, tags
 from signer.kms.decoding import decode
 from signer.kms.errors import UNKNOWN_OPERATION, Refusal
 from signer.problems import code_of
@@ -23,8 +23,9 @@ TARGET: Final = "x-amz-target"
 _PREFIX: Final = "TrentService."
 UNKNOWN_ACTION: Final = "UnknownCall"  # as of every other call that there is not
 
+_MODULES: Final = (creation, keys, aliases, tags, policies, grants, rotation, signing, key_stores)
 OPERATIONS: Final[Mapping[str, KmsOperation]] = MappingProxyType(
-    {operation.name: operation for module in (keys, cryptography, key_stores) for operation in module.OPERATIONS}
+    {operation.name: operation for module in _MODULES for operation in module.OPERATIONS}
 )
 
 

@@ -27,7 +27,7 @@ class Request(Shape):
 SECRET: Final = {"secret": True}  # `Meta(extra=SECRET)`: a refusal does not show the value
 KeyId = Annotated[str, Meta(min_length=1, max_length=2048)]
 AliasName = Annotated[str, Meta(min_length=1, max_length=256, pattern="^[a-zA-Z0-9:/_-]+$(?!\\n)")]
-GrantTokens = Annotated[list[Annotated[str, Meta(min_length=1, max_length=8192)]], Meta(max_length=10)]
+GrantTokens = Annotated[list[Annotated[str, Meta(min_length=1, max_length=8192)]], Meta(min_length=0, max_length=10)]
 EncryptionContext = dict[str, str]
 Ciphertext = Annotated[bytes, Meta(min_length=1, max_length=6144)]
 Plaintext = Annotated[bytes, Meta(min_length=1, max_length=4096)]
@@ -39,7 +39,7 @@ PolicyName = Annotated[str, Meta(min_length=1, max_length=128, pattern="^[\\w]+$
 PolicyText = Annotated[
     str, Meta(min_length=1, max_length=131072, pattern="^[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+$(?!\\n)")
 ]
-Description = Annotated[str, Meta(max_length=8192)]
+Description = Annotated[str, Meta(min_length=0, max_length=8192)]
 PrincipalId = Annotated[str, Meta(min_length=1, max_length=256, pattern="^[\\w+=,.@:/-]+$(?!\\n)")]
 ServicePrincipal = Annotated[
     str,

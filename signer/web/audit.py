@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
-from flask import Response, request
+from flask import Response
 
 from signer.access import Action
 from signer.audit_questions import (
@@ -26,7 +26,7 @@ from signer.call import Answer, Call
 from signer.decoding import decode_query
 from signer.errors import NotFound
 from signer.web.endpoints import Endpoint
-from signer.web.paging import QUERY, next_cursor, requested_page, require_known_parameters
+from signer.web.paging import QUERY, asked_parameters, next_cursor, requested_page, require_known_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +85,7 @@ def export(services: Services, call: Call) -> Response:
 
     def work(_permit: Permit, _key: Key | None) -> Answer:
         require_known_parameters(*PARAMETERS_OF_EXPORT)
-        lines.append(services.auditing.export(decode_query(request.args.to_dict(), ExportQuery)))
+        lines.append(services.auditing.export(decode_query(asked_parameters(), ExportQuery)))
         return Answer(None, recorded=_recorded())
 
     services.pipeline.read(call, Action.EXPORT_AUDIT_TRAIL, work)
@@ -94,13 +94,13 @@ def export(services: Services, call: Call) -> Response:
 
 def _asked(query_type: type[_Query]) -> _Query:
     """The query without the page."""
-    given = {name: value for name, value in request.args.items() if name not in QUERY}
+    given = {name: value for name, value in asked_parameters().items() if name not in QUERY}
     return decode_query(given, query_type)
 
 
 def _recorded() -> dict[str, Any]:
     """The question, which is there to be read by who audits the auditors."""
-    return {name: blanked(value) for name, value in request.args.items() if name != "cursor"}
+    return {name: blanked(value) for name, value in asked_parameters().items() if name != "cursor"}
 
 
 ENDPOINTS: Final = (

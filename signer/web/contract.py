@@ -28,6 +28,7 @@ PARAMETERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "kind": ("role", "`user` or `role`"),
         "name": ("ci", "the name without its kind"),
         "credential": ("3f2a9c04d1be", "a token's `id`, as lists and records show it"),
+        "access_key": ("AKIA2S6GQ7LWB5HX4NTD", "an access key's id"),
         "issuer": ("default", "an issuer's name"),
         "binding": ("7c1d2a5e-93b4-4d0f-8a6b-2f1e0c9d8b7a", "a credential's id"),
         "grant": ("9d1f6a52-6f0c-4f7e-8a55-0c7d9a2f6c22", "a grant's id"),

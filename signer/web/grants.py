@@ -9,7 +9,7 @@ from flask import request
 
 from keystore.access import GrantState
 from signer.access import Action
-from signer.administration.grants import described
+from signer.administration.grants import described, recorded
 from signer.call import Answer, Call
 from signer.errors import MalformedRequest
 from signer.pipeline import present
@@ -20,7 +20,6 @@ from signer.web.paging import QUERY, next_cursor, requested_page
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keystore.access import GrantRecord
     from keystore.api import Key
     from signer.access import Permit
     from signer.access.model import GrantFacts
@@ -36,7 +35,7 @@ _FILTERS: Final = {
 def create(services: Services, call: Call, key: str) -> Answer:
     def work(permit: Permit, found: Key | None, body: NewGrant) -> Answer:
         made = services.grants.create(permit, present(found), body)
-        return Answer(described(made), 201, _recorded(made))
+        return Answer(described(made), 201, recorded(made))
 
     return services.pipeline.change(
         call, Action.CREATE_GRANT, NewGrant, work, key, services.grants.circumstances, subject=lambda body: body.grantee
@@ -59,7 +58,7 @@ def list_all(services: Services, call: Call, key: str) -> Answer:
 def retire(services: Services, call: Call, key: str, grant: str) -> Answer:
     def work(permit: Permit, found: Key | None, _body: Empty) -> Answer:
         ended = services.grants.end(permit, present(found), grant, GrantState.RETIRED)
-        return Answer(described(ended), recorded=_recorded(ended))
+        return Answer(described(ended), recorded=recorded(ended))
 
     def itself(found: Key, caller: Principal) -> Sequence[GrantFacts]:
         return services.grants.retirable(found, grant, caller.name)
@@ -70,15 +69,9 @@ def retire(services: Services, call: Call, key: str, grant: str) -> Answer:
 def revoke(services: Services, call: Call, key: str, grant: str) -> Answer:
     def work(permit: Permit, found: Key | None, _body: Empty) -> Answer:
         ended = services.grants.end(permit, present(found), grant, GrantState.REVOKED)
-        return Answer(described(ended), recorded=_recorded(ended))
+        return Answer(described(ended), recorded=recorded(ended))
 
     return services.pipeline.change(call, Action.REVOKE_GRANT, Empty, work, key)
-
-
-def _recorded(grant: GrantRecord) -> dict[str, object]:
-    shown = described(grant)
-    names = ("grantee", "operations", "constraints", "name", "retiring", "state")
-    return {"grant": grant.id, **{name: shown[name] for name in names if shown[name] is not None}}
 
 
 def _wanted_grantee() -> str | None:

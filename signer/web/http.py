@@ -11,7 +11,7 @@ import structlog
 from flask import Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, UnsupportedMediaType
 
-from signer.authn.signed_request import is_signed
+from signer.authn import signed_request, sigv4_request
 from signer.call import Answer, Call
 from signer.errors import MalformedRequest, NotFound, RequestTooLarge
 from signer.logs import place_of
@@ -56,7 +56,7 @@ def turned_away_call(configuration: ServerConfiguration) -> Call | None:
     except (RequestTooLarge, HTTPException):
         body, whole = b"", False
     call = _call(configuration, body, given if usable else None)
-    if is_signed(call):
+    if signed_request.is_signed(call) or sigv4_request.is_signed(call):
         return call if whole else None  # the signature covers the body
     return call if call.authorization is not None or call.client_certificate is not None else None
 

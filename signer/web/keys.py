@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from keystore.api import KeyState
 from signer.access import Action
 from signer.administration.new_key import new_key_details
 from signer.administration.policies import described as described_policy
 from signer.call import Answer, Call
 from signer.held import deletion_details, policy_details
+from signer.listing import visible_keys
 from signer.pipeline import present
 from signer.request import Deletion, Empty, NewKeyBody, PolicyBody, Rotation
 from signer.web.endpoints import Endpoint, View
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from signer.access import Permit
     from signer.request import Body
     from signer.services import Services
-
-_KEYS_A_READ: Final = 200
 
 
 def create(services: Services, call: Call) -> Answer:
@@ -36,25 +34,10 @@ def create(services: Services, call: Call) -> Answer:
 def list_visible(services: Services, call: Call) -> Answer:
     def work(permit: Permit, _key: Key | None) -> Answer:
         page = requested_page()
-        visible, last = _visible_keys(services, permit, call, page.after, page.limit)
+        visible, last = visible_keys(services, permit, call, page.after, page.limit)
         return Answer({"keys": [services.keys.describe(key) for key in visible], "next_cursor": next_cursor(last)})
 
     return services.pipeline.read(call, Action.LIST_KEYS, work)
-
-
-def _visible_keys(
-    services: Services, permit: Permit, call: Call, after: str | None, limit: int
-) -> tuple[list[Key], str | None]:
-    """At most `limit` keys that the caller may see, and the id after which to go on (None: no more)."""
-    visible: list[Key] = []
-    while keys := services.keystore.list_keys(after=after, limit=_KEYS_A_READ):
-        present_keys = [key for key in keys if key.state is not KeyState.DELETED]
-        for key in services.pipeline.visible(permit, call, present_keys):
-            if len(visible) == limit:
-                return visible, visible[-1].id
-            visible.append(key)
-        after = keys[-1].id
-    return visible, None
 
 
 def describe(services: Services, call: Call, key: str) -> Answer:

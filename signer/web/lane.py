@@ -1,14 +1,17 @@
 """The short way of a plain signing call: from the WSGI environment to the pipeline and back, past Flask's machinery.
 
-Only what needs no second look goes this way: a POST to one of the four signing calls, its path spelled plainly, its
-body of known length and declared as JSON, from this machine, with no credential but a token. Everything else goes
-through Flask, and so does the wording of every error, so that a caller sees no difference. Why: docs/adr/0011.
+Only what needs no second look goes this way: a POST to one of the signing calls or of AWS's operations, its path
+spelled plainly, its body of known length and declared as what it must be, from this machine, its credential in the
+header `Authorization`. Everything else goes through Flask, and so does the wording of every error, so that a caller
+sees no difference. Why: docs/adr/0011.
 """
 
 from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -16,7 +19,12 @@ from flask import g
 
 from keystore.db import patience
 from signer.call import Call
+from signer.kms.encoding import encode
+from signer.kms.operations import MEDIA_TYPE, answer
 from signer.web.http import CALLER_REQUEST_ID, MAXIMUM_BODY, RESPONSE_HEADERS, error_response
+from signer.web.kms import PATH as WIRE_PATH
+from signer.web.kms import REQUEST_ID, is_wire
+from signer.web.kms import error_response as wire_error_response
 from signer.web.peer import environment_name
 
 if TYPE_CHECKING:
@@ -39,13 +47,24 @@ _FOR_FLASK: Final = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Road:
+    """What answers a plain call with the octets of a 200, and what its body is declared as."""
+
+    answer: Callable[[Call], bytes]
+    media_type: str
+    wire: bool = False
+
+
 class SigningLane:
     """A WSGI application in front of Flask's own."""
 
     def __init__(self, app: Flask, services: Services, operations: Mapping[str, Operation[Any]]) -> None:
         self._app = app
         self._flask: WSGIApplication = app.wsgi_app
+        self._services = services
         self._pipeline = services.pipeline
+        self._wire = _Road(lambda call: encode(answer(services, call).content), MEDIA_TYPE, wire=True)
         self._operations = operations
         header = services.configuration.client_certificate_header
         self._for_flask = _FOR_FLASK if header is None else _FOR_FLASK | {environment_name(header)}
@@ -55,58 +74,83 @@ class SigningLane:
             return self._answered(environ, start_response)
 
     def _answered(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        found = self._eligible(environ)
-        if found is None:
+        road = self._road(environ)
+        if road is None:
             return self._flask(environ, start_response)
-        reference, operation, length = found
         call = Call(
             request_id=secrets.token_hex(16),
             caller_request_id=environ.get("HTTP_X_REQUEST_ID"),
             source=environ["REMOTE_ADDR"],
             authorization=environ.get("HTTP_AUTHORIZATION"),
             idempotency_key=environ.get("HTTP_IDEMPOTENCY_KEY"),
-            body=environ["wsgi.input"].read(length),
+            body=environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])),
+            method="POST",
+            target=environ["PATH_INFO"],
             secure=environ["wsgi.url_scheme"] == "https",
+            headers=_headers(environ) if road.wire else {},
         )
         try:
-            body = msgspec.json.encode(self._pipeline.sign(call, reference, operation).content)
+            body = road.answer(call)
         except Exception as error:  # noqa: BLE001 - here errors become answers, as in Flask's handler
             return self._refused(error, call, environ, start_response)
         headers = [
-            ("Content-Type", "application/json"),
+            ("Content-Type", road.media_type),
             ("Content-Length", str(len(body))),
             ("X-Request-Id", call.request_id),
+            *([(REQUEST_ID, call.request_id)] if road.wire else []),
             *RESPONSE_HEADERS,
         ]
         start_response("200 OK", headers)
         return (body,)
 
-    def _eligible(self, environ: dict[str, Any]) -> tuple[str, Operation[Any], int] | None:
-        """The key's reference, the call and the body's length; None for what Flask is to look at."""
+    def _road(self, environ: dict[str, Any]) -> _Road | None:
+        """What answers the call; None for what Flask is to look at."""
         path = environ["PATH_INFO"]
+        if environ["REQUEST_METHOD"] != "POST" or environ.get("RAW_URI", path) != path:
+            return None
+        road = self._wire if path == WIRE_PATH else self._signing(path)
+        if road is None or environ.get("CONTENT_TYPE") != road.media_type or not self._is_plain(environ):
+            return None
+        return road
+
+    def _signing(self, path: str) -> _Road | None:
         matched = _PATH.fullmatch(path)
-        if matched is None or environ["REQUEST_METHOD"] != "POST" or environ.get("RAW_URI", path) != path:
+        operation = None if matched is None else self._operations.get(matched["call"])
+        if matched is None or operation is None:
             return None
-        operation = self._operations.get(matched["call"])
+        reference = matched["key"]
+        return _Road(
+            lambda call: msgspec.json.encode(self._pipeline.sign(call, reference, operation).content),
+            "application/json",
+        )
+
+    def _is_plain(self, environ: dict[str, Any]) -> bool:
+        """Whether nothing of the request needs a second look."""
         length = environ.get("CONTENT_LENGTH", "")
-        if operation is None or not (length.isascii() and length.isdigit() and 0 < int(length[:9]) <= MAXIMUM_BODY):
-            return None
-        if environ.get("CONTENT_TYPE") != "application/json" or "HTTP_TRANSFER_ENCODING" in environ:
-            return None
+        if not (length.isascii() and length.isdigit() and 0 < int(length[:9]) <= MAXIMUM_BODY):
+            return False
+        if "HTTP_TRANSFER_ENCODING" in environ:
+            return False
+        if environ.get("HTTP_AUTHORIZATION", "").startswith("AWS4"):  # whose signature covers the whole request
+            return False
         # Over TLS there may be a certificate to look at.
         if environ["wsgi.url_scheme"] != "http" or not self._for_flask.isdisjoint(environ):
-            return None
+            return False
         if environ.get("REMOTE_ADDR") not in _THIS_MACHINE:
-            return None
+            return False
         asked = environ.get("HTTP_X_REQUEST_ID")
-        if environ.get("QUERY_STRING") or (asked is not None and not CALLER_REQUEST_ID.fullmatch(asked)):
-            return None
-        return matched["key"], operation, int(length)
+        return not environ.get("QUERY_STRING") and (asked is None or CALLER_REQUEST_ID.fullmatch(asked) is not None)
 
     def _refused(
         self, error: Exception, call: Call, environ: dict[str, Any], start_response: StartResponse
     ) -> Iterable[bytes]:
         with self._app.request_context(environ):
             g.request_id, g.call = call.request_id, call
-            response = self._app.process_response(error_response(error))
-            return response(environ, start_response)
+            refused = wire_error_response(error, self._services) if is_wire() else error_response(error)
+            return self._app.process_response(refused)(environ, start_response)
+
+
+def _headers(environ: Mapping[str, Any]) -> dict[str, str]:
+    """The request's headers by their lower-case names, from the WSGI environment (PEP 3333)."""
+    found = {name[5:].replace("_", "-").lower(): value for name, value in environ.items() if name.startswith("HTTP_")}
+    return found | {"content-type": environ["CONTENT_TYPE"], "content-length": environ["CONTENT_LENGTH"]}

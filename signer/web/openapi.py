@@ -20,6 +20,7 @@ from signer.access.duties import (
     Duty,
 )
 from signer.problems import PROBLEMS, RETRY_AFTER_SECONDS, problem
+from signer.web.answers.aws import AwsFault, AwsMembers
 from signer.web.answers.signing import Problem
 from signer.web.contract import PARAMETERS, contract_of
 from signer.web.refusals import problem_codes
@@ -66,13 +67,13 @@ def document() -> dict[str, Any]:
 
     bodies = {endpoint.body for endpoint in ENDPOINTS if endpoint.body}
     answers = {contract_of(endpoint.method, endpoint.path).answer for endpoint in ENDPOINTS} - {None}
-    types: list[Any] = sorted({*bodies, *answers, Problem}, key=lambda each: each.__name__)
+    types: list[Any] = sorted({*bodies, *answers, Problem, AwsFault, AwsMembers}, key=lambda each: each.__name__)
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     reference = dict(zip(types, schemas, strict=True))
     paths: dict[str, dict[str, object]] = {}
     for endpoint in ENDPOINTS:
         path = _PARAMETER.sub(r"{\g<name>}", endpoint.path)
-        described = wire_operation(endpoint) if endpoint.wire else _operation(endpoint, reference)
+        described = wire_operation(endpoint, reference) if endpoint.wire else _operation(endpoint, reference)
         paths.setdefault(path, {})[endpoint.method.lower()] = described
     return {
         "openapi": "3.1.0",
@@ -132,7 +133,8 @@ def _who(endpoint: Endpoint) -> str:
         return f"Anyone; no credential is asked for.{more}"
     duties = DUTIES_OF[endpoint.action]
     if endpoint.action in OWN_ACTIONS:
-        others = "" if endpoint.action is Action.CREATE_CREDENTIAL else " An administrator, also of another."
+        own = (Action.CREATE_CREDENTIAL, Action.UPDATE_CREDENTIAL)
+        others = "" if endpoint.action in own else " An administrator, also of another."
         return f"Anyone with a credential, of their own.{others}"
     if duties | {Duty.ROOT} == frozenset(Duty):
         return "Anyone with a credential."

@@ -13,6 +13,7 @@ from typing import Final
 
 from flask import request
 
+from signer.authn.sigv4_request import PARAMETERS as SIGNATURE_PARAMETERS
 from signer.errors import MalformedRequest
 
 DEFAULT_LIMIT: Final = 100
@@ -58,9 +59,14 @@ def number_after(page: Page) -> int:
 def require_known_parameters(*known: str) -> None:
     """Refuses any query parameter that the call does not have, or has twice."""
     for name, values in request.args.lists():
-        if name not in known or len(values) != 1:
+        if (name not in known and name not in SIGNATURE_PARAMETERS) or len(values) != 1:
             msg = f"unknown or repeated query parameter; this call has {', '.join(known) or 'none'}"
             raise MalformedRequest(msg, field=name)
+
+
+def asked_parameters() -> dict[str, str]:
+    """The call's own query parameters, without those of a presigned request's signature."""
+    return {name: value for name, value in request.args.to_dict().items() if name not in SIGNATURE_PARAMETERS}
 
 
 def _decoded(cursor: str | None) -> str | None:

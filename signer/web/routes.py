@@ -9,6 +9,7 @@ from flask import Flask, Response
 from signer.kms.operations import MEDIA_TYPE
 from signer.web import (
     access,
+    access_keys,
     approvals,
     audit,
     certificates,
@@ -49,6 +50,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *health.ENDPOINTS,
     *identities.ENDPOINTS,
     *credentials.ENDPOINTS,
+    *access_keys.ENDPOINTS,
     *keys.ENDPOINTS,
     *certificates.ENDPOINTS,
     *signing.ENDPOINTS,

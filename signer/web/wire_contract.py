@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from signer.kms.operations import OPERATIONS
+from signer.web.answers.aws import AwsFault, AwsMembers
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from signer.web.endpoints import Endpoint
 
 _DESCRIPTION: Final = """Anyone with a credential, as each operation's action allows: a signed request (AWS Signature
 Version 4), or any other credential of this service. `X-Amz-Target` names the operation; its members, in and out, are
 those of the AWS KMS API Reference. Refusals have AWS's names in `__type`, nearly all of them with status 400."""
-_ERROR: Final = {
-    "type": "object",
-    "properties": {"__type": {"type": "string"}, "message": {"type": "string"}},
-    "required": ["__type", "message"],
-}
 _ANSWERS: Final = {
     "400": "refused: AccessDeniedException, ValidationException, NotFoundException and the others of AWS KMS",
     "413": "the body is over the limit",
@@ -30,12 +28,12 @@ _HEADERS: Final = {
 }
 
 
-def wire_operation(endpoint: Endpoint) -> dict[str, object]:
+def wire_operation(endpoint: Endpoint, reference: Mapping[Any, dict[str, Any]]) -> dict[str, object]:
     """The Operation Object of the endpoint."""
     targets = [f"TrentService.{name}" for name in sorted(OPERATIONS)]
     target = {"name": "X-Amz-Target", "in": "header", "required": True, "schema": {"type": "string", "enum": targets}}
-    asked = {"schema": {"type": "object"}}
-    failed = {endpoint.media_type: {"schema": _ERROR}}
+    members = {endpoint.media_type: {"schema": reference[AwsMembers]}}
+    failed = {endpoint.media_type: {"schema": reference[AwsFault]}}
     return {
         "operationId": "post_aws_kms",
         "summary": endpoint.summary,
@@ -49,9 +47,9 @@ def wire_operation(endpoint: Endpoint) -> dict[str, object]:
                 for name, text in _HEADERS.items()
             ),
         ],
-        "requestBody": {"required": True, "content": {endpoint.media_type: asked}},
+        "requestBody": {"required": True, "content": members},
         "responses": {
-            "200": {"description": "done", "content": {endpoint.media_type: {"schema": {"type": "object"}}}},
+            "200": {"description": "done", "content": members},
             **{status: {"description": text, "content": failed} for status, text in _ANSWERS.items()},
             "default": {"description": "another refusal or fault", "content": failed},
         },

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keystore.algorithms import Purpose
 from keystore.aliases import MOST_ALIASES, AliasRecord
+from keystore.api import RotationSchedule, VersionCause
 from keystore.errors import Conflict, LimitExceeded, NotFound, Unsupported, WrongState
+from keystore.rotation import next_rotation
 from keystore.tags import MOST_TAGS
 from tests.keystore.support import new_key
 
@@ -133,3 +136,36 @@ def test_only_keys_that_tell_their_versions_apart_are_rotated_by_themselves(plac
     with pytest.raises(Unsupported):
         keystore.unschedule_rotation(key.id)
     assert keystore.keys_to_rotate(NOW + timedelta(days=3650)) == []
+
+
+def test_a_schedule_makes_one_version_when_it_is_due(place: Place) -> None:
+    keystore = place.warm
+    key = keystore.create_key(new_key(spec="SYMMETRIC_DEFAULT", purpose=Purpose.ENCRYPT))
+    start = keystore.clock()
+    keystore.schedule_rotation(key.id, 90, start - timedelta(days=91))
+    assert keystore.keys_to_rotate(start) == [key.id]
+    made = keystore.rotate(key.id, activate_at=start, actor="service", cause=VersionCause.AUTOMATIC)
+    assert [version.cause for version in made.versions] == [VersionCause.CREATED, VersionCause.AUTOMATIC]
+    with pytest.raises(Conflict, match="not due"):
+        keystore.rotate(key.id, activate_at=start, actor="service", cause=VersionCause.AUTOMATIC)
+    rotated = keystore.get_key(key.id)
+    assert len(rotated.versions) == 2
+    assert rotated.rotation == RotationSchedule(90, start + timedelta(days=89))
+    materials = [version.material_id for version in rotated.versions]
+    assert all(material and len(material) == 64 for material in materials)
+    assert len(set(materials)) == 2
+    assert keystore.keys_to_rotate(start) == []
+    keystore.disable(key.id)
+    assert keystore.keys_to_rotate(start + timedelta(days=90)) == []  # not before it is enabled again
+    with pytest.raises(WrongState):
+        keystore.unschedule_rotation(key.id)
+    keystore.enable(key.id)
+    keystore.unschedule_rotation(key.id)
+    assert keystore.get_key(key.id).rotation is None
+
+
+def test_a_key_long_overdue_is_rotated_once_and_then_a_period_later() -> None:
+    overdue = RotationSchedule(90, NOW - timedelta(days=300))
+    assert next_rotation(overdue, NOW) == NOW + timedelta(days=90)
+    late = RotationSchedule(90, NOW - timedelta(hours=1))
+    assert next_rotation(late, NOW) == NOW + timedelta(days=90, hours=-1)

@@ -11,6 +11,7 @@ from sqlalchemy import LargeBinary, Text
 
 from keystore.access import Change, GrantRecord
 from keystore.api import (
+    AccessKeyRecord,
     ApprovalBinding,
     ApprovalRequestRecord,
     ApprovalRequirement,
@@ -83,6 +84,13 @@ def populate(place: Place) -> Populated:
             LATER,
         )
     )
+    keystore.create_access_key(
+        AccessKeyRecord(
+            *("access-key-1", "role/ci", b"sealed", "label", "enabled", NOW, "role/ci", LATER),
+            *(b"t" * 32, "credential:credential-1", "{}"),
+        ),
+        most=1,
+    )
     change = Change("user/admin", NOW, "why")
     keystore.create_grant(GrantRecord("grant-1", key.id, "role/ci", ("Sign",), NOW, "user/key-admin"))
     keystore.put_identity_policy("role/ci", "no-nights", '{"Statement":[]}', change)
@@ -122,6 +130,7 @@ def populate(place: Place) -> Populated:
             "certificates": "certificate-1",
             "idempotency": "answer-1",
             "public_credentials": "public-credential-1",
+            "access_keys": "access-key-1",
             "grants": "grant-1",
             "principal_policies": "role/ci",
             "policy_versions": "principal/role/ci/1",
@@ -147,6 +156,7 @@ def populate(place: Place) -> Populated:
             "certificates": lambda worker: worker.store.select("certificates"),
             "idempotency": lambda worker: worker.find_idempotency("answer-1"),
             "public_credentials": lambda worker: worker.find_public_credential("public-credential-1"),
+            "access_keys": lambda worker: worker.find_access_key("access-key-1"),
             "grants": lambda worker: worker.find_grant("grant-1"),
             "principal_policies": lambda worker: worker.find_principal("role/ci"),
             "policy_versions": lambda worker: worker.list_identity_policy_versions("role/ci", 0, 10),

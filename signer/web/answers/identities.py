@@ -18,7 +18,7 @@ class Me(msgspec.Struct):
     name: str
     duty: Duty | Literal["root"]
     credential: Annotated[str, Meta(description="as records name it")]
-    kind: Literal["token", "session", "certificate", "signed-request"]
+    kind: Literal["token", "session", "certificate", "signed-request", "access-key"]
     expires_at: datetime | None
 
 
@@ -98,6 +98,36 @@ class RevokedApiToken(msgspec.Struct):
 
     id: str
     state: Literal["revoked"]
+
+
+class MadeAccessKey(msgspec.Struct):
+    """An access key in the manner of AWS, whose secret is shown this once; `session_token` of temporary credentials."""
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str | None
+    label: str
+    expires_at: datetime
+
+
+class AccessKey(msgspec.Struct):
+    """An access key without its secret."""
+
+    access_key_id: str
+    principal: str
+    temporary: bool
+    label: str
+    state: Literal["enabled", "disabled", "expired", "revoked"]
+    created_at: datetime
+    created_by: str
+    expires_at: datetime
+
+
+class AccessKeys(msgspec.Struct):
+    """A page of an identity's access keys, ended ones too."""
+
+    access_keys: list[AccessKey]
+    next_cursor: str | None
 
 
 class Enrolled(msgspec.Struct):

@@ -28,6 +28,16 @@ _TOKEN: Final = {
     "created_by": "role/ci",
     "expires_at": _IN_A_YEAR,
 }
+_ACCESS_KEY: Final = {
+    "access_key_id": "AKIA2S6GQ7LWB5HX4NTD",
+    "principal": "role/ci",
+    "temporary": False,
+    "label": "pipeline",
+    "state": "enabled",
+    "created_at": MOMENT,
+    "created_by": "role/ci",
+    "expires_at": _IN_A_YEAR,
+}
 _PUBLIC_CREDENTIAL: Final = {
     "id": "7c1d2a5e-93b4-4d0f-8a6b-2f1e0c9d8b7a",
     "principal": "role/ci",
@@ -129,6 +139,29 @@ IDENTITIES: Final[Mapping[str, Contract]] = MappingProxyType(
         ),
         "DELETE /v1/principals/<kind>/<name>/tokens/<credential>": Contract(
             identities_answers.RevokedApiToken, {"id": "3f2a9c04d1be", "state": "revoked"}
+        ),
+        "POST /v1/principals/<kind>/<name>/access-keys": Contract(
+            identities_answers.MadeAccessKey,
+            {
+                "access_key_id": "AKIA2S6GQ7LWB5HX4NTD",
+                "secret_access_key": "…",
+                "session_token": None,
+                "label": "pipeline",
+                "expires_at": _IN_A_YEAR,
+            },
+            {"label": "pipeline", "days": 90},
+        ),
+        "GET /v1/principals/<kind>/<name>/access-keys": Contract(
+            identities_answers.AccessKeys, {"access_keys": [_ACCESS_KEY], "next_cursor": None}
+        ),
+        "POST /v1/principals/<kind>/<name>/access-keys/<access_key>/disable": Contract(
+            identities_answers.AccessKey, {**_ACCESS_KEY, "state": "disabled"}
+        ),
+        "POST /v1/principals/<kind>/<name>/access-keys/<access_key>/enable": Contract(
+            identities_answers.AccessKey, _ACCESS_KEY
+        ),
+        "DELETE /v1/principals/<kind>/<name>/access-keys/<access_key>": Contract(
+            identities_answers.AccessKey, {**_ACCESS_KEY, "state": "revoked"}
         ),
         "POST /v1/enrolments": Contract(
             identities_answers.Enrolled,

@@ -8,10 +8,10 @@ import pytest
 from msgspec import Meta
 
 from signer.kms import key_stores
-from signer.kms.cryptography import SignRequest
 from signer.kms.decoding import decode
 from signer.kms.errors import Refusal
 from signer.kms.shapes import EpochSeconds, Request, Shape, moment
+from signer.kms.signing import SignRequest
 
 
 class Tag(Shape):

@@ -238,3 +238,15 @@ def test_a_body_over_the_limit(service: ServiceInProcess) -> None:
     answer = service.kms("role/ci", "Sign", b"{" + b" " * (1024 * 1024))
     refused(answer, "RequestEntityTooLargeException", 413)
     assert outcome(service, answer)["action"] == "Sign"
+
+
+@pytest.mark.parametrize("reference", ["id", "absent"])
+def test_the_short_road_and_flasks_answer_alike(service: ServiceInProcess, key: dict[str, Any], reference: str) -> None:
+    body = {"KeyId": key.get(reference, str(uuid.uuid4()))}
+    short, long = (
+        service.kms("role/ci", "DescribeKey", body, headers)
+        for headers in ({}, {"X-Forwarded-For": "192.0.2.1"})  # for Flask to look at; believed of nobody here
+    )
+    assert (short.status_code, short.data) == (long.status_code, long.data)
+    assert {name for name, _ in short.headers} == {name for name, _ in long.headers}
+    assert short.mimetype == long.mimetype

@@ -12,18 +12,18 @@ import hashlib
 import json
 import uuid
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from sqlalchemy import select
 
 from keystore.access import Change
-from keystore.api import CredentialRecord, PrincipalRecord
+from keystore.api import AccessKeyRecord, CredentialRecord, PrincipalRecord
 from keystore.db.schema import METADATA
 from signer.access import Duty
 from signer.access.short_form import document_of
-from signer.authn.tokens import new_token, stored_form
+from signer.authn.tokens import new_access_key_id, new_token, stored_form
 from signer.web.routes import ENDPOINTS
 from tests.oidc import AUDIENCE, claims, key_set, new_key, signed
 from tests.signer.certificates.outside import outside_chain
@@ -71,6 +71,10 @@ ONLY_AUDITORS: Final = "403 403 403 403 403 200 401 401 401 401"
 _REVIEWED: Final = {"present": ITS_REVIEWERS, "absent": NO_KEY_TO_REVIEW}
 _ADMINISTERED: Final = {"present": ONLY_ITS_ADMINISTRATORS, "absent": NO_KEY_TO_ADMINISTER}
 _IDENTITY: Final = {"present": ONLY_IDENTITIES, "absent": "404 403 403 403 403 403 401 401 401 401"}
+_OWN_ALONE: Final = {
+    "present": "403 403 403 403 403 403 401 401 401 401",
+    "absent": "403 403 403 403 403 403 401 401 401 401",
+}
 NOT_FOUND_WITH_A_CREDENTIAL: Final = "404 404 404 404 404 404 401 401 401 401"
 # Of a request that is there: the key's administrator sees it and has no vote, nor has who made it.
 _VOTED: Final = {"present": "404 403 404 403 404 200 401 401 401 401", "absent": NOT_FOUND_WITH_A_CREDENTIAL}
@@ -102,12 +106,15 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
         "absent": NO_IDENTITY,
     },
     # Another's: of their own everybody makes, lists and ends them (test_tokens.py).
-    "POST /v1/principals/<kind>/<name>/tokens": {
-        "present": "403 403 403 403 403 403 401 401 401 401",
-        "absent": "403 403 403 403 403 403 401 401 401 401",
-    },
+    "POST /v1/principals/<kind>/<name>/tokens": _OWN_ALONE,
     "GET /v1/principals/<kind>/<name>/tokens": _IDENTITY,
     "DELETE /v1/principals/<kind>/<name>/tokens/<credential>": _IDENTITY,
+    # Another's too (test_access_keys.py).
+    "POST /v1/principals/<kind>/<name>/access-keys": _OWN_ALONE,
+    "GET /v1/principals/<kind>/<name>/access-keys": _IDENTITY,
+    "POST /v1/principals/<kind>/<name>/access-keys/<access_key>/disable": _OWN_ALONE,
+    "POST /v1/principals/<kind>/<name>/access-keys/<access_key>/enable": _OWN_ALONE,
+    "DELETE /v1/principals/<kind>/<name>/access-keys/<access_key>": _IDENTITY,
     "POST /v1/enrolments": {
         "present": "201 201 201 201 201 201 201 201 201 201",
         "absent": "401 401 401 401 401 401 401 401 401 401",
@@ -366,6 +373,18 @@ def _token_of(service: ServiceInProcess, name: str) -> str:
     return stored.id[:12]
 
 
+def _access_key_of(service: ServiceInProcess, name: str, target: str) -> str:
+    """The id of an access key that the principal has from now on, or one that nobody has."""
+    access_key_id, keystore, moment = new_access_key_id(temporary=False), service.services.keystore, datetime.now(UTC)
+    if target == "present":
+        secret = keystore.sealed_secret("secret", access_key_id, name)
+        ends = moment + timedelta(days=1)
+        keystore.create_access_key(
+            AccessKeyRecord(access_key_id, name, secret, "", "enabled", moment, name, ends), most=10
+        )
+    return access_key_id
+
+
 def _credential(world: World, name: str, target: str) -> str:
     if target == "absent":
         return str(uuid.uuid4())
@@ -439,13 +458,15 @@ def _path(world: World, route: str, target: str) -> str:
         return path.replace("<request>", str(uuid.uuid4()) if target == "absent" else world.held["id"])
     if "<kind>" in path:
         name = "role/nobody" if target == "absent" else _doomed_principal(world.service)
-        if route.endswith("/enable") and target == "present":
+        if route.endswith("<name>/enable") and target == "present":
             world.service.services.keystore.set_principal_state(name, "disabled")
         token = _token_of(world.service, name) if "<credential>" in path and target == "present" else "0" * 12
         if "<policy>" in path and target != "absent":
             world.service.made("user/admin", "PUT", f"/v1/principals/{name}/policies/no-use", {"policy": NO_USE})
         if "<binding>" in path:
             path = path.replace("<binding>", _credential(world, name, target))
+        if "<access_key>" in path:
+            path = path.replace("<access_key>", _access_key_of(world.service, name, target))
         path = path.replace("<credential>", token).replace("<policy>", "no-use")
         return path.replace("<kind>/<name>", name)
     if "<grant>" in path:

@@ -196,7 +196,9 @@ OF_THINGS_MADE: Final = (
     "POST /v1/keys/<key>/macs/verify",
     "POST /v1/keys/<key>/signatures/verify",
 )
+OF_ACCESS_KEYS: Final = tuple(route for route in CONTRACTS if "<access_key>" in route)
 ELSEWHERE: Final = (
+    *OF_ACCESS_KEYS,
     *OF_THINGS_MADE,
     *CREDENTIALS,
     *OF_THE_TRAIL,
@@ -236,7 +238,7 @@ def in_order() -> list[str]:
 
 def caller_of(route: str) -> str | None:
     action = routes()[route].action
-    if route.endswith("/tokens"):
+    if route.endswith(("/tokens", "/access-keys")):
         return "role/ci"  # of their own
     people = {Duty.ADMINISTRATOR: "user/admin", Duty.KEY_ADMINISTRATOR: "user/key-admin", Duty.KEY_USER: "role/ci"}
     return next((name for duty, name in people.items() if action and duty in DUTIES_OF[action]), None)
@@ -414,6 +416,14 @@ def test_ciphertexts_codes_and_signatures_are_answered_as_they_say(
         path = route.partition(" ")[2].replace("<key>", CONTRACTS[route].key or "")
         answered = own_service.made("role/ci", "POST", path, {**(CONTRACTS[route].request or {}), **changed})
         assert_shaped(document, answered, operation_of(document, route), 200)
+
+
+def test_access_keys_are_answered_as_they_say(document: dict[str, Any], own_service: ServiceInProcess) -> None:
+    made = own_service.made("role/ci", "POST", "/v1/principals/role/ci/access-keys", {})
+    for route in OF_ACCESS_KEYS:
+        method, _, path = route.partition(" ")
+        path = path.replace("<kind>/<name>", "role/ci").replace("<access_key>", made["access_key_id"])
+        assert_shaped(document, own_service.made("role/ci", method, path), operation_of(document, route), 200)
 
 
 @pytest.mark.parametrize("route", ENDS_GRANTS)

@@ -24,6 +24,7 @@ def upgrade() -> None:
     _approvals()
     _audit()
     _public_credentials()
+    _access_keys()
     _trusted_issuers()
 
 
@@ -555,6 +556,31 @@ def _audit() -> None:
         sa.PrimaryKeyConstraint("log"),
         sa.UniqueConstraint("origin", name="one_log_of_an_origin"),
     )
+
+
+def _access_keys() -> None:
+    op.create_table(
+        "access_keys",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
+        sa.Column("principal", sa.Text(), nullable=False),
+        sa.Column("secret", sa.LargeBinary(), nullable=False),
+        sa.Column("label", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("session_token_hash", sa.LargeBinary(), nullable=True),
+        sa.Column("made_with", sa.Text(), nullable=True),
+        sa.Column("facts", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["principal"],
+            ["principals.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("access_keys_by_principal", "access_keys", ["principal"], unique=False)
 
 
 def _public_credentials() -> None:
