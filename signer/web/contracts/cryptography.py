@@ -8,7 +8,7 @@ from typing import Final
 
 from signer.web.answers import cryptography as answers
 from signer.web.contracts.contract import Contract
-from signer.web.contracts.examples import KEY_ID, PROOF
+from signer.web.contracts.examples import KEY_ID
 
 _REQUEST_ID: Final = "7d1a2e4f5b8c9d0e1f2a3b4c5d4b0c6f"
 _MATERIAL: Final = "9f2c4e1a7b3d5f60819a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f70"
@@ -17,7 +17,7 @@ _CONTEXT: Final = {"host": "db1"}
 
 def _done(algorithm: str, **members: object) -> dict[str, object]:
     common = {"key_id": KEY_ID, "key_version": 1, "algorithm": algorithm, "request_id": _REQUEST_ID}
-    return {"results": [common | members | {"proof": PROOF}]}
+    return {"results": [common | members]}
 
 
 def _encrypted(**members: object) -> dict[str, object]:
@@ -28,6 +28,22 @@ _OPENED: Final = _encrypted(plaintext="Y29ycmVjdCBob3JzZQ==")
 _DECRYPTION: Final = {"ciphertext": "AQEB…", "context": _CONTEXT}
 _DATA_KEY: Final = {"spec": "AES_256", "context": _CONTEXT}
 _PAIR: Final = {"spec": "ECC_NIST_P256", "context": _CONTEXT}
+_MADE_PAIR: Final[dict[str, object]] = {
+    "spec": "ECC_NIST_P256",
+    "public_key": "MFkwEwYH…",
+    "private_key_ciphertext": "AQEB…",
+}
+_USED: Final = {
+    "key_id": KEY_ID,
+    "key_version": 1,
+    "algorithm": "SYMMETRIC_DEFAULT",
+    "material_id": _MATERIAL,
+}
+# The other side's: a P-256 key of nobody.
+_POINT: Final = (
+    "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEMmnvCB21I2VSgCSx7b09K4tDXfrlxiR07RJanmquftCvcy9F8mqb6NKNgyaPasVSw+QMiNIeEwU5"
+    "n97JeILMRg=="
+)
 _MESSAGE: Final = "eyJldmVudCI6InBhaWQifQ=="
 
 CRYPTOGRAPHY: Final[Mapping[str, Contract]] = MappingProxyType(
@@ -45,6 +61,28 @@ CRYPTOGRAPHY: Final[Mapping[str, Contract]] = MappingProxyType(
         ),
         "POST /v1/keys/<key>/data-keys/without-plaintext": Contract(
             answers.MadeCiphertexts, _encrypted(ciphertext="AQEB…"), _DATA_KEY, key="vault"
+        ),
+        "POST /v1/keys/<key>/data-key-pairs": Contract(
+            answers.MadeOpenPairs,
+            _encrypted(**_MADE_PAIR, private_key="MIGHAgEA…"),
+            _PAIR,
+            key="vault",
+        ),
+        "POST /v1/keys/<key>/data-key-pairs/without-plaintext": Contract(
+            answers.MadePairs, _encrypted(**_MADE_PAIR), _PAIR, key="vault"
+        ),
+        "POST /v1/keys/<key>/re-encrypt": Contract(
+            answers.MovedCiphertexts,
+            {
+                "results": [
+                    {**_USED, "request_id": _REQUEST_ID, "ciphertext": "AQEB…", "source": _USED},
+                ]
+            },
+            {**_DECRYPTION, "destination": "vault", "destination_context": {"host": "db2"}},
+            key="vault",
+        ),
+        "POST /v1/keys/<key>/shared-secrets": Contract(
+            answers.AgreedSecrets, _done("ECDH", shared_secret="kX0v…"), {"public_key": _POINT}, key="meeting"
         ),
         "POST /v1/keys/<key>/macs": Contract(
             answers.MadeMacs, _done("HMAC_SHA_256", mac="3q2+7w…"), {"message": _MESSAGE}, key="webhooks"

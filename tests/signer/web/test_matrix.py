@@ -141,12 +141,17 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
         f"POST /v1/keys/<key>/{call}": _USED
         for call in (
             *("encrypt", "decrypt", "data-keys", "data-keys/without-plaintext", "macs", "macs/verify"),
-            "signatures/verify",
+            *("data-key-pairs", "data-key-pairs/without-plaintext", "shared-secrets", "re-encrypt"),
         )
+    },
+    # What anybody who has the public key could do alone.
+    "POST /v1/keys/<key>/signatures/verify": {
+        "present": "403 200 404 200 404 403 401 401 401 401",
+        "absent": "403 404 404 404 404 403 401 401 401 401",
     },
     # The ciphertext names its key.
     "POST /v1/decrypt": {"present": ONLY_ITS_USERS, "absent": NO_KEY_TO_USE},
-    "POST /v1/random": {"present": "403 403 403 200 200 403 401 401 401 401"},
+    "POST /v1/random": {"present": "403 200 200 200 200 403 401 401 401 401"},
     "POST /v1/issuers": {"present": "403 201 201 403 403 403 401 401 401 401"},
     "GET /v1/issuers": {"present": ONLY_KEYS},
     "GET /v1/domains": {"present": ONLY_KEYS},
@@ -259,6 +264,7 @@ MEMBERS: Final[dict[str, dict[str, object]]] = {
     "saml": {"audiences": ["https://sp.example"], "recipients": ["https://sp.example/acs"]},
     "encrypt": {"spec": "SYMMETRIC_DEFAULT"},
     "mac": {"spec": "HMAC_256"},
+    "agree": {},
 }
 QUORUM: Final = {"approvers": ["user/auditor"], "needed": 1, "window_seconds": 600}
 ARTIFACTS: Final = {
@@ -280,6 +286,8 @@ USES: Final = {
     "macs": "mac",
     "macs/verify": "mac",
     "signatures/verify": "general",
+    **dict.fromkeys(("data-key-pairs", "data-key-pairs/without-plaintext", "re-encrypt"), "encrypt"),
+    "shared-secrets": "agree",
 }
 
 
@@ -510,6 +518,12 @@ def _ciphertext(world: World, target: str) -> dict[str, object]:
     return {"ciphertext": made}
 
 
+def _point(world: World) -> dict[str, object]:
+    """The other side's public key; here the key's own does."""
+    (version,) = world.service.services.keystore.get_key(world.keys["agree"]).versions
+    return {"public_key": base64.b64encode(version.public_key).decode()}
+
+
 def _mac(world: World) -> dict[str, object]:
     return {"message": "AAAA", "mac": _result(world, "mac", "macs", {"message": "AAAA"})["mac"]}
 
@@ -537,6 +551,13 @@ def _body(world: World, route: str, target: str) -> object:
         "POST /v1/keys/<key>/encrypt": lambda: {"plaintext": "AAAA"},
         "POST /v1/keys/<key>/decrypt": lambda: _ciphertext(world, "present"),
         "POST /v1/decrypt": lambda: _ciphertext(world, target),
+        "POST /v1/keys/<key>/data-key-pairs": lambda: {"spec": "ECC_NIST_P256"},
+        "POST /v1/keys/<key>/data-key-pairs/without-plaintext": lambda: {"spec": "ECC_NIST_P256"},
+        "POST /v1/keys/<key>/re-encrypt": lambda: {
+            **_ciphertext(world, "present"),
+            "destination": world.keys["encrypt"],
+        },
+        "POST /v1/keys/<key>/shared-secrets": lambda: _point(world),
         "POST /v1/keys/<key>/macs": lambda: {"message": "AAAA"},
         "POST /v1/keys/<key>/macs/verify": lambda: _mac(world),
         "POST /v1/keys/<key>/signatures/verify": lambda: _signature(world),

@@ -167,6 +167,7 @@ MEMBERS: Final[dict[str, dict[str, object]]] = {
     "guarded": {"purpose": "artifact"},
     "vault": {"spec": "SYMMETRIC_DEFAULT", "purpose": "encrypt"},
     "webhooks": {"spec": "HMAC_256", "purpose": "mac"},
+    "meeting": {"purpose": "agree"},
     "tokens": {"purpose": "jwt", "audiences": ["https://api.example"], "max_ttl": 600},
     "sso": {
         "purpose": "saml",
@@ -193,6 +194,7 @@ ENDS_GRANTS: Final = ("POST /v1/keys/<key>/grants/<grant>/retire", "DELETE /v1/k
 OF_THINGS_MADE: Final = (
     "POST /v1/keys/<key>/decrypt",
     "POST /v1/decrypt",
+    "POST /v1/keys/<key>/re-encrypt",
     "POST /v1/keys/<key>/macs/verify",
     "POST /v1/keys/<key>/signatures/verify",
 )
@@ -407,6 +409,7 @@ def test_ciphertexts_codes_and_signatures_are_answered_as_they_say(
 
     of_ciphertext = {"ciphertext": result("vault", "encrypt")["ciphertext"]}
     changes = (
+        of_ciphertext,
         of_ciphertext,
         of_ciphertext,
         {"mac": result("webhooks", "macs")["mac"]},
