@@ -28,12 +28,14 @@ class KeyKind(StrEnum):
 
 
 class Scheme(StrEnum):
-    """How a signature is computed from a digest, or, for PureEdDSA, from the message itself."""
+    """How a signature is computed from a digest, or, for EdDSA and ML-DSA, from the message itself."""
 
     PKCS1V15 = "PKCS1V15"  # RFC 8017 section 8.2
     PSS = "PSS"  # RFC 8017 section 8.1, MGF1 with the same hash, salt as long as the hash
     ECDSA = "ECDSA"  # FIPS 186-5 section 6
     EDDSA = "EDDSA"  # RFC 8032, pure
+    EDDSA_PH = "EDDSA_PH"  # RFC 8032 section 5.1, Ed25519ph without a context: it hashes the message by itself
+    ML_DSA = "ML_DSA"  # FIPS 204, hedged, without a context
 
 
 class Purpose(StrEnum):
@@ -119,9 +121,26 @@ KEY_SPECS: Final[Mapping[str, KeySpec]] = MappingProxyType(
             KeySpec("ECC_NIST_EDWARDS25519", KeyKind.EDWARDS, 255, "ed25519"),
             KeySpec("SYMMETRIC_DEFAULT", KeyKind.AES, 256),
             *(KeySpec(f"HMAC_{bits}", KeyKind.HMAC, bits) for bits in (224, 256, 384, 512)),
+            *(KeySpec(f"ML_DSA_{number}", KeyKind.ML_DSA, number) for number in (44, 65, 87)),
+            *(KeySpec(f"ML_KEM_{number}", KeyKind.ML_KEM, number) for number in (768, 1024)),
         )
     }
 )
+
+# Where they are allowed (`software_specs`), keys of these specs are used in this process. The module has none of them
+# but Ed25519, of which it lacks the prehashed variant.
+SOFTWARE_SPECS: Final = tuple(
+    spec.name for spec in KEY_SPECS.values() if spec.kind in (KeyKind.ML_DSA, KeyKind.ML_KEM, KeyKind.EDWARDS)
+)
+SOFTWARE_ONLY: Final = tuple(name for name in SOFTWARE_SPECS if KEY_SPECS[name].kind is not KeyKind.EDWARDS)
+# Specs of AWS KMS that nothing here makes, and why.
+NOT_OFFERED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "ML_KEM_512": "neither the HSM module nor the service's cryptographic library has it",
+        "SM2": "neither the HSM module nor a well-kept library for Python has it",
+    }
+)
+ED25519_PH: Final = "ED25519_PH_SHA_512"  # by software keys alone: SoftHSM's EdDSA is the pure one
 
 SIGNING_ALGORITHMS: Final[Mapping[str, SigningAlgorithm]] = MappingProxyType(
     {
@@ -154,6 +173,8 @@ SIGNING_ALGORITHMS: Final[Mapping[str, SigningAlgorithm]] = MappingProxyType(
                 for bits in (256, 384, 512)
             ),
             SigningAlgorithm("ED25519_SHA_512", KeyKind.EDWARDS, Scheme.EDDSA, None, "EdDSA", None),
+            SigningAlgorithm(ED25519_PH, KeyKind.EDWARDS, Scheme.EDDSA_PH, None, None, None),
+            SigningAlgorithm("ML_DSA_SHAKE_256", KeyKind.ML_DSA, Scheme.ML_DSA, None, None, None),
         )
     }
 )
@@ -181,6 +202,7 @@ MAC_ALGORITHMS: Final = _uses(
     *(UseAlgorithm(f"HMAC_SHA_{bits}", KeyKind.HMAC, f"sha{bits}") for bits in (224, 256, 384, 512))
 )
 AGREEMENT_ALGORITHMS: Final = _uses(UseAlgorithm("ECDH", KeyKind.EC))  # SP 800-56A, one-pass: the x coordinate
+ENCAPSULATION_ALGORITHMS: Final = _uses(UseAlgorithm("ML_KEM", KeyKind.ML_KEM))  # FIPS 203
 
 _PKCS1 = tuple(f"RSASSA_PKCS1_V1_5_SHA_{bits}" for bits in (256, 384, 512))
 _PSS = tuple(f"RSASSA_PSS_SHA_{bits}" for bits in (256, 384, 512))
@@ -225,7 +247,8 @@ PURPOSES: Final[Mapping[Purpose, Mapping[str, tuple[str, ...]]]] = MappingProxyT
             {
                 **_CURVE_WITH_ITS_HASH,
                 "ECC_SECG_P256K1": ("ECDSA_SHA_256",),
-                "ECC_NIST_EDWARDS25519": ("ED25519_SHA_512",),
+                "ECC_NIST_EDWARDS25519": ("ED25519_SHA_512", ED25519_PH),
+                **dict.fromkeys(("ML_DSA_44", "ML_DSA_65", "ML_DSA_87"), ("ML_DSA_SHAKE_256",)),
             },
         ),
         Purpose.CA: _rows(
@@ -239,7 +262,7 @@ PURPOSES: Final[Mapping[Purpose, Mapping[str, tuple[str, ...]]]] = MappingProxyT
         ),
         Purpose.MAC: {f"HMAC_{bits}": (f"HMAC_SHA_{bits}",) for bits in (224, 256, 384, 512)},
         Purpose.AGREE: dict.fromkeys(("ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521"), ("ECDH",)),
-        Purpose.ENCAPSULATE: {},
+        Purpose.ENCAPSULATE: dict.fromkeys(("ML_KEM_768", "ML_KEM_1024"), ("ML_KEM",)),
         Purpose.SECRETS: {"SYMMETRIC_DEFAULT": ("SYMMETRIC_DEFAULT",)},
     }
 )
@@ -277,14 +300,18 @@ KEY_USAGES: Final[Mapping[Purpose, str]] = MappingProxyType(
 _FREE: Final = frozenset({Purpose.GENERAL, Purpose.ENCRYPT, Purpose.MAC, Purpose.AGREE, Purpose.ENCAPSULATE})
 
 
-def algorithms_for(purpose: Purpose, spec: str) -> tuple[str, ...]:
-    """The algorithms that a key of this purpose and spec may be made with, the default first; empty: not allowed."""
-    return PURPOSES[purpose].get(spec, ())
+def algorithms_for(purpose: Purpose, spec: str, protection: Protection = Protection.HSM) -> tuple[str, ...]:
+    """The algorithms that a key of this purpose, spec and protection may be made with, the default first; empty: not
+    allowed."""
+    named = PURPOSES[purpose].get(spec, ())
+    if protection is Protection.SOFTWARE:
+        return named if spec in SOFTWARE_SPECS else ()
+    return () if spec in SOFTWARE_ONLY else tuple(name for name in named if name != ED25519_PH)
 
 
-def key_algorithms(purpose: Purpose, spec: str, chosen: str) -> tuple[str, ...]:
+def key_algorithms(purpose: Purpose, spec: str, chosen: str, protection: Protection) -> tuple[str, ...]:
     """What one finished key does: its one chosen algorithm, or, where each request picks one, every one of its spec."""
-    return algorithms_for(purpose, spec) if purpose in _FREE else (chosen,)
+    return algorithms_for(purpose, spec, protection) if purpose in _FREE else (chosen,)
 
 
 def use_of(purpose: Purpose) -> KeyUse:

@@ -19,6 +19,8 @@ from keystore.algorithms import KeyUse, Origin, Protection, Purpose, SigningAlgo
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
+    from keystore.importable import Material
+
 
 class KeyState(StrEnum):
     """The stored state of a key."""
@@ -93,6 +95,7 @@ class BackingKey:
     wrapped: bytes | None = field(repr=False)
     token_label: str | None
     use: KeyUse = KeyUse.SIGN
+    protection: Protection = Protection.HSM  # SOFTWARE: `wrapped` is as `keystore.software` encodes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +210,11 @@ class KeyVersion:
     cause: VersionCause = VersionCause.CREATED
     material_description: str | None = None
 
+    @property
+    def has_material(self) -> bool:
+        """Whether its private or secret half is here: imported material may be missing, and a deleted key's is."""
+        return self.backing.wrapped is not None or self.backing.token_label is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -254,7 +262,7 @@ class NewKey:
     domain: str = "default"
     description: str = ""
     published: bool = False
-    protection: Protection = Protection.HSM
+    protection: Protection | None = None  # None: software where the configuration lists the spec, the HSM otherwise
     origin: Origin = Origin.AWS_KMS
     tags: Mapping[str, str] = field(default_factory=lambda: NO_TAGS)
     multi_region: MultiRegion | None = None
@@ -402,11 +410,13 @@ Certify = Callable[[UncertifiedVersion], CertificateRecord]
 
 @dataclass(frozen=True, slots=True)
 class DomainRecord:
-    """A domain and its current version's number."""
+    """A domain and its current version's number. `home_region`: of one for multi-region keys, where its keys are made;
+    None: it holds keys of this region alone."""
 
     name: str
     version: int
     created_at: datetime
+    home_region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -528,11 +538,13 @@ class Intent(Protocol):
 
 
 class SigningKey(Protocol):
-    """A private key that lives in the HSM, opened for one intent.
+    """A private key, opened for one intent.
 
     `sign` hashes (where the algorithm hashes) and signs; `sign_digest` takes the digest itself, of the algorithm's own
-    hash and length, and is refused for PureEdDSA. Both return RSA octets (RFC 8017), DER `ECDSA-Sig-Value` (RFC 3279
-    section 2.2.3) or 64 octets of Ed25519 (RFC 8032), already verified with the published public key.
+    hash and length, and is refused where the message itself is signed (EdDSA, ML-DSA); `sign_mu` takes the message
+    representative of ML-DSA (FIPS 204 section 6.2), 64 octets, and is refused for every other algorithm. They return
+    RSA octets (RFC 8017), DER `ECDSA-Sig-Value` (RFC 3279 section 2.2.3), 64 octets of Ed25519 (RFC 8032) or an ML-DSA
+    signature (FIPS 204), already verified with the published public key.
 
     Raises: `HsmFault` if what the HSM returned does not verify, `HsmUnavailable`, `Unsupported`.
     """
@@ -543,6 +555,7 @@ class SigningKey(Protocol):
     def public_key(self) -> PublicKeyTypes: ...
     def sign(self, message: bytes) -> bytes: ...
     def sign_digest(self, digest: bytes) -> bytes: ...
+    def sign_mu(self, mu: bytes) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -639,6 +652,8 @@ class HardwareToken(Protocol):
     the key's curve: the x coordinate. `make_data_key_pair` makes what leaves the HSM in the clear. `material_id` tells
     an AES key's material from others' (hex SHA-256) and is worked out from it.
 
+    `bring_in` wraps material from outside by a domain key; the caller wipes it afterwards.
+
     Texts are short and stay on the token; a process that is killed while it changes one may leave it missing.
     `texts_locked` keeps other threads and processes from changing any.
     Raises: `HsmUnavailable`; `Unsupported` where the module lacks the mechanism.
@@ -656,7 +671,10 @@ class HardwareToken(Protocol):
     def agree(self, backing: BackingKey, point: bytes) -> bytes: ...
     def make_data_key_pair(self, spec: str) -> DataKeyPair: ...
     def material_id(self, backing: BackingKey) -> str: ...
+    def bring_in(self, material: Material, domain_label: str, use: KeyUse) -> GeneratedKey: ...
     def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes: ...
+    def opens(self, backing: BackingKey) -> bool: ...
+    def link_seal(self, domain: str, message: bytes) -> bytes: ...
     def destroy(self, backing: BackingKey) -> None: ...
     def read_text(self, name: str) -> str | None: ...
     def write_text(self, name: str, text: str) -> None: ...

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from keystore.algorithms import KEY_SPECS, NOT_OFFERED, SOFTWARE_SPECS
 from keystore.errors import ConfigurationError
 from keystore.token_uri import TokenUri, parse_token_uri
 
@@ -108,6 +109,7 @@ class KeystoreConfiguration:
     state: StateDirectory
     hsm: HsmConfiguration
     database_url: str
+    software_specs: tuple[str, ...] = ()  # what may be made of `protection: software`
 
 
 def load_keystore_configuration(state: Path) -> KeystoreConfiguration:
@@ -116,6 +118,7 @@ def load_keystore_configuration(state: Path) -> KeystoreConfiguration:
     document = _document(directory)
     hsm = _table(document, "hsm", {"uri", "cache_size", "sessions", "token_keys"})
     database = _table(document, "database", {"url"})
+    keys = _table(document, "keys", {"software_specs"})
     if "uri" not in hsm:
         raise ConfigurationError("hsm.uri is missing")
     url = _text(database.get("url", DEFAULT_DATABASE_URL), "database.url")
@@ -129,6 +132,7 @@ def load_keystore_configuration(state: Path) -> KeystoreConfiguration:
             token_keys=_count(hsm.get("token_keys", DEFAULT_TOKEN_KEYS), "hsm.token_keys", 1_000_000),
         ),
         database_url=_absolute_database_url(directory, url),
+        software_specs=_software_specs(keys.get("software_specs", [])),
     )
 
 
@@ -239,6 +243,23 @@ def _count(value: object, name: str, most: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
         raise ConfigurationError(f"{name} is not a whole number from 1 to {most}")
     return value
+
+
+def _software_specs(value: object) -> tuple[str, ...]:
+    """Specs whose new keys are made and used in this process. Raises: `ConfigurationError` for a name that is none."""
+    name = "keys.software_specs"
+    if not isinstance(value, list):
+        raise ConfigurationError(f'{name} is not a list of key specs, such as ["ML_DSA_65"]')
+    for spec in value:
+        if not isinstance(spec, str) or spec not in SOFTWARE_SPECS:
+            why = NOT_OFFERED.get(spec) if isinstance(spec, str) else None
+            if why is None and isinstance(spec, str) and spec in KEY_SPECS:
+                why = "the HSM holds such keys"
+            known = f"; there are software keys of {', '.join(SOFTWARE_SPECS)}"
+            raise ConfigurationError(f"{name}: {spec!r} cannot be in it{f': {why}' if why else ''}{known}")
+    if len(set(value)) != len(value):
+        raise ConfigurationError(f"{name} names a spec twice")
+    return tuple(value)
 
 
 def _absolute_database_url(state: StateDirectory, url: str) -> str:

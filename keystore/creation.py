@@ -5,19 +5,17 @@ from __future__ import annotations
 import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, select
 
 from keystore.access import Change
-from keystore.algorithms import KEY_SPECS, Purpose, algorithms_for, use_of
-from keystore.aliases import check_alias, take_alias
+from keystore.algorithms import Origin, Protection, use_of
+from keystore.aliases import take_alias
 from keystore.api import (
-    AssertionSettings,
     BackingKey,
     KeyState,
     Storage,
-    TokenSettings,
     UncertifiedVersion,
     VersionCause,
 )
@@ -25,17 +23,26 @@ from keystore.certificates import insert_certificate, revoke_version
 from keystore.db.schema import SEALED_TABLES
 from keystore.errors import Conflict, KeystoreError, LimitExceeded, NotFound, Unsupported
 from keystore.history import key_subject, record_version
-from keystore.keys import UUID_FORM, domain_label, existing
+from keystore.keys import KEY_ID_FORM, MULTI_REGION_FORM, domain_label, existing
 from keystore.lifecycle import require_enabled
+from keystore.new_keys import check_new_key
+from keystore.regions import NOTHING_UNDER_WAY, require_primary
 from keystore.rotation import due_schedule, next_rotation
-from keystore.tags import MOST_TAGS
-from keystore.values import stored_multi_region, stored_names, stored_settings, stored_tags, stored_time
+from keystore.software import SoftwareKeys, rewrapped
+from keystore.values import (
+    multi_region_of,
+    stored_multi_region,
+    stored_names,
+    stored_settings,
+    stored_tags,
+    stored_time,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
-    from keystore.algorithms import KeyUse
+    from keystore.algorithms import KeyUse, Purpose
     from keystore.api import CertificateRecord, Certify, GeneratedKey, HardwareToken, Key, NewKey, RevocationReason
     from keystore.clock import Clock
     from keystore.db.engine import Value
@@ -45,35 +52,27 @@ if TYPE_CHECKING:
     from keystore.transactions import SealedTransaction
 
 
-def check_new_key(new: NewKey) -> str:
-    """The algorithm that the key will have. Raises `Unsupported`, which names the member at fault."""
-    if new.spec not in KEY_SPECS:
-        raise Unsupported(f"there is no key spec {new.spec!r}", field="spec")
-    algorithms = algorithms_for(new.purpose, new.spec)
-    if not algorithms:
-        raise Unsupported(f"a key for {new.purpose} cannot be {new.spec}", field="spec")
-    algorithm = new.algorithm or algorithms[0]
-    if algorithm not in algorithms:
-        raise Unsupported(f"a {new.spec} key for {new.purpose} has one of {list(algorithms)}", field="algorithm")
-    if new.published and not KEY_SPECS[new.spec].has_public_key:
-        raise Unsupported("a secret key has no public half to publish", field="published")
-    if new.formats and new.purpose is not Purpose.ARTIFACT:
-        raise Unsupported("only an artifact key has formats", field="formats")
-    expected = {Purpose.JWT: TokenSettings, Purpose.SAML: AssertionSettings}.get(new.purpose, type(None))
-    if not isinstance(new.settings, expected):
-        raise Unsupported(f"a key for {new.purpose} has other settings than these", field="settings")
-    if new.alias is not None:
-        check_alias(new.alias)
-    if len(new.tags) > MOST_TAGS:
-        raise LimitExceeded(f"a key has at most {MOST_TAGS} tags")
-    return algorithm
+SOFTWARE_NOTE: Final = "[protection: software]"
 
 
 class KeyMaker:
     """Makes key pairs and their rows."""
 
-    def __init__(self, token: HardwareToken, store: SealedStore, token_keys: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        token: HardwareToken,
+        software: SoftwareKeys,
+        store: SealedStore,
+        clock: Clock,
+        *,
+        token_keys: int,
+        software_specs: Sequence[str],
+        region: str,
+    ) -> None:
+        self._region = region
         self._token = token
+        self._software = software
+        self._software_specs = software_specs
         self._store = store
         self._token_keys = token_keys
         self._clock = clock
@@ -83,30 +82,42 @@ class KeyMaker:
     ) -> None:
         """A new key with its first version and certificate. Raises: `Unsupported`, `Conflict`, or as `certify` and
         `check` do."""
-        algorithm = check_new_key(new)
+        algorithm, protection = check_new_key(new, self._software_specs)
         self._check_names(new, key_id)
-        with self._version(new.spec, new.domain, key_id, use_of(new.purpose)) as version:
-            certificate = certify(version.uncertified(new.alias, new.purpose)) if certify else None
+        wanted = replace(new, algorithm=algorithm, protection=protection)
 
+        def store(version: _NewVersion | None, certificate: CertificateRecord | None) -> None:
             def attempt(head: Head) -> None:
                 if check is not None:
                     check()
-                self._store_key(new, key_id, algorithm, version, certificate, head)
+                self._store_key(wanted, key_id, version, certificate, head)
 
             self._store.checked_change(attempt)
+
+        if new.origin is Origin.EXTERNAL:
+            store(None, None)  # its material comes later
+            return
+        with self._version(new.spec, new.domain, key_id, use_of(new.purpose), protection) as version:
+            if new.multi_region is not None and version.generated.wrapped is None:
+                raise Unsupported(
+                    f"the HSM cannot wrap a {new.spec} key, so no other region could have it: make it of another spec",
+                    field="spec",
+                )
+            store(version, certify(version.uncertified(new.alias, new.purpose)) if certify else None)
 
     def _store_key(
         self,
         new: NewKey,
         key_id: str,
-        algorithm: str,
-        version: _NewVersion,
+        version: _NewVersion | None,
         certificate: CertificateRecord | None,
         seen: Head,
     ) -> None:
         with self._store.transaction(seen=seen) as transaction:
-            version.follow_domain(transaction)
-            self._require_room(version, transaction)
+            if version is not None:
+                version.follow_domain(transaction)
+                self._require_room(version, transaction)
+            on_token = version is not None and version.generated.wrapped is None
             moment = self._clock()
             now = stored_time(moment)
             transaction.insert(
@@ -115,19 +126,19 @@ class KeyMaker:
                 {
                     "spec": new.spec,
                     "purpose": new.purpose.value,
-                    "algorithm": algorithm,
+                    "algorithm": new.algorithm,
                     "formats": stored_names(new.formats),
                     "settings": stored_settings(new.settings),
                     "domain": new.domain,
-                    "storage": (Storage.TOKEN if version.generated.wrapped is None else Storage.WRAPPED).value,
-                    "state": KeyState.ENABLED.value,
-                    "description": new.description,
+                    "storage": (Storage.TOKEN if on_token else Storage.WRAPPED).value,
+                    "state": (KeyState.PENDING_IMPORT if version is None else KeyState.ENABLED).value,
+                    "description": _description(new),
                     "published": int(new.published),
-                    "version_count": 1,
+                    "version_count": 0 if version is None else 1,
                     "created_at": now,
                     "created_by": new.created_by,
                     "deletion_at": None,
-                    "protection": new.protection.value,
+                    "protection": (new.protection or Protection.HSM).value,
                     "origin": new.origin.value,
                     "tags": stored_tags(new.tags),
                     "rotation_days": None,
@@ -135,12 +146,20 @@ class KeyMaker:
                     "multi_region": stored_multi_region(new.multi_region),
                 },
             )
+            if new.multi_region is not None:
+                transaction.insert("replications", key_id, NOTHING_UNDER_WAY)
             transaction.insert("policies", key_id, {"document": new.policy.document})
             made = Change(new.created_by, moment, "the key was made")
             record_version(transaction, key_subject(key_id), 1, new.policy.document, made)
-            version.insert(
-                transaction, number=1, activate_at=now, created_by=new.created_by, now=now, cause=VersionCause.CREATED
-            )
+            if version is not None:
+                version.insert(
+                    transaction,
+                    number=1,
+                    activate_at=now,
+                    created_by=new.created_by,
+                    now=now,
+                    cause=VersionCause.CREATED,
+                )
             if new.alias is not None:
                 take_alias(transaction, new.alias, key_id, moment)
             if certificate is not None:
@@ -161,7 +180,15 @@ class KeyMaker:
         it is not due (any more).
         """
         require_enabled(key.state)
-        with self._version(key.spec, key.domain, key.id, use_of(key.purpose)) as version:
+        require_primary(key, self._region)
+        if key.origin is Origin.EXTERNAL:
+            raise Unsupported("the material of this key is imported: import the next before it is rotated", field="key")
+        if key.protection is Protection.SOFTWARE and key.spec not in self._software_specs:
+            raise Unsupported(
+                f"[keys] software_specs in sealmark.toml does not list {key.spec} any more: no new version is made",
+                field="key",
+            )
+        with self._version(key.spec, key.domain, key.id, use_of(key.purpose), key.protection) as version:
             certificate = certify(version.uncertified(key.alias, key.purpose)) if certify else None
             self._store_version(key, activate_at, actor, version, certificate, revoke, cause)
 
@@ -180,6 +207,8 @@ class KeyMaker:
             self._require_room(version, transaction)
             row = existing(transaction, "keys", key.id)
             require_enabled(KeyState(row.text("state")))
+            if multi_region_of(row.optional_text("multi_region")) != key.multi_region:
+                raise Conflict("the key's primary region is changing")
             if row.number("version_count") != len(key.versions):
                 raise Conflict("the key was rotated by somebody else")
             number = len(key.versions) + 1
@@ -211,8 +240,10 @@ class KeyMaker:
 
     def _check_names(self, new: NewKey, key_id: str) -> None:
         """Refuse before the HSM works for seconds; the transaction checks again."""
-        if not UUID_FORM.fullmatch(key_id) or key_id != key_id.lower():
-            raise Unsupported("a key's id is a UUID in small letters", field="id")
+        if not KEY_ID_FORM.fullmatch(key_id) or key_id != key_id.lower():
+            raise Unsupported("a key's id is a UUID, or mrk- and 32 hex digits, in small letters", field="id")
+        if (MULTI_REGION_FORM.fullmatch(key_id) is None) != (new.multi_region is None):
+            raise Unsupported("the ids of multi-region keys, and no others, begin with mrk-", field="id")
         if self._store.get("keys", key_id) is not None:
             raise Conflict("there is, or was, a key of this id")
         if new.alias is not None:
@@ -221,19 +252,28 @@ class KeyMaker:
                 raise Conflict("the alias is taken")
         if new.settings is not None and not self._store.select("issuers", {"name": new.settings.issuer}):
             raise Unsupported("there is no such issuer", field="issuer")
-        if self._store.get("domains", new.domain) is None:
+        domain = self._store.get("domains", new.domain)
+        if domain is None:
             raise Unsupported("there is no such domain", field="domain")
+        if (domain.optional_text("home_region") is None) != (new.multi_region is None):
+            raise Unsupported("a domain holds multi-region keys alone, or none", field="domain")
 
     @contextmanager
-    def _version(self, spec: str, domain: str, key_id: str, use: KeyUse) -> Iterator[_NewVersion]:
+    def _version(
+        self, spec: str, domain: str, key_id: str, use: KeyUse, protection: Protection
+    ) -> Iterator[_NewVersion]:
         """A key or key pair just made; its token object, if it has one, is destroyed again if the block fails."""
         row = self._store.get("domains", domain)
         if row is None:
             raise NotFound("there is no such domain")
         version = row.number("current_version")
         version_id = str(uuid.uuid4())
-        generated = self._token.generate(spec, domain_label(domain, version), f"key/{version_id}", use)
-        made = _NewVersion(self._token, version_id, key_id, spec, use, domain, version, generated)
+        label = domain_label(domain, version)
+        if protection is Protection.SOFTWARE:
+            generated = self._software.generate(version_id, spec, label)
+        else:
+            generated = self._token.generate(spec, label, f"key/{version_id}", use)
+        made = _NewVersion(self._token, version_id, key_id, spec, use, protection, domain, version, generated)
         try:
             yield made
         except BaseException:
@@ -259,6 +299,7 @@ class _NewVersion:
         key_id: str,
         spec: str,
         use: KeyUse,
+        protection: Protection,
         domain: str,
         domain_version: int,
         generated: GeneratedKey,
@@ -270,6 +311,7 @@ class _NewVersion:
         self._use = use
         self._domain = domain
         self._domain_version = domain_version
+        self._protection = protection
         self.generated = generated
 
     @property
@@ -277,7 +319,9 @@ class _NewVersion:
         """How the HSM finds the private key."""
         wrapped = self.generated.wrapped
         label = None if wrapped is None else domain_label(self._domain, self._domain_version)
-        return BackingKey(self.version_id, self._spec, label, wrapped, self.generated.token_label, self._use)
+        return BackingKey(
+            self.version_id, self._spec, label, wrapped, self.generated.token_label, self._use, self._protection
+        )
 
     def uncertified(self, alias: str | None, purpose: Purpose) -> UncertifiedVersion:
         """What a certificate is to say of this version."""
@@ -287,7 +331,7 @@ class _NewVersion:
         """Wrap the key again if its domain's key was rotated since: the rotation has not seen this key."""
         current = existing(transaction, "domains", self._domain).number("current_version")
         if current != self._domain_version and self.generated.wrapped is not None:
-            wrapped = self._token.rewrap(self.backing, domain_label(self._domain, current))
+            wrapped = rewrapped(self._token, self.backing, domain_label(self._domain, current))
             self.generated = replace(self.generated, wrapped=wrapped)
         self._domain_version = current
 
@@ -333,3 +377,8 @@ def _schedule_moved_on(row: SealedRow, now: datetime) -> dict[str, Value]:
     if schedule is None:
         raise Conflict("the key is not due to be rotated")
     return {"rotation_at": stored_time(next_rotation(schedule, now))}
+
+
+def _description(new: NewKey) -> str:
+    """What the key's maker says of it, and, of a key that is used in this process, where that is."""
+    return f"{new.description} {SOFTWARE_NOTE}".strip() if new.protection is Protection.SOFTWARE else new.description

@@ -98,3 +98,21 @@ class Undecipherable(KeystoreError):
     """A ciphertext that this key does not open with this context: one answer, whatever is wrong with it."""
 
     code = "undecipherable"
+
+
+class ImportTokenExpired(KeystoreError):
+    """The day on which an import token is good is over."""
+
+    code = "import_token_expired"
+
+
+class InvalidImportToken(KeystoreError):
+    """No import token of this key: another one's, changed, or not one at all."""
+
+    code = "invalid_import_token"
+
+
+class IncorrectKeyMaterial(KeystoreError):
+    """Other material than the key's own, or of another kind than the key's spec. Never says what was sent."""
+
+    code = "incorrect_key_material"

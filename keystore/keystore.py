@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, TypeVar
 
+from sqlalchemy import func, select
+
 from keystore.access_keys import AccessKeyRepository
-from keystore.algorithms import SIGNING_ALGORITHMS, SIGNING_PURPOSES, key_algorithms
+from keystore.algorithms import SIGNING_ALGORITHMS, SIGNING_PURPOSES, Origin, Protection, key_algorithms
 from keystore.aliases import AliasRepository, free_alias_of
 from keystore.api import Key, KeyState, SigningKeyInfo, VersionCause, VersionState
 from keystore.approvals import ApprovalRepository
 from keystore.certificates import CertificateRepository
 from keystore.clock import system_clock
-from keystore.configuration import DEFAULT_TOKEN_KEYS, load_keystore_configuration
+from keystore.configuration import DEFAULT_CACHE_SIZE, DEFAULT_TOKEN_KEYS, load_keystore_configuration
 from keystore.creation import KeyMaker
 from keystore.db import open_database
+from keystore.db.schema import KEYS
 from keystore.errors import NotFound, Unsupported, WrongState
 from keystore.grants import GrantRepository
 from keystore.history import HistoryRepository
 from keystore.hsm import open_token
-from keystore.keys import KeyRepository, existing
+from keystore.imports import MaterialImports
+from keystore.keys import KeyRepository, existing, new_key_id
 from keystore.lifecycle import (
     DEFAULT_WAIT,
     DISABLED_FROM,
@@ -28,8 +31,10 @@ from keystore.lifecycle import (
     SCHEDULED_FROM,
     check_transition,
     deletion_time,
-    require_enabled,
+    is_complete,
     require_state,
+    require_usable,
+    state_at,
     version_state,
 )
 from keystore.log_anchor import LogAnchor
@@ -37,6 +42,8 @@ from keystore.opened.opening import open_version
 from keystore.people import PeopleRepository
 from keystore.policies import IdentityPolicyRepository
 from keystore.public_credentials import PublicCredentialRepository
+from keystore.regions import Regions, is_primary
+from keystore.replicas import Replicas
 from keystore.repositories import (
     DocumentRepository,
     DomainRepository,
@@ -46,17 +53,20 @@ from keystore.repositories import (
 from keystore.rotation import RotationRepository
 from keystore.secrets import Secrets
 from keystore.signing import HsmSigningKey
+from keystore.software import SoftwareKeys
+from keystore.software_signing import SoftwareSigningKey
 from keystore.store import open_store
 from keystore.tags import TagRepository
 from keystore.trusted_issuers import TrustedIssuerRepository
 from keystore.values import optional_stored_time, stored_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from keystore.api import (
+        BackingKey,
         Certify,
         HardwareToken,
         Intent,
@@ -104,6 +114,8 @@ class Keystore(
         database: Database,
         *,
         token_keys: int = DEFAULT_TOKEN_KEYS,
+        cache_size: int = DEFAULT_CACHE_SIZE,
+        software_specs: Sequence[str] = (),
         clock: Clock = system_clock,
     ) -> None:
         self.database = database
@@ -126,12 +138,25 @@ class Keystore(
         TagRepository.__init__(self, self.store)
         RotationRepository.__init__(self, self.store)
         self._token = token
-        self._maker = KeyMaker(token, self.store, token_keys, clock)
+        self._software = SoftwareKeys(token, cache_size)
+        self.software_specs = tuple(software_specs)  # of which new keys are used in this process; the operator's list
+        self.imports = MaterialImports(token, self._software, self.store, clock, self.get_key)
         deployment = self.store.get("deployment", "deployment")
         if deployment is None:
             raise NotFound("deployment: the database was never initialised")
         self.account = deployment.text("account")  # 12 digits, for ARNs; never changes
         self.region = deployment.text("region")
+        self._maker = KeyMaker(
+            token,
+            self._software,
+            self.store,
+            clock,
+            token_keys=token_keys,
+            software_specs=self.software_specs,
+            region=self.region,
+        )
+        self.regions = Regions(token, self.store, self, self.region, clock)
+        self.replicas = Replicas(token, self._software, self.store, self, self.region, clock, self.software_specs)
         self.secrets = Secrets(
             token, self.arn_of(""), self.get_key, lambda new, key_id: self.create_key(new, key_id=key_id), clock
         )
@@ -161,12 +186,14 @@ class Keystore(
     ) -> Key:
         """Make a key pair in the HSM, and a key of it that is enabled and signs at once.
 
-        RSA takes seconds; signing goes on meanwhile. `key_id` is a UUID of the caller's choice. Raises: `Unsupported`
+        RSA takes seconds; signing goes on meanwhile. `key_id` is an id of the caller's choice. Raises: `Unsupported`
         with the field at fault (not in the closed table, no such domain or issuer); `Conflict` if the alias or id is
         taken. `certify` issues the certificate, which is stored together with the key. `check` raises if nobody should
         have such a key; it is asked when the key pair is there, and holds for what is stored.
         """
-        key_id = key_id or str(uuid.uuid4())
+        if new.multi_region is not None:
+            new = self.regions.as_new(new)
+        key_id = key_id or new_key_id(multi_region=new.multi_region is not None)
         self._maker.create(new, key_id, certify, check)
         return self.get_key(key_id)
 
@@ -187,8 +214,27 @@ class Keystore(
         Raises: `NotFound`; `WrongState` unless the key is enabled; `Conflict` if it is rotated elsewhere meanwhile, or
         not due.
         """
-        self._maker.rotate(self.get_key(key_id), activate_at, actor, certify, revoke, cause)
+        key = self.get_key(key_id)
+        self._maker.rotate(key, activate_at, actor, certify, revoke, cause)
+        if key.multi_region is not None and cause is not VersionCause.AUTOMATIC:
+            self.regions.on_new_version(key_id)
         return self.get_key(key_id)
+
+    def rotate_to_imported(self, key_id: str, actor: str) -> Key:
+        """Make the imported material that waits for it the current one: a rotation on demand.
+
+        Raises: `NotFound`; `Unsupported` unless the key's material is imported; `WrongState` unless the key is enabled
+        and such material waits; `Conflict` if the key is changed elsewhere meanwhile.
+        """
+        self.imports.rotate(key_id, actor)
+        return self.get_key(key_id)
+
+    def count_software_keys(self) -> int:
+        """How many keys of `protection: software` there are, deleted ones left out. For the log: no seal is checked."""
+        columns = KEYS.c
+        kept = columns.protection == Protection.SOFTWARE.value, columns.state != KeyState.DELETED.value
+        with self.database.read() as connection:
+            return connection.execute(select(func.count()).select_from(KEYS).where(*kept)).scalar_one()
 
     def disable(self, key_id: str) -> Key:
         """Stop every use of an enabled key until it is enabled again. Raises: `NotFound`, `WrongState`."""
@@ -199,16 +245,24 @@ class Keystore(
         return self._change(key_id, KeyState.ENABLED, ENABLED_FROM)
 
     def schedule_deletion(self, key_id: str, *, days: int = DEFAULT_WAIT) -> Key:
-        """Stop every use of a key and delete its material after `days`, 7 to 30.
+        """Stop every use of a key and delete its material after `days`, 7 to 30; of a primary key with replicas, so
+        many days after the last of them is deleted.
 
         Raises: `NotFound`, `WrongState`, `Unsupported` for other numbers of days.
         """
         moment = deletion_time(self.clock(), days)
+        if self.regions.hold_deletion(key_id, days):
+            return self.get_key(key_id)
         return self._change(key_id, KeyState.PENDING_DELETION, SCHEDULED_FROM, moment)
 
     def cancel_deletion(self, key_id: str) -> Key:
-        """Keep a key whose deletion was scheduled; it is disabled then. Raises: `NotFound`, `WrongState`."""
-        return self._change(key_id, KeyState.DISABLED, KEPT_FROM)
+        """Keep a key whose deletion was scheduled; it is disabled then, or waits for its imported material.
+
+        Raises: `NotFound`, `WrongState`.
+        """
+        key = self.get_key(key_id)
+        lacking = key.origin is Origin.EXTERNAL and not is_complete(key.versions, self.clock())
+        return self._change(key_id, KeyState.PENDING_IMPORT if lacking else KeyState.DISABLED, KEPT_FROM)
 
     def _change(
         self, key_id: str, wanted: KeyState, present: frozenset[KeyState], deletion_at: datetime | None = None
@@ -239,11 +293,20 @@ class Keystore(
             for version in key.versions:
                 gone = {"wrapped": None, "token_label": None, "domain_version": None}
                 transaction.update(existing(transaction, "key_versions", version.id), gone)
+            if key.multi_region is not None and not is_primary(key, self.region):
+                transaction.update(existing(transaction, "replications", key.id), {"owes_notice": 1})
             for alias in key.aliases:
                 free_alias_of(transaction, alias, key.id, now)
         for version in key.versions:
-            self._token.destroy(version.backing)
+            self._destroy(version.backing)
         return True
+
+    def _destroy(self, backing: BackingKey) -> None:
+        """Nothing of it is left: on the token, or opened in this process."""
+        if backing.protection is Protection.SOFTWARE:
+            self._software.forget(backing)
+        else:
+            self._token.destroy(backing)
 
     def open_key(self, intent: Intent) -> OpenedKey:
         """Open a key of any purpose for one durable intent: what it is follows from the key.
@@ -254,7 +317,7 @@ class Keystore(
         key, version, state = self._openable(intent)
         if key.purpose in SIGNING_PURPOSES:
             return self._signing_key(key, version, state, intent.algorithm)
-        return open_version(self._token, key, version, state, intent.algorithm)
+        return open_version(self._token, self._software, key, version, state, intent.algorithm)
 
     def signing_key(self, intent: Intent) -> SigningKey:
         """Open a key for one durable intent.
@@ -267,7 +330,7 @@ class Keystore(
 
     def _openable(self, intent: Intent) -> tuple[Key, KeyVersion, VersionState]:
         key = self.get_key(intent.key_id)
-        require_enabled(key.state)
+        require_usable(state_at(key, self.clock()))
         version = next((version for version in key.versions if version.id == intent.version_id), None)
         if version is None:
             raise NotFound("the key has no such version")
@@ -276,9 +339,12 @@ class Keystore(
     def _signing_key(self, key: Key, version: KeyVersion, state: VersionState, algorithm: str) -> SigningKey:
         if state is not VersionState.ACTIVE:
             raise WrongState(f"version {version.number} of the key is {state.value}")
-        if key.purpose not in SIGNING_PURPOSES or algorithm not in key_algorithms(key.purpose, key.spec, key.algorithm):
+        allowed = key_algorithms(key.purpose, key.spec, key.algorithm, key.protection)
+        if key.purpose not in SIGNING_PURPOSES or algorithm not in allowed:
             raise Unsupported(f"the key does not sign with {algorithm}", field="algorithm")
         info = SigningKeyInfo(key.id, version.id, version.number, key.spec, key.purpose, SIGNING_ALGORITHMS[algorithm])
+        if key.protection is Protection.SOFTWARE:
+            return SoftwareSigningKey(self._software, version.backing, info, version.public_key)
         return HsmSigningKey(self._token, version.backing, info, version.public_key)
 
     def random_octets(self, size: int) -> bytes:
@@ -307,7 +373,13 @@ def open_state(state: Path) -> Keystore:
         hsm = configuration.hsm
         token = open_token(hsm, cache_size=hsm.cache_size, sessions=hsm.sessions)
         try:
-            return Keystore(token, database, token_keys=hsm.token_keys)
+            return Keystore(
+                token,
+                database,
+                token_keys=hsm.token_keys,
+                cache_size=hsm.cache_size,
+                software_specs=configuration.software_specs,
+            )
         except BaseException:
             token.close()
             raise

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from keystore.algorithms import Origin
 from keystore.api import KeyState, VersionState
 from keystore.errors import Unsupported, WrongState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from keystore.api import KeyVersion
+    from keystore.api import Key, KeyVersion
 
 SHORTEST_WAIT: Final = 7  # days between scheduling a deletion and the deletion
 LONGEST_WAIT: Final = 30
@@ -47,9 +48,15 @@ TRANSITIONS: Final[Mapping[KeyState, frozenset[KeyState]]] = MappingProxyType(
 # From which states each change is made; `check_transition` alone would take a cancelled deletion for a disabling.
 DISABLED_FROM: Final = frozenset({KeyState.ENABLED})
 ENABLED_FROM: Final = frozenset({KeyState.DISABLED})
-SCHEDULED_FROM: Final = frozenset({KeyState.ENABLED, KeyState.DISABLED})
-KEPT_FROM: Final = frozenset({KeyState.PENDING_DELETION})
-USED_FROM: Final = frozenset({KeyState.ENABLED})
+SCHEDULED_FROM: Final = frozenset({KeyState.ENABLED, KeyState.DISABLED, KeyState.PENDING_IMPORT})
+KEPT_FROM: Final = frozenset({KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION})
+ROTATED_FROM: Final = frozenset({KeyState.ENABLED})
+USED_FROM: Final = frozenset({KeyState.ENABLED, KeyState.UPDATING})  # uses go on while the primary region changes
+# In which material comes in, and in which it is taken out (AWS KMS Developer Guide, "Key states of AWS KMS keys").
+IMPORTED_IN: Final = frozenset({KeyState.ENABLED, KeyState.DISABLED, KeyState.PENDING_IMPORT})
+MATERIAL_DELETED_IN: Final = IMPORTED_IN | {KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION}
+# When imported material begins that waits for its rotation.
+UNTIL_ROTATED: Final = datetime(9999, 12, 31, tzinfo=UTC)
 # In which its aliases, tags and description may be changed (AWS KMS Developer Guide, "Key states of AWS KMS keys").
 LABELLED_IN: Final = frozenset(
     {KeyState.ENABLED, KeyState.DISABLED, KeyState.PENDING_IMPORT, KeyState.CREATING, KeyState.UPDATING}
@@ -69,8 +76,36 @@ def check_transition(present: KeyState, wanted: KeyState) -> None:
 
 
 def require_enabled(state: KeyState) -> None:
-    """Raises `WrongState` unless a key of this state may be used and rotated."""
+    """Raises `WrongState` unless a key of this state may be rotated."""
+    require_state(state, ROTATED_FROM)
+
+
+def require_usable(state: KeyState) -> None:
+    """Raises `WrongState` unless a key of this state may be used."""
     require_state(state, USED_FROM)
+
+
+def waits_for_rotation(version: KeyVersion) -> bool:
+    """Whether it is imported material that `RotateKeyOnDemand` is to make the current one."""
+    return version.activate_at >= UNTIL_ROTATED
+
+
+def is_complete(versions: Sequence[KeyVersion], now: datetime) -> bool:
+    """Whether every material that the key has had is here at this moment, besides one that waits for its rotation."""
+    return bool(versions) and all(
+        waits_for_rotation(version)
+        or (version.has_material and (version.expires_at is None or now < version.expires_at))
+        for version in versions
+    )
+
+
+def state_at(key: Key, now: datetime) -> KeyState:
+    """The key's state with expiry counted in: material is no good from its last moment on, not from when upkeep comes
+    by."""
+    usable = key.state in (KeyState.ENABLED, KeyState.DISABLED)
+    if key.origin is Origin.EXTERNAL and usable and not is_complete(key.versions, now):
+        return KeyState.PENDING_IMPORT
+    return key.state
 
 
 def current_version(versions: Sequence[KeyVersion], now: datetime) -> KeyVersion:

@@ -26,6 +26,7 @@ from keystore.hsm.officer import open_ceremony
 from keystore.keys import KeyRepository
 from keystore.log_anchor import LogAnchor, begin_log
 from keystore.roots import ACTIVE, TABLE, unchecked_roots
+from keystore.software import rewrapped
 from keystore.state_files import new_state_directory, prepare_token, write_configuration
 from keystore.store import open_store
 
@@ -114,7 +115,7 @@ def _read_roots(database: Database) -> list[WrappedRoot]:
     with database.read() as connection:
         rows = connection.execute(select(table.c.token_label, table.c.wrapped).where(table.c.state == ACTIVE)).all()
     roots = unchecked_roots([(label, wrapped) for label, wrapped in rows])
-    if sum(root.domain is None for root in roots) != 1 or all(root.label != INTEGRITY for root in roots):
+    if [root.label for root in roots if root.domain is None and root.link is None] != [INTEGRITY]:
         raise CeremonyError("the database does not hold exactly one integrity key: never initialised, or changed")
     return roots
 
@@ -144,14 +145,13 @@ def _check_everything(
 def _open_keys(token: Token, store: SealedStore) -> tuple[int, tuple[NotCarried, ...]]:
     carried, left = 0, []
     for key in _living_keys(store):
-        if any(version.backing.wrapped is None for version in key.versions):
+        if any(version.backing.token_label is not None for version in key.versions):
             left.append(NotCarried(key.id, key.alias, key.spec))
             continue
         for version in key.versions:
             if version.backing.domain_label is not None:
                 # Wrapping it once more shows that the domain key opens it here, and leaves nothing of it outside.
-                token.rewrap(version.backing, version.backing.domain_label)
-                token.destroy(version.backing)
+                rewrapped(token, version.backing, version.backing.domain_label)
         carried += 1
     return carried, tuple(left)
 

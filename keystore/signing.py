@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from keystore.algorithms import Scheme
 from keystore.errors import HsmFault, Unsupported
+from keystore.software_keys import MLDSA_PUBLIC, verify_mu, verify_prehashed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,12 +83,16 @@ class HsmSigningKey:
             raise Unsupported(f"{self._algorithm.name} takes a {name} digest of {size} octets", field="digest")
         return self._sign(digest)
 
+    def sign_mu(self, _mu: bytes) -> bytes:
+        """Refused: the HSM has no key that takes a message representative."""
+        raise Unsupported(f"{self._algorithm.name} does not sign a message representative", field="mu")
+
     def _sign(self, data: bytes) -> bytes:
         """Sign what the mechanism takes, bring the answer into its published form, and verify it."""
         answer = self._token.sign(self._backing, self._algorithm, data)
         try:
             signature = _ecdsa_der(answer) if self._algorithm.scheme is Scheme.ECDSA else answer
-            _verify(self.public_key, self._algorithm, signature, data)
+            verify_signature(self.public_key, self._algorithm, signature, data)
         except (InvalidSignature, ValueError) as exc:
             raise HsmFault(f"the HSM's signature by key {self.info.key_id} does not verify") from exc
         return signature
@@ -101,8 +106,9 @@ def _ecdsa_der(answer: bytes) -> bytes:
     return encode_dss_signature(int.from_bytes(answer[:half], "big"), int.from_bytes(answer[half:], "big"))
 
 
-def _verify(public_key: PublicKeyTypes, algorithm: SigningAlgorithm, signature: bytes, data: bytes) -> None:
-    """Raises `InvalidSignature`, also where the public key is not of the algorithm's kind."""
+def verify_signature(public_key: PublicKeyTypes, algorithm: SigningAlgorithm, signature: bytes, data: bytes) -> None:
+    """`data` is the digest, or the message where the algorithm signs messages. Raises `InvalidSignature`, also where
+    the public key is not of the algorithm's kind."""
     name = algorithm.hash_name or ""
     if isinstance(public_key, EllipticCurvePublicKey) and algorithm.scheme is Scheme.ECDSA:
         public_key.verify(signature, data, _ECDSA[name])
@@ -111,6 +117,10 @@ def _verify(public_key: PublicKeyTypes, algorithm: SigningAlgorithm, signature: 
     elif isinstance(public_key, RSAPublicKey) and algorithm.scheme is Scheme.PSS:
         public_key.verify(signature, data, _PSS[name], _PREHASHED[name])
     elif isinstance(public_key, Ed25519PublicKey) and algorithm.scheme is Scheme.EDDSA:
+        public_key.verify(signature, data)
+    elif isinstance(public_key, Ed25519PublicKey) and algorithm.scheme is Scheme.EDDSA_PH:
+        verify_prehashed(public_key, signature, data)
+    elif isinstance(public_key, MLDSA_PUBLIC) and algorithm.scheme is Scheme.ML_DSA:
         public_key.verify(signature, data)
     else:
         raise InvalidSignature("the public key is of another kind")
@@ -122,7 +132,16 @@ def is_signature(public_key: bytes, algorithm: SigningAlgorithm, signature: byte
     `public_key` is DER SubjectPublicKeyInfo. False for octets that are no signature at all, too.
     """
     try:
-        _verify(load_public_key(public_key), algorithm, signature, data)
+        verify_signature(load_public_key(public_key), algorithm, signature, data)
     except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def is_signature_over_mu(public_key: bytes, _algorithm: SigningAlgorithm, signature: bytes, mu: bytes) -> bool:
+    """The same for ML-DSA over a message representative of 64 octets (FIPS 204 section 6.2)."""
+    try:
+        verify_mu(load_public_key(public_key), signature, mu)
+    except InvalidSignature:
         return False
     return True

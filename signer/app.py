@@ -19,6 +19,7 @@ from signer.administration.credentials import CredentialAdministration
 from signer.administration.grants import GrantAdministration
 from signer.administration.identities import IdentityAdministration
 from signer.administration.identity_policies import IdentityPolicyAdministration
+from signer.administration.importing import MaterialAdministration
 from signer.administration.issuers import IssuerAdministration
 from signer.administration.keys import KeyAdministration
 from signer.administration.labels import LabelAdministration
@@ -46,10 +47,13 @@ from signer.logs import configure_logs
 from signer.pipeline import Pipeline
 from signer.published import Published
 from signer.published_logs import PublishedLogs
+from signer.regions.receiving import ReplicaReception
+from signer.regions.replication import RegionAdministration
 from signer.revocation import RevocationLists
 from signer.root_watch import report_enabled_root
 from signer.saml_metadata import SamlMetadata
 from signer.services import Services
+from signer.software_watch import report_software_keys
 from signer.upkeep import Upkeep
 from signer.web.routes import register
 
@@ -73,6 +77,7 @@ def create_app(state: Path | None = None) -> Flask:
         raise
     atexit.register(services.close)
     report_enabled_root(services.keystore, services.keystore.clock())
+    report_software_keys(services.keystore)
     return application(services)
 
 
@@ -100,6 +105,8 @@ def assemble(
     policies = PolicyAdministration(keystore, separation)
     grants = GrantAdministration(keystore, separation)
     approvals = ApprovalAdministration(keystore)
+    regions = RegionAdministration(keystore, audit, configuration.regions)
+    keystore.regions.on_new_version = regions.spread
     held = Approvals(
         keystore,
         {
@@ -119,6 +126,7 @@ def assemble(
         certificates=certificates,
         identities=IdentityAdministration(keystore),
         issuers=IssuerAdministration(keystore),
+        material=MaterialAdministration(keystore),
         certification=certification,
         revocation_lists=revocation_lists,
         published=published,
@@ -128,7 +136,7 @@ def assemble(
             configuration.log.cosignatures,
         ),
         saml_metadata=SamlMetadata(keystore, audit, published),
-        upkeep=Upkeep(keystore, audit, revocation_lists),
+        upkeep=Upkeep(keystore, audit, revocation_lists, regions),
         public_credentials=PublicCredentialAdministration(keystore),
         access=AccessExplanations(keystore),
         grants=grants,
@@ -148,6 +156,8 @@ def assemble(
             Exporter(keystore.database, export, state, keystore.account, keystore.region)
             for export in configuration.exports
         ),
+        regions=regions,
+        replicas=ReplicaReception(keystore, configuration.regions, policies, certification),
     )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from keystore.api import CertificateRecord, Issuer, Key, KeyVersion, NewKey
+    from keystore.carried import CarriedKey
     from keystore.keystore import Keystore
     from signer.published_logs import TrustedLog
 
@@ -182,7 +183,7 @@ class Published:
                 "name": key.alias,
                 "purpose": key.purpose.value,
                 "issuer": issuer,
-                "algorithms": list(key_algorithms(key.purpose, key.spec, key.algorithm)),
+                "algorithms": list(key_algorithms(key.purpose, key.spec, key.algorithm, key.protection)),
                 "public_key": base64.b64encode(version.public_key).decode(),
                 "not_before": rfc3339(version.created_at),
                 "not_after": None,
@@ -202,7 +203,7 @@ def may_be_encrypted_to(key: Key) -> bool:
     return KEY_SPECS[key.spec].has_public_key and key.state is KeyState.ENABLED
 
 
-def has_certificate(key: Key | NewKey) -> bool:
+def has_certificate(key: Key | NewKey | CarriedKey) -> bool:
     """Whether its versions are certified: those of published key pairs, and of keys whose signatures carry a
     certificate."""
     if key.purpose not in SIGNING_PURPOSES:

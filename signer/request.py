@@ -30,6 +30,9 @@ UserName = Annotated[
     str, Meta(pattern="^user/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$(?!\\n)", description="user/NAME: a person, not a role")
 ]
 Slug = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$(?!\\n)")]
+RegionName = Annotated[
+    str, Meta(pattern="^[a-z]{2}(-[a-z0-9]+){1,4}$(?!\\n)", max_length=64, description="such as eu-west-1")
+]
 Url = Annotated[str, Meta(min_length=1, max_length=1024)]
 Text = Annotated[str, Meta(max_length=1024)]
 LongText = Annotated[str, Meta(max_length=8192)]
@@ -73,6 +76,9 @@ FORMS: Final[Mapping[str, str]] = MappingProxyType(
         "^user/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$(?!\\n)": "user/NAME: a person, not a role, which many may hold",
         "^[a-z0-9][a-z0-9-]{0,62}$(?!\\n)": "1 to 63 lower-case letters, digits or -, not beginning with -",
         "^[A-Za-z][A-Za-z0-9+.-]*:[\\x21-\\x7e]+$(?!\\n)": "an absolute URI, such as https://slsa.dev/provenance/v1",
+        "^[a-z]{2}(-[a-z0-9]+){1,4}$(?!\\n)": "a region, such as eu-west-1",
+        "^mrk-[0-9a-f]{32}$(?!\\n)": "the id of a multi-region key: mrk- and 32 lower-case hex digits",
+        "^[0-9]{12}$(?!\\n)": "an account: 12 digits",
         "^[0-9a-f]{64}$(?!\\n)": "64 lower-case hex digits",
         "^[0-9a-f]{96}$(?!\\n)": "96 lower-case hex digits",
         "^[0-9a-f]{128}$(?!\\n)": "128 lower-case hex digits",
@@ -192,7 +198,8 @@ class NewGrant(Body):
 class NewKeyBody(Body):
     """`POST /v1/keys`. `policy` is a whole document, or `{administrators, users}`; `users` and `administrators` alone
     are short for one of which the maker is an administrator too. `issuer`, `audiences`, `max_ttl`, `types` belong to
-    jwt keys; `issuer`, `audiences`, `recipients` to saml keys."""
+    jwt keys; `issuer`, `audiences`, `recipients` to saml keys. `protection` insists: without it keys of a spec that the
+    operator lists in `software_specs` are `software`, all others `hsm`."""
 
     spec: ShortText
     purpose: Literal["artifact", "jwt", "saml", "general", "encrypt", "mac", "agree", "encapsulate"]
@@ -203,6 +210,7 @@ class NewKeyBody(Body):
     domain: Slug | None = None
     description: LongText = ""
     tags: Annotated[dict[TagName, TagValue], Meta(max_length=50)] = {}
+    protection: Literal["hsm", "software"] | None = None
     published: bool | None = None
     algorithm: ShortText | None = None
     formats: Annotated[list[ArtifactFormat], Meta(min_length=1, max_length=4)] | None = None
@@ -214,6 +222,25 @@ class NewKeyBody(Body):
     bypass_policy_lockout_safety_check: bool = False
     origin: Annotated[Literal["AWS_KMS", "EXTERNAL"], Meta(description="EXTERNAL: material is imported")] = "AWS_KMS"
     multi_region: bool = False
+
+
+class NewReplica(Body):
+    """`POST /v1/keys/{key}/replicas`. `policy`, `users` and `administrators` are as of `POST /v1/keys`, and name people
+    of the other region, where the caller is an administrator unless a whole document says otherwise."""
+
+    region: RegionName
+    policy: dict[str, Any] | None = None
+    users: Annotated[list[PrincipalName], Meta(max_length=256)] | None = None
+    administrators: Annotated[list[PrincipalName], Meta(max_length=256)] | None = None
+    description: LongText = ""
+    tags: Annotated[dict[TagName, TagValue], Meta(max_length=50)] = {}
+    bypass_policy_lockout_safety_check: bool = False
+
+
+class NewPrimaryRegion(Body):
+    """`POST /v1/keys/{key}/primary-region`"""
+
+    region: RegionName
 
 
 class Empty(Body):
@@ -258,6 +285,39 @@ class KeyDescription(Body):
     description: LongText
 
 
+class ImportParametersBody(Body):
+    """A wrapping key for material of the caller's own. What may be combined is the keystore's to say."""
+
+    wrapping_algorithm: ShortText
+    wrapping_key_spec: ShortText
+
+
+class KeyMaterialBody(Body):
+    """Material of the caller's own, wrapped. `valid_to` goes with KEY_MATERIAL_EXPIRES and only with it."""
+
+    import_token: Annotated[bytes, Meta(min_length=1, max_length=6144)]
+    encrypted_key_material: Annotated[bytes, Meta(min_length=1, max_length=6144)]
+    valid_to: datetime | None = None
+    expiration_model: Literal["KEY_MATERIAL_EXPIRES", "KEY_MATERIAL_DOES_NOT_EXPIRE"] = "KEY_MATERIAL_EXPIRES"
+    import_type: Literal["NEW_KEY_MATERIAL", "EXISTING_KEY_MATERIAL"] | None = None
+    key_material_description: Annotated[str, Meta(max_length=256)] | None = None
+    key_material_id: Annotated[str, Meta(pattern="^[0-9a-f]{64}$(?!\\n)")] | None = None
+
+    def recorded(self) -> dict[str, object]:
+        """What the record says of it: nothing of the material."""
+        return {
+            "expiration_model": self.expiration_model,
+            "import_type": self.import_type,
+            "valid_to": None if self.valid_to is None else self.valid_to.isoformat(),
+        }
+
+
+class MaterialDeletion(Body):
+    """Which of the key's imported materials is to go; without an id: the current one."""
+
+    key_material_id: Annotated[str, Meta(pattern="^[0-9a-f]{64}$(?!\\n)")] | None = None
+
+
 class CertificateRequest(Body):
     """`POST /v1/keys/{key}/csr`: what the request asks an outside CA to certify."""
 
@@ -298,11 +358,13 @@ class Deletion(Body):
 
 
 class SignatureItem(Body):
-    """One raw signature: a message (base64) or a digest (base64), never both."""
+    """One raw signature over one of: a message (base64), a digest (base64), or `mu`, the message representative of
+    ML-DSA (base64 of 64 octets; FIPS 204 section 6.2)."""
 
     algorithm: ShortText | None = None
     message: bytes | None = None
     digest: bytes | None = None
+    mu: bytes | None = None
 
 
 class Signatures(SignatureItem):
@@ -532,6 +594,14 @@ class ApprovalRequestBody(Body):
         "certificate/revoke",
         "enable",
         "schedule-deletion",
+        "aliases",
+        "aliases/move",
+        "aliases/remove",
+        "tags",
+        "tags/remove",
+        "rotation",
+        "rotation/remove",
+        "rotate-on-demand",
         "approval-rule",
         "approval-rule/remove",
     ]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from signer.administration.grants import GrantAdministration
     from signer.administration.identities import IdentityAdministration
     from signer.administration.identity_policies import IdentityPolicyAdministration
+    from signer.administration.importing import MaterialAdministration
     from signer.administration.issuers import IssuerAdministration
     from signer.administration.keys import KeyAdministration
     from signer.administration.labels import LabelAdministration
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from signer.pipeline import Pipeline
     from signer.published import Published
     from signer.published_logs import PublishedLogs
+    from signer.regions.receiving import ReplicaReception
+    from signer.regions.replication import RegionAdministration
     from signer.revocation import RevocationLists
     from signer.saml_metadata import SamlMetadata
     from signer.upkeep import Upkeep
@@ -52,6 +55,7 @@ class Services:
     certificates: CertificateAdministration
     identities: IdentityAdministration
     issuers: IssuerAdministration
+    material: MaterialAdministration
     certification: Certification
     revocation_lists: RevocationLists
     published: Published
@@ -72,6 +76,8 @@ class Services:
     audit_reports: AuditReports
     audit_history: AuditHistory
     exporters: tuple[Exporter, ...]
+    regions: RegionAdministration
+    replicas: ReplicaReception
 
     def close(self) -> None:
         """Ends this worker's use of everything, the audit trail first."""

@@ -67,6 +67,10 @@ class SoftwareKey:
     def sign_digest(self, digest: bytes) -> bytes:
         return self._sign_digest(digest)
 
+    def sign_mu(self, _mu: bytes) -> bytes:
+        message = "only ML-DSA signs a message representative"
+        raise Unsupported(message)
+
     def _sign_digest(self, digest: bytes) -> bytes:
         algorithm = self.info.algorithm
         if algorithm.hash_name is None or isinstance(self.private_key, ed25519.Ed25519PrivateKey):

@@ -124,14 +124,18 @@ class Session:
             )
 
     def create(self, template: Template) -> Key:
-        """Makes a session object of known value; a `bytearray` is copied nowhere on this side."""
+        """Makes a session object of known value; a `bytearray` is copied nowhere on this side.
+
+        One with a label is found by it: a busy process has many objects open.
+        """
         packed = {
             attribute: value if isinstance(value, bytearray) else self._attributes.pack_attribute(attribute, value)
             for attribute, value in template.items()
         }
         with self._turn:
             handle = self._native.create_object(self.handle, packed)
-            found = [key for key in self.find({Attribute.TOKEN: False}) if key.handle == handle]
+            named = {name: template[name] for name in (Attribute.TOKEN, Attribute.LABEL) if name in template}
+            found = [key for key in self.find(named) if key.handle == handle]
         if len(found) != 1:
             raise CryptokiError("C_CreateObject", ReturnValue.OBJECT_HANDLE_INVALID)
         return found[0]

@@ -21,6 +21,7 @@ from keystore.hsm import labels
 from keystore.hsm.audit import (
     audited_domain_key,
     audited_integrity_key,
+    audited_link_key,
     audited_region_key,
     check_log_key,
     exactly_one,
@@ -29,6 +30,7 @@ from keystore.hsm.audit import (
 from keystore.hsm.backing import cache_name, generate, open_backing
 from keystore.hsm.connection import complete, file_lock, log_in, read_pin
 from keystore.hsm.data_objects import read_text, require_room, write_text
+from keystore.hsm.imported import bring_in
 from keystore.hsm.mechanisms import HMAC_SHA256, KEY_TYPES, key_spec, mac_call, require_use, signing_call
 from keystore.hsm.module import load_module
 from keystore.hsm.readable_pairs import make_readable_pair
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from keystore.hsm.cache import CachedKey
     from keystore.hsm.connection import Connection
     from keystore.hsm.session import Key, Session
+    from keystore.importable import Material
 
 _Result = TypeVar("_Result")
 _TURN: Final = 30.0  # seconds a thread waits for a free session
@@ -78,6 +81,13 @@ class Token:
     def seal(self, message: bytes) -> bytes:
         """HMAC-SHA-256 by the integrity key, 32 octets."""
         return self._signing(lambda connection, session: session.sign(HMAC_SHA256, connection.integrity, message))
+
+    def link_seal(self, domain: str, message: bytes) -> bytes:
+        """HMAC-SHA-256 by the link key of a domain of multi-region keys, 32 octets: the same in each of its regions."""
+        label = labels.link_label(domain)
+        return self._signing(
+            lambda connection, session: session.sign(HMAC_SHA256, self._link_key(connection, label), message)
+        )
 
     def sign(self, backing: BackingKey, algorithm: SigningAlgorithm, data: bytes) -> bytes:
         """Raw octets of a signature over a digest (over the message for PureEdDSA), not yet verified by anybody."""
@@ -149,6 +159,12 @@ class Token:
             )
         )
 
+    def bring_in(self, material: Material, domain_label: str, use: KeyUse) -> GeneratedKey:
+        """Material from outside, wrapped by the domain key; what was given in the clear is the caller's to wipe."""
+        return self._generating(
+            lambda connection, session: bring_in(session, material, use, self._domain_key(connection, domain_label))
+        )
+
     def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes:
         """The same key wrapped under another domain key; it does not leave the HSM in between."""
         if backing.wrapped is None:
@@ -160,6 +176,24 @@ class Token:
                 return session.wrap(self._domain_key(connection, to_domain_label), key.handle)
             finally:
                 connection.cache.release(key, _destroyer(connection))
+
+        return self._signing(operation)
+
+    def opens(self, backing: BackingKey) -> bool:
+        """Whether the blob unwraps under its domain key into a key of its spec. A lost HSM is no answer."""
+
+        def operation(connection: Connection, session: Session) -> bool:
+            try:
+                key = self._acquired(connection, backing)
+            except HsmFault:
+                return False
+            except CryptokiError as error:
+                if error.function != "C_UnwrapKey":
+                    raise
+                session.sign(HMAC_SHA256, connection.integrity, b"alive")  # or the HSM is what failed
+                return False
+            connection.cache.release(key, _destroyer(connection))
+            return True
 
         return self._signing(operation)
 
@@ -199,7 +233,7 @@ class Token:
         def operation(connection: Connection, session: Session) -> None:
             # First, for a stale session: python-pkcs11 complains on standard error of a search that could not begin.
             session.sign(HMAC_SHA256, connection.integrity, b"probe")
-            for label in (labels.REGION, labels.INTEGRITY, labels.LOG, *connection.domains):
+            for label in (labels.REGION, labels.INTEGRITY, labels.LOG, *connection.domains, *connection.links):
                 exactly_one(session, label)
 
         self._signing(operation)
@@ -306,9 +340,21 @@ class Token:
         check_log_key(login.session)
         connection = complete(self._module, login, integrity, cache_size=self._cache_size, sessions=self._sessions)
         for label in trusted_labels(login.session):
-            if label not in (labels.REGION, labels.INTEGRITY):
+            if labels.parse_link_label(label) is not None:
+                self._link_key(connection, label)
+            elif label not in (labels.REGION, labels.INTEGRITY):
                 self._domain_key(connection, label)
         return connection
+
+    def _link_key(self, connection: Connection, label: str) -> Key:
+        """As `_domain_key`."""
+        known = connection.links.get(label)
+        if known is not None:
+            return known
+        with connection.owning:
+            if label not in connection.links:
+                connection.links[label] = audited_link_key(connection.owner, label)
+            return connection.links[label]
 
     def _domain_key(self, connection: Connection, label: str) -> Key:
         """One that another process made since is found now; each is audited before its first use."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from keystore.algorithms import (
     AGREEMENT_ALGORITHMS,
+    ENCAPSULATION_ALGORITHMS,
     ENCRYPTION_ALGORITHMS,
     KEY_SPECS,
     MAC_ALGORITHMS,
@@ -19,21 +20,30 @@ from keystore.opened.agreement import HsmAgreementKey
 from keystore.opened.mac import HmacKey
 from keystore.opened.rsa import RsaEncryptionKey
 from keystore.opened.symmetric import SymmetricKey
+from keystore.software_signing import SoftwareEncapsulationKey
 
 if TYPE_CHECKING:
     from keystore.api import HardwareToken, Key, KeyVersion, OpenedKey
+    from keystore.software import SoftwareKeys
 
-_ALGORITHMS: Final = {**ENCRYPTION_ALGORITHMS, **MAC_ALGORITHMS, **AGREEMENT_ALGORITHMS}
+_ALGORITHMS: Final = {
+    **ENCRYPTION_ALGORITHMS,
+    **MAC_ALGORITHMS,
+    **AGREEMENT_ALGORITHMS,
+    **ENCAPSULATION_ALGORITHMS,
+}
 
 
-def open_version(token: HardwareToken, key: Key, version: KeyVersion, state: VersionState, algorithm: str) -> OpenedKey:
+def open_version(
+    token: HardwareToken, software: SoftwareKeys, key: Key, version: KeyVersion, state: VersionState, algorithm: str
+) -> OpenedKey:
     """A version of a key that makes no signatures. It makes something new only if it is the active one.
 
     Raises: `WrongState` for a revoked version; `Unsupported` for an algorithm that is not the key's.
     """
     if state is VersionState.REVOKED:
         raise WrongState(f"version {version.number} of the key is revoked")
-    if algorithm not in key_algorithms(key.purpose, key.spec, key.algorithm):
+    if algorithm not in key_algorithms(key.purpose, key.spec, key.algorithm, key.protection):
         raise Unsupported(f"the key has no algorithm {algorithm}", field="algorithm")
     info = OpenedKeyInfo(key.id, version.id, version.number, key.spec, key.purpose, _ALGORITHMS[algorithm])
     active = state is VersionState.ACTIVE
@@ -45,4 +55,6 @@ def open_version(token: HardwareToken, key: Key, version: KeyVersion, state: Ver
         return RsaEncryptionKey(token, version.backing, info, version.public_key, active=active)
     if key.purpose is Purpose.ENCRYPT and key.spec == "SYMMETRIC_DEFAULT":
         return SymmetricKey(token, version.backing, info, active=active)
+    if key.purpose is Purpose.ENCAPSULATE:
+        return SoftwareEncapsulationKey(software, version.backing, info, version.public_key, active=active)
     raise Unsupported(f"a {key.spec} key for {key.purpose} is not used here", field="spec")

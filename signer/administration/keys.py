@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from keystore.algorithms import SIGNING_ALGORITHMS, SIGNING_PURPOSES, Purpose, key_algorithms
+from keystore.algorithms import SIGNING_ALGORITHMS, SIGNING_PURPOSES, Origin, Purpose, key_algorithms
 from keystore.api import AssertionSettings, RevocationReason, TokenSettings
 from keystore.errors import Conflict as Taken
 from keystore.errors import NotFound as NoSuchRow
 from keystore.errors import Overtaken
-from keystore.lifecycle import version_state
+from keystore.keys import new_key_id
+from keystore.lifecycle import state_at, version_state
+from keystore.regions import arn_in, is_primary
 from signer.administration.certificates import summary
 from signer.administration.new_key import new_key
 from signer.errors import Conflict, Unprocessable
 from signer.formats import jwks
 from signer.published import KEY_SET_MARGIN, KEY_SET_MAX_AGE, has_certificate
+from signer.software_watch import report_made
 
 if TYPE_CHECKING:
     from keystore.api import Key, KeyVersion
@@ -47,7 +49,7 @@ class KeyAdministration:
 
     def create(self, permit: Permit, call: Call, body: NewKeyBody) -> Key:
         """Makes a key and, where it has one, its certificate: both or nothing. Raises `Unprocessable`, `Conflict`."""
-        key_id = str(uuid.uuid4())
+        key_id = new_key_id(multi_region=body.multi_region)
         arn = self._keystore.arn_of(key_id)
         policy = self._policies.first(permit, body, arn)
         wanted = new_key(body, permit.principal.name, policy)
@@ -63,12 +65,14 @@ class KeyAdministration:
             self._policies.require_fit(policy, arn, bypass=bypass)
 
         try:
-            return self._keystore.create_key(wanted, key_id=key_id, certify=certify, check=check)
+            made = self._keystore.create_key(wanted, key_id=key_id, certify=certify, check=check)
         except Overtaken:
             raise
         except Taken as taken:
             msg = f"there is a key with the alias {wanted.alias} already"
             raise Conflict(msg, field="alias") from taken
+        report_made(made)
+        return made
 
     def rotate(self, permit: Permit, call: Call, key: Key, body: Rotation) -> Key:
         """A new version: published at once; signing at once too, or, where clients cache key sets, after they have
@@ -87,12 +91,18 @@ class KeyAdministration:
             certify=certify,
             revoke=None if body.revoke is None else RevocationReason(body.revoke),
         )
+        report_made(rotated)
         if body.revoke is not None:
             self._certificates.publish_revocations(call)
         return rotated
 
     def rotate_on_demand(self, permit: Permit, key: Key) -> Key:
-        """A new version of a key that nobody publishes, in use at once. Raises what the keystore does."""
+        """A new version of a key that nobody publishes, in use at once; of imported material the one that waits.
+
+        Raises what the keystore does.
+        """
+        if key.origin is Origin.EXTERNAL:
+            return self._keystore.rotate_to_imported(key.id, permit.principal.name)
         return self._keystore.rotate(key.id, activate_at=self._keystore.clock(), actor=permit.principal.name)
 
     def describe(self, key: Key) -> dict[str, object]:
@@ -120,16 +130,17 @@ def describe(key: Key, keystore: Keystore) -> dict[str, object]:
         "spec": key.spec,
         "purpose": key.purpose.value,
         "algorithm": key.algorithm,
-        "algorithms": list(key_algorithms(key.purpose, key.spec, key.algorithm)),
+        "algorithms": list(key_algorithms(key.purpose, key.spec, key.algorithm, key.protection)),
         "required_digest": SIGNING_ALGORITHMS[key.algorithm].hash_name if key.purpose in SIGNING_PURPOSES else None,
         "formats": list(key.formats),
         **_settings(key),
         "domain": key.domain,
+        "multi_region": described_regions(key, keystore),
         "protection": key.protection.value,
         "origin": key.origin.value,
         "storage": key.storage.value,
         "token": {"manufacturer": token.manufacturer, "model": token.model, "serial": token.serial},
-        "state": key.state.value,
+        "state": state_at(key, now).value,
         "description": key.description,
         "published": key.published,
         "created_at": key.created_at,
@@ -142,13 +153,32 @@ def describe(key: Key, keystore: Keystore) -> dict[str, object]:
                 "state": version_state(key.versions, version.number, now).value,
                 "created_at": version.created_at,
                 "activate_at": version.activate_at,
-                "kid": jwks.thumbprint(version.public_key) if version.public_key else None,
+                "kid": jwks.key_id(version.public_key),
                 "revoked_at": version.revoked_at,
                 "revocation_reason": version.revocation_reason and version.revocation_reason.value,
                 "certificate": _certificate(version, keystore),
             }
             for version in key.versions
         ],
+    }
+
+
+def described_regions(key: Key, keystore: Keystore) -> dict[str, object] | None:
+    """Where else a multi-region key is, and what is under way about it; null for a key of this region alone."""
+    regions = key.multi_region
+    if regions is None:
+        return None
+    under_way = keystore.regions.get(key.id)
+
+    def one(region: str) -> dict[str, str]:
+        return {"region": region, "arn": arn_in(key.arn, region)}
+
+    return {
+        "type": "primary" if is_primary(key, keystore.region) else "replica",
+        "primary": one(regions.primary_region),
+        "replicas": [one(region) for region in regions.replicas],
+        "making": list(under_way.making),
+        "moving_to": under_way.moving_to,
     }
 
 

@@ -3,11 +3,20 @@ made."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from keystore.algorithms import KEY_SPECS, KEY_USAGES, SIGNING_ALGORITHMS, Origin, Purpose, algorithms_for
+from keystore.algorithms import (
+    KEY_SPECS,
+    KEY_USAGES,
+    NOT_OFFERED,
+    PURPOSES,
+    SIGNING_ALGORITHMS,
+    Origin,
+    Protection,
+    Purpose,
+)
 from keystore.api import AssertionSettings, KeyPolicy, MultiRegion, NewKey, TokenSettings
+from keystore.keys import KEY_ID_FORM
 from signer.access.circumstances import requested_tags
 from signer.administration.labels import check_tags
 from signer.errors import Unprocessable
@@ -19,7 +28,6 @@ if TYPE_CHECKING:
     from signer.request import NewKeyBody
 
 _Value = TypeVar("_Value")
-UUID_FORM: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 # Which members belong to which purposes; the others are refused, so that nobody believes in a setting that does
 # nothing.
@@ -34,11 +42,11 @@ _BELONGS_TO: Final = {
 
 
 def new_key(body: NewKeyBody, maker: str, policy: KeyPolicy) -> NewKey:
-    """The key to be made. Raises `Unprocessable` naming the member."""
+    """The key to be made. Raises `Unprocessable` naming the member. What the operator allows is the keystore's."""
     purpose = Purpose(body.purpose)
     _require_fitting_members(body, purpose)
-    if body.alias is not None and UUID_FORM.fullmatch(body.alias):
-        msg = "an alias must not have the form of a UUID"
+    if body.alias is not None and KEY_ID_FORM.fullmatch(body.alias):
+        msg = "an alias must not have the form of a key's id"
         raise Unprocessable(msg, field="alias")
     check_tags(body.tags)
     spec = _spec(body.spec, purpose)
@@ -51,6 +59,7 @@ def new_key(body: NewKeyBody, maker: str, policy: KeyPolicy) -> NewKey:
         alias=body.alias,
         algorithm=algorithm,
         formats=_formats(body, algorithm) if purpose is Purpose.ARTIFACT else (),
+        protection=None if body.protection is None else Protection(body.protection),
         settings=_settings(body, purpose),
         domain=body.domain or "default",
         description=body.description,
@@ -69,6 +78,7 @@ def new_key_details(body: NewKeyBody) -> ConditionValues:
         "kms:keyusage": (KEY_USAGES[Purpose(body.purpose)],),
         "kms:keyorigin": (body.origin,),
         "sealmark:purpose": (body.purpose,),
+        "kms:multiregion": ("true" if body.multi_region else "false",),
         "kms:bypasspolicylockoutsafetycheck": (bypass,),
         **requested_tags(body.tags),
     }
@@ -82,28 +92,31 @@ def _require_fitting_members(body: NewKeyBody, purpose: Purpose) -> None:
 
 
 def _spec(name: str, purpose: Purpose) -> str:
+    """What AWS KMS has and nothing here makes is for the keystore to refuse, in words of its own."""
+    if name in NOT_OFFERED:
+        return name
     if name not in KEY_SPECS:
         msg = f"there is no spec {name!r}; known are {', '.join(KEY_SPECS)}"
         raise Unprocessable(msg, field="spec")
-    if not algorithms_for(purpose, name):
-        allowed = ", ".join(spec for spec in KEY_SPECS if algorithms_for(purpose, spec))
-        msg = f"a key for {purpose} cannot be {name}; it can be {allowed}"
+    if name not in PURPOSES[purpose]:
+        msg = f"a key for {purpose} cannot be {name}; it can be {', '.join(PURPOSES[purpose])}"
         raise Unprocessable(msg, field="spec")
     return name
 
 
-def _algorithm(body: NewKeyBody, purpose: Purpose) -> str:
-    allowed = algorithms_for(purpose, body.spec)
-    if body.algorithm is None:
-        return allowed[0]
-    if body.algorithm not in allowed:
-        msg = f"a {body.spec} key for {purpose} signs with {', '.join(allowed)}"
+def _algorithm(body: NewKeyBody, purpose: Purpose) -> str | None:
+    """None where the keystore chooses."""
+    allowed = PURPOSES[purpose].get(body.spec, ())
+    if body.algorithm is not None and body.algorithm not in allowed:
+        msg = f"a {body.spec} key for {purpose} has {', '.join(allowed) or 'no algorithm'}"
         raise Unprocessable(msg, field="algorithm")
-    return body.algorithm
+    return body.algorithm or next(iter(allowed), None)
 
 
-def _formats(body: NewKeyBody, algorithm: str) -> tuple[str, ...]:
+def _formats(body: NewKeyBody, algorithm: str | None) -> tuple[str, ...]:
     """What the key is to make; an algorithm that signs no digests (PureEdDSA) makes DSSE alone."""
+    if algorithm is None:
+        return ()
     only = FORMATS_WITHOUT_DIGEST if SIGNING_ALGORITHMS[algorithm].hash_name is None else None
     if body.formats is None:
         return only or DEFAULT_FORMATS

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypedDict
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey, MLDSA65PublicKey, MLDSA87PublicKey
 
 from keystore.algorithms import SIGNING_ALGORITHMS
 from signer.errors import ServiceUnavailable, Unprocessable
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 # RFC 7518 section 6.2.1.1, RFC 8812 section 3.1
 _CURVES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521", "secp256k1": "secp256k1"}
 _SECP256K1_ALGORITHM: Final = "ES256K"  # RFC 8812 section 3.2
+
+# RFC 9964: kty AKP, which has the algorithm in its thumbprint. Some clients break on it: it is in no key set here.
+_ML_DSA: Final = ((MLDSA44PublicKey, "ML-DSA-44"), (MLDSA65PublicKey, "ML-DSA-65"), (MLDSA87PublicKey, "ML-DSA-87"))
 
 JsonWebKey = dict[str, str | list[str]]
 
@@ -61,8 +65,19 @@ def _required_members(public_key: bytes) -> tuple[tuple[str, str], ...]:
         )
     if isinstance(key, ed25519.Ed25519PublicKey):
         return (("crv", "Ed25519"), ("kty", "OKP"), ("x", _base64url(key.public_bytes_raw())))
+    for kind, name in _ML_DSA:
+        if isinstance(key, kind):
+            return (("alg", name), ("kty", "AKP"), ("pub", _base64url(key.public_bytes_raw())))
     message = "this kind of public key has no JSON form here"
     raise Unprocessable(message, field="format")
+
+
+def key_id(public_key: bytes) -> str | None:
+    """The thumbprint; None where there is no public half (empty) or none with a JSON form (ML-KEM)."""
+    try:
+        return thumbprint(public_key) if public_key else None
+    except Unprocessable:
+        return None
 
 
 @lru_cache(maxsize=4096)

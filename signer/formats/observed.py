@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
     from keystore.api import SigningKey, SigningKeyInfo
 
-# PureEdDSA signs the message itself; the record then names the message by the hash that Ed25519 uses inside (RFC 8032).
-_HASH_OF_PURE_EDDSA: Final = "sha512"
+# EdDSA and ML-DSA sign the message itself; the record then names it by the hash that Ed25519 uses inside (RFC 8032).
+_HASH_OF_MESSAGES: Final = "sha512"
 
 
 class MadeSignature(NamedTuple):
     """One signature as the audit record names it.
 
-    `message_digest` is the hash of what was signed, by the algorithm's own hash (SHA-512 for Ed25519), 32 to 64 octets;
+    `message_digest` is the hash of what was signed, by the algorithm's own hash (SHA-512 where the message itself is
+    signed), 32 to 64 octets;
     `signature_sha256` is the SHA-256 of the signature as the key returned it, 32 octets.
     """
 
@@ -36,7 +37,7 @@ class ObservedKey:
     def __init__(self, key: SigningKey) -> None:
         self._key = key
         self.info: SigningKeyInfo = key.info
-        self._hash_name = key.info.algorithm.hash_name or _HASH_OF_PURE_EDDSA
+        self._hash_name = key.info.algorithm.hash_name or _HASH_OF_MESSAGES
         self.made: list[MadeSignature] = []
 
     @property
@@ -53,6 +54,13 @@ class ObservedKey:
         """As `SigningKey.sign_digest`; remembers the signature once it is made."""
         signature = self._key.sign_digest(digest)
         self._remember(digest, signature)
+        return signature
+
+    def sign_mu(self, mu: bytes) -> bytes:
+        """As `SigningKey.sign_mu`; remembers the signature once it is made. The message representative, 64 octets, is
+        the hash of what was signed."""
+        signature = self._key.sign_mu(mu)
+        self._remember(mu, signature)
         return signature
 
     def _remember(self, digest: bytes, signature: bytes) -> None:

@@ -6,7 +6,24 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from signer.kms import aliases, creation, grants, key_stores, keys, policies, rotation, signing, tags
+from signer.kms import (
+    agreement,
+    aliases,
+    creation,
+    data_key_pairs,
+    data_keys,
+    encryption,
+    grants,
+    importing,
+    key_stores,
+    keys,
+    macs,
+    policies,
+    re_encryption,
+    rotation,
+    signing,
+    tags,
+)
 from signer.kms.decoding import decode
 from signer.kms.errors import UNKNOWN_OPERATION, Refusal
 from signer.problems import code_of
@@ -23,7 +40,24 @@ TARGET: Final = "x-amz-target"
 _PREFIX: Final = "TrentService."
 UNKNOWN_ACTION: Final = "UnknownCall"  # as of every other call that there is not
 
-_MODULES: Final = (creation, keys, aliases, tags, policies, grants, rotation, signing, key_stores)
+_MODULES: Final = (
+    creation,
+    keys,
+    aliases,
+    tags,
+    policies,
+    grants,
+    rotation,
+    signing,
+    encryption,
+    re_encryption,
+    data_keys,
+    data_key_pairs,
+    macs,
+    agreement,
+    importing,
+    key_stores,
+)
 OPERATIONS: Final[Mapping[str, KmsOperation]] = MappingProxyType(
     {operation.name: operation for module in _MODULES for operation in module.OPERATIONS}
 )

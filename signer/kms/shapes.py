@@ -130,6 +130,13 @@ EncapsulationAlgorithm = Literal["ML_KEM"]
 Origin = Literal["AWS_KMS", "EXTERNAL", "AWS_CLOUDHSM", "EXTERNAL_KEY_STORE"]
 
 
+class UseRequest(Request):
+    """Base of every request to use a key: whom a grant of the moment allows it, and whether it is tried alone."""
+
+    grant_tokens: GrantTokens | None = None
+    dry_run: bool | None = None
+
+
 class Recipient(Shape):
     """An attested enclave or trusted platform module, to which the result is to be encrypted."""
 

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
+from keystore.algorithms import key_algorithms
 from signer.kms.decoding import decode
+from signer.kms.errors import INVALID_USAGE, Refusal
+from signer.kms.grant_tokens import require_grant_tokens
+from signer.kms.shapes import UseRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,8 +27,10 @@ if TYPE_CHECKING:
     from signer.access.model import ConditionValues
     from signer.call import Answer, Call
     from signer.operations.base import Operation, Plan, Subject
+    from signer.services import Services
 
 _Request = TypeVar("_Request", bound=msgspec.Struct)
+_Use = TypeVar("_Use", bound=UseRequest)
 _Native = TypeVar("_Native", bound=msgspec.Struct)
 _Body = TypeVar("_Body", bound=msgspec.Struct)
 
@@ -61,11 +67,11 @@ class Translated(Generic[_Request, _Native]):
 
 @dataclass(frozen=True, slots=True)
 class AsAws(Generic[_Native]):
-    """A native operation as AWS runs it: `check` raises what AWS refuses, once the caller is permitted; `dry_run` tells
-    whether the caller asks only whether it might."""
+    """A native operation as AWS runs it: `check` raises what AWS refuses, of a key of the right purpose and state and
+    once the caller is permitted; `dry_run` tells whether the caller asks only whether it might."""
 
     native: Operation[_Native]
-    check: Callable[[Subject], None]
+    check: Callable[[Key], None]
     dry_run: Callable[[], bool]
 
     @property
@@ -84,12 +90,39 @@ class AsAws(Generic[_Native]):
         return self.native.details(key, body)
 
     def version(self, key: Key, body: _Native | None, now: datetime) -> KeyVersion:
+        self.check(key)
         return self.native.version(key, body, now)
 
     def plan(self, subject: Subject, body: _Native) -> Plan:
-        self.check(subject)
         plan = self.native.plan(subject, body)
         return replace(plan, dry_run=plan.dry_run or self.dry_run())
+
+
+def use_key(
+    services: Services,
+    call: Call,
+    asked: Translated[_Use, _Native],
+    native: Operation[_Native],
+    *,
+    reference: Callable[[_Use], str],
+    check: Callable[[_Use, Key], None] = lambda _request, _key: None,
+) -> dict[str, Any]:
+    """The result of the native operation, asked for in AWS's words. `reference` tells the key from the request, as
+    `Keystore.get_key` takes it; `check` raises what AWS refuses besides. Raises what the pipeline raises."""
+
+    def checks(key: Key) -> None:
+        require_grant_tokens(asked.request.grant_tokens, services.keystore)
+        check(asked.request, key)
+
+    operation = AsAws(native, checks, lambda: bool(asked.request.dry_run))
+    return only_result(services.pipeline.sign(asked.of(call), lambda _body: reference(asked.request), operation))
+
+
+def require_algorithm(key: Key, name: str, member: str) -> None:
+    """Raises `InvalidKeyUsageException` for an algorithm that the key does not have."""
+    if name not in key_algorithms(key.purpose, key.spec, key.algorithm, key.protection):
+        msg = f"Algorithm {name} is incompatible with key spec {key.spec}."
+        raise Refusal(INVALID_USAGE, msg, code="wrong_purpose", field=member)
 
 
 def only_result(answer: Answer) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
-from keystore.api import KeyState
-from keystore.lifecycle import current_version
+from keystore.lifecycle import USED_FROM, current_version, state_at
 from signer.errors import Unprocessable, WrongPurpose, WrongState
 
 if TYPE_CHECKING:
@@ -118,9 +117,10 @@ def usable_version(operation: UseOfKey[_Used_contra], key: Key, body: _Used_cont
     if key.purpose is not operation.purpose:
         msg = f"this key is for {key.purpose}; {operation.action} needs a key for {operation.purpose}"
         raise WrongPurpose(msg)
-    if key.state is not KeyState.ENABLED:
-        msg = f"the key is {key.state.replace('_', ' ')}"
-        raise WrongState(msg, state=key.state.value)
+    state = state_at(key, now)
+    if state not in USED_FROM:
+        msg = f"the key is {state.replace('_', ' ')}"
+        raise WrongState(msg, state=state.value)
     return operation.version(key, body, now)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from keystore.algorithms import SIGNING_ALGORITHMS, Purpose, key_algorithms
+from keystore.algorithms import SIGNING_ALGORITHMS, Purpose, Scheme, key_algorithms
+from keystore.software_keys import MU_OCTETS
 from signer.access import Action
 from signer.access.circumstances import signing_context
 from signer.errors import Unprocessable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from keystore.api import Key, SigningKey
     from signer.access.model import ConditionValues
+    from signer.cryptographic_requests import SignatureVerification
 
 DIGEST_SIZES: Final = {"sha256": 32, "sha384": 48, "sha512": 64}
 
@@ -32,7 +34,7 @@ class RawSignatures(OfActiveVersion):
         """Algorithm, message type and context."""
         items = body.items if body.items is not None else [body]
         context = signing_context(body.context)
-        asked = {(item.algorithm or key.algorithm, "RAW" if item.digest is None else "DIGEST") for item in items}
+        asked = {(item.algorithm or key.algorithm, message_type(item)) for item in items}
         return [
             context | {"kms:signingalgorithm": (algorithm,), "kms:messagetype": (message_type,)}
             for algorithm, message_type in sorted(asked)
@@ -40,15 +42,43 @@ class RawSignatures(OfActiveVersion):
 
     def plan(self, subject: Subject, body: Signatures) -> Plan:
         """One item, or every item of `items`. Raises `Unprocessable` for a fault of the call as a whole."""
-        either_items_or_one(body.items, {"message": body.message, "digest": body.digest, "algorithm": body.algorithm})
-        allowed = key_algorithms(subject.key.purpose, subject.key.spec, subject.key.algorithm)
+        one = {"message": body.message, "digest": body.digest, "mu": body.mu, "algorithm": body.algorithm}
+        either_items_or_one(body.items, one)
+        key = subject.key
+        allowed = key_algorithms(key.purpose, key.spec, key.algorithm, key.protection)
         items = body.items if body.items is not None else [body]
         single = body.items is None
 
         def prepare(item: SignatureItem, position: int) -> Prepared:
-            return _prepare(item, "" if single else f"items[{position}].", allowed, subject.key.algorithm)
+            return _prepare(item, "" if single else f"items[{position}].", allowed, key.algorithm)
 
         return Plan(prepare_each(items, prepare), single, body.context)
+
+
+def message_type(item: SignatureItem | SignatureVerification) -> str:
+    """AWS's name of what is given."""
+    if item.mu is not None:
+        return "EXTERNAL_MU"
+    return "RAW" if item.digest is None else "DIGEST"
+
+
+def require_mu(name: str, mu: bytes, field: str) -> None:
+    """Raises `Unprocessable` unless the algorithm takes a message representative, and this is one."""
+    if SIGNING_ALGORITHMS[name].scheme is not Scheme.ML_DSA:
+        msg = f"only ML-DSA signs a message representative; {name} takes `message` or `digest`"
+        raise Unprocessable(msg, field=field)
+    if len(mu) != MU_OCTETS:
+        msg = f"a message representative has {MU_OCTETS} bytes, this one has {len(mu)}"
+        raise Unprocessable(msg, field=field)
+
+
+def _prepare_mu(name: str, mu: bytes, at: str) -> Prepared:
+    require_mu(name, mu, f"{at}mu")
+
+    def make(key: SigningKey) -> Output:
+        return {"signature": key.sign_mu(mu)}
+
+    return Prepared(name, make)
 
 
 def _prepare(item: SignatureItem, at: str, allowed: tuple[str, ...], default: str) -> Prepared:
@@ -56,9 +86,11 @@ def _prepare(item: SignatureItem, at: str, allowed: tuple[str, ...], default: st
     if name not in allowed:
         msg = f"this key signs with {', '.join(allowed)}"
         raise Unprocessable(msg, field=f"{at}algorithm")
-    if (item.message is None) == (item.digest is None):
-        msg = "give exactly one of `message` and `digest`, base64"
+    if [item.message, item.digest, item.mu].count(None) != 2:
+        msg = "give exactly one of `message`, `digest` and `mu`, base64"
         raise Unprocessable(msg, field=f"{at}message")
+    if item.mu is not None:
+        return _prepare_mu(name, item.mu, at)
     hash_name = SIGNING_ALGORITHMS[name].hash_name
     message, digest = item.message, item.digest
     if digest is not None and hash_name is None:

@@ -24,7 +24,7 @@ SYMMETRIC = "SYMMETRIC_DEFAULT"  # the name of the spec and of its algorithm
 
 def chosen_algorithm(key: Key, asked: str | None, field: str = "algorithm") -> str:
     """The algorithm asked for, or the key's default. Raises `Unprocessable` for one that the key does not have."""
-    allowed = key_algorithms(key.purpose, key.spec, key.algorithm)
+    allowed = key_algorithms(key.purpose, key.spec, key.algorithm, key.protection)
     name = asked or key.algorithm
     if name not in allowed:
         msg = f"this key has {', '.join(allowed)}"

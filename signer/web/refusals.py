@@ -35,10 +35,14 @@ _LIMITED: Final = frozenset(
         Action.CREATE_GRANT,
         Action.PUT_PRINCIPAL_POLICY,
         Action.CREATE_CREDENTIAL,
+        Action.REPLICATE_KEY,
     }
 )
 _DECIDES_ACCESS: Final = frozenset(
-    {Action.CREATE_KEY, Action.PUT_KEY_POLICY, Action.CREATE_GRANT, Action.PUT_PRINCIPAL_POLICY}
+    {
+        *(Action.CREATE_KEY, Action.PUT_KEY_POLICY, Action.CREATE_GRANT, Action.PUT_PRINCIPAL_POLICY),
+        *(Action.REPLICATE_KEY, Action.SYNCHRONIZE_MULTI_REGION_KEY),
+    }
 )
 _MORE: Final[Mapping[Action, tuple[str, ...]]] = MappingProxyType(
     {
@@ -48,6 +52,10 @@ _MORE: Final[Mapping[Action, tuple[str, ...]]] = MappingProxyType(
         Action.RE_ENCRYPT_FROM: ("undecipherable",),
         Action.VERIFY_MAC: ("invalid_mac",),
         Action.VERIFY: ("invalid_signature", *_SIGNS),
+        # Both ask another region.
+        Action.REPLICATE_KEY: ("service_unavailable",),
+        Action.UPDATE_PRIMARY_REGION: ("service_unavailable",),
+        Action.SYNCHRONIZE_MULTI_REGION_KEY: ("not_found",),  # the key, in the body
     }
 )
 # What is signed anew now and then, by whoever asks for it first.

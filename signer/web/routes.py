@@ -25,6 +25,7 @@ from signer.web import (
     policies,
     public,
     public_credentials,
+    replicas,
     signing,
     trusted_issuers,
 )
@@ -52,6 +53,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *credentials.ENDPOINTS,
     *access_keys.ENDPOINTS,
     *keys.ENDPOINTS,
+    *replicas.ENDPOINTS,
     *certificates.ENDPOINTS,
     *signing.ENDPOINTS,
     *cryptography.ENDPOINTS,

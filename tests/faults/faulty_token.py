@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from keystore.algorithms import SigningAlgorithm, UseAlgorithm
     from keystore.api import DataKeyPair, GeneratedKey, TokenInfo
+    from keystore.importable import Material
 
 
 class FaultyToken:
@@ -112,8 +113,17 @@ class FaultyToken:
     def material_id(self, backing: BackingKey) -> str:
         return self._token.material_id(backing)
 
+    def bring_in(self, material: Material, domain_label: str, use: KeyUse) -> GeneratedKey:
+        return self._token.bring_in(material, domain_label, use)
+
     def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes:
         return self._token.rewrap(backing, to_domain_label)
+
+    def opens(self, backing: BackingKey) -> bool:
+        return self._token.opens(backing)
+
+    def link_seal(self, domain: str, message: bytes) -> bytes:
+        return self._token.link_seal(domain, message)
 
     def destroy(self, backing: BackingKey) -> None:
         self._token.destroy(backing)

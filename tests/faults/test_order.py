@@ -189,7 +189,7 @@ def test_each_step_is_seen_by_others_before_the_next_begins(
 
         return made
 
-    monkeypatch.setattr(signing, "_verify", at_the_check(signing._verify))
+    monkeypatch.setattr(signing, "verify_signature", at_the_check(signing.verify_signature))
     monkeypatch.setattr(Logged, "proof", at_the_proof(Logged.proof))
     faulty.token.before_signing, faulty.token.before_checkpoint = at_the_hsm, at_the_log_key
     answer = faulty.running.call("role/ci", "POST", url, request_.body)

@@ -25,13 +25,14 @@ from keystore.values import stored_time
 from tests.hsm_support import log_public_key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from keystore.algorithms import SigningAlgorithm, UseAlgorithm
     from keystore.api import BackingKey, DataKeyPair, GeneratedKey, HardwareToken, Key, TokenInfo
     from keystore.db import Value
+    from keystore.importable import Material
 
 SEAL_KEY_ID: Final = "test-integrity"
 
@@ -81,7 +82,7 @@ def make_database(path: Path, token: HardwareToken) -> Database:
     }
     with SealedStore(database, Sealer(token.seal, SEAL_KEY_ID)).transaction() as transaction:
         transaction.insert("deployment", "deployment", deployment)
-        transaction.insert("domains", "default", {"current_version": 1, "created_at": now})
+        transaction.insert("domains", "default", {"current_version": 1, "created_at": now, "home_region": None})
     empty_kept_head(token, LogAnchor(token, "000000000000", "us-east-1", log_public_key).origin)
     return database
 
@@ -190,8 +191,17 @@ class TokenProxy:
     def material_id(self, backing: BackingKey) -> str:
         return self.real.material_id(backing)
 
+    def bring_in(self, material: Material, domain_label: str, use: KeyUse) -> GeneratedKey:
+        return self.real.bring_in(material, domain_label, use)
+
     def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes:
         return self.real.rewrap(backing, to_domain_label)
+
+    def opens(self, backing: BackingKey) -> bool:
+        return self.real.opens(backing)
+
+    def link_seal(self, domain: str, message: bytes) -> bytes:
+        return self.real.link_seal(domain, message)
 
     def destroy(self, backing: BackingKey) -> None:
         self.real.destroy(backing)
@@ -257,11 +267,11 @@ class Place:
     attacker: Attacker
 
     @contextmanager
-    def fresh(self) -> Iterator[Keystore]:
+    def fresh(self, software_specs: Sequence[str] = ()) -> Iterator[Keystore]:
         """A keystore that has just been opened, as another worker would."""
         database = open_database(url_of(self.path))
         try:
-            yield Keystore(self.token, database)
+            yield Keystore(self.token, database, software_specs=software_specs)
         finally:
             database.close()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keystore import open_keystore, restoration
-from keystore.algorithms import PURPOSES, Purpose
+from keystore.algorithms import PURPOSES, SOFTWARE_ONLY, Purpose
 from keystore.api import Storage
 from keystore.ceremony import InitOptions, RestoreOptions, initialise, restore, rotate_domain
 from keystore.configuration import StateDirectory
@@ -30,7 +30,7 @@ class Deployment:
         self.path = path
         self.state = initialise(path, InitOptions()).state
         keystore = open_keystore(path)
-        specs = [spec for spec in PURPOSES[Purpose.GENERAL] if spec not in ("RSA_4096", "RSA_3072")]
+        specs = [spec for spec in PURPOSES[Purpose.GENERAL] if spec not in ("RSA_4096", "RSA_3072", *SOFTWARE_ONLY)]
         self.keys: list[Key] = [keystore.create_key(new_key(spec, spec)) for spec in specs]
         self.log_public_key = self._log_public_key(path)
         self.log_origin = keystore.log.origin

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keystore.algorithms import PURPOSES, SIGNING_ALGORITHMS, Purpose, Scheme
+from keystore.algorithms import PURPOSES, SIGNING_ALGORITHMS, Purpose, Scheme, algorithms_for
 from signer.errors import Unprocessable
 from signer.formats import publickey, raw
 from tests.signer.formats.support import accepts, flipped, write
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 GENERAL = [
     (spec, algorithm)
-    for spec, algorithms in PURPOSES[Purpose.GENERAL].items()
-    for algorithm in algorithms
+    for spec in PURPOSES[Purpose.GENERAL]
+    for algorithm in algorithms_for(Purpose.GENERAL, spec)
     if spec not in {"RSA_3072", "RSA_4096"}
 ]
 MESSAGE = b"a release binary" * 1000

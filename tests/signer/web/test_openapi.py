@@ -47,7 +47,7 @@ def test_it_is_valid_openapi(document: dict[str, Any]) -> None:
 
 def test_the_validator_would_tell(document: dict[str, Any]) -> None:
     broken = {**document, "info": {"title": "Sealmark"}}  # without a version
-    assert list(OpenAPIV31SpecValidator(broken).iter_errors())
+    assert next(iter(OpenAPIV31SpecValidator(broken).iter_errors()), None) is not None
 
 
 def test_it_holds_every_route_and_no_other(document: dict[str, Any]) -> None:
