@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PATH: Final = "/"
 REQUEST_ID: Final = "x-amzn-RequestId"
+RETRY_AFTER: Final = "x-amz-retry-after"  # milliseconds that AWS's clients wait at least, besides what they would
 
 
 def call_operation(services: Services, call: Call) -> Response:
@@ -47,7 +48,9 @@ def error_response(error: Exception, services: Services) -> Response:
     if code == "method_not_allowed":
         response.headers["Allow"] = "POST"
     if code == "too_many_requests" or fault.status == 503:
-        response.headers["Retry-After"] = str(getattr(error, "retry_after", RETRY_AFTER_SECONDS))
+        seconds = getattr(error, "retry_after", RETRY_AFTER_SECONDS)
+        response.headers["Retry-After"] = str(seconds)
+        response.headers[RETRY_AFTER] = str(1000 * seconds)
     return response
 
 
