@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 PATH: Final = "/"
 REQUEST_ID: Final = "x-amzn-RequestId"
-RETRY_AFTER: Final = "x-amz-retry-after"  # milliseconds that AWS's clients wait at least, besides what they would
 
 
 def call_operation(services: Services, call: Call) -> Response:
@@ -48,9 +47,9 @@ def error_response(error: Exception, services: Services) -> Response:
     if code == "method_not_allowed":
         response.headers["Allow"] = "POST"
     if code == "too_many_requests" or fault.status == 503:
-        seconds = getattr(error, "retry_after", RETRY_AFTER_SECONDS)
+        seconds = int(getattr(error, "retry_after", RETRY_AFTER_SECONDS))
         response.headers["Retry-After"] = str(seconds)
-        response.headers[RETRY_AFTER] = str(1000 * seconds)
+        response.headers["x-amz-retry-after"] = str(1000 * seconds)  # what AWS's own clients wait for
     return response
 
 
