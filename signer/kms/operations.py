@@ -7,8 +7,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from signer.kms import (
+    agreement,
     aliases,
     creation,
+    data_key_pairs,
     data_keys,
     encryption,
     grants,
@@ -17,6 +19,7 @@ from signer.kms import (
     keys,
     macs,
     policies,
+    re_encryption,
     rotation,
     signing,
     tags,
@@ -47,8 +50,11 @@ _MODULES: Final = (
     rotation,
     signing,
     encryption,
+    re_encryption,
     data_keys,
+    data_key_pairs,
     macs,
+    agreement,
     importing,
     key_stores,
 )

@@ -103,7 +103,7 @@ def get_public_key(services: Services, call: Call) -> Answer:
         require_grant_tokens(body.grant_tokens, services.keystore)
         if not any(version.public_key for version in key.versions):
             raise unsupported(f"{key.arn} has no public key: its KeySpec is {key.spec}", field="keyId")
-        require_enabled(key)
+        require_enabled(key, services.keystore.clock())
         version = current_version(key.versions, services.keystore.clock())
         return Answer(
             {
