@@ -110,14 +110,19 @@ def test_a_software_key_says_what_it_is(allowing: ServiceInProcess) -> None:
     assert key["SigningAlgorithms"] == ["ML_DSA_SHAKE_256"]
     tags = told(allowing, ADMIN, "ListResourceTags", {"KeyId": key["KeyId"]})["Tags"]
     assert {"TagKey": "sealmark:protection", "TagValue": "software"} in tags
-    for operation, asked in {
-        "UntagResource": {"TagKeys": ["sealmark:protection"]},
-        "TagResource": {"Tags": [{"TagKey": "sealmark:protection", "TagValue": "hsm"}]},
-    }.items():
-        assert refusal(allowing, ADMIN, operation, {"KeyId": key["KeyId"], **asked})[0] == "TagException"
+    named: dict[str, object] = {"KeyId": key["KeyId"]}
+    for operation, asked in (
+        ("UntagResource", named | {"TagKeys": ["sealmark:protection"]}),
+        ("TagResource", named | {"Tags": [{"TagKey": "sealmark:protection", "TagValue": "hsm"}]}),
+    ):
+        assert refusal(allowing, ADMIN, operation, asked)[0] == "TagException"
     native = allowing.made(ADMIN, "GET", f"/v1/keys/{key['KeyId']}")
     assert (native["protection"], native["storage"]) == ("software", "wrapped")
     assert native["tags"] == {"a": "b", "sealmark:protection": "software"}
+    published = allowing.make_key("published", spec="ML_DSA_44", purpose="general", published=True)
+    listed = [one for one in allowing.made(None, "GET", "/v1/trust")["keys"] if one["key_id"] == published["id"]]
+    assert [one["algorithms"] for one in listed] == [["ML_DSA_SHAKE_256"]]
+    assert published["versions"][0]["certificate"] is None  # X.509 by ML-DSA is for few readers yet
     own = allowing.make_key("own", purpose="general", description="")
     assert (own["protection"], own["description"], own["tags"]) == ("hsm", "", {})
 
