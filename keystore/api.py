@@ -591,6 +591,18 @@ class DataKeySource(EncryptionKey, Protocol):
         """`size` random octets of the HSM's, in the clear and encrypted by this key."""
         ...
 
+    def data_key_pair(self, spec: str, context: bytes) -> tuple[DataKeyPair, bytes]:
+        """A key pair of the HSM's random, and its private half encrypted by this key."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DataKeyPair:
+    """A key pair for a caller's own use: DER SubjectPublicKeyInfo, and PKCS#8 (RFC 5208) in the clear."""
+
+    public_key: bytes
+    private_key: bytes = field(repr=False)
+
 
 class MacKey(Protocol):
     """A key of purpose `mac`, opened for one intent. HMAC (RFC 2104), never truncated.
@@ -635,8 +647,10 @@ class HardwareToken(Protocol):
     for PureEdDSA), and returns raw octets: RSA, r and s concatenated for ECDSA, 64 octets for Ed25519.
 
     `encrypt` is AES-256-GCM (SP 800-38D) and returns nonce (12 octets of the HSM's own random), ciphertext and tag (16
-    octets); `decrypt` takes the same and raises `Undecipherable` for all that the tag does not cover. `mac` is a whole
-    HMAC. `material_id` tells an AES key's material from others' (hex SHA-256) and is worked out from it.
+    octets); `decrypt` takes the same and raises `Undecipherable` for all that the tag does not cover. `decrypt_raw` is
+    RSA's private operation without any padding. `mac` is a whole HMAC. `agree` is ECDH with an uncompressed point on
+    the key's curve: the x coordinate. `make_data_key_pair` makes what leaves the HSM in the clear. `material_id` tells
+    an AES key's material from others' (hex SHA-256) and is worked out from it.
 
     `bring_in` wraps material from outside by a domain key; the caller wipes it afterwards.
 
@@ -653,6 +667,9 @@ class HardwareToken(Protocol):
     def encrypt(self, backing: BackingKey, plaintext: bytes, associated: bytes) -> bytes: ...
     def decrypt(self, backing: BackingKey, sealed: bytes, associated: bytes) -> bytes: ...
     def mac(self, backing: BackingKey, algorithm: UseAlgorithm, message: bytes) -> bytes: ...
+    def decrypt_raw(self, backing: BackingKey, ciphertext: bytes) -> bytes: ...
+    def agree(self, backing: BackingKey, point: bytes) -> bytes: ...
+    def make_data_key_pair(self, spec: str) -> DataKeyPair: ...
     def material_id(self, backing: BackingKey) -> str: ...
     def bring_in(self, material: Material, domain_label: str, use: KeyUse) -> GeneratedKey: ...
     def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, select
 
@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from keystore.sealing import SealedRow
     from keystore.store import SealedStore
     from keystore.transactions import SealedTransaction
+
+
+SOFTWARE_NOTE: Final = "[protection: software]"
 
 
 class KeyMaker:
@@ -129,7 +132,7 @@ class KeyMaker:
                     "domain": new.domain,
                     "storage": (Storage.TOKEN if on_token else Storage.WRAPPED).value,
                     "state": (KeyState.PENDING_IMPORT if version is None else KeyState.ENABLED).value,
-                    "description": new.description,
+                    "description": _description(new),
                     "published": int(new.published),
                     "version_count": 0 if version is None else 1,
                     "created_at": now,
@@ -374,3 +377,8 @@ def _schedule_moved_on(row: SealedRow, now: datetime) -> dict[str, Value]:
     if schedule is None:
         raise Conflict("the key is not due to be rotated")
     return {"rotation_at": stored_time(next_rotation(schedule, now))}
+
+
+def _description(new: NewKey) -> str:
+    """What the key's maker says of it, and, of a key that is used in this process, where that is."""
+    return f"{new.description} {SOFTWARE_NOTE}".strip() if new.protection is Protection.SOFTWARE else new.description

@@ -17,13 +17,14 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap_with_padding
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_private_key
 
-from keystore.algorithms import KEY_SPECS, KeyKind, Protection, Purpose
+from keystore.algorithms import ENCRYPTION_ALGORITHMS, KEY_SPECS, KeyKind, Protection, Purpose
+from keystore.ciphertexts import UNDECIPHERABLE
 from keystore.errors import IncorrectKeyMaterial, Undecipherable, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from keystore.algorithms import KeySpec
+    from keystore.algorithms import KeySpec, UseAlgorithm
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +34,27 @@ class WrappingAlgorithm:
 
     name: str
     code: int  # in import tokens; never another's
-    hash_name: str  # of OAEP and of its MGF1
+    oaep: UseAlgorithm  # how the RSA key decrypts
     with_aes: bool
 
 
+_OAEP_SHA_1: Final = ENCRYPTION_ALGORITHMS["RSAES_OAEP_SHA_1"]
+_OAEP_SHA_256: Final = ENCRYPTION_ALGORITHMS["RSAES_OAEP_SHA_256"]
 WRAPPING_ALGORITHMS: Final[Mapping[str, WrappingAlgorithm]] = MappingProxyType(
     {
         row.name: row
         for row in (
-            WrappingAlgorithm("RSAES_OAEP_SHA_1", 1, "sha1", with_aes=False),
-            WrappingAlgorithm("RSAES_OAEP_SHA_256", 2, "sha256", with_aes=False),
-            WrappingAlgorithm("RSA_AES_KEY_WRAP_SHA_1", 3, "sha1", with_aes=True),
-            WrappingAlgorithm("RSA_AES_KEY_WRAP_SHA_256", 4, "sha256", with_aes=True),
+            WrappingAlgorithm("RSAES_OAEP_SHA_1", 1, _OAEP_SHA_1, with_aes=False),
+            WrappingAlgorithm("RSAES_OAEP_SHA_256", 2, _OAEP_SHA_256, with_aes=False),
+            WrappingAlgorithm("RSA_AES_KEY_WRAP_SHA_1", 3, _OAEP_SHA_1, with_aes=True),
+            WrappingAlgorithm("RSA_AES_KEY_WRAP_SHA_256", 4, _OAEP_SHA_256, with_aes=True),
         )
     }
 )
 WRAPPING_SPECS: Final = ("RSA_2048", "RSA_3072", "RSA_4096")
 _PURPOSES: Final = frozenset({Purpose.GENERAL, Purpose.ENCRYPT, Purpose.MAC, Purpose.AGREE})
 _KINDS: Final = frozenset({KeyKind.RSA, KeyKind.EC, KeyKind.EDWARDS, KeyKind.AES, KeyKind.HMAC})
+_CARRIER: Final = 32  # octets: AES-256
 _SECRET: Final = frozenset({KeyKind.AES, KeyKind.HMAC})
 
 
@@ -113,9 +117,11 @@ def unwrapped(row: WrappingAlgorithm, octets: bytes, carried: bytes) -> bytes:
     if not row.with_aes:
         return octets
     try:
+        if len(octets) != _CARRIER:
+            raise ValueError("an AES key of another length")
         return aes_key_unwrap_with_padding(octets, carried)
     except (InvalidUnwrap, ValueError):
-        raise Undecipherable("the wrapped key material does not open") from None
+        raise Undecipherable(UNDECIPHERABLE) from None
 
 
 def parse_material(spec: KeySpec, octets: bytes) -> Material:

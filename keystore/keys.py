@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import ColumnElement, literal_column
@@ -30,12 +31,15 @@ from keystore.values import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from keystore.access import Change
     from keystore.journal import Head
     from keystore.queries import Records, SealedQuery
     from keystore.store import SealedStore
     from keystore.transactions import SealedTransaction
 
+SOFTWARE_TAG: Final = {"sealmark:protection": "software"}  # of every key whose private half is used in this process
 UUID_FORM: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 MULTI_REGION_FORM: Final = re.compile(r"mrk-[0-9a-f]{32}")  # as AWS KMS forms them: not a UUID
 KEY_ID_FORM: Final = re.compile(rf"{UUID_FORM.pattern}|{MULTI_REGION_FORM.pattern}")
@@ -191,7 +195,7 @@ def _assemble(
         protection=Protection(key.text("protection")),
         origin=Origin(key.text("origin")),
         aliases=tuple(row.id for row in aliases),
-        tags=tags_of(key.text("tags")),
+        tags=_tags_of(key),
         rotation=rotation_of(key.optional_number("rotation_days"), key.optional_number("rotation_at")),
         multi_region=multi_region_of(key.optional_text("multi_region")),
     )
@@ -202,6 +206,14 @@ def _main_alias(aliases: list[SealedRow]) -> str | None:
     changes nothing of how the key is called where it has one name only."""
     fitting = [(row.number("updated_at"), row.id) for row in aliases if "/" not in row.id]
     return min(fitting)[1] if fitting else None
+
+
+def _tags_of(key: SealedRow) -> Mapping[str, str]:
+    """Its own, and what the service says of it where nobody can take it away."""
+    tags = tags_of(key.text("tags"))
+    if key.text("protection") != Protection.SOFTWARE.value:
+        return tags
+    return MappingProxyType({**tags, **SOFTWARE_TAG})
 
 
 def _policy_of(row: SealedRow) -> KeyPolicy:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from sqlalchemy import func, select
+
 from keystore.access_keys import AccessKeyRepository
 from keystore.algorithms import SIGNING_ALGORITHMS, SIGNING_PURPOSES, Origin, Protection, key_algorithms
 from keystore.aliases import AliasRepository, free_alias_of
@@ -14,6 +16,7 @@ from keystore.clock import system_clock
 from keystore.configuration import DEFAULT_CACHE_SIZE, DEFAULT_TOKEN_KEYS, load_keystore_configuration
 from keystore.creation import KeyMaker
 from keystore.db import open_database
+from keystore.db.schema import KEYS
 from keystore.errors import NotFound, Unsupported, WrongState
 from keystore.grants import GrantRepository
 from keystore.history import HistoryRepository
@@ -226,6 +229,13 @@ class Keystore(
         self.imports.rotate(key_id, actor)
         return self.get_key(key_id)
 
+    def count_software_keys(self) -> int:
+        """How many keys of `protection: software` there are, deleted ones left out. For the log: no seal is checked."""
+        columns = KEYS.c
+        kept = columns.protection == Protection.SOFTWARE.value, columns.state != KeyState.DELETED.value
+        with self.database.read() as connection:
+            return connection.execute(select(func.count()).select_from(KEYS).where(*kept)).scalar_one()
+
     def disable(self, key_id: str) -> Key:
         """Stop every use of an enabled key until it is enabled again. Raises: `NotFound`, `WrongState`."""
         return self._change(key_id, KeyState.DISABLED, DISABLED_FROM)
@@ -307,7 +317,7 @@ class Keystore(
         key, version, state = self._openable(intent)
         if key.purpose in SIGNING_PURPOSES:
             return self._signing_key(key, version, state, intent.algorithm)
-        return open_version(self._token, key, version, state, intent.algorithm)
+        return open_version(self._token, self._software, key, version, state, intent.algorithm)
 
     def signing_key(self, intent: Intent) -> SigningKey:
         """Open a key for one durable intent.

@@ -38,6 +38,8 @@ def check_new_key(new: NewKey, software_specs: Sequence[str] = ()) -> tuple[str,
     protection = _protection(new, software_specs)
     if new.origin is Origin.EXTERNAL:
         check_importable(new.spec, new.purpose, protection)
+        if new.published:
+            raise Unsupported("a key that has no material yet cannot be published", field="published")
     algorithms = algorithms_for(new.purpose, new.spec, protection)
     algorithm = new.algorithm or algorithms[0]
     if algorithm not in algorithms:

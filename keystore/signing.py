@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from keystore.algorithms import Scheme
 from keystore.errors import HsmFault, Unsupported
-from keystore.software_keys import MLDSA_PUBLIC, verify_prehashed
+from keystore.software_keys import MLDSA_PUBLIC, verify_mu, verify_prehashed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -134,5 +134,14 @@ def is_signature(public_key: bytes, algorithm: SigningAlgorithm, signature: byte
     try:
         verify_signature(load_public_key(public_key), algorithm, signature, data)
     except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def is_signature_over_mu(public_key: bytes, _algorithm: SigningAlgorithm, signature: bytes, mu: bytes) -> bool:
+    """The same for ML-DSA over a message representative of 64 octets (FIPS 204 section 6.2)."""
+    try:
+        verify_mu(load_public_key(public_key), signature, mu)
+    except InvalidSignature:
         return False
     return True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cryptography.exceptions import InvalidSignature
 
 from keystore import software_keys
-from keystore.errors import HsmFault, Unsupported
+from keystore.errors import HsmFault, Unsupported, WrongState
 from keystore.signing import load_public_key, verify_signature
 
 if TYPE_CHECKING:
@@ -58,17 +58,25 @@ class SoftwareSigningKey:
 class SoftwareEncapsulationKey:
     """Satisfies `keystore.api.EncapsulationKey`. Made by `Keystore.open_key` alone, for one durable intent."""
 
-    __slots__ = ("_backing", "_keys", "_public_der", "_public_key", "info")
+    __slots__ = ("_active", "_backing", "_keys", "_public_der", "_public_key", "info")
 
-    def __init__(self, keys: SoftwareKeys, backing: BackingKey, info: OpenedKeyInfo, public_key: bytes) -> None:
+    def __init__(
+        self, keys: SoftwareKeys, backing: BackingKey, info: OpenedKeyInfo, public_key: bytes, *, active: bool
+    ) -> None:
         self.info = info
+        self._active = active
         self._public_der = public_key
         self._public_key = load_public_key(public_key)
         self._keys = keys
         self._backing = backing
 
     def encapsulate(self) -> tuple[bytes, bytes]:
-        """(shared secret, ciphertext), by the public half alone. See `keystore.api.EncapsulationKey`."""
+        """(shared secret, ciphertext), by the public half alone. See `keystore.api.EncapsulationKey`.
+
+        Raises: `WrongState` for a version that is not the active one.
+        """
+        if not self._active:
+            raise WrongState(f"version {self.info.version} of the key makes no new secrets")
         return software_keys.encapsulate(self._public_key)
 
     def decapsulate(self, ciphertext: bytes) -> bytes:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import delete
 
-from keystore.algorithms import KEY_SPECS, KeyUse
-from keystore.api import BackingKey
+from keystore.algorithms import KEY_SPECS, KeyUse, Purpose
+from keystore.api import BackingKey, OpenedKeyInfo
+from keystore.ciphertexts import UNDECIPHERABLE
 from keystore.db.schema import IMPORT_PARAMETERS
 from keystore.errors import HsmFault, InvalidImportToken, NotFound, Undecipherable
 from keystore.import_tokens import ImportToken, read_token
 from keystore.importable import unwrapped
 from keystore.keys import domain_label, existing
+from keystore.opened.rsa import RsaEncryptionKey
 from keystore.values import stored_time
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ class WrappingKeys:
                     "domain": key.domain,
                     "domain_version": current,
                     "wrapped": wrapped,
+                    "public_key": made.public_key,
                     "expires_at": stored_time(expires_at),
                 },
             )
@@ -90,14 +93,16 @@ class WrappingKeys:
         if row is None or row.text("key_id") != key.id:
             raise InvalidImportToken("the import token's wrapping key is not there")
         spec, domain = row.text("spec"), row.text("domain")
-        size = KEY_SPECS[spec].bits // 8
+        size = KEY_SPECS[spec].bits // 8  # octets, of the modulus and of whatever is under it
         carried = ciphertext[size:]
         if len(ciphertext) < size or (carried and not said.algorithm.with_aes):
-            raise Undecipherable("the wrapped key material does not open")
+            raise Undecipherable(UNDECIPHERABLE)
         label = domain_label(domain, row.number("domain_version"))
         backing = _backing(row.id, spec, label, row.octets("wrapped"))
         try:
-            octets = self._token.decrypt_oaep(backing, said.algorithm.hash_name, ciphertext[:size])
+            info = OpenedKeyInfo(key.id, row.id, 1, spec, Purpose.ENCRYPT, said.algorithm.oaep)
+            wrapping_key = RsaEncryptionKey(self._token, backing, info, row.octets("public_key"), active=False)
+            octets = wrapping_key.decrypt(ciphertext[:size])
         finally:
             self._token.destroy(backing)
         return unwrapped(said.algorithm, octets, carried)

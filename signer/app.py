@@ -53,6 +53,7 @@ from signer.revocation import RevocationLists
 from signer.root_watch import report_enabled_root
 from signer.saml_metadata import SamlMetadata
 from signer.services import Services
+from signer.software_watch import report_software_keys
 from signer.upkeep import Upkeep
 from signer.web.routes import register
 
@@ -76,6 +77,7 @@ def create_app(state: Path | None = None) -> Flask:
         raise
     atexit.register(services.close)
     report_enabled_root(services.keystore, services.keystore.clock())
+    report_software_keys(services.keystore)
     return application(services)
 
 

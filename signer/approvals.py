@@ -54,6 +54,14 @@ _STATES_NEEDED: Final[Mapping[Action, KeyState]] = {
     Action.SCHEDULE_KEY_DELETION: KeyState.PENDING_DELETION,
     Action.ENABLE_KEY: KeyState.ENABLED,
 }
+_ENABLED_NEEDED: Final = frozenset(
+    {
+        Action.ROTATE_KEY,
+        Action.ROTATE_KEY_ON_DEMAND,
+        Action.ENABLE_KEY_ROTATION,
+        Action.DISABLE_KEY_ROTATION,
+    }
+)
 
 
 class Approvals:
@@ -99,7 +107,7 @@ class Approvals:
         """Raises what a change would be refused for: approvers are not asked for what cannot be done."""
         if permit.action in _STATES_NEEDED:
             check_transition(key.state, _STATES_NEEDED[permit.action])
-        elif permit.action is Action.ROTATE_KEY:
+        elif permit.action in _ENABLED_NEEDED:
             require_enabled(key.state)
         if permit.action in self._checks:
             self._checks[permit.action](permit, key, body)

@@ -97,11 +97,12 @@ class MacVerification(Body):
 
 
 class SignatureVerification(Body):
-    """`POST /v1/keys/{key}/signatures/verify`: exactly one of `message` and `digest`."""
+    """`POST /v1/keys/{key}/signatures/verify`: exactly one of `message`, `digest` and, of ML-DSA, `mu`."""
 
     signature: Annotated[bytes, Meta(min_length=1, max_length=6144)]
     message: bytes | None = None
     digest: bytes | None = None
+    mu: bytes | None = None
     algorithm: ShortText | None = None
 
 
@@ -109,6 +110,20 @@ class Agreement(Body):
     """`POST /v1/keys/{key}/shared-secrets`. `public_key` is the other side's DER SubjectPublicKeyInfo."""
 
     public_key: Annotated[bytes, Meta(min_length=1, max_length=8192)]
+    algorithm: ShortText | None = None
+    key_version: VersionNumber | None = None
+
+
+class Encapsulation(Body):
+    """`POST /v1/keys/{key}/encapsulate`: a fresh shared secret under the key's public half (ML-KEM, FIPS 203)."""
+
+    algorithm: ShortText | None = None
+
+
+class Decapsulation(Body):
+    """`POST /v1/keys/{key}/decapsulate`: a ciphertext's shared secret. `key_version`: the active one, if absent."""
+
+    ciphertext: Ciphertext
     algorithm: ShortText | None = None
     key_version: VersionNumber | None = None
 

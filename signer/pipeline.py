@@ -45,6 +45,7 @@ from signer.making import Making
 from signer.operations.base import Subject, usable_version
 from signer.problems import SERVER_FAULTS, code_of
 from signer.request import ApprovalRequestBody, Empty
+from signer.transferring import Side, Transferring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,9 +58,11 @@ if TYPE_CHECKING:
     from signer.audit import AuditTrail
     from signer.authn.authenticator import Authenticator
     from signer.authn.principal import Principal
+    from signer.cryptographic_requests import ReEncryption
     from signer.held import HeldOperation
     from signer.idempotency import Idempotency
-    from signer.operations.base import Operation
+    from signer.operations.base import Operation, UseOfKey
+    from signer.operations.re_encryption import Moved
     from signer.published import Published
     from signer.request import Question
 
@@ -135,6 +138,46 @@ class Pipeline:
             making = Making(self._keystore, self._audit, permit, call, key, subject.version)
             # response: only what was recorded
             return repeated.completed({"results": making.make_all(plan)})
+
+    def re_encrypt(
+        self, call: Call, reference: Reference[ReEncryption], destination: Reference[ReEncryption], operation: Moved
+    ) -> Answer:
+        """What one key encrypted, encrypted by another: the story of `sign` with two keys, and a permit for each."""
+        principal = self.authenticate(call)
+        source_action, destination_action = operation.source.action, operation.destination.action
+        with self._refusals_recorded(principal, source_action, call, reference) as named:
+            admission = admit(principal, source_action)
+            body = call.decode(call.body, operation.body_type)
+            key = self._find_key(admission, call, named.by(reference, body))
+            other = destination(body) if callable(destination) else destination
+            # looked up once: who changed an alias meanwhile must not make one key of two
+            other_key = self._key_if_any(other)
+            details = operation.details(key, other_key, body)
+            permit = self._permit(admission, call, key, details[0])
+        with self._refusals_recorded(principal, destination_action, call, other):
+            admission = admit(principal, destination_action)
+            if other_key is None:
+                raise self._absent(admission, call)
+            other_permit = self._permit(admission, call, other_key, details[1])
+            encrypts = self._subject(other_permit, call, other_key, operation.destination, body)
+        with self._refusals_recorded(principal, source_action, call, key.id):
+            decrypts = self._subject(permit, call, key, operation.source, body)
+            planned = operation.plan(decrypts, encrypts, body)
+            if planned.dry_run:
+                raise DryRun(DRY_RUN)
+            if call.idempotency_key is not None:
+                raise Unprocessable(NOT_KEPT, field="Idempotency-Key")
+            permit = self._approvals.release(permit, call, key, body)
+        sides = Side(permit, decrypts), Side(other_permit, encrypts)
+        moved = Transferring(self._keystore, self._audit, call, *sides).transfer(planned)
+        return Answer({"results": [moved]})
+
+    def _key_if_any(self, reference: str) -> Key | None:
+        try:
+            key = self._keystore.get_key(reference)
+        except NoSuchRow:
+            return None
+        return None if key.state is KeyState.DELETED else key
 
     def change(
         self,
@@ -413,7 +456,7 @@ class Pipeline:
         openly = may_on_every_key(admission, self._surroundings(call), self._keystore.arn_of("*"))
         return NotFound(KEY_NOT_FOUND, field="key", openly=openly)
 
-    def _subject(self, permit: Permit, call: Call, key: Key, operation: Operation[_Body], body: _Body) -> Subject:
+    def _subject(self, permit: Permit, call: Call, key: Key, operation: UseOfKey[_Body], body: _Body) -> Subject:
         moment = self._keystore.clock()
         version = usable_version(operation, key, body, moment)
         return Subject(

@@ -374,23 +374,6 @@ class Signatures(SignatureItem):
     context: Context | None = None
 
 
-class EncapsulationBody(Body):
-    """`POST /v1/keys/{key}/encapsulate`: a fresh shared secret under the key's public half (ML-KEM, FIPS 203)."""
-
-    algorithm: Literal["ML_KEM"] | None = None
-    context: Context | None = None
-    dry_run: bool = False
-
-
-class DecapsulationBody(Body):
-    """`POST /v1/keys/{key}/decapsulate`: the shared secret of a ciphertext (base64)."""
-
-    ciphertext: Annotated[bytes, Meta(min_length=1, max_length=6144)]
-    algorithm: Literal["ML_KEM"] | None = None
-    context: Context | None = None
-    dry_run: bool = False
-
-
 class Digests(Body):
     """What the client hashed, lower-case hex."""
 
@@ -612,6 +595,14 @@ class ApprovalRequestBody(Body):
         "certificate/revoke",
         "enable",
         "schedule-deletion",
+        "aliases",
+        "aliases/move",
+        "aliases/remove",
+        "tags",
+        "tags/remove",
+        "rotation",
+        "rotation/remove",
+        "rotate-on-demand",
         "approval-rule",
         "approval-rule/remove",
     ]

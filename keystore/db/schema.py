@@ -146,6 +146,7 @@ IMPORT_PARAMETERS: Final = _sealed(
     _text("domain"),
     _number("domain_version"),
     _octets("wrapped"),
+    _octets("public_key"),
     _number("expires_at"),
     Index("import_parameters_by_expiry", "expires_at"),
     journaled=False,  # an older copy opens the same material, and goes with its day

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from pkcs11 import MGF, Attribute, KeyType, Mechanism
-from pkcs11.mechanisms import GCMParams
+from pkcs11.mechanisms import KDF, GCMParams
 
 from keystore.algorithms import (
     KEY_SPECS,
@@ -92,14 +92,16 @@ GCM_TAG: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A mechanism with its parameter: for PSS hash, mask generation and salt length in octets."""
+    """A mechanism with its parameter: for PSS hash, mask generation and salt length in octets, for ECDH the key
+    derivation (none), nothing shared, and the other side's point."""
 
     mechanism: Mechanism
-    parameter: tuple[Mechanism, MGF, int] | GCMParams | None = None
+    parameter: tuple[Mechanism, MGF, int] | tuple[KDF, None, bytes] | GCMParams | None = None
 
 
 HMAC_SHA256: Final = Call(Mechanism.SHA256_HMAC)
 AES_ECB: Final = Call(Mechanism.AES_ECB)
+RAW_RSA: Final = Call(Mechanism.RSA_X_509)
 _HMAC: Final = MappingProxyType(
     {
         "HMAC_SHA_224": Call(Mechanism.SHA224_HMAC),
@@ -169,6 +171,11 @@ def mac_call(spec: str, algorithm: str) -> Call:
 def gcm_call(nonce: bytes, associated: bytes) -> Call:
     """AES-GCM with a whole tag. The module reads both where they are: the call has to outlive the operation."""
     return Call(Mechanism.AES_GCM, GCMParams(nonce, associated, GCM_TAG * 8))
+
+
+def ecdh_call(point: bytes) -> Call:
+    """ECDH whose secret is the x coordinate itself, with a point in its uncompressed form."""
+    return Call(Mechanism.ECDH1_DERIVE, (KDF.NULL, None, point))
 
 
 def require_use(spec: KeySpec, use: KeyUse) -> None:

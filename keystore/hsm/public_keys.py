@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from keystore.algorithms import KeySpec
     from keystore.hsm.session import Key, Session
 
-_CURVES = {"secp256r1": SECP256R1(), "secp384r1": SECP384R1(), "secp521r1": SECP521R1(), "secp256k1": SECP256K1()}
+CURVES = {"secp256r1": SECP256R1(), "secp384r1": SECP384R1(), "secp521r1": SECP521R1(), "secp256k1": SECP256K1()}
 
 
 def public_key_info(session: Session, public: Key, spec: KeySpec) -> bytes:
@@ -48,7 +48,7 @@ def _read(session: Session, public: Key, spec: KeySpec) -> EllipticCurvePublicKe
     point = _octets(session.read(public, Attribute.EC_POINT))
     if spec.kind is KeyKind.EDWARDS:
         return Ed25519PublicKey.from_public_bytes(point)
-    return EllipticCurvePublicKey.from_encoded_point(_CURVES[spec.curve], point)
+    return EllipticCurvePublicKey.from_encoded_point(CURVES[spec.curve], point)
 
 
 def _octets(der: bytes) -> bytes:

@@ -227,6 +227,22 @@ class Session:
             made = here.decrypt(data, mechanism=call.mechanism, mechanism_param=call.parameter, buffer_size=room)
         return _whole(made)
 
+    def derive(self, call: Call, key: Key, template: Template) -> Key:
+        here = self._here(key)
+        if not isinstance(here, types.DeriveMixin):
+            raise CryptokiError("C_DeriveKey", ReturnValue.KEY_FUNCTION_NOT_PERMITTED)
+        if not isinstance(call.parameter, tuple):
+            raise CryptokiError("C_DeriveKey", ReturnValue.MECHANISM_PARAM_INVALID)
+        with _named("C_DeriveKey"), self._turn:
+            return here.derive_key(
+                _key_type(template),
+                _number(template, Attribute.VALUE_LEN) * 8,
+                mechanism=call.mechanism,
+                mechanism_param=call.parameter,
+                capabilities=_AS_THE_TEMPLATE_SAYS,
+                template=dict(template),
+            )
+
     def random(self, size: int) -> bytes:
         with _named("C_GenerateRandom"), self._turn:
             return self._session.generate_random(size * 8)

@@ -146,6 +146,31 @@ def key_pair(kind: KeyType, parameters: Template, use: KeyUse = KeyUse.SIGN) -> 
     return _public_half(kind, parameters), _private_half(kind, use, CONFINED)
 
 
+def readable_key_pair(kind: KeyType, parameters: Template) -> tuple[Template, Template]:
+    """(public, private) of a pair for a caller's own use, about to be read once and destroyed: session objects."""
+    readable: Mapping[Attribute, bool] = {
+        Attribute.TOKEN: False,
+        Attribute.PRIVATE: True,
+        Attribute.SENSITIVE: False,
+        Attribute.EXTRACTABLE: True,
+    }
+    return _public_half(kind, parameters), _private_half(kind, KeyUse.SIGN, readable)
+
+
+def shared_secret(octets: int) -> Template:
+    """What two sides agree on, about to be read once and destroyed: a session object."""
+    return {
+        **_HMAC,
+        Attribute.TOKEN: False,
+        Attribute.PRIVATE: True,
+        Attribute.SENSITIVE: False,
+        Attribute.EXTRACTABLE: True,
+        Attribute.SIGN: False,
+        **_NO_DATA_USE,
+        Attribute.VALUE_LEN: octets,
+    }
+
+
 def secret_key(kind: KeyType) -> Template:
     """A secret backing key, to be made or brought back: AES encrypts and decrypts, a generic secret makes MACs."""
     return {**_SECRET_USES[kind], **_NO_OTHER_USE, **CONFINED}

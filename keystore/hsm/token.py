@@ -31,19 +31,20 @@ from keystore.hsm.backing import cache_name, generate, open_backing
 from keystore.hsm.connection import complete, file_lock, log_in, read_pin
 from keystore.hsm.data_objects import read_text, require_room, write_text
 from keystore.hsm.imported import bring_in
-from keystore.hsm.mechanisms import HMAC_SHA256, KEY_TYPES, key_spec, mac_call, signing_call
+from keystore.hsm.mechanisms import HMAC_SHA256, KEY_TYPES, key_spec, mac_call, require_use, signing_call
 from keystore.hsm.module import load_module
+from keystore.hsm.readable_pairs import make_readable_pair
 from keystore.hsm.return_values import GONE, PIN_REFUSED, STALE, CryptokiError, ReturnValue
 from keystore.hsm.templates import private_key_labelled
 from keystore.hsm.translation import translate
-from keystore.hsm.uses import decrypt, encrypt, material_id
+from keystore.hsm.uses import agree, decrypt, decrypt_raw, encrypt, material_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from keystore.algorithms import SigningAlgorithm, UseAlgorithm
-    from keystore.api import BackingKey, GeneratedKey, TokenInfo
+    from keystore.api import BackingKey, DataKeyPair, GeneratedKey, TokenInfo
     from keystore.configuration import HsmConfiguration
     from keystore.hsm.cache import CachedKey
     from keystore.hsm.connection import Connection
@@ -122,6 +123,27 @@ class Token:
         if len(made) != size:
             raise HsmFault(f"the HSM's MAC has {len(made)} octets, not {size}")
         return made
+
+    def decrypt_raw(self, backing: BackingKey, ciphertext: bytes) -> bytes:
+        """RSA's private operation alone: nobody sees its result but who takes the padding off, in constant time."""
+        _require_kind(backing, KeyKind.RSA)
+        return self._using(
+            backing, lambda connection, session, key: decrypt_raw(session, connection.integrity, key, ciphertext)
+        )
+
+    def agree(self, backing: BackingKey, point: bytes) -> bytes:
+        """ECDH with an uncompressed point that is known to be on the curve: the x coordinate, as long as the field."""
+        _require_kind(backing, KeyKind.EC)
+        size = (key_spec(backing.spec).bits + 7) // 8
+        return self._using(backing, lambda _, session, key: agree(session, key, point, size))
+
+    def make_data_key_pair(self, spec: str) -> DataKeyPair:
+        """A key pair of the HSM's random for a caller's own use, read and destroyed in it."""
+        wanted = key_spec(spec)
+        require_use(wanted, KeyUse.SIGN)
+        if not wanted.has_public_key:
+            raise Unsupported(f"a {spec} key is no pair", field="spec")
+        return self._generating(lambda _, session: make_readable_pair(session, wanted))
 
     def material_id(self, backing: BackingKey) -> str:
         """Hex SHA-256 that tells an AES key's material."""

@@ -1,13 +1,16 @@
-"""What is done with an opened backing key besides signing: AES-GCM, and telling one AES key from another."""
+"""What is done with an opened backing key besides signing: AES-GCM, raw RSA, agreement, and telling AES keys apart."""
 
 from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING, Final
 
+from pkcs11 import Attribute
+
 from keystore.errors import HsmFault, Undecipherable
-from keystore.hsm.mechanisms import AES_ECB, GCM_NONCE, GCM_TAG, HMAC_SHA256, gcm_call
+from keystore.hsm.mechanisms import AES_ECB, GCM_NONCE, GCM_TAG, HMAC_SHA256, RAW_RSA, ecdh_call, gcm_call
 from keystore.hsm.return_values import CryptokiError, ReturnValue
+from keystore.hsm.templates import shared_secret
 
 if TYPE_CHECKING:
     from keystore.hsm.session import Key, Session
@@ -57,6 +60,29 @@ def decrypt(session: Session, integrity: Key, key: Key, sealed: bytes, associate
         return session.decrypt(gcm_call(sealed[:GCM_NONCE], associated), key, sealed[GCM_NONCE:])
     except CryptokiError as error:
         raise refusal(session, integrity, error) from error
+
+
+def decrypt_raw(session: Session, integrity: Key, key: Key, ciphertext: bytes) -> bytes:
+    """RSA's private operation alone, as long as the modulus. Raises: `Undecipherable`."""
+    try:
+        made = session.decrypt(RAW_RSA, key, ciphertext)
+    except CryptokiError as error:
+        raise refusal(session, integrity, error) from error
+    if len(made) != len(ciphertext):
+        raise HsmFault(f"the HSM's raw RSA returned {len(made)} octets, not {len(ciphertext)}")
+    return made
+
+
+def agree(session: Session, key: Key, point: bytes, size: int) -> bytes:
+    """The x coordinate of the product, `size` octets with leading zeros (SP 800-56A section 5.7.1.2)."""
+    secret = session.derive(ecdh_call(point), key, shared_secret(size))
+    try:
+        value = session.read(secret, Attribute.VALUE)
+    finally:
+        session.destroy(secret)
+    if not 0 < len(value) <= size:
+        raise HsmFault(f"the HSM agreed on {len(value)} octets, not {size}")
+    return value.rjust(size, b"\0")
 
 
 def refusal(session: Session, integrity: Key, error: CryptokiError) -> Exception:

@@ -8,7 +8,7 @@ from keystore.ciphertexts import UNDECIPHERABLE, describe, header, sealed_part
 from keystore.errors import HsmFault, Undecipherable, WrongState
 
 if TYPE_CHECKING:
-    from keystore.api import BackingKey, HardwareToken, OpenedKeyInfo
+    from keystore.api import BackingKey, DataKeyPair, HardwareToken, OpenedKeyInfo
 
 
 class SymmetricKey:
@@ -35,6 +35,11 @@ class SymmetricKey:
         if len(plaintext) != size:
             raise HsmFault(f"the HSM gave {len(plaintext)} random octets, not {size}")
         return plaintext, self.encrypt(plaintext, context)
+
+    def data_key_pair(self, spec: str, context: bytes) -> tuple[DataKeyPair, bytes]:
+        """(the pair, ciphertext of its private half). RSA takes seconds. Raises: as `encrypt`."""
+        pair = self._token.make_data_key_pair(spec)
+        return pair, self.encrypt(pair.private_key, context)
 
     def decrypt(self, ciphertext: bytes, context: bytes = b"") -> bytes:
         """Raises: `Undecipherable`, the same whatever is wrong."""

@@ -6,19 +6,20 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from keystore.algorithms import SIGNING_ALGORITHMS, SIGNING_PURPOSES, Purpose, key_algorithms
+from keystore.algorithms import SIGNING_ALGORITHMS, SIGNING_PURPOSES, Origin, Purpose, key_algorithms
 from keystore.api import AssertionSettings, RevocationReason, TokenSettings
 from keystore.errors import Conflict as Taken
 from keystore.errors import NotFound as NoSuchRow
 from keystore.errors import Overtaken
 from keystore.keys import new_key_id
-from keystore.lifecycle import version_state
+from keystore.lifecycle import state_at, version_state
 from keystore.regions import arn_in, is_primary
 from signer.administration.certificates import summary
 from signer.administration.new_key import new_key
 from signer.errors import Conflict, Unprocessable
 from signer.formats import jwks
 from signer.published import KEY_SET_MARGIN, KEY_SET_MAX_AGE, has_certificate
+from signer.software_watch import report_made
 
 if TYPE_CHECKING:
     from keystore.api import Key, KeyVersion
@@ -64,12 +65,14 @@ class KeyAdministration:
             self._policies.require_fit(policy, arn, bypass=bypass)
 
         try:
-            return self._keystore.create_key(wanted, key_id=key_id, certify=certify, check=check)
+            made = self._keystore.create_key(wanted, key_id=key_id, certify=certify, check=check)
         except Overtaken:
             raise
         except Taken as taken:
             msg = f"there is a key with the alias {wanted.alias} already"
             raise Conflict(msg, field="alias") from taken
+        report_made(made)
+        return made
 
     def rotate(self, permit: Permit, call: Call, key: Key, body: Rotation) -> Key:
         """A new version: published at once; signing at once too, or, where clients cache key sets, after they have
@@ -88,12 +91,18 @@ class KeyAdministration:
             certify=certify,
             revoke=None if body.revoke is None else RevocationReason(body.revoke),
         )
+        report_made(rotated)
         if body.revoke is not None:
             self._certificates.publish_revocations(call)
         return rotated
 
     def rotate_on_demand(self, permit: Permit, key: Key) -> Key:
-        """A new version of a key that nobody publishes, in use at once. Raises what the keystore does."""
+        """A new version of a key that nobody publishes, in use at once; of imported material the one that waits.
+
+        Raises what the keystore does.
+        """
+        if key.origin is Origin.EXTERNAL:
+            return self._keystore.rotate_to_imported(key.id, permit.principal.name)
         return self._keystore.rotate(key.id, activate_at=self._keystore.clock(), actor=permit.principal.name)
 
     def describe(self, key: Key) -> dict[str, object]:
@@ -131,7 +140,7 @@ def describe(key: Key, keystore: Keystore) -> dict[str, object]:
         "origin": key.origin.value,
         "storage": key.storage.value,
         "token": {"manufacturer": token.manufacturer, "model": token.model, "serial": token.serial},
-        "state": key.state.value,
+        "state": state_at(key, now).value,
         "description": key.description,
         "published": key.published,
         "created_at": key.created_at,

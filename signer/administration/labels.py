@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from keystore.keystore import Keystore
 
 NO_SUCH_ALIAS: Final = "there is no such alias of this key"
-RESERVED_TAGS: Final = "aws:"  # in any case of its letters (AWS General Reference, "Tagging AWS resources")
+# In any case of their letters: AWS's (AWS General Reference, "Tagging AWS resources"), and the service's own words.
+RESERVED_TAGS: Final = ("aws:", "sealmark:")
 _LONGEST_TAG: Final = 128
 _LONGEST_TAG_VALUE: Final = 256
 _TAG_MARKS: Final = frozenset("_.:/=+-@")
@@ -124,7 +125,7 @@ def _is_tag_text(text: str) -> bool:
 
 def _require_free(name: str) -> None:
     if name.lower().startswith(RESERVED_TAGS):
-        msg = f"tags whose names begin with {RESERVED_TAGS} are reserved"
+        msg = f"tags whose names begin with {' or '.join(RESERVED_TAGS)} are reserved"
         raise Unprocessable(msg, field="tags")
 
 

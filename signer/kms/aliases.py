@@ -56,7 +56,7 @@ def create_alias(services: Services, call: Call) -> Answer:
     asked = Translated(AliasRequest, lambda request: AliasBody(alias=_own_name(request.alias_name)))
 
     def before(_permit: Permit, key: Key | None, _body: AliasBody) -> None:
-        require_labelled(present(key))
+        require_labelled(present(key), services.keystore.clock())
 
     def work(_permit: Permit, key: Key | None, body: AliasBody) -> Answer:
         try:
@@ -81,7 +81,7 @@ def update_alias(services: Services, call: Call) -> Answer:
     asked = Translated(AliasRequest, lambda request: AliasBody(alias=_own_name(request.alias_name)))
 
     def before(_permit: Permit, key: Key | None, _body: AliasBody) -> None:
-        require_labelled(present(key))
+        require_labelled(present(key), services.keystore.clock())
 
     def work(permit: Permit, key: Key | None, body: AliasBody) -> Answer:
         named = services.pipeline.require_too(permit, call, body.alias)

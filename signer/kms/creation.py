@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from msgspec import Meta
 
-from keystore.algorithms import KEY_SPECS, Purpose, algorithms_for
+from keystore.algorithms import NOT_OFFERED, PURPOSES, Purpose
 from signer.access import Action
 from signer.administration.new_key import new_key_details
 from signer.call import Answer, Call
@@ -136,7 +136,9 @@ def _purpose(request: CreateKeyRequest, spec: str) -> _Purpose:
         msg = f"KeyUsage {usage} is not compatible with KeySpec {spec}"
         raise invalid(msg, field="keyUsage")
     purpose = _PURPOSES[usage]
-    if spec not in KEY_SPECS or not algorithms_for(Purpose(purpose), spec):
+    if spec in NOT_OFFERED:
+        raise unsupported(f"KeySpec {spec} is not offered: {NOT_OFFERED[spec]}", field="keySpec")
+    if spec not in PURPOSES[Purpose(purpose)]:
         msg = f"KeySpec {spec} is not supported here for KeyUsage {usage}"
         raise unsupported(msg, field="keySpec")
     return purpose

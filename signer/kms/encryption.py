@@ -1,7 +1,7 @@
-"""Encrypt, Decrypt and ReEncrypt.
+"""Encrypt and Decrypt.
 
-A symmetric ciphertext says which key opens it, so Decrypt needs no KeyId; one that is given must be that key. Ciphertexts
-of RSA say nothing of theirs.
+A symmetric ciphertext says which key opens it, so Decrypt needs no KeyId; one that is given must be that key.
+Ciphertexts of RSA say nothing of theirs.
 """
 
 from __future__ import annotations
@@ -63,19 +63,6 @@ class DecryptRequest(UseRequest, kw_only=True):
     key_id: KeyId | None = None
     encryption_algorithm: EncryptionAlgorithm | None = None
     recipient: Recipient | None = None
-    dry_run_modifiers: DryRunModifiers | None = None
-
-
-class ReEncryptRequest(UseRequest, kw_only=True):
-    """`ReEncrypt`"""
-
-    destination_key_id: KeyId
-    ciphertext_blob: Ciphertext | None = None
-    source_encryption_context: EncryptionContext | None = None
-    source_key_id: KeyId | None = None
-    destination_encryption_context: EncryptionContext | None = None
-    source_encryption_algorithm: EncryptionAlgorithm | None = None
-    destination_encryption_algorithm: EncryptionAlgorithm | None = None
     dry_run_modifiers: DryRunModifiers | None = None
 
 
@@ -156,10 +143,7 @@ def _require_encryption_algorithm(key: Key, name: str | None, member: str) -> No
 def ciphertext_of(blob: bytes | None, dry_run: bool | None, modifiers: DryRunModifiers | None) -> bytes:
     """The ciphertext; empty where a dry run ignores it. Raises `ValidationException` where it is not there."""
     if blob is None and not (dry_run and modifiers):
-        msg = (
-            "1 validation error detected: Value null at 'ciphertextBlob' failed to satisfy constraint: Member must not "
-            "be null"
-        )
+        msg = "CiphertextBlob is required unless a dry run ignores it."
         raise invalid(msg, field="ciphertextBlob")
     return blob or b""
 

@@ -31,9 +31,9 @@ INVALID_USAGE: Final = "InvalidKeyUsageException"
 INVALID_STATE: Final = "KMSInvalidStateException"
 INVALID_CIPHERTEXT: Final = "InvalidCiphertextException"
 NOT_FOUND: Final = "NotFoundException"
+INTERNAL: Final = "KMSInternalException"
 INVALID_ARN: Final = "InvalidArnException"
 DRY_RUN_WORDS: Final = "The request would have succeeded, but the DryRun option is set."
-_MISSING_MEMBERS: Final = "The security token included in the request is invalid."
 _LONGEST_MESSAGE: Final = 4096
 
 
@@ -87,6 +87,8 @@ EXCEPTIONS: Final[Mapping[str, str | None]] = MappingProxyType(
         "limit_exceeded": "LimitExceededException",
         "dry_run": "DryRunOperationException",
         "undecipherable": INVALID_CIPHERTEXT,
+        "invalid_signature": "KMSInvalidSignatureException",
+        "invalid_mac": "KMSInvalidMacException",
         "import_token_expired": "ExpiredImportTokenException",
         "invalid_import_token": "InvalidImportTokenException",
         "incorrect_key_material": "IncorrectKeyMaterialException",
@@ -100,16 +102,16 @@ EXCEPTIONS: Final[Mapping[str, str | None]] = MappingProxyType(
         "store_unavailable": "DependencyTimeoutException",
         "audit_unavailable": "DependencyTimeoutException",
         "service_unavailable": "DependencyTimeoutException",
-        "hsm_fault": "KMSInternalException",
-        "integrity_failure": "KMSInternalException",
-        "internal_error": "KMSInternalException",
+        "hsm_fault": INTERNAL,
+        "integrity_failure": INTERNAL,
+        "internal_error": INTERNAL,
     }
 )
 # Every other exception is a 400.
 _STATUSES: Final[Mapping[str, int]] = MappingProxyType(
     {
         "DependencyTimeoutException": 503,
-        "KMSInternalException": 500,
+        INTERNAL: 500,
         "KeyUnavailableException": 500,
         "RequestEntityTooLargeException": 413,
     }
@@ -121,14 +123,14 @@ def fault_for(error: BaseException, trace: Trace, account: str, *, code: str | N
     """What a caller is answered. `trace` says who asks and what for, as far as that was found out; `code` is of an
     exception that is not ours."""
     code = code_of(error) if code is None else code
-    name = error.exception if isinstance(error, Refusal) else EXCEPTIONS[code] or _depending(error, code)
+    name = error.exception if isinstance(error, Refusal) else EXCEPTIONS.get(code, INTERNAL) or _depending(error, code)
     status = _METHOD_NOT_ALLOWED if code == "method_not_allowed" else _STATUSES.get(name, 400)
     return Fault(name, status, blanked(_message(error, code, name, trace, account))[:_LONGEST_MESSAGE])
 
 
 def _depending(error: BaseException, code: str) -> str:
     if isinstance(error, Unauthenticated):
-        return str(getattr(error, "kind", "UnrecognizedClientException"))
+        return error.kind
     if code == "conflict":
         return "AlreadyExistsException" if getattr(error, "field", None) == "alias" else "ConflictException"
     if code == "wrong_state":
@@ -146,7 +148,7 @@ def _message(error: BaseException, code: str, name: str, trace: Trace, account: 
     if isinstance(error, Refusal):
         return str(error)
     if isinstance(error, Unauthenticated):
-        return str(getattr(error, "words", _MISSING_MEMBERS))
+        return error.words
     if code == "dry_run":
         return DRY_RUN_WORDS
     if name == ACCESS_DENIED and code in ("duty_forbids", "policy_forbids", "not_found"):

@@ -24,7 +24,7 @@ from signer.kms.shapes import GrantTokens, KeyId, Limit, Marker, PrincipalId, Re
 from signer.kms.states import require_enabled
 from signer.kms.translation import Translated
 from signer.pipeline import DRY_RUN, present
-from signer.request import Empty, GrantConstraints, NewGrant
+from signer.request import Empty, NewGrant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -137,7 +137,7 @@ def create_grant(services: Services, call: Call) -> Answer:
 
     def before(permit: Permit, key: Key | None, body: NewGrant) -> None:
         require_grant_tokens(asked.request.grant_tokens, services.keystore)
-        require_enabled(present(key))
+        require_enabled(present(key), services.keystore.clock())
         with_known_people(lambda: services.grants.check(permit, present(key), body))
         if asked.request.dry_run:
             raise DryRun(DRY_RUN)
@@ -178,7 +178,7 @@ def _new_grant(request: CreateGrantRequest, account: str) -> NewGrant:
         raise MalformedRequest(str(error)) from error
 
 
-def _constraints(given: Constraints | None) -> GrantConstraints | None:
+def _constraints(given: Constraints | None) -> dict[str, object] | None:
     if given is None:
         return None
     if given.source_arn is not None:
@@ -189,7 +189,7 @@ def _constraints(given: Constraints | None) -> GrantConstraints | None:
     if equals is not None and subset is not None:
         msg = "Specify EncryptionContextEquals or EncryptionContextSubset, not both"
         raise invalid(msg, field="constraints")
-    return GrantConstraints(context_equals=equals, context_subset=subset)
+    return {"context_equals": equals, "context_subset": subset}
 
 
 def with_known_people(check: Callable[[], None]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from keystore.algorithms import CALLER_PURPOSES, KEY_USAGES, Origin, Purpose, key_algorithms
+from keystore.algorithms import CALLER_PURPOSES, KEY_SPECS, KEY_USAGES, KeyKind, Origin, Purpose, key_algorithms
 from keystore.api import KeyState
+from keystore.lifecycle import state_at
 from keystore.regions import arn_in
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ _ALGORITHMS: Final[Mapping[str, str]] = {
 }
 
 
-def state_name(key: Key) -> str:
-    """The key's state as AWS writes it."""
-    return _STATES[key.state]
+def state_name(key: Key, now: datetime) -> str:
+    """The key's state at `now` as AWS writes it."""
+    return _STATES[state_at(key, now)]
 
 
 def algorithm_members(key: Key) -> dict[str, object]:
@@ -54,10 +55,10 @@ def key_metadata(key: Key, now: datetime) -> dict[str, object]:
         "KeyId": key.id,
         "Arn": key.arn,
         "CreationDate": key.created_at,
-        "Enabled": key.state is KeyState.ENABLED,
+        "Enabled": state_at(key, now) is KeyState.ENABLED,
         "Description": key.description,
         "KeyUsage": KEY_USAGES[key.purpose],
-        "KeyState": state_name(key),
+        "KeyState": state_name(key, now),
         "DeletionDate": key.deletion_at,
         "Origin": key.origin.value,
         **_material(key, now),
@@ -94,12 +95,13 @@ def _material(key: Key, now: datetime) -> dict[str, object]:
     version = next((each for each in reversed(key.versions) if each.activate_at <= now), None)
     if version is None:
         return {}
-    return {"CurrentKeyMaterialId": version.material_id, **expiry_members(key, version)}
+    several = KEY_SPECS[key.spec].kind is KeyKind.AES  # of other keys the id is for the service alone
+    return {"CurrentKeyMaterialId": version.material_id if several else None, **expiry_members(key, version)}
 
 
 def expiry_members(key: Key, version: KeyVersion) -> dict[str, object]:
     """When imported material goes, and whether."""
-    if key.origin is not Origin.EXTERNAL or key.state is KeyState.PENDING_IMPORT:
+    if key.origin is not Origin.EXTERNAL or not version.has_material:
         return {}
     if version.expires_at is None:
         return {"ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE"}

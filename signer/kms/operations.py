@@ -7,13 +7,19 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from signer.kms import (
+    agreement,
     aliases,
     creation,
+    data_key_pairs,
+    data_keys,
+    encryption,
     grants,
     importing,
     key_stores,
     keys,
+    macs,
     policies,
+    re_encryption,
     replicas,
     rotation,
     signing,
@@ -35,7 +41,25 @@ TARGET: Final = "x-amz-target"
 _PREFIX: Final = "TrentService."
 UNKNOWN_ACTION: Final = "UnknownCall"  # as of every other call that there is not
 
-_MODULES: Final = (creation, keys, aliases, tags, policies, grants, rotation, replicas, signing, importing, key_stores)
+_MODULES: Final = (
+    creation,
+    keys,
+    aliases,
+    tags,
+    policies,
+    grants,
+    rotation,
+    replicas,
+    signing,
+    encryption,
+    re_encryption,
+    data_keys,
+    data_key_pairs,
+    macs,
+    agreement,
+    importing,
+    key_stores,
+)
 OPERATIONS: Final[Mapping[str, KmsOperation]] = MappingProxyType(
     {operation.name: operation for module in _MODULES for operation in module.OPERATIONS}
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 from msgspec import Meta
 
-from keystore.algorithms import KEY_USAGES, SIGNING_ALGORITHMS
+from keystore.algorithms import KEY_USAGES, SIGNING_ALGORITHMS, Scheme
 from keystore.lifecycle import current_version
+from keystore.software_keys import MU_OCTETS
 from signer.access import Action
 from signer.call import Answer, Call
 from signer.cryptographic_requests import SignatureVerification
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from signer.access import Permit
     from signer.services import Services
 
+PREHASHED: Final = "ED25519_PH_SHA_512"
 Message = Annotated[bytes, Meta(min_length=1, max_length=4096)]
 Signature = Annotated[bytes, Meta(min_length=1, max_length=6144)]
 
@@ -101,7 +103,7 @@ def get_public_key(services: Services, call: Call) -> Answer:
         require_grant_tokens(body.grant_tokens, services.keystore)
         if not any(version.public_key for version in key.versions):
             raise unsupported(f"{key.arn} has no public key: its KeySpec is {key.spec}", field="keyId")
-        require_enabled(key)
+        require_enabled(key, services.keystore.clock())
         version = current_version(key.versions, services.keystore.clock())
         return Answer(
             {
@@ -121,29 +123,59 @@ def get_public_key(services: Services, call: Call) -> Answer:
 
 
 def _signatures(request: SignRequest) -> Signatures:
-    return Signatures(algorithm=request.signing_algorithm, **_content(request))
+    given = _content(request)
+    return Signatures(algorithm=request.signing_algorithm, message=given.message, digest=given.digest, mu=given.mu)
 
 
 def _verification(request: VerifyRequest) -> SignatureVerification:
-    return SignatureVerification(signature=request.signature, algorithm=request.signing_algorithm, **_content(request))
+    given = _content(request)
+    return SignatureVerification(
+        signature=request.signature,
+        algorithm=request.signing_algorithm,
+        message=given.message,
+        digest=given.digest,
+        mu=given.mu,
+    )
 
 
-def _content(request: SignRequest) -> dict[str, bytes]:
-    """What is signed, as the native call takes it."""
-    return {"message" if request.message_type in (None, "RAW") else "digest": request.message}
+class _Given(NamedTuple):
+    """What is signed, as the native calls take it: one of the three."""
+
+    message: bytes | None = None
+    digest: bytes | None = None
+    mu: bytes | None = None
+
+
+def _content(request: SignRequest) -> _Given:
+    if request.message_type == "EXTERNAL_MU":
+        return _Given(mu=request.message)
+    # What a caller of Ed25519ph hashed already is hashed once more (AWS KMS API Reference, Sign, MessageType).
+    if request.message_type == "DIGEST" and request.signing_algorithm != PREHASHED:
+        return _Given(digest=request.message)
+    return _Given(message=request.message)
 
 
 def _check(request: SignRequest, key: Key) -> None:
     """What AWS refuses of an algorithm, a message type and a message's length."""
     require_algorithm(key, request.signing_algorithm, "signingAlgorithm")
-    message_type, algorithm = request.message_type or "RAW", SIGNING_ALGORITHMS[request.signing_algorithm]
-    if message_type == "RAW":
-        return
-    if algorithm.hash_name is None or message_type == "EXTERNAL_MU":
+    message_type = request.message_type or "RAW"
+    lengths = lengths_of(request.signing_algorithm)
+    if message_type not in lengths:
         msg = f"MessageType {message_type} is incompatible with algorithm {request.signing_algorithm}."
         raise invalid(msg, field="messageType")
-    if len(request.message) != DIGEST_SIZES[algorithm.hash_name]:
+    expected = lengths[message_type]
+    if expected is not None and len(request.message) != expected:
         raise invalid(f"Digest is invalid length for algorithm {request.signing_algorithm}.", field="message")
+
+
+def lengths_of(algorithm: str) -> dict[str, int | None]:
+    """The message types that AWS documents for an algorithm, and how long such a message is (None: as it likes)."""
+    found = SIGNING_ALGORITHMS[algorithm]
+    if algorithm == PREHASHED:
+        return {"DIGEST": DIGEST_SIZES["sha512"]}
+    if found.scheme is Scheme.ML_DSA:
+        return {"RAW": None, "EXTERNAL_MU": MU_OCTETS}
+    return {"RAW": None} if found.hash_name is None else {"RAW": None, "DIGEST": DIGEST_SIZES[found.hash_name]}
 
 
 OPERATIONS: Final = (

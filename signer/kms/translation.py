@@ -67,8 +67,8 @@ class Translated(Generic[_Request, _Native]):
 
 @dataclass(frozen=True, slots=True)
 class AsAws(Generic[_Native]):
-    """A native operation as AWS runs it: `check` raises what AWS refuses, of a key of the right purpose and state and once
-    the caller is permitted; `dry_run` tells whether the caller asks only whether it might."""
+    """A native operation as AWS runs it: `check` raises what AWS refuses, of a key of the right purpose and state and
+    once the caller is permitted; `dry_run` tells whether the caller asks only whether it might."""
 
     native: Operation[_Native]
     check: Callable[[Key], None]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Output = dict[str, object]
 _Item = TypeVar("_Item")
 _Body = TypeVar("_Body", bound=msgspec.Struct)
+_Used_contra = TypeVar("_Used_contra", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,17 @@ class OfActiveVersion:
         return current_version(key.versions, now)
 
 
-def usable_version(operation: Operation[_Body], key: Key, body: _Body | None, now: datetime) -> KeyVersion:
+class UseOfKey(Protocol[_Used_contra]):
+    """What a version is chosen for."""
+
+    @property
+    def action(self) -> Action: ...
+    @property
+    def purpose(self) -> Purpose: ...
+    def version(self, key: Key, body: _Used_contra, now: datetime) -> KeyVersion: ...
+
+
+def usable_version(operation: UseOfKey[_Used_contra], key: Key, body: _Used_contra, now: datetime) -> KeyVersion:
     """The version that would be used. Raises `WrongPurpose`, `WrongState`: what keeps a call that is allowed from being
     carried out at all."""
     if key.purpose is not operation.purpose:

@@ -1,4 +1,5 @@
-"""`POST /v1/keys/{key}/data-keys`: what AWS KMS calls GenerateDataKey and GenerateDataKeyWithoutPlaintext."""
+"""`POST /v1/keys/{key}/data-keys` and `…/data-key-pairs`: what AWS KMS calls GenerateDataKey and GenerateDataKeyPair,
+both with and without the plaintext."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from keystore.algorithms import Purpose
 from keystore.ciphertexts import encode_context
 from signer.access import Action
-from signer.cryptographic_requests import DataKey
+from signer.cryptographic_requests import DataKey, DataKeyPair
 from signer.errors import Unprocessable, WrongPurpose
 from signer.operations.base import OfActiveVersion, Output, Plan, Prepared, Subject
 from signer.operations.encryption import material_of
@@ -49,6 +50,38 @@ class DataKeys(OfActiveVersion):
             return {"ciphertext": ciphertext, **shown, **material_of(subject.version)}
 
         return Plan([Prepared(subject.key.algorithm, make)], True, context, secret=True)
+
+
+class DataKeyPairs(OfActiveVersion):
+    """A new key pair for the caller's own use: its public half, its private half encrypted by this key, and in the
+    clear unless that is left out."""
+
+    purpose: Final = Purpose.ENCRYPT
+    body_type: Final = DataKeyPair
+
+    def __init__(self, *, plaintext: bool) -> None:
+        with_it, without = Action.GENERATE_DATA_KEY_PAIR, Action.GENERATE_DATA_KEY_PAIR_WITHOUT_PLAINTEXT
+        self.action: Final = with_it if plaintext else without
+        self._plaintext = plaintext
+
+    def details(self, key: Key, body: DataKeyPair) -> Sequence[ConditionValues]:
+        """The pair's spec, algorithm and context."""
+        return [{**encryption_details(key, None, body.context), "kms:datakeypairspec": (body.spec,)}]
+
+    def plan(self, subject: Subject, body: DataKeyPair) -> Plan:
+        """Raises `Unprocessable`; `WrongPurpose` for a key that is not symmetric."""
+        require_symmetric(subject.key)
+        context = require_context(subject.key, body.context)
+        associated = encode_context(context or {})
+
+        def make(key: DataKeySource) -> Output:
+            pair, ciphertext = key.data_key_pair(body.spec, associated)
+            made: Output = {"spec": body.spec, "public_key": pair.public_key, "private_key_ciphertext": ciphertext}
+            shown: Output = {"private_key": pair.private_key} if self._plaintext else {}
+            return {**made, **shown, **material_of(subject.version)}
+
+        prepared = Prepared(subject.key.algorithm, make, {"data_key_pair": body.spec})
+        return Plan([prepared], True, context, secret=True)
 
 
 def require_symmetric(key: Key) -> None:

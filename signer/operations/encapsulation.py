@@ -5,62 +5,63 @@ A changed ciphertext of the right length gives another secret and no error: that
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Final
 
 from keystore.algorithms import Purpose
 from signer.access import Action
-from signer.access.circumstances import signing_context
-from signer.operations.base import OfActiveVersion, Output, Plan, Prepared
-from signer.request import DecapsulationBody, EncapsulationBody
+from signer.access.model import NO_CONTEXT
+from signer.cryptographic_requests import Decapsulation, Encapsulation
+from signer.operations.base import OfActiveVersion, Output, Plan, Prepared, Subject
+from signer.operations.uses import chosen_algorithm, numbered_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
-    from keystore.api import EncapsulationKey, Key
+    from keystore.api import EncapsulationKey, Key, KeyVersion
     from signer.access.model import ConditionValues
-    from signer.operations.base import Subject
 
 
 class Encapsulations(OfActiveVersion):
-    """What AWS KMS calls Encapsulate."""
+    """A fresh secret, and its ciphertext under the key's public half."""
 
     action: Final = Action.ENCAPSULATE
     purpose: Final = Purpose.ENCAPSULATE
-    body_type: Final = EncapsulationBody
+    body_type: Final = Encapsulation
 
-    def details(self, _key: Key, body: EncapsulationBody) -> Sequence[ConditionValues]:
-        """The context alone: there is one algorithm."""
-        return [signing_context(body.context)]
+    def details(self, _key: Key, _body: Encapsulation) -> Sequence[ConditionValues]:
+        """Nothing: there is one algorithm."""
+        return [NO_CONTEXT]
 
-    def plan(self, subject: Subject, body: EncapsulationBody) -> Plan:
-        """One secret."""
+    def plan(self, subject: Subject, body: Encapsulation) -> Plan:
+        """Raises `Unprocessable`."""
 
         def make(key: EncapsulationKey) -> Output:
             secret, ciphertext = key.encapsulate()
-            return {
-                "shared_secret": base64.b64encode(secret).decode(),
-                "ciphertext": base64.b64encode(ciphertext).decode(),
-            }
+            return {"shared_secret": secret, "ciphertext": ciphertext}
 
-        return Plan([Prepared(subject.key.algorithm, make)], True, body.context, body.dry_run)
+        return Plan([Prepared(chosen_algorithm(subject.key, body.algorithm), make)], True, secret=True)
 
 
-class Decapsulations(OfActiveVersion):
-    """What AWS KMS calls Decapsulate. The active version opens: a ciphertext does not say whose it is."""
+class Decapsulations:
+    """The secret of a ciphertext. A ciphertext does not say which version it is for."""
 
     action: Final = Action.DECAPSULATE
     purpose: Final = Purpose.ENCAPSULATE
-    body_type: Final = DecapsulationBody
+    body_type: Final = Decapsulation
 
-    def details(self, _key: Key, body: DecapsulationBody) -> Sequence[ConditionValues]:
-        """The context alone: there is one algorithm."""
-        return [signing_context(body.context)]
+    def details(self, _key: Key, _body: Decapsulation) -> Sequence[ConditionValues]:
+        """Nothing: there is one algorithm."""
+        return [NO_CONTEXT]
 
-    def plan(self, subject: Subject, body: DecapsulationBody) -> Plan:
-        """One secret."""
+    def version(self, key: Key, body: Decapsulation | None, now: datetime) -> KeyVersion:
+        """The one asked for, or the active one. Raises `Unprocessable`, `WrongState`."""
+        return numbered_version(key, None if body is None else body.key_version, now)
+
+    def plan(self, subject: Subject, body: Decapsulation) -> Plan:
+        """Raises `Unprocessable`; what it makes raises `Undecipherable` for a ciphertext of another length."""
 
         def make(key: EncapsulationKey) -> Output:
-            return {"shared_secret": base64.b64encode(key.decapsulate(body.ciphertext)).decode()}
+            return {"shared_secret": key.decapsulate(body.ciphertext)}
 
-        return Plan([Prepared(subject.key.algorithm, make)], True, body.context, body.dry_run)
+        return Plan([Prepared(chosen_algorithm(subject.key, body.algorithm), make)], True, secret=True)

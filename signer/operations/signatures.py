@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from keystore.algorithms import SIGNING_ALGORITHMS, Purpose, Scheme, key_algorithms
+from keystore.software_keys import MU_OCTETS
 from signer.access import Action
 from signer.access.circumstances import signing_context
 from signer.errors import Unprocessable
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
     from keystore.api import Key, SigningKey
     from signer.access.model import ConditionValues
+    from signer.cryptographic_requests import SignatureVerification
 
 DIGEST_SIZES: Final = {"sha256": 32, "sha384": 48, "sha512": 64}
-MU_OCTETS: Final = 64  # FIPS 204, algorithm 7, step 6
 
 
 class RawSignatures(OfActiveVersion):
@@ -33,7 +34,7 @@ class RawSignatures(OfActiveVersion):
         """Algorithm, message type and context."""
         items = body.items if body.items is not None else [body]
         context = signing_context(body.context)
-        asked = {(item.algorithm or key.algorithm, _message_type(item)) for item in items}
+        asked = {(item.algorithm or key.algorithm, message_type(item)) for item in items}
         return [
             context | {"kms:signingalgorithm": (algorithm,), "kms:messagetype": (message_type,)}
             for algorithm, message_type in sorted(asked)
@@ -54,20 +55,25 @@ class RawSignatures(OfActiveVersion):
         return Plan(prepare_each(items, prepare), single, body.context)
 
 
-def _message_type(item: SignatureItem) -> str:
+def message_type(item: SignatureItem | SignatureVerification) -> str:
     """AWS's name of what is given."""
     if item.mu is not None:
         return "EXTERNAL_MU"
     return "RAW" if item.digest is None else "DIGEST"
 
 
-def _prepare_mu(name: str, mu: bytes, at: str) -> Prepared:
+def require_mu(name: str, mu: bytes, field: str) -> None:
+    """Raises `Unprocessable` unless the algorithm takes a message representative, and this is one."""
     if SIGNING_ALGORITHMS[name].scheme is not Scheme.ML_DSA:
         msg = f"only ML-DSA signs a message representative; {name} takes `message` or `digest`"
-        raise Unprocessable(msg, field=f"{at}mu")
+        raise Unprocessable(msg, field=field)
     if len(mu) != MU_OCTETS:
         msg = f"a message representative has {MU_OCTETS} bytes, this one has {len(mu)}"
-        raise Unprocessable(msg, field=f"{at}mu")
+        raise Unprocessable(msg, field=field)
+
+
+def _prepare_mu(name: str, mu: bytes, at: str) -> Prepared:
+    require_mu(name, mu, f"{at}mu")
 
     def make(key: SigningKey) -> Output:
         return {"signature": key.sign_mu(mu)}

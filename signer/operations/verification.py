@@ -6,12 +6,13 @@ import hashlib
 from typing import TYPE_CHECKING, Final
 
 from keystore.algorithms import SIGNING_ALGORITHMS, Purpose
-from keystore.signing import is_signature
+from keystore.signing import is_signature as is_signature_over
+from keystore.signing import is_signature_over_mu
 from signer.access import Action
 from signer.cryptographic_requests import SignatureVerification
 from signer.errors import InvalidSignature, Unprocessable
 from signer.operations.base import Output, Plan, Prepared, Subject
-from signer.operations.signatures import DIGEST_SIZES
+from signer.operations.signatures import DIGEST_SIZES, message_type, require_mu
 from signer.operations.uses import chosen_algorithm, unrevoked_versions
 
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ class VerifiedSignatures:
 
     def details(self, key: Key, body: SignatureVerification) -> Sequence[ConditionValues]:
         """Algorithm and message type."""
-        message_type = "RAW" if body.digest is None else "DIGEST"
-        return [{"kms:signingalgorithm": (body.algorithm or key.algorithm,), "kms:messagetype": (message_type,)}]
+        return [{"kms:signingalgorithm": (body.algorithm or key.algorithm,), "kms:messagetype": (message_type(body),)}]
 
     def version(self, key: Key, _body: SignatureVerification | None, now: datetime) -> KeyVersion:
         """The newest that counts; every other that does is tried too. Raises `WrongState`."""
@@ -42,6 +42,7 @@ class VerifiedSignatures:
         """Raises `Unprocessable`; what it makes raises `InvalidSignature`."""
         name = chosen_algorithm(subject.key, body.algorithm)
         algorithm, data = SIGNING_ALGORITHMS[name], _signed_data(body, name)
+        is_signature = is_signature_over_mu if body.mu is not None else is_signature_over
         versions = unrevoked_versions(subject.key, subject.now)
 
         def make(_key: None) -> Output:
@@ -55,12 +56,15 @@ class VerifiedSignatures:
 
 
 def _signed_data(body: SignatureVerification, name: str) -> bytes:
-    """The digest, or the message where that itself is signed."""
+    """The digest, the message where that itself is signed, or the message representative."""
     hash_name = SIGNING_ALGORITHMS[name].hash_name
-    if body.message is not None and body.digest is None:
+    if body.message is not None and body.digest is None and body.mu is None:
         return body.message if hash_name is None else hashlib.new(hash_name, body.message).digest()
-    if body.digest is None or body.message is not None:
-        msg = "give exactly one of `message` and `digest`, base64"
+    if body.mu is not None and body.message is None and body.digest is None:
+        require_mu(name, body.mu, "mu")
+        return body.mu
+    if body.digest is None or body.message is not None or body.mu is not None:
+        msg = "give exactly one of `message`, `digest` and `mu`, base64"
         raise Unprocessable(msg, field="message")
     if hash_name is None:
         msg = f"{name} signs the message itself, not a digest: send `message`"

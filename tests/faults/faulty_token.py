@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from keystore.algorithms import SigningAlgorithm, UseAlgorithm
-    from keystore.api import GeneratedKey, TokenInfo
+    from keystore.api import DataKeyPair, GeneratedKey, TokenInfo
     from keystore.importable import Material
 
 
@@ -100,6 +100,15 @@ class FaultyToken:
 
     def mac(self, backing: BackingKey, algorithm: UseAlgorithm, message: bytes) -> bytes:
         return self._token.mac(backing, algorithm, message)
+
+    def decrypt_raw(self, backing: BackingKey, ciphertext: bytes) -> bytes:
+        return self._token.decrypt_raw(backing, ciphertext)
+
+    def agree(self, backing: BackingKey, point: bytes) -> bytes:
+        return self._token.agree(backing, point)
+
+    def make_data_key_pair(self, spec: str) -> DataKeyPair:
+        return self._token.make_data_key_pair(spec)
 
     def material_id(self, backing: BackingKey) -> str:
         return self._token.material_id(backing)

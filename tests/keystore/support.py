@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from keystore.algorithms import SigningAlgorithm, UseAlgorithm
-    from keystore.api import BackingKey, GeneratedKey, HardwareToken, Key, TokenInfo
+    from keystore.api import BackingKey, DataKeyPair, GeneratedKey, HardwareToken, Key, TokenInfo
     from keystore.db import Value
     from keystore.importable import Material
 
@@ -178,6 +178,15 @@ class TokenProxy:
 
     def mac(self, backing: BackingKey, algorithm: UseAlgorithm, message: bytes) -> bytes:
         return self.real.mac(backing, algorithm, message)
+
+    def decrypt_raw(self, backing: BackingKey, ciphertext: bytes) -> bytes:
+        return self.real.decrypt_raw(backing, ciphertext)
+
+    def agree(self, backing: BackingKey, point: bytes) -> bytes:
+        return self.real.agree(backing, point)
+
+    def make_data_key_pair(self, spec: str) -> DataKeyPair:
+        return self.real.make_data_key_pair(spec)
 
     def material_id(self, backing: BackingKey) -> str:
         return self.real.material_id(backing)

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from keystore import open_keystore
 from keystore.algorithms import (
     AGREEMENT_ALGORITHMS,
+    ENCAPSULATION_ALGORITHMS,
     ENCRYPTION_ALGORITHMS,
     KEY_SPECS,
     MAC_ALGORITHMS,
@@ -181,7 +182,7 @@ def test_what_is_not_in_the_table_never_reaches_the_hsm(place: Place, case: str)
 
 
 def test_every_purpose_has_a_spec_and_a_default() -> None:
-    others = {*ENCRYPTION_ALGORITHMS, *MAC_ALGORITHMS, *AGREEMENT_ALGORITHMS}
+    others = {*ENCRYPTION_ALGORITHMS, *MAC_ALGORITHMS, *AGREEMENT_ALGORITHMS, *ENCAPSULATION_ALGORITHMS}
     assert all(
         algorithms and set(algorithms) <= (set(SIGNING_ALGORITHMS) if purpose in SIGNING_PURPOSES else others)
         for purpose, row in PURPOSES.items()

@@ -285,8 +285,9 @@ def matchings(count: int) -> Iterator[list[tuple[int, int]]]:
 
 
 def test_every_pair_meets_once() -> None:
-    pairs = [frozenset(pair) for round_ in matchings(50) for pair in round_]
-    assert len(pairs) == len(set(pairs)) == 50 * 49 // 2
+    for count in (20, 50):
+        pairs = [frozenset(pair) for round_ in matchings(count) for pair in round_]
+        assert len(pairs) == len(set(pairs)) == count * (count - 1) // 2
 
 
 EXCHANGED: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -299,16 +300,18 @@ EXCHANGED: dict[str, tuple[str, tuple[str, ...]]] = {
     "every value of the policy but the id": ("policies", ("revision", "seal", "document")),
     "every value of the alias but the id": ("aliases", ("revision", "seal", "key_id", "created_at", "updated_at")),
 }
+# What an attacker would most like to exchange is exchanged between all pairs of 50; the rest goes the same way.
+MANY, SOME = 50, 20
 
 
-@pytest.mark.parametrize("what", EXCHANGED)
-def test_values_exchanged_between_two_keys_are_refused_for_all_pairs_of_50(
-    tmp_path: Path, token: Token, what: str
+@pytest.mark.parametrize(("what", "count"), [(what, MANY if "blob" in what else SOME) for what in EXCHANGED])
+def test_values_exchanged_between_two_keys_are_refused_for_all_pairs(
+    tmp_path: Path, token: Token, what: str, count: int
 ) -> None:
     table, columns = EXCHANGED[what]
     with make_place(tmp_path, token) as place:
         # Values that differ from key to key, so that each exchange changes something.
-        keys = [place.warm.create_key(replace(new_key(f"key-{i}"), description=str(i))) for i in range(50)]
+        keys = [place.warm.create_key(replace(new_key(f"key-{i}"), description=str(i))) for i in range(count)]
         for i, key in enumerate(keys):
             place.warm.set_policy(key.id, policy_for(f"role/{i}"), CHANGE)
             assert place.warm.signing_key(intent_for(key)).sign(b"message")

@@ -30,7 +30,7 @@ from signer.web.openapi import document
 from tests.keystore.support import make_database, own_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from flask import Flask
@@ -145,10 +145,13 @@ def running_service(
     issuer_url: str = ISSUER_URL,
     throttle: Throttle | None = None,
     configuration: ServerConfiguration | None = None,
+    software_specs: Sequence[str] = (),
 ) -> Iterator[ServiceInProcess]:
     """The service, its people and its authority, as `sealmark init` leaves them."""
     with own_texts(token) as own:
-        keystore = Keystore(own, make_database(directory / "sealmark.db", own), clock=clock)
+        keystore = Keystore(
+            own, make_database(directory / "sealmark.db", own), clock=clock, software_specs=software_specs
+        )
         # One address and a thousand failures: no test of anything else is to wait for its caller's.
         throttle = throttle or Throttle(most=1_000_000)
         yield from _assembled(keystore, directory, issuer_url, throttle, configuration or ServerConfiguration())

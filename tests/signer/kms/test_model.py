@@ -13,11 +13,11 @@ from tests.signer.kms.model import OF_ANOTHER_TYPE, Shape, input_of, operation_n
 from tests.signer.service import PEOPLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tests.signer.service import ServiceInProcess
 
-TYPES: Final = {
+TYPES: Final[Mapping[str, type[inspect.Type]]] = {
     "string": inspect.StrType,
     "blob": inspect.BytesType,
     "integer": inspect.IntType,
@@ -46,13 +46,9 @@ def test_requests_are_written_down_as_the_model_has_them(name: str) -> None:
 
 def differences(ours: inspect.Type, theirs: Shape, at: str) -> Iterator[str]:
     """What our types say otherwise than the model."""
-    if isinstance(ours, inspect.UnionType):
-        (ours,) = (each for each in ours.types if not isinstance(each, inspect.NoneType))
-    secret = getattr(ours, "extra", None) == {"secret": True}
+    ours, secret = undressed(ours)
     if secret != (theirs.kind == "string" and bool(theirs.facts.get("sensitive"))):
         yield f"{at}: a secret or not"
-    if isinstance(ours, inspect.Metadata):
-        ours = ours.type
     if isinstance(ours, inspect.LiteralType):
         if set(ours.values) != set(theirs.facts.get("enum", ())):
             yield f"{at}: {ours.values} for {theirs.facts.get('enum')}"
@@ -69,6 +65,13 @@ def differences(ours: inspect.Type, theirs: Shape, at: str) -> Iterator[str]:
     least = theirs.facts.get("min", 0 if theirs.kind in ("string", "blob", "list") else None)
     if bounds(ours) != (least, theirs.facts.get("max"), bare(theirs.facts.get("pattern"))):
         yield f"{at}: {bounds(ours)} for {theirs.facts}"
+
+
+def undressed(ours: inspect.Type) -> tuple[inspect.Type, bool]:
+    """The type without `None`, and whether it is marked as secret."""
+    if isinstance(ours, inspect.UnionType):
+        (ours,) = (each for each in ours.types if not isinstance(each, inspect.NoneType))
+    return (ours.type, ours.extra == {"secret": True}) if isinstance(ours, inspect.Metadata) else (ours, False)
 
 
 def bounds(ours: inspect.Type) -> tuple[int | None, int | None, str | None]:

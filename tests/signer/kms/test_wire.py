@@ -230,8 +230,9 @@ def test_calls_that_are_none(service: ServiceInProcess) -> None:
 
 
 def test_callers_that_are_nobody(service: ServiceInProcess) -> None:
-    for who in (None, "smt_none"):
-        refused(service.kms(who, "DescribeKey", {"KeyId": "alias/x"}), "UnrecognizedClientException")
+    sent = {"KeyId": "alias/x"}
+    refused(service.kms(None, "DescribeKey", sent), "MissingAuthenticationTokenException")
+    refused(service.kms("smt_none", "DescribeKey", sent), "UnrecognizedClientException")
 
 
 def test_a_body_over_the_limit(service: ServiceInProcess) -> None:

@@ -185,6 +185,7 @@ def _keys() -> None:
         sa.Column("domain", sa.Text(), nullable=False),
         sa.Column("domain_version", sa.BigInteger(), nullable=False),
         sa.Column("wrapped", sa.LargeBinary(), nullable=False),
+        sa.Column("public_key", sa.LargeBinary(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["key_id"],
