@@ -5,6 +5,10 @@
 # More arguments for the tool that a target runs: make test ARGS="-k jwt", make bench ARGS="--short".
 ARGS =
 
+# Where the machine forbids Python to keep what it compiled, every one of the thousands of processes that tests, demo and
+# benchmark start would compile the service anew. `make clean` removes what is kept.
+unexport PYTHONDONTWRITEBYTECODE
+
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r target text; do printf '  make %-14s %s\n' "$$target" "$$text"; done
 

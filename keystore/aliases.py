@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from keystore.api import KeyState
 from keystore.db.schema import ALIASES
 from keystore.errors import Conflict, LimitExceeded, NotFound, Unsupported
-from keystore.keys import UUID_FORM, existing
+from keystore.keys import KEY_ID_FORM, existing
 from keystore.lifecycle import LABELLED_IN, require_state
 from keystore.values import stored_time, time_of
 
@@ -44,8 +44,8 @@ class AliasRecord:
 
 def check_alias(name: str) -> None:
     """Raises `Unsupported` for what no alias may be."""
-    if not ALIAS_FORM.fullmatch(name) or UUID_FORM.fullmatch(name):
-        raise Unsupported("an alias is 1 to 250 of A-Z, a-z, 0-9, /, _ and -, and not a UUID", field="alias")
+    if not ALIAS_FORM.fullmatch(name) or KEY_ID_FORM.fullmatch(name):
+        raise Unsupported("an alias is 1 to 250 of A-Z, a-z, 0-9, /, _ and -, not of an id's form", field="alias")
     if name.startswith(RESERVED):
         raise Unsupported(f"aliases that begin with {RESERVED} are reserved", field="alias")
 

@@ -67,12 +67,7 @@ class ApprovalRepository:
             row = transaction.get("approval_rules", key_id)
             if (row.revision if row else 0) != revision:
                 raise Conflict("the approval rule was changed by somebody else meanwhile")
-            _require_fit(transaction, requirements, now)
-            document = _rule_document(requirements) if requirements else None
-            if row is None:
-                transaction.insert("approval_rules", key_id, {"document": document})
-            else:
-                transaction.update(row, {"document": document})
+            write_approval_rule(transaction, key_id, requirements, now)
 
     def require_fit_approvers(self, requirements: Mapping[str, ApprovalRequirement], now: datetime) -> None:
         """Raises `Unsupported` for an approver who is not fit to be one: what `set_approval_rule` would refuse."""
@@ -169,6 +164,19 @@ def _is_approver(transaction: SealedTransaction, name: str) -> bool:
         if any(name in requirement.approvers for requirement in rule_of(rule).requirements.values()):
             return True
     return False
+
+
+def write_approval_rule(
+    transaction: SealedTransaction, key_id: str, requirements: Mapping[str, ApprovalRequirement], now: datetime
+) -> None:
+    """The key's rule from now on, in a transaction. Raises `Unsupported` for an approver who is not fit to be one."""
+    _require_fit(transaction, requirements, now)
+    row = transaction.get("approval_rules", key_id)
+    document = _rule_document(requirements) if requirements else None
+    if row is not None:
+        transaction.update(row, {"document": document})
+    elif document is not None:
+        transaction.insert("approval_rules", key_id, {"document": document})
 
 
 def rule_of(row: SealedRow | None) -> ApprovalRule:

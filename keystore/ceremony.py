@@ -1,9 +1,9 @@
 """Ceremonies: the only code that ever uses the security officer's PIN or the custodians' shares.
 
-`initialise` founds a deployment, `create_domain` and `rotate_domain` change its domain keys, `restore` brings it to
-another HSM, `renew_log` ends the transparency log and begins another, `prove_officer` is the officer's word for what
-changes nothing in the HSM. Each is done where the HSM is,
-by people, and needs no running service.
+`initialise` founds a deployment, `create_domain` and `rotate_domain` change its domain keys, `export_domain` and
+`adopt_domain` carry a domain of multi-region keys to another region, `restore` brings a deployment to another HSM,
+`renew_log` ends the transparency log and begins another, `prove_officer` is the officer's word for what changes nothing
+in the HSM. Each is done where the HSM is, by people, and needs no running service.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from keystore.log_anchor import LogAnchor, begin_log
 from keystore.restoration import RestoreOptions, RestoreReport, restore
 from keystore.roots import root_values
 from keystore.sealing import Sealer
+from keystore.shared_domains import AdoptedDomain, adopt_domain, export_domain
 from keystore.state_files import (
     make_ceremony_directory,
     new_state_directory,
@@ -49,11 +50,14 @@ if TYPE_CHECKING:
     from keystore.hierarchy import FoundedHierarchy
 
 __all__ = [
+    "AdoptedDomain",
     "InitOptions",
     "InitResult",
     "RestoreOptions",
     "RestoreReport",
+    "adopt_domain",
     "create_domain",
+    "export_domain",
     "initialise",
     "prove_officer",
     "renew_log",
@@ -199,7 +203,9 @@ def _write_first_rows(
             for root in hierarchy.roots:
                 if root.domain is not None:
                     transaction.insert(
-                        "domains", root.domain[0], {"current_version": root.domain[1], "created_at": now}
+                        "domains",
+                        root.domain[0],
+                        {"current_version": root.domain[1], "created_at": now, "home_region": None},
                     )
                 transaction.insert("wrapped_roots", root.label, root_values(root))
         begin_log(token, LogAnchor(token, options.account, options.region, hierarchy.log_public_key).origin)

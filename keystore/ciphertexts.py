@@ -1,8 +1,8 @@
 """The form of a symmetric ciphertext: a header that says what opens it, all of it authenticated. Pure.
 
-    1 octet    version of the form, 1
+    1 octet    version of the form: 1, or 2 for a multi-region key
     1 octet    algorithm, 1: AES-256-GCM (SP 800-38D) with a 96-bit nonce and a 128-bit tag
-    16 octets  id of the key (RFC 9562, as octets)
+    16 octets  id of the key: a UUID's octets (RFC 9562); in form 2 those of the hex digits after `mrk-`
     16 octets  id of the key's version
     12 octets  nonce
     n octets   ciphertext, as long as the plaintext
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _FORM: Final = 1
+_MULTI_REGION_FORM: Final = 2
+_MULTI_REGION: Final = "mrk-"
 _AES_256_GCM: Final = 1
 _HEADER: Final = 2 + 16 + 16  # octets
 _NONCE_AND_TAG: Final = 12 + 16
@@ -41,15 +43,18 @@ class Origin:
 
 def header(key_id: str, version_id: str) -> bytes:
     """What a ciphertext of this version begins with."""
-    return bytes((_FORM, _AES_256_GCM)) + uuid.UUID(key_id).bytes + uuid.UUID(version_id).bytes
+    digits = key_id.removeprefix(_MULTI_REGION)
+    form = _FORM if digits == key_id else _MULTI_REGION_FORM
+    return bytes((form, _AES_256_GCM)) + uuid.UUID(digits).bytes + uuid.UUID(version_id).bytes
 
 
 def describe(ciphertext: bytes) -> Origin:
     """Which key and version to open it with. Raises: `Undecipherable` for what is not of this form."""
-    if len(ciphertext) < OVERHEAD or ciphertext[:2] != bytes((_FORM, _AES_256_GCM)):
+    if len(ciphertext) < OVERHEAD or ciphertext[0] not in (_FORM, _MULTI_REGION_FORM) or ciphertext[1] != _AES_256_GCM:
         raise Undecipherable(UNDECIPHERABLE)
     key_id, version_id = uuid.UUID(bytes=ciphertext[2:18]), uuid.UUID(bytes=ciphertext[18:_HEADER])
-    return Origin(str(key_id), str(version_id))
+    is_multi_region = ciphertext[0] == _MULTI_REGION_FORM
+    return Origin(f"{_MULTI_REGION}{key_id.hex}" if is_multi_region else str(key_id), str(version_id))
 
 
 def sealed_part(ciphertext: bytes) -> bytes:

@@ -23,12 +23,20 @@ from keystore.certificates import insert_certificate, revoke_version
 from keystore.db.schema import SEALED_TABLES
 from keystore.errors import Conflict, KeystoreError, LimitExceeded, NotFound, Unsupported
 from keystore.history import key_subject, record_version
-from keystore.keys import UUID_FORM, domain_label, existing
+from keystore.keys import KEY_ID_FORM, MULTI_REGION_FORM, domain_label, existing
 from keystore.lifecycle import require_enabled
 from keystore.new_keys import check_new_key
+from keystore.regions import NOTHING_UNDER_WAY, require_primary
 from keystore.rotation import due_schedule, next_rotation
 from keystore.software import SoftwareKeys, rewrapped
-from keystore.values import stored_multi_region, stored_names, stored_settings, stored_tags, stored_time
+from keystore.values import (
+    multi_region_of,
+    stored_multi_region,
+    stored_names,
+    stored_settings,
+    stored_tags,
+    stored_time,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -59,7 +67,9 @@ class KeyMaker:
         *,
         token_keys: int,
         software_specs: Sequence[str],
+        region: str,
     ) -> None:
+        self._region = region
         self._token = token
         self._software = software
         self._software_specs = software_specs
@@ -88,6 +98,11 @@ class KeyMaker:
             store(None, None)  # its material comes later
             return
         with self._version(new.spec, new.domain, key_id, use_of(new.purpose), protection) as version:
+            if new.multi_region is not None and version.generated.wrapped is None:
+                raise Unsupported(
+                    f"the HSM cannot wrap a {new.spec} key, so no other region could have it: make it of another spec",
+                    field="spec",
+                )
             store(version, certify(version.uncertified(new.alias, new.purpose)) if certify else None)
 
     def _store_key(
@@ -131,6 +146,8 @@ class KeyMaker:
                     "multi_region": stored_multi_region(new.multi_region),
                 },
             )
+            if new.multi_region is not None:
+                transaction.insert("replications", key_id, NOTHING_UNDER_WAY)
             transaction.insert("policies", key_id, {"document": new.policy.document})
             made = Change(new.created_by, moment, "the key was made")
             record_version(transaction, key_subject(key_id), 1, new.policy.document, made)
@@ -163,6 +180,7 @@ class KeyMaker:
         it is not due (any more).
         """
         require_enabled(key.state)
+        require_primary(key, self._region)
         if key.origin is Origin.EXTERNAL:
             raise Unsupported("the material of this key is imported: import the next before it is rotated", field="key")
         if key.protection is Protection.SOFTWARE and key.spec not in self._software_specs:
@@ -189,6 +207,8 @@ class KeyMaker:
             self._require_room(version, transaction)
             row = existing(transaction, "keys", key.id)
             require_enabled(KeyState(row.text("state")))
+            if multi_region_of(row.optional_text("multi_region")) != key.multi_region:
+                raise Conflict("the key's primary region is changing")
             if row.number("version_count") != len(key.versions):
                 raise Conflict("the key was rotated by somebody else")
             number = len(key.versions) + 1
@@ -220,8 +240,10 @@ class KeyMaker:
 
     def _check_names(self, new: NewKey, key_id: str) -> None:
         """Refuse before the HSM works for seconds; the transaction checks again."""
-        if not UUID_FORM.fullmatch(key_id) or key_id != key_id.lower():
-            raise Unsupported("a key's id is a UUID in small letters", field="id")
+        if not KEY_ID_FORM.fullmatch(key_id) or key_id != key_id.lower():
+            raise Unsupported("a key's id is a UUID, or mrk- and 32 hex digits, in small letters", field="id")
+        if (MULTI_REGION_FORM.fullmatch(key_id) is None) != (new.multi_region is None):
+            raise Unsupported("the ids of multi-region keys, and no others, begin with mrk-", field="id")
         if self._store.get("keys", key_id) is not None:
             raise Conflict("there is, or was, a key of this id")
         if new.alias is not None:
@@ -230,8 +252,11 @@ class KeyMaker:
                 raise Conflict("the alias is taken")
         if new.settings is not None and not self._store.select("issuers", {"name": new.settings.issuer}):
             raise Unsupported("there is no such issuer", field="issuer")
-        if self._store.get("domains", new.domain) is None:
+        domain = self._store.get("domains", new.domain)
+        if domain is None:
             raise Unsupported("there is no such domain", field="domain")
+        if (domain.optional_text("home_region") is None) != (new.multi_region is None):
+            raise Unsupported("a domain holds multi-region keys alone, or none", field="domain")
 
     @contextmanager
     def _version(

@@ -1,5 +1,7 @@
 """The ceremonies on domain keys: a new domain, and a new key for one, by which all its backing keys are wrapped again.
 
+A domain of multi-region keys has a link key besides, and may be carried to another region (`keystore.shared_domains`).
+
 A rotation that was cut short is gone on with by running it again; the service may run meanwhile.
 """
 
@@ -7,16 +9,17 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+from keystore import wrapping_keys
 from keystore.clock import system_clock
 from keystore.configuration import load_keystore_configuration
 from keystore.db import open_database
 from keystore.errors import CeremonyError, Conflict
-from keystore.hierarchy import add_domain_key, destroy_domain_key
+from keystore.hierarchy import add_domain_key, add_link_key, destroy_domain_key
 from keystore.hsm import open_token
 from keystore.hsm.connection import read_pin
-from keystore.hsm.labels import DOMAIN_NAME, domain_label
+from keystore.hsm.labels import DOMAIN_NAME, domain_label, link_label
 from keystore.hsm.officer import open_ceremony
 from keystore.keys import version_of
 from keystore.roots import ACTIVE, DESTROYED, TABLE, root_values
@@ -28,12 +31,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from keystore.api import BackingKey
     from keystore.configuration import HsmConfiguration
     from keystore.hierarchy import WrappedRoot
     from keystore.hsm import Token
     from keystore.sealing import SealedRow
     from keystore.store import SealedStore
 
+_Backing: TypeAlias = "Callable[[SealedRow], BackingKey]"
 _ATTEMPTS: Final = 5  # at one row, against writers that change it at the same time
 
 
@@ -46,18 +51,25 @@ class Deployment:
     store: SealedStore
 
 
-def create_domain(state: Path, name: str, officer_pin: bytes) -> None:
-    """Makes a domain with its first key. Raises: `CeremonyError` if the name is bad or taken, or the PIN is refused."""
+def create_domain(state: Path, name: str, officer_pin: bytes, *, multi_region: bool = False) -> None:
+    """Makes a domain with its first key; it holds multi-region keys alone, or none.
+
+    Raises: `CeremonyError` if the name is bad or taken, or the PIN is refused.
+    """
     if not DOMAIN_NAME.fullmatch(name):
         raise CeremonyError("a domain's name is 1 to 63 of a-z, 0-9 and -, beginning with a letter")
     with open_deployment(state) as deployment:
         if deployment.store.get("domains", name) is not None:
             raise CeremonyError(f"there is a domain {name!r} already")
-        root = _make_key(deployment, name, 1, officer_pin)
+        roots = [_make_key(deployment, name, 1, officer_pin)]
+        if multi_region:
+            roots.append(_make_link(deployment, name, officer_pin))
+        home = deployment_row(deployment).text("region") if multi_region else None
         with deployment.store.transaction() as transaction:
             now = stored_time(system_clock())
-            transaction.insert("domains", name, {"current_version": 1, "created_at": now})
-            transaction.insert(TABLE, root.label, root_values(root))
+            transaction.insert("domains", name, {"current_version": 1, "created_at": now, "home_region": home})
+            for root in roots:
+                transaction.insert(TABLE, root.label, root_values(root))
 
 
 def rotate_domain(
@@ -72,12 +84,39 @@ def rotate_domain(
         domain = deployment.store.get("domains", name)
         if domain is None:
             raise CeremonyError(f"there is no domain {name!r}")
+        home = domain.optional_text("home_region")
+        if home not in (None, deployment_row(deployment).text("region")):
+            raise CeremonyError(f"the keys of domain {name!r} are made in {home}: rotate it there, and carry it here")
         version = domain.number("current_version")
-        if not any(row.text("state") == ACTIVE for row in _older_roots(deployment.store, name, version)):
+        if not has_older_roots(deployment, name, version):
             version = _begin_rotation(deployment, domain, officer_pin)
-        _wrap_again(deployment, name, version, progress or _silent)
-        _retire(deployment, name, version, officer_pin)
+        finish_rotation(deployment, name, version, officer_pin, progress)
         return version
+
+
+def has_older_roots(deployment: Deployment, name: str, version: int) -> bool:
+    """Whether a rotation to this version was cut short."""
+    return any(row.text("state") == ACTIVE for row in _older_roots(deployment.store, name, version))
+
+
+def finish_rotation(
+    deployment: Deployment,
+    name: str,
+    version: int,
+    officer_pin: bytes,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Wraps every backing key of the domain by this version of its key, and destroys the older ones."""
+    _wrap_again(deployment, name, version, progress or _silent)
+    _retire(deployment, name, version, officer_pin)
+
+
+def deployment_row(deployment: Deployment) -> SealedRow:
+    """What the deployment is. Raises: `CeremonyError`."""
+    row = deployment.store.get("deployment", "deployment")
+    if row is None:
+        raise CeremonyError("the database was never initialised")
+    return row
 
 
 def _begin_rotation(deployment: Deployment, domain: SealedRow, officer_pin: bytes) -> int:
@@ -101,45 +140,61 @@ def _make_key(deployment: Deployment, name: str, version: int, officer_pin: byte
         return add_domain_key(ceremony, label)
 
 
+def _make_link(deployment: Deployment, name: str, officer_pin: bytes) -> WrappedRoot:
+    configuration = deployment.configuration
+    with open_ceremony(configuration, officer_pin=officer_pin, user_pin=read_pin(configuration)) as ceremony:
+        destroy_domain_key(ceremony, link_label(name))
+        return add_link_key(ceremony, name)
+
+
 def _wrap_again(deployment: Deployment, name: str, version: int, progress: Callable[[int, int], None]) -> None:
-    """Until no version is left under an older key: one may be added, by a worker that began before, while this runs."""
+    """Until nothing is left under an older key: it may be added, by a worker that began before, while this runs."""
     done = 0
-    while left := _versions_under_older_keys(deployment.store, name, version):
+    while left := [*_versions_of(deployment.store, name, version), *_wrapping_keys_of(deployment.store, name, version)]:
         total = done + len(left)
-        for row, key in left:
+        for row, backing_of in left:
             progress(done, total)
-            _wrap_one_again(deployment, row, key, name, version)
+            _wrap_one_again(deployment, row, backing_of, name, version)
             done += 1
     progress(done, done)
 
 
-def _wrap_one_again(deployment: Deployment, found: SealedRow, key: SealedRow, name: str, version: int) -> None:
+def _wrap_one_again(deployment: Deployment, found: SealedRow, backing_of: _Backing, name: str, version: int) -> None:
     row: SealedRow | None = found
     for _ in range(_ATTEMPTS):
         if row is None or row.optional_octets("wrapped") is None or row.number("domain_version") == version:
             return  # deleted, or done by another
-        backing = version_of(row, key).backing
-        wrapped = rewrapped(deployment.token, backing, domain_label(name, version))
+        wrapped = rewrapped(deployment.token, backing_of(row), domain_label(name, version))
         try:
             with deployment.store.transaction() as transaction:
                 transaction.update(row, {"wrapped": wrapped, "domain_version": version})
         except Conflict:
-            row = deployment.store.get("key_versions", row.id)
+            row = deployment.store.get(found.table, row.id)
         else:
             return
-    raise CeremonyError(f"key version {found.id} is being changed all the time: run the rotation again")
+    raise CeremonyError(f"{found.table}/{found.id} is being changed all the time: run the rotation again")
 
 
-def _versions_under_older_keys(store: SealedStore, name: str, version: int) -> list[tuple[SealedRow, SealedRow]]:
-    """(version's row, key's row) of every wrapped key version of the domain that its current key does not wrap."""
+def _versions_of(store: SealedStore, name: str, version: int) -> list[tuple[SealedRow, _Backing]]:
+    """Every wrapped key version of the domain that the domain's current key does not wrap."""
     keys = {row.id: row for row in store.select("keys", {"domain": name})}
+
+    def backing_of(row: SealedRow) -> BackingKey:
+        return version_of(row, keys[row.text("key_id")]).backing
+
     return [
-        (row, keys[row.text("key_id")])
+        (row, backing_of)
         for row in store.select("key_versions")
         if row.text("key_id") in keys
         and row.optional_octets("wrapped") is not None
         and row.optional_number("domain_version") != version
     ]
+
+
+def _wrapping_keys_of(store: SealedStore, name: str, version: int) -> list[tuple[SealedRow, _Backing]]:
+    """Every key that material may come in under, and that the domain's current key does not wrap."""
+    rows = store.select(wrapping_keys.TABLE, {"domain": name})
+    return [(row, wrapping_keys.backing_of) for row in rows if row.number("domain_version") != version]
 
 
 def _retire(deployment: Deployment, name: str, version: int, officer_pin: bytes) -> None:

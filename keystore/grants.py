@@ -131,6 +131,13 @@ def end_grants_of(transaction: SealedTransaction, grantee: str, change: Change) 
         _end(transaction, existing(transaction, "grants", grant_id), GrantState.REVOKED, change)
 
 
+def end_grants_on(transaction: SealedTransaction, key_id: str, change: Change) -> None:
+    """Revoke every active grant on a key, in the transaction in which the key becomes another one's to give."""
+    found = select(GRANTS.c.id).where(GRANTS.c.key_id == key_id, GRANTS.c.state == GrantState.ACTIVE.value)
+    for (grant_id,) in transaction.connection.execute(found).all():
+        _end(transaction, existing(transaction, "grants", grant_id), GrantState.REVOKED, change)
+
+
 def _end(transaction: SealedTransaction, row: SealedRow, state: GrantState, change: Change) -> SealedRow:
     ended: dict[str, Value] = {"state": state.value, "ended_at": stored_time(change.at), "ended_by": change.by}
     return transaction.update(row, ended)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hmac import compare_digest
 from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap_with_padding
@@ -20,12 +21,13 @@ from keystore.hsm import labels
 from keystore.hsm.audit import (
     audited_domain_key,
     audited_integrity_key,
+    audited_link_key,
     audited_region_key,
     audited_token_key,
     exactly_one,
     trusted_labels,
 )
-from keystore.hsm.mechanisms import AES_GENERATION, HMAC_GENERATION, KEY_TYPES, generation
+from keystore.hsm.mechanisms import AES_GENERATION, HMAC_GENERATION, HMAC_SHA256, KEY_TYPES, generation
 from keystore.hsm.public_keys import public_key_info
 from keystore.hsm.return_values import CryptokiError
 from keystore.hsm.templates import (
@@ -56,15 +58,20 @@ _LOG_SPEC: Final = KEY_SPECS["ECC_NIST_EDWARDS25519"]
 
 @dataclass(frozen=True, slots=True)
 class WrappedRoot:
-    """A domain key or the integrity key, wrapped by the region key (AES-KWP), for the database."""
+    """A domain key, a link key or the integrity key, wrapped by the region key (AES-KWP), for the database."""
 
     label: str  # its label on the token, and its id in the database
     wrapped: bytes = field(repr=False)
 
     @property
     def domain(self) -> tuple[str, int] | None:
-        """(name, version) of a domain key, None of the integrity key."""
+        """(name, version) of a domain key, None of the others."""
         return labels.parse_domain_label(self.label)
+
+    @property
+    def link(self) -> str | None:
+        """The domain's name of a link key, None of the others."""
+        return labels.parse_link_label(self.label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +121,61 @@ def add_domain_key(ceremony: Ceremony, label: str) -> WrappedRoot:
         return root
 
 
+def add_link_key(ceremony: Ceremony, name: str) -> WrappedRoot:
+    """Makes the link key of a domain of multi-region keys. Raises: `CeremonyError`."""
+    label = labels.link_label(name)
+    with ceremony.as_user() as session:
+        audited_region_key(session)
+        if session.find(labelled(label)):
+            raise CeremonyError(f"the token holds {label!r} already")
+    with ceremony.as_officer() as session:
+        nascent = session.generate_key(HMAC_GENERATION, {**INTEGRITY, **HMAC_256})
+    with ceremony.as_user() as session:
+        root = _wrap_and_settle(session, audited_region_key(session), label, nascent)
+        audited_link_key(session, label)
+        return root
+
+
+def adopt_domain_key(
+    ceremony: Ceremony, region_key: bytearray, domain: WrappedRoot, link: WrappedRoot, message: bytes, seal: bytes
+) -> tuple[WrappedRoot, WrappedRoot]:
+    """Brings a domain key and its link key of another deployment to this token, and wraps both by this region key.
+
+    `region_key` is the other deployment's; the twin that unwraps exists in the officer's session only. What was carried
+    is believed if `seal` is the link key's over `message`. A link key that is here already stays. Raises:
+    `CeremonyError`, with nothing left on the token, for what is not of this region key or not sealed so.
+    """
+    with ceremony.as_user() as session:
+        audited_region_key(session)
+        has_link = bool(session.find(labelled(link.label)))
+        if session.find(labelled(domain.label)):
+            raise CeremonyError(f"the token holds {domain.label!r} already")
+        own = session.sign(HMAC_SHA256, audited_link_key(session, link.label), message) if has_link else seal
+        if not compare_digest(own, seal):
+            raise CeremonyError(f"what is carried is not of the domain that {link.label!r} on this token belongs to")
+    with ceremony.as_officer() as session, _known_key(session, TWIN, region_key) as twin:
+        nascent_link = _unwrap_root(session, twin, link)
+        nascent = _unwrap_root(session, twin, domain)
+        if not compare_digest(session.sign(HMAC_SHA256, nascent_link, message), seal):
+            session.destroy(nascent_link)
+            session.destroy(nascent)
+            raise CeremonyError("what is carried was changed on the way: its seal is another's")
+    with ceremony.as_user() as session:
+        region = audited_region_key(session)
+        if has_link:
+            carried_link = WrappedRoot(link.label, session.wrap(region, nascent_link))
+            session.destroy(nascent_link)
+        else:
+            carried_link = _wrap_and_settle(session, region, link.label, nascent_link)
+        carried = _wrap_and_settle(session, region, domain.label, nascent)
+        audited_link_key(session, link.label)
+        audited_domain_key(session, domain.label)
+        return carried, carried_link
+
+
 def destroy_domain_key(ceremony: Ceremony, label: str) -> None:
-    """Destroys a domain key that wraps nothing any more. One that is gone already is no error."""
-    if labels.parse_domain_label(label) is None:
+    """Destroys a domain key that wraps nothing any more, or a link key. One that is gone already is no error."""
+    if labels.parse_domain_label(label) is None and labels.parse_link_label(label) is None:
         raise CeremonyError(f"not a domain key's label: {label!r}")
     with ceremony.as_user() as session:
         for key in session.find(labelled(label)):
@@ -228,6 +287,8 @@ def _check(session: Session, roots: Sequence[WrappedRoot]) -> None:
     for root in roots:
         if root.domain is not None:
             audited_domain_key(session, root.label)
+        elif root.link is not None:
+            audited_link_key(session, root.label)
 
 
 def _overwrite(secret: bytearray) -> None:

@@ -17,15 +17,14 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap_with_padding
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_private_key
 
-from keystore.algorithms import KEY_SPECS, KeyKind, Protection, Purpose
+from keystore.algorithms import ENCRYPTION_ALGORITHMS, KEY_SPECS, KeyKind, Protection, Purpose
+from keystore.ciphertexts import UNDECIPHERABLE
 from keystore.errors import IncorrectKeyMaterial, Undecipherable, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from keystore.algorithms import KeySpec
-
-NOT_OPENED: Final = "the wrapped key material does not open"
+    from keystore.algorithms import KeySpec, UseAlgorithm
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +34,20 @@ class WrappingAlgorithm:
 
     name: str
     code: int  # in import tokens; never another's
-    hash_name: str  # of OAEP and of its MGF1
+    oaep: UseAlgorithm  # how the RSA key decrypts
     with_aes: bool
 
 
+_OAEP_SHA_1: Final = ENCRYPTION_ALGORITHMS["RSAES_OAEP_SHA_1"]
+_OAEP_SHA_256: Final = ENCRYPTION_ALGORITHMS["RSAES_OAEP_SHA_256"]
 WRAPPING_ALGORITHMS: Final[Mapping[str, WrappingAlgorithm]] = MappingProxyType(
     {
         row.name: row
         for row in (
-            WrappingAlgorithm("RSAES_OAEP_SHA_1", 1, "sha1", with_aes=False),
-            WrappingAlgorithm("RSAES_OAEP_SHA_256", 2, "sha256", with_aes=False),
-            WrappingAlgorithm("RSA_AES_KEY_WRAP_SHA_1", 3, "sha1", with_aes=True),
-            WrappingAlgorithm("RSA_AES_KEY_WRAP_SHA_256", 4, "sha256", with_aes=True),
+            WrappingAlgorithm("RSAES_OAEP_SHA_1", 1, _OAEP_SHA_1, with_aes=False),
+            WrappingAlgorithm("RSAES_OAEP_SHA_256", 2, _OAEP_SHA_256, with_aes=False),
+            WrappingAlgorithm("RSA_AES_KEY_WRAP_SHA_1", 3, _OAEP_SHA_1, with_aes=True),
+            WrappingAlgorithm("RSA_AES_KEY_WRAP_SHA_256", 4, _OAEP_SHA_256, with_aes=True),
         )
     }
 )
@@ -120,7 +121,7 @@ def unwrapped(row: WrappingAlgorithm, octets: bytes, carried: bytes) -> bytes:
             raise ValueError("an AES key of another length")
         return aes_key_unwrap_with_padding(octets, carried)
     except (InvalidUnwrap, ValueError):
-        raise Undecipherable(NOT_OPENED) from None
+        raise Undecipherable(UNDECIPHERABLE) from None
 
 
 def parse_material(spec: KeySpec, octets: bytes) -> Material:

@@ -6,6 +6,7 @@ Knows nothing of the HSM beyond the names by which a backing key is reached.
 from __future__ import annotations
 
 import re
+import uuid
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,7 @@ from keystore.algorithms import Origin, Protection, Purpose, use_of
 from keystore.api import BackingKey, Key, KeyPolicy, KeyState, KeyVersion, RevocationReason, Storage, VersionCause
 from keystore.approvals import rule_of
 from keystore.db.schema import SEALED_TABLES
-from keystore.errors import Conflict, IntegrityFailure, NotFound
+from keystore.errors import Conflict, IntegrityFailure, NotFound, Unsupported
 from keystore.history import key_subject, record_version
 from keystore.queries import Join, join, parameter
 from keystore.sealing import SealedRow
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 SOFTWARE_TAG: Final = {"sealmark:protection": "software"}  # of every key whose private half is used in this process
 UUID_FORM: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+MULTI_REGION_FORM: Final = re.compile(r"mrk-[0-9a-f]{32}")  # as AWS KMS forms them: not a UUID
+KEY_ID_FORM: Final = re.compile(rf"{UUID_FORM.pattern}|{MULTI_REGION_FORM.pattern}")
 
 
 def domain_label(domain: str, version: int) -> str:
@@ -56,8 +59,8 @@ class KeyRepository:
         self._by_alias: SealedQuery[Key | None] = store.query(_joins_by_alias(), _key_of)
 
     def get_key(self, reference: str) -> Key:
-        """The key of this UUID or alias. Raises `NotFound`."""
-        query = self._by_id if UUID_FORM.fullmatch(reference) else self._by_alias
+        """The key of this id or alias. Raises `NotFound`."""
+        query = self._by_id if KEY_ID_FORM.fullmatch(reference) else self._by_alias
         key = self._store.read(query, (reference,) * len(query.names))
         if key is None:
             raise NotFound("there is no such key")
@@ -91,12 +94,25 @@ class KeyRepository:
         return self.get_key(key_id)
 
 
+def new_key_id(*, multi_region: bool = False) -> str:
+    """An id that no key has."""
+    return f"mrk-{uuid.uuid4().hex}" if multi_region else str(uuid.uuid4())
+
+
 def existing(transaction: SealedTransaction, table: str, row_id: str) -> SealedRow:
     """The row, in a transaction. Raises `NotFound`."""
     row = transaction.get(table, row_id)
     if row is None:
         raise NotFound(f"there is no such row in {table}")
     return row
+
+
+def require_primary_here(transaction: SealedTransaction, key: SealedRow) -> None:
+    """Raises `Unsupported` for a replica: what is the same in all regions of a key is changed on its primary key."""
+    regions = multi_region_of(key.optional_text("multi_region"))
+    if regions is None or regions.primary_region == existing(transaction, "deployment", "deployment").text("region"):
+        return
+    raise Unsupported(f"this is a replica: its primary key in {regions.primary_region} is what is rotated", field="key")
 
 
 def _joins_by_id() -> list[Join]:

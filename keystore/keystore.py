@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import func, select
@@ -23,7 +22,7 @@ from keystore.grants import GrantRepository
 from keystore.history import HistoryRepository
 from keystore.hsm import open_token
 from keystore.imports import MaterialImports
-from keystore.keys import KeyRepository, existing
+from keystore.keys import KeyRepository, existing, new_key_id
 from keystore.lifecycle import (
     DEFAULT_WAIT,
     DISABLED_FROM,
@@ -33,8 +32,8 @@ from keystore.lifecycle import (
     check_transition,
     deletion_time,
     is_complete,
-    require_enabled,
     require_state,
+    require_usable,
     state_at,
     version_state,
 )
@@ -43,6 +42,8 @@ from keystore.opened.opening import open_version
 from keystore.people import PeopleRepository
 from keystore.policies import IdentityPolicyRepository
 from keystore.public_credentials import PublicCredentialRepository
+from keystore.regions import Regions, is_primary
+from keystore.replicas import Replicas
 from keystore.repositories import (
     DocumentRepository,
     DomainRepository,
@@ -139,15 +140,23 @@ class Keystore(
         self._token = token
         self._software = SoftwareKeys(token, cache_size)
         self.software_specs = tuple(software_specs)  # of which new keys are used in this process; the operator's list
-        self._maker = KeyMaker(
-            token, self._software, self.store, clock, token_keys=token_keys, software_specs=self.software_specs
-        )
         self.imports = MaterialImports(token, self._software, self.store, clock, self.get_key)
         deployment = self.store.get("deployment", "deployment")
         if deployment is None:
             raise NotFound("deployment: the database was never initialised")
         self.account = deployment.text("account")  # 12 digits, for ARNs; never changes
         self.region = deployment.text("region")
+        self._maker = KeyMaker(
+            token,
+            self._software,
+            self.store,
+            clock,
+            token_keys=token_keys,
+            software_specs=self.software_specs,
+            region=self.region,
+        )
+        self.regions = Regions(token, self.store, self, self.region, clock)
+        self.replicas = Replicas(token, self._software, self.store, self, self.region, clock, self.software_specs)
         self.secrets = Secrets(
             token, self.arn_of(""), self.get_key, lambda new, key_id: self.create_key(new, key_id=key_id), clock
         )
@@ -177,12 +186,14 @@ class Keystore(
     ) -> Key:
         """Make a key pair in the HSM, and a key of it that is enabled and signs at once.
 
-        RSA takes seconds; signing goes on meanwhile. `key_id` is a UUID of the caller's choice. Raises: `Unsupported`
+        RSA takes seconds; signing goes on meanwhile. `key_id` is an id of the caller's choice. Raises: `Unsupported`
         with the field at fault (not in the closed table, no such domain or issuer); `Conflict` if the alias or id is
         taken. `certify` issues the certificate, which is stored together with the key. `check` raises if nobody should
         have such a key; it is asked when the key pair is there, and holds for what is stored.
         """
-        key_id = key_id or str(uuid.uuid4())
+        if new.multi_region is not None:
+            new = self.regions.as_new(new)
+        key_id = key_id or new_key_id(multi_region=new.multi_region is not None)
         self._maker.create(new, key_id, certify, check)
         return self.get_key(key_id)
 
@@ -203,7 +214,10 @@ class Keystore(
         Raises: `NotFound`; `WrongState` unless the key is enabled; `Conflict` if it is rotated elsewhere meanwhile, or
         not due.
         """
-        self._maker.rotate(self.get_key(key_id), activate_at, actor, certify, revoke, cause)
+        key = self.get_key(key_id)
+        self._maker.rotate(key, activate_at, actor, certify, revoke, cause)
+        if key.multi_region is not None and cause is not VersionCause.AUTOMATIC:
+            self.regions.on_new_version(key_id)
         return self.get_key(key_id)
 
     def rotate_to_imported(self, key_id: str, actor: str) -> Key:
@@ -231,11 +245,14 @@ class Keystore(
         return self._change(key_id, KeyState.ENABLED, ENABLED_FROM)
 
     def schedule_deletion(self, key_id: str, *, days: int = DEFAULT_WAIT) -> Key:
-        """Stop every use of a key and delete its material after `days`, 7 to 30.
+        """Stop every use of a key and delete its material after `days`, 7 to 30; of a primary key with replicas, so
+        many days after the last of them is deleted.
 
         Raises: `NotFound`, `WrongState`, `Unsupported` for other numbers of days.
         """
         moment = deletion_time(self.clock(), days)
+        if self.regions.hold_deletion(key_id, days):
+            return self.get_key(key_id)
         return self._change(key_id, KeyState.PENDING_DELETION, SCHEDULED_FROM, moment)
 
     def cancel_deletion(self, key_id: str) -> Key:
@@ -276,6 +293,8 @@ class Keystore(
             for version in key.versions:
                 gone = {"wrapped": None, "token_label": None, "domain_version": None}
                 transaction.update(existing(transaction, "key_versions", version.id), gone)
+            if key.multi_region is not None and not is_primary(key, self.region):
+                transaction.update(existing(transaction, "replications", key.id), {"owes_notice": 1})
             for alias in key.aliases:
                 free_alias_of(transaction, alias, key.id, now)
         for version in key.versions:
@@ -311,7 +330,7 @@ class Keystore(
 
     def _openable(self, intent: Intent) -> tuple[Key, KeyVersion, VersionState]:
         key = self.get_key(intent.key_id)
-        require_enabled(state_at(key, self.clock()))
+        require_usable(state_at(key, self.clock()))
         version = next((version for version in key.versions if version.id == intent.version_id), None)
         if version is None:
             raise NotFound("the key has no such version")

@@ -49,8 +49,9 @@ TRANSITIONS: Final[Mapping[KeyState, frozenset[KeyState]]] = MappingProxyType(
 DISABLED_FROM: Final = frozenset({KeyState.ENABLED})
 ENABLED_FROM: Final = frozenset({KeyState.DISABLED})
 SCHEDULED_FROM: Final = frozenset({KeyState.ENABLED, KeyState.DISABLED, KeyState.PENDING_IMPORT})
-KEPT_FROM: Final = frozenset({KeyState.PENDING_DELETION})
-USED_FROM: Final = frozenset({KeyState.ENABLED})
+KEPT_FROM: Final = frozenset({KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION})
+ROTATED_FROM: Final = frozenset({KeyState.ENABLED})
+USED_FROM: Final = frozenset({KeyState.ENABLED, KeyState.UPDATING})  # uses go on while the primary region changes
 # In which material comes in, and in which it is taken out (AWS KMS Developer Guide, "Key states of AWS KMS keys").
 IMPORTED_IN: Final = frozenset({KeyState.ENABLED, KeyState.DISABLED, KeyState.PENDING_IMPORT})
 MATERIAL_DELETED_IN: Final = IMPORTED_IN | {KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION}
@@ -75,7 +76,12 @@ def check_transition(present: KeyState, wanted: KeyState) -> None:
 
 
 def require_enabled(state: KeyState) -> None:
-    """Raises `WrongState` unless a key of this state may be used and rotated."""
+    """Raises `WrongState` unless a key of this state may be rotated."""
+    require_state(state, ROTATED_FROM)
+
+
+def require_usable(state: KeyState) -> None:
+    """Raises `WrongState` unless a key of this state may be used."""
     require_state(state, USED_FROM)
 
 

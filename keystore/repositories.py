@@ -177,4 +177,6 @@ def _issuer(row: SealedRow) -> Issuer:
 
 
 def _domain(row: SealedRow) -> DomainRecord:
-    return DomainRecord(row.id, row.number("current_version"), time_of(row.number("created_at")))
+    return DomainRecord(
+        row.id, row.number("current_version"), time_of(row.number("created_at")), row.optional_text("home_region")
+    )

@@ -115,7 +115,7 @@ def _read_roots(database: Database) -> list[WrappedRoot]:
     with database.read() as connection:
         rows = connection.execute(select(table.c.token_label, table.c.wrapped).where(table.c.state == ACTIVE)).all()
     roots = unchecked_roots([(label, wrapped) for label, wrapped in rows])
-    if sum(root.domain is None for root in roots) != 1 or all(root.label != INTEGRITY for root in roots):
+    if [root.label for root in roots if root.domain is None and root.link is None] != [INTEGRITY]:
         raise CeremonyError("the database does not hold exactly one integrity key: never initialised, or changed")
     return roots
 

@@ -1,4 +1,4 @@
-"""The domain keys and the integrity key as rows: each wrapped by the region key, so that another HSM can have them."""
+"""The domain, link and integrity keys as rows: each wrapped by the region key, so that another HSM can have them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def root_values(root: WrappedRoot) -> dict[str, Value]:
     """The columns of a root that was just made."""
     name, version = root.domain or (None, None)
     return {
-        "kind": "integrity" if root.domain is None else "domain",
+        "kind": "domain" if root.domain is not None else "integrity" if root.link is None else "link",
         "domain": name,
         "version": version,
         "token_label": root.label,

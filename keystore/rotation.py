@@ -15,7 +15,7 @@ from keystore.algorithms import Origin, Purpose
 from keystore.api import KeyState, RotationSchedule
 from keystore.db.schema import KEYS
 from keystore.errors import Unsupported
-from keystore.keys import existing
+from keystore.keys import existing, require_primary_here
 from keystore.lifecycle import require_enabled
 from keystore.values import optional_stored_time, rotation_of, stored_time
 
@@ -74,6 +74,7 @@ class RotationRepository:
             row = existing(transaction, "keys", key_id)
             if not is_rotatable(Purpose(row.text("purpose")), row.text("spec"), Origin(row.text("origin"))):
                 raise Unsupported("only a SYMMETRIC_DEFAULT key that was made here is rotated by itself", field="key")
+            require_primary_here(transaction, row)
             require_enabled(KeyState(row.text("state")))
             days = None if schedule is None else schedule.period_days
             at = optional_stored_time(None if schedule is None else schedule.next_at)

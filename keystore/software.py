@@ -75,6 +75,11 @@ def rewrapped(token: HardwareToken, backing: BackingKey, to_domain_label: str) -
         token.destroy(inner)
 
 
+def inner_key(backing: BackingKey) -> BackingKey:
+    """The HSM's part of a software key. Raises `HsmFault` for what is none."""
+    return _inner(backing, decode_envelope(backing.wrapped or b""))
+
+
 def _inner(backing: BackingKey, envelope: Envelope) -> BackingKey:
     """The backing key that the seed is encrypted under."""
     return BackingKey(backing.version_id, _BACKING_SPEC, backing.domain_label, envelope.key, None, use=KeyUse.DECRYPT)

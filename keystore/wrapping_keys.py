@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import delete
 
-from keystore.algorithms import KEY_SPECS, KeyUse
-from keystore.api import BackingKey
+from keystore.algorithms import KEY_SPECS, KeyUse, Purpose
+from keystore.api import BackingKey, OpenedKeyInfo
+from keystore.ciphertexts import UNDECIPHERABLE
 from keystore.db.schema import IMPORT_PARAMETERS
 from keystore.errors import HsmFault, InvalidImportToken, NotFound, Undecipherable
 from keystore.import_tokens import ImportToken, read_token
-from keystore.importable import NOT_OPENED, unwrapped
+from keystore.importable import unwrapped
 from keystore.keys import domain_label, existing
-from keystore.opened.oaep import decrypt_oaep
+from keystore.opened.rsa import RsaEncryptionKey
 from keystore.values import stored_time
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from keystore.api import HardwareToken, Key
     from keystore.clock import Clock
     from keystore.importable import WrappingAlgorithm
+    from keystore.sealing import SealedRow
     from keystore.store import SealedStore
 
 TABLE: Final = "import_parameters"
@@ -75,6 +77,7 @@ class WrappingKeys:
                     "domain": key.domain,
                     "domain_version": current,
                     "wrapped": wrapped,
+                    "public_key": made.public_key,
                     "expires_at": stored_time(expires_at),
                 },
             )
@@ -90,17 +93,16 @@ class WrappingKeys:
         row = self._store.get(TABLE, said.wrapping_id)
         if row is None or row.text("key_id") != key.id:
             raise InvalidImportToken("the import token's wrapping key is not there")
-        spec, domain = row.text("spec"), row.text("domain")
-        size = KEY_SPECS[spec].bits // 8
+        spec = row.text("spec")
+        size = KEY_SPECS[spec].bits // 8  # octets, of the modulus and of whatever is under it
         carried = ciphertext[size:]
         if len(ciphertext) < size or (carried and not said.algorithm.with_aes):
-            raise Undecipherable(NOT_OPENED)
-        label = domain_label(domain, row.number("domain_version"))
-        backing = _backing(row.id, spec, label, row.octets("wrapped"))
+            raise Undecipherable(UNDECIPHERABLE)
+        backing = backing_of(row)
         try:
-            octets = decrypt_oaep(self._token, backing, said.algorithm.hash_name, ciphertext[:size])
-        except Undecipherable as refused:
-            raise Undecipherable(NOT_OPENED) from refused
+            info = OpenedKeyInfo(key.id, row.id, 1, spec, Purpose.ENCRYPT, said.algorithm.oaep)
+            wrapping_key = RsaEncryptionKey(self._token, backing, info, row.octets("public_key"), active=False)
+            octets = wrapping_key.decrypt(ciphertext[:size])
         finally:
             self._token.destroy(backing)
         return unwrapped(said.algorithm, octets, carried)
@@ -115,3 +117,9 @@ class WrappingKeys:
 
 def _backing(wrapping_id: str, spec: str, label: str, wrapped: bytes) -> BackingKey:
     return BackingKey(wrapping_id, spec, label, wrapped, None, use=KeyUse.DECRYPT)
+
+
+def backing_of(row: SealedRow) -> BackingKey:
+    """How the HSM finds the wrapping key of a row."""
+    label = domain_label(row.text("domain"), row.number("domain_version"))
+    return _backing(row.id, row.text("spec"), label, row.octets("wrapped"))

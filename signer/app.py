@@ -47,6 +47,8 @@ from signer.logs import configure_logs
 from signer.pipeline import Pipeline
 from signer.published import Published
 from signer.published_logs import PublishedLogs
+from signer.regions.receiving import ReplicaReception
+from signer.regions.replication import RegionAdministration
 from signer.revocation import RevocationLists
 from signer.root_watch import report_enabled_root
 from signer.saml_metadata import SamlMetadata
@@ -103,6 +105,8 @@ def assemble(
     policies = PolicyAdministration(keystore, separation)
     grants = GrantAdministration(keystore, separation)
     approvals = ApprovalAdministration(keystore)
+    regions = RegionAdministration(keystore, audit, configuration.regions)
+    keystore.regions.on_new_version = regions.spread
     held = Approvals(
         keystore,
         {
@@ -132,7 +136,7 @@ def assemble(
             configuration.log.cosignatures,
         ),
         saml_metadata=SamlMetadata(keystore, audit, published),
-        upkeep=Upkeep(keystore, audit, revocation_lists),
+        upkeep=Upkeep(keystore, audit, revocation_lists, regions),
         public_credentials=PublicCredentialAdministration(keystore),
         access=AccessExplanations(keystore),
         grants=grants,
@@ -152,6 +156,8 @@ def assemble(
             Exporter(keystore.database, export, state, keystore.account, keystore.region)
             for export in configuration.exports
         ),
+        regions=regions,
+        replicas=ReplicaReception(keystore, configuration.regions, policies, certification),
     )
 
 

@@ -27,6 +27,8 @@ DELETE_KEY: Final = "DeleteKey"
 ENROL: Final = "Enrol"
 CREATE_DOMAIN: Final = "CreateDomain"
 ROTATE_DOMAIN: Final = "RotateDomain"
+EXPORT_DOMAIN: Final = "ExportDomain"
+ADOPT_DOMAIN: Final = "AdoptDomain"
 CHANGES: Final[Mapping[HistoryOf, tuple[str, ...]]] = MappingProxyType(
     {
         "policies": (
@@ -46,11 +48,13 @@ CHANGES: Final[Mapping[HistoryOf, tuple[str, ...]]] = MappingProxyType(
         "keys": (
             *(Action.CREATE_KEY.value, Action.ROTATE_KEY.value, Action.DISABLE_KEY.value, Action.ENABLE_KEY.value),
             *(Action.SCHEDULE_KEY_DELETION.value, Action.CANCEL_KEY_DELETION.value, DELETE_KEY),
+            *(Action.REPLICATE_KEY.value, Action.UPDATE_PRIMARY_REGION.value),
+            Action.SYNCHRONIZE_MULTI_REGION_KEY.value,
         ),
         "certificates": (
             *(Action.INSTALL_CERTIFICATE.value, Action.RENEW_CERTIFICATE.value, Action.REVOKE_CERTIFICATE.value),
         ),
-        "domains": (CREATE_DOMAIN, ROTATE_DOMAIN),
+        "domains": (CREATE_DOMAIN, ROTATE_DOMAIN, EXPORT_DOMAIN, ADOPT_DOMAIN),
     }
 )
 _OF: Final = MappingProxyType({action: of for of, actions in CHANGES.items() for action in actions})

@@ -110,7 +110,7 @@ class AuditReports:
             raise NotFound(msg, field="key") from absent
 
     def _reports(self, keys: Sequence[Key], within: Range, since: datetime, now: datetime) -> Iterator[dict[str, Any]]:
-        names = {name: key.id for key in keys for name in (key.alias, key.id) if name is not None}
+        names = {name: key.id for key in keys for name in (*key.aliases, key.id)}
         database = self._keystore.database
         counted: dict[str, list[Counted]] = defaultdict(list)
         for row in counts(database, names, within):
@@ -127,7 +127,7 @@ class AuditReports:
 
     def _report(self, key: Key, rows: Sequence[Counted], last: _Last) -> dict[str, Any]:
         made = [row for row in rows if _is_use(key, row)]
-        rotated = key.versions[-1]
+        newest_version = key.versions[-1] if key.versions else None  # none, where material is still to be imported
         return {
             "key_id": key.id,
             "alias": key.alias,
@@ -146,14 +146,14 @@ class AuditReports:
             "last_policy_change": last.change,
             "last_policy_review": last.review,
             "certificate": self._certificate(key),
-            "last_rotation": {"version": rotated.number, "at": rotated.created_at},
+            "last_rotation": newest_version and {"version": newest_version.number, "at": newest_version.created_at},
         }
 
     def _lacks(self, key: Key, last: _Last, since: datetime, now: datetime) -> list[str]:
         moments = {
             "use": last.use,
             "policy-review": None if last.review is None else last.review["at"],
-            "rotation": key.versions[-1].created_at,
+            "rotation": max((version.created_at for version in key.versions), default=None),
         }
         lacking = [name for name, moment in moments.items() if max(moment or key.created_at, key.created_at) < since]
         certificate = self._found_certificate(key)
@@ -177,7 +177,7 @@ class AuditReports:
 
     def _in_full(self, key: Key, query: ReportQuery, within: Range, since: datetime) -> dict[str, object]:
         """Of one key alone: how its use is spread over time, and who may use it."""
-        names = [name for name in (key.id, key.alias) if name is not None]
+        names = [key.id, *key.aliases]
         found = uses_by_period(self._keystore.database, names, _uses_of(key), within, query.per, MOST_PERIODS + 1)
         periods = [
             {"from": moment_of(begin), "uses": uses, "denied": denied} for begin, uses, denied in found[:MOST_PERIODS]

@@ -137,7 +137,7 @@ class AuditReading:
             key = self._keystore.get_key(reference)
         except NoSuchRow:
             return (reference,)
-        names += [key.id, *([key.alias] if key.alias else [])]
+        names += [key.id, *key.aliases]
         return tuple(dict.fromkeys(names))
 
     def _alias(self, key_id: str | None, known: dict[str, str | None]) -> str | None:

@@ -1,5 +1,5 @@
-"""The service's own settings: tables `[server]`, `[certificates]`, `[log]` and `[audit]` of `sealmark.toml`.
-Frozen, typed, complete at start.
+"""The service's own settings: tables `[server]`, `[certificates]`, `[log]`, `[audit]` and `[[regions]]` of
+`sealmark.toml`. Frozen, typed, complete at start.
 
 An unknown name, a wrong type, a missing file or a key file that others can read refuses to start. The keystore reads
 its own tables (`[hsm]`, `[database]`, `[keys]`) of the same file.
@@ -22,13 +22,14 @@ from signer.audit.cosignatures import WitnessKey, parse_witness_key
 from signer.authn.fetching import is_loopback
 from signer.errors import ConfigurationError
 from signer.export.settings import ExportSettings, read_exports
+from signer.regions.settings import RegionSettings, read_regions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-KNOWN_TABLES: Final = frozenset({"server", "certificates", "log", "audit", "hsm", "database", "keys"})
+KNOWN_TABLES: Final = frozenset({"server", "certificates", "log", "audit", "regions", "hsm", "database", "keys"})
 LONGEST_LEAF_DAYS: Final = 1825
 LONGEST_TOKEN_DAYS: Final = 3650
 MOST_ACCESS_KEYS: Final = 100
@@ -95,6 +96,7 @@ class ServerConfiguration:
     certificates: CertificateConfiguration = CertificateConfiguration()
     log: LogConfiguration = LogConfiguration()
     exports: tuple[ExportSettings, ...] = ()
+    regions: tuple[RegionSettings, ...] = ()
 
 
 def load_server_configuration(state: Path) -> ServerConfiguration:
@@ -128,7 +130,8 @@ def load_server_configuration(state: Path) -> ServerConfiguration:
         "audit", document.get("audit", {}), {"exports": lambda name, value: read_exports(name, value, state)}
     )
     server = _server(document.get("server", {}), state, certificates)
-    return replace(server, log=_log(document.get("log", {})), **exports)
+    regions = read_regions("regions", document.get("regions", []), state)
+    return replace(server, log=_log(document.get("log", {})), regions=regions, **exports)
 
 
 def _log(table: object) -> LogConfiguration:

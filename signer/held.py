@@ -27,6 +27,8 @@ from signer.request import (
     Deletion,
     Empty,
     NewGrant,
+    NewPrimaryRegion,
+    NewReplica,
     PolicyBody,
     Renewal,
     Restoration,
@@ -72,6 +74,14 @@ def policy_details(body: PolicyBody | Restoration) -> ConditionValues:
     return {"kms:bypasspolicylockoutsafetycheck": ("true" if body.bypass_policy_lockout_safety_check else "false",)}
 
 
+def replication_details(body: NewReplica) -> ConditionValues:
+    """What policies may ask of a replica that is to be made."""
+    return {
+        "kms:replicaregion": (body.region,),
+        "kms:bypasspolicylockoutsafetycheck": ("true" if body.bypass_policy_lockout_safety_check else "false",),
+    }
+
+
 def untagging_details(body: TagNames) -> ConditionValues:
     """What policies may ask of tags that are taken away."""
     return {"aws:tagkeys": tuple(body.names)}
@@ -80,6 +90,11 @@ def untagging_details(body: TagNames) -> ConditionValues:
 def rotation_details(body: RotationPeriod) -> ConditionValues:
     """What policies may ask of a key's schedule."""
     return {"kms:rotationperiodindays": (str(body.days),)}
+
+
+def move_details(body: NewPrimaryRegion) -> ConditionValues:
+    """What policies may ask of a change of the primary region."""
+    return {"kms:primaryregion": (body.region,)}
 
 
 def account_of(key: Key) -> str:
@@ -97,6 +112,7 @@ _HELD: Final = (
     HeldOperation(
         "grants", Action.CREATE_GRANT, NewGrant, details=lambda key, body: grant_details(body, account_of(key))
     ),
+    HeldOperation("replicas", Action.REPLICATE_KEY, NewReplica, details=lambda _key, body: replication_details(body)),
     HeldOperation("rotate", Action.ROTATE_KEY, Rotation),
     HeldOperation("csr", Action.REQUEST_CERTIFICATE, CertificateRequest),
     HeldOperation("certificate", Action.INSTALL_CERTIFICATE, CertificateChain),

@@ -30,6 +30,9 @@ UserName = Annotated[
     str, Meta(pattern="^user/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$(?!\\n)", description="user/NAME: a person, not a role")
 ]
 Slug = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$(?!\\n)")]
+RegionName = Annotated[
+    str, Meta(pattern="^[a-z]{2}(-[a-z0-9]+){1,4}$(?!\\n)", max_length=64, description="such as eu-west-1")
+]
 Url = Annotated[str, Meta(min_length=1, max_length=1024)]
 Text = Annotated[str, Meta(max_length=1024)]
 LongText = Annotated[str, Meta(max_length=8192)]
@@ -73,6 +76,9 @@ FORMS: Final[Mapping[str, str]] = MappingProxyType(
         "^user/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$(?!\\n)": "user/NAME: a person, not a role, which many may hold",
         "^[a-z0-9][a-z0-9-]{0,62}$(?!\\n)": "1 to 63 lower-case letters, digits or -, not beginning with -",
         "^[A-Za-z][A-Za-z0-9+.-]*:[\\x21-\\x7e]+$(?!\\n)": "an absolute URI, such as https://slsa.dev/provenance/v1",
+        "^[a-z]{2}(-[a-z0-9]+){1,4}$(?!\\n)": "a region, such as eu-west-1",
+        "^mrk-[0-9a-f]{32}$(?!\\n)": "the id of a multi-region key: mrk- and 32 lower-case hex digits",
+        "^[0-9]{12}$(?!\\n)": "an account: 12 digits",
         "^[0-9a-f]{64}$(?!\\n)": "64 lower-case hex digits",
         "^[0-9a-f]{96}$(?!\\n)": "96 lower-case hex digits",
         "^[0-9a-f]{128}$(?!\\n)": "128 lower-case hex digits",
@@ -216,6 +222,25 @@ class NewKeyBody(Body):
     bypass_policy_lockout_safety_check: bool = False
     origin: Annotated[Literal["AWS_KMS", "EXTERNAL"], Meta(description="EXTERNAL: material is imported")] = "AWS_KMS"
     multi_region: bool = False
+
+
+class NewReplica(Body):
+    """`POST /v1/keys/{key}/replicas`. `policy`, `users` and `administrators` are as of `POST /v1/keys`, and name people
+    of the other region, where the caller is an administrator unless a whole document says otherwise."""
+
+    region: RegionName
+    policy: dict[str, Any] | None = None
+    users: Annotated[list[PrincipalName], Meta(max_length=256)] | None = None
+    administrators: Annotated[list[PrincipalName], Meta(max_length=256)] | None = None
+    description: LongText = ""
+    tags: Annotated[dict[TagName, TagValue], Meta(max_length=50)] = {}
+    bypass_policy_lockout_safety_check: bool = False
+
+
+class NewPrimaryRegion(Body):
+    """`POST /v1/keys/{key}/primary-region`"""
+
+    region: RegionName
 
 
 class Empty(Body):
@@ -562,6 +587,7 @@ class ApprovalRequestBody(Body):
         "assertions",
         "policy",
         "grants",
+        "replicas",
         "rotate",
         "csr",
         "certificate",

@@ -15,6 +15,7 @@ import structlog
 
 from keystore.api import VersionCause
 from keystore.errors import Conflict, KeystoreError
+from keystore.regions import may_be_rotated
 from signer.access import Duty
 from signer.access.decision import permit_rotation
 from signer.audit import Outcome, audited
@@ -64,8 +65,9 @@ class AutomaticRotation:
         # hangs on the transaction, not on this.
         with self._keystore.database.change():
             key = self._keystore.get_key(key_id)
-            elsewhere = key.multi_region is not None and key.multi_region.primary_region != self._keystore.region
-            if key.rotation is not None and key.rotation.next_at <= now and not elsewhere:
+            if not may_be_rotated(key, self._keystore.region):
+                return  # a replica: its primary key is what is rotated
+            if key.rotation is not None and key.rotation.next_at <= now:
                 self._rotate(key, now)
 
     def _rotate(self, key: Key, now: datetime) -> None:

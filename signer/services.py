@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from signer.pipeline import Pipeline
     from signer.published import Published
     from signer.published_logs import PublishedLogs
+    from signer.regions.receiving import ReplicaReception
+    from signer.regions.replication import RegionAdministration
     from signer.revocation import RevocationLists
     from signer.saml_metadata import SamlMetadata
     from signer.upkeep import Upkeep
@@ -74,6 +76,8 @@ class Services:
     audit_reports: AuditReports
     audit_history: AuditHistory
     exporters: tuple[Exporter, ...]
+    regions: RegionAdministration
+    replicas: ReplicaReception
 
     def close(self) -> None:
         """Ends this worker's use of everything, the audit trail first."""

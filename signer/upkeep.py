@@ -1,6 +1,6 @@
 """What has to be done by itself, every now and then: due deletions and rotations, idempotency keys whose day is over,
-nonces that are too old to come again, exchanged tokens that have expired, and the revocation list before it ends; and
-the word that break glass is enabled, for as long as it is.
+nonces that are too old to come again, exchanged tokens that have expired, the revocation list before it ends, and what
+other regions are to know of multi-region keys; and the word that break glass is enabled, for as long as it is.
 
 Every worker tries; each step is safe when several do it at once, and what fails now is tried again later.
 """
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from keystore.keystore import Keystore
     from signer.audit import AuditTrail
+    from signer.regions.replication import RegionAdministration
     from signer.revocation import RevocationLists
 
 INTERVAL_SECONDS: Final = 60.0
@@ -38,7 +39,10 @@ _log = structlog.get_logger("sealmark.upkeep")
 class Upkeep:
     """A thread of its own, for as long as the worker lives."""
 
-    def __init__(self, keystore: Keystore, audit: AuditTrail, revocation_lists: RevocationLists) -> None:
+    def __init__(
+        self, keystore: Keystore, audit: AuditTrail, revocation_lists: RevocationLists, regions: RegionAdministration
+    ) -> None:
+        self._regions = regions
         self._keystore = keystore
         self._audit = audit
         self._revocation_lists = revocation_lists
@@ -73,6 +77,7 @@ class Upkeep:
             self._keystore.forget_nonces(now)
             self._keystore.forget_assertions(now)
             self._revocation_lists.current(_own_call())
+            self._regions.settle()
         except (KeystoreError, SealmarkError) as fault:
             _log.error("upkeep_postponed", code=code_of(fault), reason=str(fault))
 

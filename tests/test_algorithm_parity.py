@@ -32,7 +32,8 @@ def test_both_encrypt_to_rsa_keys_alike() -> None:
 
 
 def test_each_jws_name_leads_back_to_its_row() -> None:
-    assert {row.jws: row.name for row in SIGNING_ALGORITHMS.values()} == {jws: row.name for jws, row in BY_JWS.items()}
+    named = {row.jws: row.name for row in SIGNING_ALGORITHMS.values() if row.jws is not None}
+    assert named == {jws: row.name for jws, row in BY_JWS.items()}
 
 
 @pytest.mark.parametrize("spec", [name for name in KEY_SPECS if algorithms_for(SignerPurpose.JWT, name)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,26 +29,41 @@ class Import(NamedTuple):
         return f"{self.path}:{self.line} imports {self.target}"
 
 
-def sources(*rooms: str) -> Iterator[tuple[str, ast.Module]]:
-    """Each Python file under the rooms (folders or files), with its path relative to the root."""
+@cache
+def parsed(file: Path) -> ast.Module:
+    """A file's tree, which all rules read."""
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+@cache
+def imports_of(file: Path) -> tuple[Import, ...]:
+    """A file's imports, those inside functions and for type checkers too."""
+    path, found = file.relative_to(ROOT).as_posix(), list[Import]()
+    for node in ast.walk(parsed(file)):
+        if isinstance(node, ast.Import):
+            found += [Import(path, node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            found += [Import(path, node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
+    return tuple(found)
+
+
+def files_in(*rooms: str) -> Iterator[Path]:
+    """Each Python file under the rooms (folders or files)."""
     for room in rooms:
         place = ROOT / room
         files = [place] if place.suffix == ".py" else sorted(place.rglob("*.py"))
-        for file in files:
-            relative = file.relative_to(ROOT)
-            if "build" not in relative.parts:
-                yield relative.as_posix(), ast.parse(file.read_text(encoding="utf-8"))
+        yield from (file for file in files if "build" not in file.relative_to(ROOT).parts)
+
+
+def sources(*rooms: str) -> Iterator[tuple[str, ast.Module]]:
+    """Each Python file's tree under the rooms, with its path relative to the root."""
+    return ((file.relative_to(ROOT).as_posix(), parsed(file)) for file in files_in(*rooms))
 
 
 def imports(*rooms: str) -> Iterator[Import]:
-    """Every import in the rooms, those inside functions and for type checkers too."""
-    for path, tree in sources(*rooms):
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                yield from (Import(path, node.lineno, alias.name) for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{path}:{node.lineno}: a relative import"
-                yield from (Import(path, node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+    """Every import in the rooms."""
+    return (found for file in files_in(*rooms) for found in imports_of(file))
 
 
 def within(name: str, *places: str) -> bool:
@@ -99,9 +115,9 @@ ONLY = {
     "jinja2": ("signer/web/reference.py",),
     # the service's server, and the witness's own, which shares nothing with it
     "gunicorn": ("signer/cli", "signer/server.py", "signer/witness/serving.py"),
-    # the parts of the service that open connections: to issuers that an administrator wrote down, and to witnesses that
-    # stand in the configuration
-    "httpx": ("signer/cli", "signer/authn/fetching.py", "signer/audit/witnessing.py"),
+    # the parts of the service that open connections: to issuers that an administrator wrote down, and to witnesses and
+    # other regions that stand in the configuration
+    "httpx": ("signer/cli", "signer/authn/fetching.py", "signer/audit/witnessing.py", "signer/regions/client.py"),
     "rich": ("signer/cli",),
     "click": (
         "signer/cli",

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import hashes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-KeyKind = Literal["RSA", "EC", "EDWARDS"]
-Scheme = Literal["PKCS1V15", "PSS", "ECDSA", "EDDSA"]
+KeyKind = Literal["RSA", "EC", "EDWARDS", "ML_DSA"]
+Scheme = Literal["PKCS1V15", "PSS", "ECDSA", "EDDSA", "EDDSA_PH", "ML_DSA"]
 HashName = Literal["sha256", "sha384", "sha512"]
 
 HASHES: Final[Mapping[str, hashes.HashAlgorithm]] = MappingProxyType(
@@ -28,7 +28,8 @@ _DSIG_MORE: Final = "http://www.w3.org/2001/04/xmldsig-more#"
 
 @dataclass(frozen=True, slots=True)
 class SignatureAlgorithm:
-    """One row of the list. `hash_name` is hashlib's name, None where the message itself is signed (RFC 8032)."""
+    """One row of the list. `hash_name` is hashlib's name, None where the message itself is signed (RFC 8032,
+    FIPS 204)."""
 
     name: str
     key_kind: KeyKind
@@ -65,9 +66,14 @@ ALGORITHMS: Final[Mapping[str, SignatureAlgorithm]] = MappingProxyType(
                 "ECDSA_SHA_512", "EC", "ECDSA", "sha512", "ES512", "secp521r1", f"{_DSIG_MORE}ecdsa-sha512"
             ),
             SignatureAlgorithm("ED25519_SHA_512", "EDWARDS", "EDDSA", None, "EdDSA", None, None),
+            SignatureAlgorithm("ED25519_PH_SHA_512", "EDWARDS", "EDDSA_PH", None, None, None, None),
+            SignatureAlgorithm("ML_DSA_SHAKE_256", "ML_DSA", "ML_DSA", None, None, None, None),
         )
     }
 )
+
+# Nobody makes these but around a message as it is: in no bundle, envelope or CMS.
+BARE_ONLY: Final = frozenset({"ED25519_PH_SHA_512", "ML_DSA_SHAKE_256"})
 
 BY_JWS: Final[Mapping[str, SignatureAlgorithm]] = MappingProxyType(
     {row.jws: row for row in ALGORITHMS.values() if row.jws is not None}

@@ -1,4 +1,5 @@
-"""Which 32 bytes are an Ed25519 public key: a point of the curve, in its one encoding, of the large prime order.
+"""Which 32 bytes are an Ed25519 public key: a point of the curve, in its one encoding, of the large prime order; and
+Ed25519ph, which the library does not verify.
 
 OpenSSL takes any 32 bytes. Under a key of small order (eight points, the neutral one among them) signatures can be made
 without a private key; under one of mixed order, verifiers disagree (RFC 8032 section 8.8). Only public values go in, so
@@ -7,6 +8,7 @@ nothing here needs to take constant time.
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from typing import Final, TypeAlias
 
@@ -18,6 +20,36 @@ _ROOT_OF_MINUS_ONE: Final = pow(2, (_P - 1) // 4, _P)
 
 _Point: TypeAlias = tuple[int, int, int, int]  # x = X/Z, y = Y/Z, xy = T/Z
 _NEUTRAL: Final[_Point] = (0, 1, 1, 0)
+
+
+_DOM2: Final = b"SigEd25519 no Ed25519 collisions\x01\x00"  # section 5.1: prehashed, with an empty context
+
+
+def is_prehashed_signature(public_key: bytes, signature: bytes, message: bytes) -> bool:
+    """Whether the 64 bytes are an Ed25519ph signature over the message (RFC 8032 section 5.1.7, without the cofactor).
+
+    `public_key` is one that `is_public_key` takes.
+    """
+    if len(signature) != 64:
+        return False
+    key, point, scalar = _decode(public_key), _decode(signature[:32]), int.from_bytes(signature[32:], "little")
+    if key is None or point is None or scalar >= _L:
+        return False
+    digest = hashlib.sha512(message).digest()
+    challenge = int.from_bytes(hashlib.sha512(_DOM2 + signature[:32] + public_key + digest).digest(), "little") % _L
+    return _is_same(_multiply(scalar, _base()), _add(point, _multiply(challenge, key)))
+
+
+@lru_cache(maxsize=1)
+def _base() -> _Point:
+    """Section 5.1: y is 4/5, x the even root."""
+    base = _decode((4 * pow(5, -1, _P) % _P).to_bytes(32, "little"))
+    assert base is not None  # noqa: S101 - a constant of the RFC
+    return base
+
+
+def _is_same(left: _Point, right: _Point) -> bool:
+    return (left[0] * right[2] - right[0] * left[2]) % _P == 0 == (left[1] * right[2] - right[1] * left[2]) % _P
 
 
 @lru_cache(maxsize=256)

@@ -5,24 +5,38 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from typing import Final, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey, MLDSA65PublicKey, MLDSA87PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from verifier import edwards, moduli
 from verifier.algorithms import ALGORITHMS, HASHES, KeyKind, SignatureAlgorithm
 
-PublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MLDSAPublicKey: TypeAlias = MLDSA44PublicKey | MLDSA65PublicKey | MLDSA87PublicKey
+PublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | MLDSAPublicKey
 
 MINIMUM_RSA_BITS: Final = 2048
 MAXIMUM_RSA_BITS: Final = 8192  # a bigger modulus buys nothing and costs whoever verifies
 MINIMUM_RSA_EXPONENT: Final = 65537  # FIPS 186-5 section 5.1: 2^16 < e < 2^256, odd
 MAXIMUM_RSA_EXPONENT: Final = 2**256
 CURVES: Final = frozenset({"secp256r1", "secp384r1", "secp521r1", "secp256k1"})
-_KINDS: Final = "only RSA, ECDSA and Ed25519 keys are allowed"
+_KINDS: Final = "only RSA, ECDSA, Ed25519 and ML-DSA keys are allowed"
+# Parameter set → its name and its signatures' length in bytes (FIPS 204, table 2).
+_ML_DSA: Final[Mapping[type[MLDSAPublicKey], tuple[str, int]]] = MappingProxyType(
+    {
+        MLDSA44PublicKey: ("ML-DSA-44", 2420),
+        MLDSA65PublicKey: ("ML-DSA-65", 3309),
+        MLDSA87PublicKey: ("ML-DSA-87", 4627),
+    }
+)
 _PEM: Final = re.compile(rb"-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/=\s]*)-----END PUBLIC KEY-----")
 
 
@@ -43,6 +57,8 @@ def check_public_key(key: object) -> PublicKey:
     if isinstance(key, ed25519.Ed25519PublicKey):
         if not edwards.is_public_key(key.public_bytes_raw()):
             raise WeakKeyError("an Ed25519 key must be a point of the curve's prime order, in its one encoding")
+        return key
+    if isinstance(key, MLDSAPublicKey):
         return key
     raise WeakKeyError(_KINDS)
 
@@ -84,14 +100,23 @@ def key_kind(key: PublicKey) -> KeyKind:
     """The column of the algorithm list that the key belongs to."""
     if isinstance(key, rsa.RSAPublicKey):
         return "RSA"
-    return "EC" if isinstance(key, ec.EllipticCurvePublicKey) else "EDWARDS"
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return "EC"
+    return "EDWARDS" if isinstance(key, ed25519.Ed25519PublicKey) else "ML_DSA"
 
 
 def describe_key(key: PublicKey) -> str:
-    """The key's kind and size in a person's words: `RSA 3072`, `EC secp256r1`, `Ed25519`."""
+    """The key's kind and size in a person's words: `RSA 3072`, `EC secp256r1`, `Ed25519`, `ML-DSA-65`."""
     if isinstance(key, rsa.RSAPublicKey):
         return f"RSA {key.key_size}"
-    return f"EC {key.curve.name}" if isinstance(key, ec.EllipticCurvePublicKey) else "Ed25519"
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return f"EC {key.curve.name}"
+    return "Ed25519" if isinstance(key, ed25519.Ed25519PublicKey) else parameter_set(key)
+
+
+def parameter_set(key: MLDSAPublicKey) -> str:
+    """The set's name in FIPS 204: `ML-DSA-44`, `ML-DSA-65`, `ML-DSA-87`."""
+    return next(name for kind, (name, _) in _ML_DSA.items() if isinstance(key, kind))
 
 
 def subject_public_key_info(key: PublicKey) -> bytes:
@@ -116,7 +141,9 @@ def may_be_signature_of(key: PublicKey, signature: bytes) -> bool:
     if isinstance(key, ec.EllipticCurvePublicKey):
         # SEQUENCE of two INTEGERs, each at most one byte longer than the field, and headers of 2 to 3 bytes.
         return 8 <= len(signature) <= 2 * ((key.key_size + 7) // 8 + 3) + 3 and signature[:1] == b"\x30"
-    return len(signature) == 64
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return len(signature) == 64
+    return len(signature) == next(size for kind, (_, size) in _ML_DSA.items() if isinstance(key, kind))
 
 
 def check_message(algorithm: SignatureAlgorithm, key: PublicKey, signature: bytes, message: bytes) -> None:
@@ -124,13 +151,23 @@ def check_message(algorithm: SignatureAlgorithm, key: PublicKey, signature: byte
     if algorithm.hash_name is not None:
         check_digest(algorithm, key, signature, hashlib.new(algorithm.hash_name, message).digest())
         return
-    if not isinstance(key, ed25519.Ed25519PublicKey):
+    if key_kind(key) != algorithm.key_kind:
         raise InvalidSignature
-    key.verify(signature, message)
+    if algorithm.scheme == "EDDSA_PH":
+        if not edwards.is_prehashed_signature(_raw_octets(key), signature, message):
+            raise InvalidSignature
+        return
+    if isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
+        raise InvalidSignature  # those sign digests
+    key.verify(signature, message)  # RFC 8032, pure; FIPS 204, with an empty context
+
+
+def _raw_octets(key: PublicKey) -> bytes:
+    return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
 def check_digest(algorithm: SignatureAlgorithm, key: PublicKey, signature: bytes, digest: bytes) -> None:
-    """InvalidSignature unless `signature` is this key's over the digest. Never for Ed25519, which signs messages.
+    """InvalidSignature unless `signature` is this key's over the digest. Never for those that sign messages.
 
     PSS has MGF1 with the same hash and a salt as long as the hash (RFC 7518 section 3.5), ECDSA is DER (RFC 3279
     section 2.2.3).

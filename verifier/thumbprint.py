@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from verifier.keys import MLDSAPublicKey, parameter_set
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -21,7 +23,7 @@ _CURVES: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def thumbprint(key: PublicKey) -> str:
-    """The key's JWK thumbprint with SHA-256 (RFC 7638 section 3, RFC 8037 section 2), base64url."""
+    """The key's JWK thumbprint with SHA-256 (RFC 7638 section 3, RFC 8037 section 2, RFC 9964), base64url."""
     if isinstance(key, rsa.RSAPublicKey):
         numbers = key.public_numbers()
         members = {"e": _octets(numbers.e), "kty": "RSA", "n": _octets(numbers.n)}
@@ -29,6 +31,8 @@ def thumbprint(key: PublicKey) -> str:
         point, size = key.public_numbers(), (key.key_size + 7) // 8
         x, y = (_base64url(each.to_bytes(size, "big")) for each in (point.x, point.y))
         members = {"crv": _CURVES[key.curve.name], "kty": "EC", "x": x, "y": y}
+    elif isinstance(key, MLDSAPublicKey):
+        members = {"alg": parameter_set(key), "kty": "AKP", "pub": _base64url(key.public_bytes_raw())}
     else:
         members = {"crv": "Ed25519", "kty": "OKP", "x": _base64url(key.public_bytes_raw())}
     canonical = json.dumps(members, separators=(",", ":"), sort_keys=True).encode()

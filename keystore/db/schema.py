@@ -77,7 +77,12 @@ DEPLOYMENT: Final = _sealed(
     _octets("log_public_key"),
     _number("created_at"),
 )
-DOMAINS: Final = _sealed("domains", _number("current_version"), _number("created_at"))
+DOMAINS: Final = _sealed(
+    "domains",
+    _number("current_version"),
+    _number("created_at"),
+    _text("home_region", nullable=True),  # of multi-region keys: where its keys are made; null: keys of this region
+)
 WRAPPED_ROOTS: Final = _sealed(
     "wrapped_roots",
     _text("kind"),
@@ -141,9 +146,21 @@ IMPORT_PARAMETERS: Final = _sealed(
     _text("domain"),
     _number("domain_version"),
     _octets("wrapped"),
+    _octets("public_key"),
     _number("expires_at"),
     Index("import_parameters_by_expiry", "expires_at"),
     journaled=False,  # an older copy opens the same material, and goes with its day
+)
+# What is on its way between the regions of a multi-region key; one row for each such key.
+REPLICATIONS: Final = _sealed(
+    "replications",
+    _number("serial"),  # of the last statement about the key that was made or taken here
+    _text("making"),  # regions where a replica is being made
+    _text("moving_to", nullable=True),  # the region that is becoming the primary one
+    _number("deletion_days", nullable=True),  # how long the primary key waits once its last replica is gone
+    _text("sent"),  # canonical JSON: region to the SHA-256, hex, of what it was told last
+    _number("owes_notice"),  # 1: a replica that is deleted, of which the primary region is to be told
+    identity=(ForeignKey("keys.id"),),
 )
 ALIASES: Final = _sealed(
     "aliases",

@@ -91,6 +91,12 @@ def audited_integrity_key(session: Session) -> Key:
     return _audited(session, labels.INTEGRITY, _INTEGRITY)
 
 
+def audited_link_key(session: Session, label: str) -> Key:
+    """The link key of a domain of multi-region keys, after its attributes were read: it is made as the integrity key
+    is."""
+    return _audited(session, label, _INTEGRITY)
+
+
 def audited_token_key(session: Session, label: str, key: Key, use: KeyUse = KeyUse.SIGN) -> Key:
     """A private key that stays on the token, after its attributes were read."""
     return _as_made(session, label, key, {**_TOKEN_KEY, **private_uses(use)})
@@ -118,7 +124,8 @@ def trusted_labels(session: Session) -> list[str]:
     """Labels of all TRUSTED keys. Raises: `HsmFault` if one is not the hierarchy's: it could carry backing keys out."""
     found = [session.read_label(key) for key in session.find({Attribute.TRUSTED: True})]
     for label in found:
-        if label not in (labels.REGION, labels.INTEGRITY) and labels.parse_domain_label(label) is None:
+        known = labels.parse_domain_label(label) or labels.parse_link_label(label)
+        if label not in (labels.REGION, labels.INTEGRITY) and known is None:
             raise HsmFault(f"the token holds a TRUSTED key that no ceremony made, labelled {label!r}")
     return found
 

@@ -66,6 +66,7 @@ class Connection:
     cache: KeyCache[Key]
     integrity: Key
     domains: dict[str, Key] = field(default_factory=dict)
+    links: dict[str, Key] = field(default_factory=dict)  # by label, as the domains
     data: dict[str, Key] = field(default_factory=dict)  # of `keystore.hsm.data_objects`, by name
     owning: threading.RLock = field(default_factory=threading.RLock)
 

@@ -21,6 +21,7 @@ from keystore.hsm import labels
 from keystore.hsm.audit import (
     audited_domain_key,
     audited_integrity_key,
+    audited_link_key,
     audited_region_key,
     check_log_key,
     exactly_one,
@@ -80,6 +81,13 @@ class Token:
     def seal(self, message: bytes) -> bytes:
         """HMAC-SHA-256 by the integrity key, 32 octets."""
         return self._signing(lambda connection, session: session.sign(HMAC_SHA256, connection.integrity, message))
+
+    def link_seal(self, domain: str, message: bytes) -> bytes:
+        """HMAC-SHA-256 by the link key of a domain of multi-region keys, 32 octets: the same in each of its regions."""
+        label = labels.link_label(domain)
+        return self._signing(
+            lambda connection, session: session.sign(HMAC_SHA256, self._link_key(connection, label), message)
+        )
 
     def sign(self, backing: BackingKey, algorithm: SigningAlgorithm, data: bytes) -> bytes:
         """Raw octets of a signature over a digest (over the message for PureEdDSA), not yet verified by anybody."""
@@ -171,6 +179,24 @@ class Token:
 
         return self._signing(operation)
 
+    def opens(self, backing: BackingKey) -> bool:
+        """Whether the blob unwraps under its domain key into a key of its spec. A lost HSM is no answer."""
+
+        def operation(connection: Connection, session: Session) -> bool:
+            try:
+                key = self._acquired(connection, backing)
+            except HsmFault:
+                return False
+            except CryptokiError as error:
+                if error.function != "C_UnwrapKey":
+                    raise
+                session.sign(HMAC_SHA256, connection.integrity, b"alive")  # or the HSM is what failed
+                return False
+            connection.cache.release(key, _destroyer(connection))
+            return True
+
+        return self._signing(operation)
+
     def destroy(self, backing: BackingKey) -> None:
         """Destroys a key that is kept on the token, and forgets an unwrapped one. Nothing to destroy is no error."""
 
@@ -207,7 +233,7 @@ class Token:
         def operation(connection: Connection, session: Session) -> None:
             # First, for a stale session: python-pkcs11 complains on standard error of a search that could not begin.
             session.sign(HMAC_SHA256, connection.integrity, b"probe")
-            for label in (labels.REGION, labels.INTEGRITY, labels.LOG, *connection.domains):
+            for label in (labels.REGION, labels.INTEGRITY, labels.LOG, *connection.domains, *connection.links):
                 exactly_one(session, label)
 
         self._signing(operation)
@@ -314,9 +340,21 @@ class Token:
         check_log_key(login.session)
         connection = complete(self._module, login, integrity, cache_size=self._cache_size, sessions=self._sessions)
         for label in trusted_labels(login.session):
-            if label not in (labels.REGION, labels.INTEGRITY):
+            if labels.parse_link_label(label) is not None:
+                self._link_key(connection, label)
+            elif label not in (labels.REGION, labels.INTEGRITY):
                 self._domain_key(connection, label)
         return connection
+
+    def _link_key(self, connection: Connection, label: str) -> Key:
+        """As `_domain_key`."""
+        known = connection.links.get(label)
+        if known is not None:
+            return known
+        with connection.owning:
+            if label not in connection.links:
+                connection.links[label] = audited_link_key(connection.owner, label)
+            return connection.links[label]
 
     def _domain_key(self, connection: Connection, label: str) -> Key:
         """One that another process made since is found now; each is audited before its first use."""

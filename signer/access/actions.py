@@ -45,7 +45,7 @@ _USE: Final = """
 _NEUTRAL: Final = """
     CreateKey DescribeKey ExplainAccess GenerateRandom GetApprovalRule GetKeyLastUsage GetKeyPolicy GetKeyRotationStatus
     GetPublicKey ListAliases ListGrants ListKeyPolicies ListKeyRotations ListKeys ListResourceTags ListRetirableGrants
-    RequestApproval RetireGrant Verify
+    RequestApproval RetireGrant SynchronizeMultiRegionKey Verify
 """
 # About no key: identities, issuers, domains, how callers prove themselves, and the audit trail.
 _SERVICE: Final = """
@@ -72,7 +72,11 @@ POLICY_ACTIONS: Final[Mapping[str, Part]] = MappingProxyType(
 # Actions that stand under `kms:` but are about no key yet, or about all of them (Service Authorization Reference: no
 # resource type "key").
 _ABOUT_NO_KEY: Final = frozenset(
-    f"{KEY_PREFIX}{name}" for name in ("CreateKey", "GenerateRandom", "ListAliases", "ListKeys", "ListRetirableGrants")
+    f"{KEY_PREFIX}{name}"
+    for name in (
+        *("CreateKey", "GenerateRandom", "ListAliases", "ListKeys", "ListRetirableGrants"),
+        "SynchronizeMultiRegionKey",  # the key may not be here yet, and no policy of its own decides: the seal does
+    )
 )
 KEY_ACTIONS: Final = tuple(
     action for action in POLICY_ACTIONS if action.startswith(KEY_PREFIX) and action not in _ABOUT_NO_KEY

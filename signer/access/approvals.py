@@ -51,6 +51,7 @@ COVERED_BY: Final[Mapping[Action, Covered]] = MappingProxyType(
         Action.ISSUE_ASSERTION: Covered.SIGN,
         Action.PUT_KEY_POLICY: Covered.POLICY,
         Action.CREATE_GRANT: Covered.POLICY,  # to retire or revoke one only takes away, and is free
+        Action.REPLICATE_KEY: Covered.POLICY,  # a replica begins with a policy of its own
         Action.ROTATE_KEY: Covered.ROTATION,
         Action.REQUEST_CERTIFICATE: Covered.ROTATION,  # the HSM signs, if only a request
         Action.INSTALL_CERTIFICATE: Covered.ROTATION,

@@ -48,6 +48,7 @@ _GIVEN: Final = {
             "kms:customermasterkeyspec",
             "kms:customermasterkeyusage",
             "kms:resourcealiases",
+            "kms:multiregionkeytype",
             "sealmark:purpose",
         ),
         "follows from the key",

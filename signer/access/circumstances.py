@@ -101,6 +101,12 @@ def _of_key(read: Callable[[Key], Sequence[str] | None]) -> Callable[[Circumstan
     return lambda self: None if self.key is None else read(self.key)
 
 
+def _multi_region_key_type(key: Key) -> tuple[str] | None:
+    if key.multi_region is None:
+        return None
+    return ("PRIMARY" if key.multi_region.primary_region == key.arn.split(":")[3] else "REPLICA",)
+
+
 _KNOWN: Final[Mapping[str, Callable[[Circumstances], Sequence[str] | None]]] = {
     "aws:principalarn": lambda self: (arn_of(self.principal.name, self.surroundings.account),),
     "aws:principalaccount": lambda self: (self.surroundings.account,),
@@ -117,6 +123,8 @@ _KNOWN: Final[Mapping[str, Callable[[Circumstances], Sequence[str] | None]]] = {
     "kms:keyusage": _of_key(lambda key: (KEY_USAGES[key.purpose],)),
     "kms:keyorigin": _of_key(lambda key: (key.origin.value,)),
     "kms:resourcealiases": _of_key(lambda key: tuple(f"alias/{alias}" for alias in key.aliases) or None),
+    "kms:multiregion": _of_key(lambda key: ("false" if key.multi_region is None else "true",)),
+    "kms:multiregionkeytype": _of_key(_multi_region_key_type),
     "sealmark:purpose": _of_key(lambda key: (key.purpose.value,)),
     "sealmark:credentialkind": lambda self: (self.principal.kind.value,),
     "sealmark:duty": lambda self: (self.principal.duty.value,),

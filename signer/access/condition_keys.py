@@ -60,6 +60,8 @@ _KEYS: Final = (
     # The key.
     *_rows("kms:KeyOrigin kms:KeySpec kms:KeyUsage kms:RequestAlias sealmark:Purpose"),
     *_rows("kms:ResourceAliases aws:TagKeys", many=True),  # the tags that a request sets or takes away
+    *_rows("kms:MultiRegion", ValueType.BOOLEAN),
+    *_rows("kms:MultiRegionKeyType"),
     # What is asked of it.
     *_rows("kms:DataKeyPairSpec kms:EncryptionAlgorithm kms:KeyAgreementAlgorithm kms:MacAlgorithm kms:MessageType"),
     *_rows("kms:SigningAlgorithm"),
@@ -73,13 +75,13 @@ _KEYS: Final = (
     ConditionKey("kms:GrantIsForAWSResource", ValueType.BOOLEAN, fixed="false"),
     *_rows("kms:BypassPolicyLockoutSafetyCheck", ValueType.BOOLEAN),
     *_rows("kms:RotationPeriodInDays kms:ScheduleKeyDeletionPendingWindowInDays", ValueType.NUMBER),
+    *_rows("kms:PrimaryRegion kms:ReplicaRegion"),
     *_rows("kms:ExpirationModel kms:WrappingAlgorithm kms:WrappingKeySpec"),
     *_rows("kms:ValidTo", ValueType.EPOCH),
     # What only AWS's own surroundings have, and what AWS itself calls deprecated.
     *_rows("aws:userid kms:CustomerMasterKeySpec kms:CustomerMasterKeyUsage", filled=False),
-    *_rows("kms:MultiRegionKeyType kms:PrimaryRegion kms:ReplicaRegion kms:ViaService", filled=False),
+    *_rows("kms:ViaService", filled=False),
     *_rows("kms:GranteeServicePrincipal kms:RetiringServicePrincipal kms:GrantConstraintSourceArn", filled=False),
-    *_rows("kms:MultiRegion", ValueType.BOOLEAN, filled=False),
     *_rows("aws:PrincipalOrgID aws:PrincipalServiceName aws:SourceAccount aws:SourceOrgID", filled=False),
     *_rows("aws:SourceVpc aws:SourceVpce aws:RequestedRegion aws:UserAgent aws:Referer", filled=False),
     *_rows(

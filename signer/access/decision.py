@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _MADE_HERE: Final = object()
 _PARTED: Final = frozenset(action for action, part in POLICY_ACTIONS.items() if part is not Part.NEUTRAL)
 _NOTHING_ASKED: Final = Decision(False, Source.NOTHING)
+_CERTIFIED: Final = frozenset(
+    {Action.CREATE_KEY, Action.ROTATE_KEY, Action.RENEW_CERTIFICATE, Action.SYNCHRONIZE_MULTI_REGION_KEY}
+)
 KEY_NOT_FOUND: Final = "there is no such key, or it is not yours to see"
 
 
@@ -254,7 +257,7 @@ def _compiled(principal: Principal) -> list[tuple[str, Document]]:
 def permit_certificate(permit: Permit, authority: Key) -> Permit:
     """The service's own use of its certificate authority, on behalf of whoever was permitted to make or rotate a
     key, or to renew its certificate."""
-    if permit.action not in (Action.CREATE_KEY, Action.ROTATE_KEY, Action.RENEW_CERTIFICATE):
+    if permit.action not in _CERTIFIED:
         msg = "certificates are issued only for a key that is made or rotated, or whose certificate is renewed"
         raise PolicyForbids(msg)
     return Permit(permit.principal, Action.ISSUE_CERTIFICATE, authority.id, authority.policy.revision, _MADE_HERE)

@@ -117,6 +117,7 @@ class Action(StrEnum):
     DELETE_IMPORTED_KEY_MATERIAL = "DeleteImportedKeyMaterial"
     REPLICATE_KEY = "ReplicateKey"
     UPDATE_PRIMARY_REGION = "UpdatePrimaryRegion"
+    SYNCHRONIZE_MULTI_REGION_KEY = "SynchronizeMultiRegionKey"
     LIST_ALIASES = "ListAliases"
     LIST_RESOURCE_TAGS = "ListResourceTags"
     LIST_KEY_POLICIES = "ListKeyPolicies"
@@ -239,6 +240,7 @@ DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
         Action.DELETE_IMPORTED_KEY_MATERIAL: _KEYS,
         Action.REPLICATE_KEY: _KEYS,
         Action.UPDATE_PRIMARY_REGION: _KEYS,
+        Action.SYNCHRONIZE_MULTI_REGION_KEY: frozenset({Duty.KEY_ADMINISTRATOR}),  # a deployment's, never in emergency
         Action.LIST_ALIASES: _SEE | _AUDIT,
         Action.LIST_RESOURCE_TAGS: _SEE | _AUDIT,
         Action.LIST_KEY_POLICIES: _SEE | _AUDIT,

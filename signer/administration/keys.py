@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,7 +11,9 @@ from keystore.api import AssertionSettings, RevocationReason, TokenSettings
 from keystore.errors import Conflict as Taken
 from keystore.errors import NotFound as NoSuchRow
 from keystore.errors import Overtaken
+from keystore.keys import new_key_id
 from keystore.lifecycle import state_at, version_state
+from keystore.regions import arn_in, is_primary
 from signer.administration.certificates import summary
 from signer.administration.new_key import new_key
 from signer.errors import Conflict, Unprocessable
@@ -48,7 +49,7 @@ class KeyAdministration:
 
     def create(self, permit: Permit, call: Call, body: NewKeyBody) -> Key:
         """Makes a key and, where it has one, its certificate: both or nothing. Raises `Unprocessable`, `Conflict`."""
-        key_id = str(uuid.uuid4())
+        key_id = new_key_id(multi_region=body.multi_region)
         arn = self._keystore.arn_of(key_id)
         policy = self._policies.first(permit, body, arn)
         wanted = new_key(body, permit.principal.name, policy)
@@ -134,6 +135,7 @@ def describe(key: Key, keystore: Keystore) -> dict[str, object]:
         "formats": list(key.formats),
         **_settings(key),
         "domain": key.domain,
+        "multi_region": described_regions(key, keystore),
         "protection": key.protection.value,
         "origin": key.origin.value,
         "storage": key.storage.value,
@@ -158,6 +160,25 @@ def describe(key: Key, keystore: Keystore) -> dict[str, object]:
             }
             for version in key.versions
         ],
+    }
+
+
+def described_regions(key: Key, keystore: Keystore) -> dict[str, object] | None:
+    """Where else a multi-region key is, and what is under way about it; null for a key of this region alone."""
+    regions = key.multi_region
+    if regions is None:
+        return None
+    under_way = keystore.regions.get(key.id)
+
+    def one(region: str) -> dict[str, str]:
+        return {"region": region, "arn": arn_in(key.arn, region)}
+
+    return {
+        "type": "primary" if is_primary(key, keystore.region) else "replica",
+        "primary": one(regions.primary_region),
+        "replicas": [one(region) for region in regions.replicas],
+        "making": list(under_way.making),
+        "moving_to": under_way.moving_to,
     }
 
 

@@ -3,7 +3,6 @@ made."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from keystore.algorithms import (
@@ -17,6 +16,7 @@ from keystore.algorithms import (
     Purpose,
 )
 from keystore.api import AssertionSettings, KeyPolicy, MultiRegion, NewKey, TokenSettings
+from keystore.keys import KEY_ID_FORM
 from signer.access.circumstances import requested_tags
 from signer.administration.labels import check_tags
 from signer.errors import Unprocessable
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from signer.request import NewKeyBody
 
 _Value = TypeVar("_Value")
-UUID_FORM: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 # Which members belong to which purposes; the others are refused, so that nobody believes in a setting that does
 # nothing.
@@ -46,8 +45,8 @@ def new_key(body: NewKeyBody, maker: str, policy: KeyPolicy) -> NewKey:
     """The key to be made. Raises `Unprocessable` naming the member. What the operator allows is the keystore's."""
     purpose = Purpose(body.purpose)
     _require_fitting_members(body, purpose)
-    if body.alias is not None and UUID_FORM.fullmatch(body.alias):
-        msg = "an alias must not have the form of a UUID"
+    if body.alias is not None and KEY_ID_FORM.fullmatch(body.alias):
+        msg = "an alias must not have the form of a key's id"
         raise Unprocessable(msg, field="alias")
     check_tags(body.tags)
     spec = _spec(body.spec, purpose)
@@ -79,6 +78,7 @@ def new_key_details(body: NewKeyBody) -> ConditionValues:
         "kms:keyusage": (KEY_USAGES[Purpose(body.purpose)],),
         "kms:keyorigin": (body.origin,),
         "sealmark:purpose": (body.purpose,),
+        "kms:multiregion": ("true" if body.multi_region else "false",),
         "kms:bypasspolicylockoutsafetycheck": (bypass,),
         **requested_tags(body.tags),
     }

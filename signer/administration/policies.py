@@ -60,6 +60,10 @@ class PolicyAdministration:
         document = document_of(administrators, users, self._keystore.account)
         return KeyPolicy(self._checked_document(document, key_arn))
 
+    def of_replica(self, document: dict[str, Any], key_arn: str, *, bypass: bool) -> KeyPolicy:
+        """The policy of a replica that is about to be made, as another region says it. Raises as `first` does."""
+        return KeyPolicy(self._checked_document(document, key_arn, bypass=bypass))
+
     def require_fit(self, policy: KeyPolicy, key_arn: str, *, bypass: bool = False) -> None:
         """Whether the policy of a key that is about to be stored may still be so. Raises as `first` does."""
         self._require_fit(compiled_key_policy(policy.document, self._keystore.account), key_arn, bypass=bypass)

@@ -45,7 +45,7 @@ class Place(NamedTuple):
 class Search:
     """What is looked for: an entry that has all of it. Times in microseconds, `begin` <= time < `end`."""
 
-    keys: tuple[str, ...] = ()  # the key's id and alias: a refused call is recorded with what its caller wrote
+    keys: tuple[str, ...] = ()  # the key's id and aliases: a refused call is recorded with what its caller wrote
     principal: str | None = None
     subject: str | None = None
     actions: tuple[str, ...] = ()

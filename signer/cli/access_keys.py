@@ -105,8 +105,8 @@ def create(
 def process(duration: int | None, cache: Path | None) -> None:
     """Print temporary credentials, for AWS's clients.
 
-    For `credential_process` in ~/.aws/config. Made with whatever proves you here: a token file, a certificate, or a job's or pod's own identity. So AWS's clients
-    need no secret of their own.
+    For `credential_process` in ~/.aws/config. Made with whatever proves you here: a token file, a certificate, or a
+    job's or pod's own identity. So AWS's clients need no secret of their own.
 
     \b
     Examples:

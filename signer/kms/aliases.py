@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from keystore.aliases import RESERVED
-from keystore.keys import UUID_FORM
+from keystore.keys import KEY_ID_FORM
 from signer.access import Action
 from signer.call import Answer, Call
 from signer.errors import Conflict
@@ -56,7 +56,7 @@ def create_alias(services: Services, call: Call) -> Answer:
     asked = Translated(AliasRequest, lambda request: AliasBody(alias=_own_name(request.alias_name)))
 
     def before(_permit: Permit, key: Key | None, _body: AliasBody) -> None:
-        require_labelled(present(key))
+        require_labelled(present(key), services.keystore.clock())
 
     def work(_permit: Permit, key: Key | None, body: AliasBody) -> Answer:
         try:
@@ -81,7 +81,7 @@ def update_alias(services: Services, call: Call) -> Answer:
     asked = Translated(AliasRequest, lambda request: AliasBody(alias=_own_name(request.alias_name)))
 
     def before(_permit: Permit, key: Key | None, _body: AliasBody) -> None:
-        require_labelled(present(key))
+        require_labelled(present(key), services.keystore.clock())
 
     def work(permit: Permit, key: Key | None, body: AliasBody) -> Answer:
         named = services.pipeline.require_too(permit, call, body.alias)
@@ -124,7 +124,7 @@ def list_aliases(services: Services, call: Call) -> Answer:
 def _own_name(asked: str) -> str:
     """The name without `alias/`. Raises `Refusal`: `InvalidAliasNameException`, `ValidationException`."""
     name = alias_name(asked)
-    if name.startswith(RESERVED) or UUID_FORM.fullmatch(name):
+    if name.startswith(RESERVED) or KEY_ID_FORM.fullmatch(name):
         reserved = f"Alias names that begin with {ALIAS}{RESERVED} are reserved"
         msg = reserved if name.startswith(RESERVED) else "An alias must not have the form of a key's id"
         raise Refusal("InvalidAliasNameException", msg, field="aliasName")

@@ -1,4 +1,4 @@
-"""Encrypt, Decrypt and ReEncrypt.
+"""Encrypt and Decrypt.
 
 A symmetric ciphertext says which key opens it, so Decrypt needs no KeyId; one that is given must be that key.
 Ciphertexts of RSA say nothing of theirs.
@@ -63,19 +63,6 @@ class DecryptRequest(UseRequest, kw_only=True):
     key_id: KeyId | None = None
     encryption_algorithm: EncryptionAlgorithm | None = None
     recipient: Recipient | None = None
-    dry_run_modifiers: DryRunModifiers | None = None
-
-
-class ReEncryptRequest(UseRequest, kw_only=True):
-    """`ReEncrypt`"""
-
-    destination_key_id: KeyId
-    ciphertext_blob: Ciphertext | None = None
-    source_encryption_context: EncryptionContext | None = None
-    source_key_id: KeyId | None = None
-    destination_encryption_context: EncryptionContext | None = None
-    source_encryption_algorithm: EncryptionAlgorithm | None = None
-    destination_encryption_algorithm: EncryptionAlgorithm | None = None
     dry_run_modifiers: DryRunModifiers | None = None
 
 

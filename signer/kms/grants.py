@@ -137,7 +137,7 @@ def create_grant(services: Services, call: Call) -> Answer:
 
     def before(permit: Permit, key: Key | None, body: NewGrant) -> None:
         require_grant_tokens(asked.request.grant_tokens, services.keystore)
-        require_enabled(present(key))
+        require_enabled(present(key), services.keystore.clock())
         with_known_people(lambda: services.grants.check(permit, present(key), body))
         if asked.request.dry_run:
             raise DryRun(DRY_RUN)

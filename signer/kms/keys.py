@@ -121,7 +121,7 @@ def _switched(services: Services, call: Call, action: Action, wanted: KeyState) 
     asked = Translated(KeyRequest, lambda _request: Empty())
 
     def before(_permit: Permit, key: Key | None, _body: Empty) -> None:
-        require_state(present(key), KeyState.ENABLED, KeyState.DISABLED)
+        require_state(present(key), services.keystore.clock(), KeyState.ENABLED, KeyState.DISABLED)
 
     def work(_permit: Permit, key: Key | None, _body: Empty) -> Answer:
         found = present(key)
@@ -189,7 +189,7 @@ def update_key_description(services: Services, call: Call) -> Answer:
     asked = Translated(UpdateKeyDescriptionRequest, lambda request: KeyDescription(description=request.description))
 
     def before(_permit: Permit, key: Key | None, _body: KeyDescription) -> None:
-        require_labelled(present(key))
+        require_labelled(present(key), services.keystore.clock())
 
     def work(_permit: Permit, key: Key | None, body: KeyDescription) -> Answer:
         services.labels.describe(present(key), body.description)

@@ -7,8 +7,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from signer.kms import (
+    agreement,
     aliases,
     creation,
+    data_key_pairs,
     data_keys,
     encryption,
     grants,
@@ -17,6 +19,8 @@ from signer.kms import (
     keys,
     macs,
     policies,
+    re_encryption,
+    replicas,
     rotation,
     signing,
     tags,
@@ -45,10 +49,14 @@ _MODULES: Final = (
     policies,
     grants,
     rotation,
+    replicas,
     signing,
     encryption,
+    re_encryption,
     data_keys,
+    data_key_pairs,
     macs,
+    agreement,
     importing,
     key_stores,
 )

@@ -68,7 +68,7 @@ def enable_key_rotation(services: Services, call: Call) -> Answer:
 
     def before(_permit: Permit, key: Key | None, _body: RotationPeriod) -> None:
         _require_rotatable(present(key))
-        require_enabled(present(key))
+        require_enabled(present(key), services.keystore.clock())
 
     def work(_permit: Permit, key: Key | None, body: RotationPeriod) -> Answer:
         services.keystore.schedule_rotation(present(key).id, body.days, services.keystore.clock())
@@ -88,7 +88,7 @@ def disable_key_rotation(services: Services, call: Call) -> Answer:
 
     def before(_permit: Permit, key: Key | None, _body: Empty) -> None:
         _require_rotatable(present(key))
-        require_enabled(present(key))
+        require_enabled(present(key), services.keystore.clock())
 
     def work(_permit: Permit, key: Key | None, _body: Empty) -> Answer:
         services.keystore.unschedule_rotation(present(key).id)
@@ -125,7 +125,7 @@ def rotate_key_on_demand(services: Services, call: Call) -> Answer:
     def before(_permit: Permit, key: Key | None, _body: Empty) -> None:
         found = present(key)
         _require_symmetric(found)
-        require_enabled(found)
+        require_enabled(found, services.keystore.clock())
         if sum(1 for version in found.versions if version.cause is VersionCause.ON_DEMAND) >= MOST_ON_DEMAND:
             msg = f"The key has been rotated on demand {MOST_ON_DEMAND} times, which is the most"
             raise Refusal("LimitExceededException", msg, code="limit_exceeded")
@@ -175,16 +175,12 @@ def _shown(version: KeyVersion, key: Key, now: datetime) -> dict[str, object]:
         "KeyId": key.id,
         "KeyMaterialId": version.material_id,
         "KeyMaterialDescription": version.material_description if external else None,
-        "ImportState": ("IMPORTED" if _is_here(version) else "PENDING_IMPORT") if external else None,
+        "ImportState": ("IMPORTED" if version.has_material else "PENDING_IMPORT") if external else None,
         "KeyMaterialState": "CURRENT" if version.number == current else state,
         **expiry_members(key, version),
         "RotationDate": version.activate_at if rotated else None,
         "RotationType": _TYPES[version.cause] if rotated else None,
     }
-
-
-def _is_here(version: KeyVersion) -> bool:
-    return version.backing.wrapped is not None or version.backing.token_label is not None
 
 
 def _require_symmetric(key: Key) -> None:

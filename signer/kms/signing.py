@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from keystore.algorithms import KEY_USAGES, SIGNING_ALGORITHMS, Scheme
 from keystore.lifecycle import current_version
+from keystore.software_keys import MU_OCTETS
 from signer.access import Action
 from signer.call import Answer, Call
 from signer.cryptographic_requests import SignatureVerification
@@ -19,7 +20,7 @@ from signer.kms.references import described, key_reference
 from signer.kms.shapes import GrantTokens, KeyId, MessageType, Request, SigningAlgorithm, UseRequest
 from signer.kms.states import require_enabled
 from signer.kms.translation import Translated, require_algorithm, use_key
-from signer.operations.signatures import DIGEST_SIZES, MU_OCTETS, RawSignatures
+from signer.operations.signatures import DIGEST_SIZES, RawSignatures
 from signer.operations.verification import VerifiedSignatures
 from signer.pipeline import present
 from signer.request import Signatures
@@ -102,7 +103,7 @@ def get_public_key(services: Services, call: Call) -> Answer:
         require_grant_tokens(body.grant_tokens, services.keystore)
         if not any(version.public_key for version in key.versions):
             raise unsupported(f"{key.arn} has no public key: its KeySpec is {key.spec}", field="keyId")
-        require_enabled(key)
+        require_enabled(key, services.keystore.clock())
         version = current_version(key.versions, services.keystore.clock())
         return Answer(
             {

@@ -92,7 +92,7 @@ def tag_resource(services: Services, call: Call) -> Answer:
     asked = Translated(TagResourceRequest, lambda request: TagsBody(tags=tags_of(request.tags)))
 
     def before(_permit: Permit, key: Key | None, _body: TagsBody) -> None:
-        require_labelled(present(key))
+        require_labelled(present(key), services.keystore.clock())
 
     def work(_permit: Permit, key: Key | None, body: TagsBody) -> Answer:
         services.labels.tag(present(key), body.tags)
@@ -114,7 +114,7 @@ def untag_resource(services: Services, call: Call) -> Answer:
     asked = Translated(UntagResourceRequest, _names)
 
     def before(_permit: Permit, key: Key | None, _body: TagNames) -> None:
-        require_labelled(present(key))
+        require_labelled(present(key), services.keystore.clock())
 
     def work(_permit: Permit, key: Key | None, body: TagNames) -> Answer:
         services.labels.untag(present(key), body.names)

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
-from keystore.api import KeyState
-from keystore.lifecycle import current_version, state_at
+from keystore.lifecycle import USED_FROM, current_version, state_at
 from signer.errors import Unprocessable, WrongPurpose, WrongState
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ def usable_version(operation: UseOfKey[_Used_contra], key: Key, body: _Used_cont
         msg = f"this key is for {key.purpose}; {operation.action} needs a key for {operation.purpose}"
         raise WrongPurpose(msg)
     state = state_at(key, now)
-    if state is not KeyState.ENABLED:
+    if state not in USED_FROM:
         msg = f"the key is {state.replace('_', ' ')}"
         raise WrongState(msg, state=state.value)
     return operation.version(key, body, now)

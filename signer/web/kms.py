@@ -47,7 +47,9 @@ def error_response(error: Exception, services: Services) -> Response:
     if code == "method_not_allowed":
         response.headers["Allow"] = "POST"
     if code == "too_many_requests" or fault.status == 503:
-        response.headers["Retry-After"] = str(getattr(error, "retry_after", RETRY_AFTER_SECONDS))
+        seconds = int(getattr(error, "retry_after", RETRY_AFTER_SECONDS))
+        response.headers["Retry-After"] = str(seconds)
+        response.headers["x-amz-retry-after"] = str(1000 * seconds)  # what AWS's own clients wait for
     return response
 
 

@@ -119,6 +119,12 @@ class FaultyToken:
     def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes:
         return self._token.rewrap(backing, to_domain_label)
 
+    def opens(self, backing: BackingKey) -> bool:
+        return self._token.opens(backing)
+
+    def link_seal(self, domain: str, message: bytes) -> bytes:
+        return self._token.link_seal(domain, message)
+
     def destroy(self, backing: BackingKey) -> None:
         self._token.destroy(backing)
 

@@ -64,6 +64,13 @@ def new_key(alias: str | None = None, spec: str = "ECC_NIST_P256", purpose: Purp
     return NewKey(spec=spec, purpose=purpose, created_by="user/key-admin", policy=POLICY, alias=alias)
 
 
+def allow_software_keys(state: Path, *specs: str) -> None:
+    """What an operator writes into the configuration of a state directory."""
+    configuration = state / "sealmark.toml"
+    listed = ", ".join(f'"{spec}"' for spec in specs)
+    configuration.write_text(f"{configuration.read_text()}\n[keys]\nsoftware_specs = [{listed}]\n")
+
+
 def url_of(path: Path) -> str:
     return f"sqlite:///{path}"
 
@@ -82,7 +89,7 @@ def make_database(path: Path, token: HardwareToken) -> Database:
     }
     with SealedStore(database, Sealer(token.seal, SEAL_KEY_ID)).transaction() as transaction:
         transaction.insert("deployment", "deployment", deployment)
-        transaction.insert("domains", "default", {"current_version": 1, "created_at": now})
+        transaction.insert("domains", "default", {"current_version": 1, "created_at": now, "home_region": None})
     empty_kept_head(token, LogAnchor(token, "000000000000", "us-east-1", log_public_key).origin)
     return database
 
@@ -196,6 +203,12 @@ class TokenProxy:
 
     def rewrap(self, backing: BackingKey, to_domain_label: str) -> bytes:
         return self.real.rewrap(backing, to_domain_label)
+
+    def opens(self, backing: BackingKey) -> bool:
+        return self.real.opens(backing)
+
+    def link_seal(self, domain: str, message: bytes) -> bytes:
+        return self.real.link_seal(domain, message)
 
     def destroy(self, backing: BackingKey) -> None:
         self.real.destroy(backing)

@@ -106,6 +106,9 @@ def populate(place: Place) -> Populated:
     root: dict[str, Value] = {"kind": "integrity", "domain": None, "version": None, "token_label": "integrity"}
     with keystore.store.transaction() as transaction:
         transaction.insert("wrapped_roots", "integrity", {**root, "wrapped": b"w", "state": "current"})
+        wrapping: dict[str, Value] = {"key_id": key.id, "spec": "RSA_2048", "domain": "default", "domain_version": 1}
+        blobs: dict[str, Value] = {"wrapped": b"w", "public_key": b"p", "expires_at": 1}
+        transaction.insert("import_parameters", "import-1", wrapping | blobs)
 
     def sign(worker: Keystore) -> object:
         worker.get_key("release")
@@ -120,6 +123,7 @@ def populate(place: Place) -> Populated:
             "wrapped_roots": "integrity",
             "keys": key.id,
             "key_versions": version,
+            "import_parameters": "import-1",
             "aliases": "release",
             "policies": key.id,
             "issuers": "issuer-1",
@@ -146,6 +150,7 @@ def populate(place: Place) -> Populated:
             "wrapped_roots": lambda worker: worker.store.get("wrapped_roots", "integrity"),
             "keys": sign,
             "key_versions": sign,
+            "import_parameters": lambda worker: worker.store.get("import_parameters", "import-1"),
             "aliases": sign,
             "policies": sign,
             "issuers": lambda worker: worker.list_issuers(),
@@ -224,7 +229,7 @@ def test_an_edited_column_is_refused_at_next_use(populated: Populated, table: st
     change = {column: edited(table, column, before[column])}
     place.attacker.set(table, before["id"], change)
     try:
-        if (table, column) in (("idempotency", "id"), ("used_assertions", "id")):  # rows that may go: not found again
+        if column == "id" and not SEALED_TABLES[table].journaled:  # a row that may go: not found again
             assert not use(place.warm)
             return
         with pytest.raises(IntegrityFailure):
@@ -285,8 +290,9 @@ def matchings(count: int) -> Iterator[list[tuple[int, int]]]:
 
 
 def test_every_pair_meets_once() -> None:
-    pairs = [frozenset(pair) for round_ in matchings(50) for pair in round_]
-    assert len(pairs) == len(set(pairs)) == 50 * 49 // 2
+    for count in (20, 50):
+        pairs = [frozenset(pair) for round_ in matchings(count) for pair in round_]
+        assert len(pairs) == len(set(pairs)) == count * (count - 1) // 2
 
 
 EXCHANGED: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -299,16 +305,18 @@ EXCHANGED: dict[str, tuple[str, tuple[str, ...]]] = {
     "every value of the policy but the id": ("policies", ("revision", "seal", "document")),
     "every value of the alias but the id": ("aliases", ("revision", "seal", "key_id", "created_at", "updated_at")),
 }
+# What an attacker would most like to exchange is exchanged between all pairs of 50; the rest goes the same way.
+MANY, SOME = 50, 20
 
 
-@pytest.mark.parametrize("what", EXCHANGED)
-def test_values_exchanged_between_two_keys_are_refused_for_all_pairs_of_50(
-    tmp_path: Path, token: Token, what: str
+@pytest.mark.parametrize(("what", "count"), [(what, MANY if "blob" in what else SOME) for what in EXCHANGED])
+def test_values_exchanged_between_two_keys_are_refused_for_all_pairs(
+    tmp_path: Path, token: Token, what: str, count: int
 ) -> None:
     table, columns = EXCHANGED[what]
     with make_place(tmp_path, token) as place:
         # Values that differ from key to key, so that each exchange changes something.
-        keys = [place.warm.create_key(replace(new_key(f"key-{i}"), description=str(i))) for i in range(50)]
+        keys = [place.warm.create_key(replace(new_key(f"key-{i}"), description=str(i))) for i in range(count)]
         for i, key in enumerate(keys):
             place.warm.set_policy(key.id, policy_for(f"role/{i}"), CHANGE)
             assert place.warm.signing_key(intent_for(key)).sign(b"message")

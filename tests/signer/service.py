@@ -157,6 +157,12 @@ def running_service(
         yield from _assembled(keystore, directory, issuer_url, throttle, configuration or ServerConfiguration())
 
 
+@contextmanager
+def running_over(keystore: Keystore, directory: Path, configuration: ServerConfiguration) -> Iterator[ServiceInProcess]:
+    """The same over a keystore that a ceremony has founded; it is closed in the end."""
+    yield from _assembled(keystore, directory, ISSUER_URL, Throttle(most=1_000_000), configuration)
+
+
 def _assembled(
     keystore: Keystore, directory: Path, issuer_url: str, throttle: Throttle, configuration: ServerConfiguration
 ) -> Iterator[ServiceInProcess]:

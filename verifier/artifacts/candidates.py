@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from cryptography.exceptions import InvalidSignature
 
+from verifier.algorithms import BARE_ONLY
 from verifier.artifacts.bundle import MessageSignature
 from verifier.certificates import certified_key, name_of
 from verifier.errors import Rejected
@@ -53,7 +54,9 @@ def certified_candidates(certificate: x509.Certificate, demanded: SignatureAlgor
 
 
 def _demanded(candidates: list[Candidate], demanded: SignatureAlgorithm | None) -> list[Candidate]:
-    fitting = [candidate for candidate in candidates if demanded in (None, candidate[1])]
+    fitting = [
+        candidate for candidate in candidates if demanded in (None, candidate[1]) and candidate[1].name not in BARE_ONLY
+    ]
     if not fitting:
         raise Rejected("algorithm_mismatch", "No key in question makes signatures with the algorithm demanded.")
     return fitting

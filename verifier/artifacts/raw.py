@@ -1,4 +1,5 @@
-"""The bare signature over a file: RSA (PKCS #1 v1.5 or PSS), ECDSA (DER) or Ed25519, and nothing around it."""
+"""The bare signature over a file: RSA (PKCS #1 v1.5 or PSS), ECDSA (DER), Ed25519 (pure or prehashed) or ML-DSA, and
+nothing around it."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ def select_candidates(
 def check_raw(candidates: Sequence[Candidate], signature: bytes, facts: FileFacts) -> Candidate:
     """The one trusted key and algorithm whose signature over the file this is. Rejected if there is none.
 
-    `Indeterminate` (unsupported_size) if the only one that is left is Ed25519 over a file too large to hold.
+    `Indeterminate` (unsupported_size) if the only one that is left signs messages, over a file too large to hold.
     """
     undecided = False
     for key, algorithm in candidates:
@@ -55,5 +56,7 @@ def check_raw(candidates: Sequence[Candidate], signature: bytes, facts: FileFact
         return key, algorithm
     if undecided:
         limit = MAXIMUM_MESSAGE_BYTES // 1024 // 1024
-        raise Indeterminate("unsupported_size", f"Ed25519 needs the whole file in memory: at most {limit} MiB.")
+        raise Indeterminate(
+            "unsupported_size", f"Ed25519 and ML-DSA need the whole file in memory: at most {limit} MiB."
+        )
     raise Rejected("signature_invalid", "The signature is not that of a trusted key over this file.")

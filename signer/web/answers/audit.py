@@ -186,7 +186,7 @@ class KeyReport(msgspec.Struct):
     last_policy_change: Annotated[AuditEvent | None, Meta(description="of the policy, a grant or the approval rule")]
     last_policy_review: Annotated[AuditEvent | None, Meta(description="the policy was read or set")]
     certificate: ReportedCertificate | None
-    last_rotation: LastRotation
+    last_rotation: LastRotation | None
     lacks: list[Literal["use", "policy-review", "certificate", "rotation"]]
     per: Literal["day", "week"] | UnsetType = UNSET
     periods: list[PeriodOfUse] | UnsetType = UNSET

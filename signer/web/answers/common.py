@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-KeyId = Annotated[str, Meta(description="a UUID")]
+KeyId = Annotated[str, Meta(description="a UUID; of a multi-region key mrk- and 32 hex digits")]
 
 
 class PolicyVersionSummary(msgspec.Struct):

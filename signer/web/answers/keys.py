@@ -74,6 +74,32 @@ class Version(msgspec.Struct):
     certificate: CertificateSummary | None
 
 
+class KeyRegion(msgspec.Struct):
+    """A key in one region."""
+
+    region: str
+    arn: str
+
+
+class KeyRegions(msgspec.Struct):
+    """Where a multi-region key is, seen from here. `making`: where a replica is being made; `moving_to`: the region
+    that is becoming the primary one."""
+
+    type: Literal["primary", "replica"]
+    primary: KeyRegion
+    replicas: list[KeyRegion]
+    making: list[str]
+    moving_to: str | None
+
+
+class ReplicaTaken(msgspec.Struct):
+    """How the key is in the region that was told."""
+
+    key_id: KeyId
+    region: str
+    state: str
+
+
 class KeyDescription(msgspec.Struct):
     """A key. `issuer` to `recipients` are there for jwt and saml keys."""
 
@@ -89,6 +115,7 @@ class KeyDescription(msgspec.Struct):
     required_digest: Annotated[str | None, Meta(description="the digest that a signing call must bring; null: none")]
     formats: list[str]
     domain: str
+    multi_region: KeyRegions | None
     protection: str
     origin: Annotated[str, Meta(description="AWS_KMS: made here; EXTERNAL: imported")]
     storage: str

@@ -6,6 +6,7 @@ from typing import Final
 
 MOMENT: Final = "2026-03-01T09:30:00Z"
 KEY_ID: Final = "0b7e5b4e-6b0e-4f0e-9a55-3f7d9a2f6c11"
+MULTI_REGION_KEY_ID: Final = "mrk-1234abcd12ab34cd56ef1234567890ab"
 KID: Final = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
 VERSION: Final = {
     "revision": 1,

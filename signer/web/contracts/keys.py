@@ -8,7 +8,7 @@ from typing import Final
 
 from signer.web.answers import keys as keys_answers
 from signer.web.contracts.contract import Contract
-from signer.web.contracts.examples import KEY_ID, KID, MOMENT, PEM
+from signer.web.contracts.examples import KEY_ID, KID, MOMENT, MULTI_REGION_KEY_ID, PEM
 
 _CERTIFICATE: Final = {
     "serial": "1b9d3c0e5f7a48269c1d2e3f405162738",
@@ -32,6 +32,7 @@ _KEY: Final[dict[str, object]] = {
     "required_digest": "sha256",
     "formats": ["cms", "raw"],
     "domain": "default",
+    "multi_region": None,
     "protection": "hsm",
     "origin": "AWS_KMS",
     "storage": "wrapped",
@@ -56,6 +57,32 @@ _KEY: Final[dict[str, object]] = {
         }
     ],
 }
+_REPLICATED: Final = {
+    **_KEY,
+    "id": MULTI_REGION_KEY_ID,
+    "arn": f"arn:aws:kms:us-east-1:000000000000:key/{MULTI_REGION_KEY_ID}",
+    "domain": "global",
+    "multi_region": {
+        "type": "primary",
+        "primary": {
+            "region": "us-east-1",
+            "arn": f"arn:aws:kms:us-east-1:000000000000:key/{MULTI_REGION_KEY_ID}",
+        },
+        "replicas": [{"region": "eu-west-1", "arn": f"arn:aws:kms:eu-west-1:000000000000:key/{MULTI_REGION_KEY_ID}"}],
+        "making": [],
+        "moving_to": None,
+    },
+}
+_STATEMENT: Final = {
+    "about": "gone",
+    "account": "000000000000",
+    "sender": "eu-west-1",
+    "receiver": "us-east-1",
+    "serial": 7,
+    "key_id": MULTI_REGION_KEY_ID,
+    "domain": "global",
+    "seal": "rJ0Cq0mXc0yNnQv5b2YxT8m1o9l4f3w6h7k5d2s1a8A=",
+}
 _DESCRIBED: Final = Contract(keys_answers.KeyDescription, _KEY)
 INSTALLATION: Final = "PUT /v1/keys/<key>/certificate"
 
@@ -79,6 +106,17 @@ KEYS: Final[Mapping[str, Contract]] = MappingProxyType(
         "POST /v1/keys/<key>/enable": _DESCRIBED,
         "POST /v1/keys/<key>/schedule-deletion": Contract(keys_answers.KeyDescription, _KEY, {"days": 30}),
         "POST /v1/keys/<key>/cancel-deletion": _DESCRIBED,
+        "POST /v1/keys/<key>/replicas": Contract(
+            keys_answers.KeyDescription, _REPLICATED, {"region": "eu-west-1", "users": ["role/ci"]}
+        ),
+        "POST /v1/keys/<key>/primary-region": Contract(
+            keys_answers.KeyDescription, _REPLICATED, {"region": "eu-west-1"}
+        ),
+        "POST /v1/replicas": Contract(
+            keys_answers.ReplicaTaken,
+            {"key_id": MULTI_REGION_KEY_ID, "region": "us-east-1", "state": "enabled"},
+            _STATEMENT,
+        ),
         "POST /v1/keys/<key>/csr": Contract(
             keys_answers.CertificateRequested,
             {"csr": "-----BEGIN CERTIFICATE REQUEST-----\nMIIB…\n-----END CERTIFICATE REQUEST-----\n"},

@@ -15,7 +15,7 @@ from tests.signer.access.compare_evaluators import SEED, compare, decide, differ
 from tests.signer.access.random_policies import random_case, seeded
 from tests.signer.access.reference_evaluator import fits, judge, seconds
 
-PAIRS: Final = 10_000  # of each seed
+PAIRS: Final = 5_000  # of each seed
 
 
 @pytest.mark.parametrize("seed", [SEED, SEED + 1])

@@ -9,8 +9,10 @@ from signer.problems import PROBLEMS
 if TYPE_CHECKING:
     from werkzeug.test import TestResponse
 
+    from tests.signer.regions.deployments import Reply
 
-def assert_refused(answer: TestResponse, status: int, code: str, field: str | None = None) -> str:
+
+def assert_refused(answer: TestResponse | Reply, status: int, code: str, field: str | None = None) -> str:
     """Holds the answer against what it must be, member by member; gives its `detail`."""
     problem = answer.get_json()
     assert answer.status_code == status, problem

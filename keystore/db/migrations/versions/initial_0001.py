@@ -77,6 +77,7 @@ def _hierarchy() -> None:
         sa.Column("seal", sa.LargeBinary(), nullable=False),
         sa.Column("current_version", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("home_region", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
@@ -156,6 +157,23 @@ def _keys() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("key_id", "number", name="one_version_of_a_number"),
     )
+    op.create_table(
+        "replications",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
+        sa.Column("serial", sa.BigInteger(), nullable=False),
+        sa.Column("making", sa.Text(), nullable=False),
+        sa.Column("moving_to", sa.Text(), nullable=True),
+        sa.Column("deletion_days", sa.BigInteger(), nullable=True),
+        sa.Column("sent", sa.Text(), nullable=False),
+        sa.Column("owes_notice", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["id"],
+            ["keys.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
     op.create_index("key_versions_by_expiry", "key_versions", ["expires_at"], unique=False)
     op.create_table(
         "import_parameters",
@@ -167,6 +185,7 @@ def _keys() -> None:
         sa.Column("domain", sa.Text(), nullable=False),
         sa.Column("domain_version", sa.BigInteger(), nullable=False),
         sa.Column("wrapped", sa.LargeBinary(), nullable=False),
+        sa.Column("public_key", sa.LargeBinary(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["key_id"],
