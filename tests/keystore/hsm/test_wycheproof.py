@@ -60,7 +60,7 @@ def groups(folder: str, name: str) -> Iterator[dict[str, Any]]:
 
 def small_and_ours(group: dict[str, Any]) -> bool:
     """Of a file of many keys those that cost little time and are of one hash."""
-    return group["keySize"] == 2048 and group["mgfSha"] == group["sha"]
+    return bool(group["keySize"] == 2048 and group["mgfSha"] == group["sha"])
 
 
 def brought_in(token: Token, spec: str, octets: bytes, use: KeyUse, name: str) -> tuple[BackingKey, bytes]:
