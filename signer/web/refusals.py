@@ -35,6 +35,7 @@ _LIMITED: Final = frozenset(
         Action.PUT_PRINCIPAL_POLICY,
         Action.CREATE_CREDENTIAL,
         Action.REPLICATE_KEY,
+        *(Action.CREATE_ALIAS, Action.UPDATE_ALIAS, Action.TAG_RESOURCE),
     }
 )
 # What the key itself says no to.
