@@ -1,5 +1,5 @@
-"""`sealmark keys alias …`, `tag`, `untag`, `description`, `rotation …`: what a key is called, labelled with, and when it
-is rotated by itself."""
+"""`sealmark keys alias …`, `tag`, `untag`, `description`, `rotation …`: a key's names, labels, and schedule of its own.
+"""
 
 from __future__ import annotations
 
