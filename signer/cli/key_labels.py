@@ -1,4 +1,4 @@
-"""`sealmark keys alias …`, `tag`, `untag`, `description`, `rotation …`: a key's names, labels, and schedule of its own."""
+"""`sealmark keys alias …`, `tag`, `untag`, `description`, `rotation …`: names, labels and a schedule of a key's own."""
 
 from __future__ import annotations
 
