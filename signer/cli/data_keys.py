@@ -97,8 +97,8 @@ def data_key_pair(
         outputs.add(wrapped, secret=False)
         with open_client() as client:
             result = only_result(client.post(_path(key, "data-key-pairs", private_key), body))
-        secret = [] if private_key is None else [bytes_member(result, "plaintext")]
-        outputs.finish(*secret, bytes_member(result, "public_key"), bytes_member(result, "ciphertext"))
+        secret = [] if private_key is None else [bytes_member(result, "private_key")]
+        outputs.finish(*secret, bytes_member(result, "public_key"), bytes_member(result, "private_key_ciphertext"))
     _report(result, private_key, private_key=private_key, public_key=public_key, wrapped=wrapped)
 
 

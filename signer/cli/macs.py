@@ -114,7 +114,7 @@ def random_(size: int, output: Path | None) -> None:
             outputs.add(output, secret=True)
         with open_client() as client:
             result = client.post("/v1/random", {"number_of_bytes": size})
-        octets = bytes_member(result, "plaintext")
+        octets = bytes_member(result, "random")
         if output is not None:
             outputs.finish(octets)
             return
