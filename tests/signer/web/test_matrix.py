@@ -142,6 +142,7 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
         for call in (
             *("encrypt", "decrypt", "data-keys", "data-keys/without-plaintext", "macs", "macs/verify"),
             *("data-key-pairs", "data-key-pairs/without-plaintext", "shared-secrets", "re-encrypt"),
+            *("encapsulate", "decapsulate"),
         )
     },
     # What anybody who has the public key could do alone.
@@ -265,6 +266,7 @@ MEMBERS: Final[dict[str, dict[str, object]]] = {
     "encrypt": {"spec": "SYMMETRIC_DEFAULT"},
     "mac": {"spec": "HMAC_256"},
     "agree": {},
+    "encapsulate": {"spec": "ML_KEM_768"},
 }
 QUORUM: Final = {"approvers": ["user/auditor"], "needed": 1, "window_seconds": 600}
 ARTIFACTS: Final = {
@@ -288,6 +290,7 @@ USES: Final = {
     "signatures/verify": "general",
     **dict.fromkeys(("data-key-pairs", "data-key-pairs/without-plaintext", "re-encrypt"), "encrypt"),
     "shared-secrets": "agree",
+    **dict.fromkeys(("encapsulate", "decapsulate"), "encapsulate"),
 }
 ROWS: Final = {
     table.name: str(select(table)) for table in METADATA.sorted_tables if not table.name.startswith(("audit_", "log_"))
@@ -316,7 +319,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with running_service(token, tmp_path_factory.mktemp("matrix")) as service:
+    with running_service(token, tmp_path_factory.mktemp("matrix"), software_specs=("ML_KEM_768",)) as service:
         gone, root = new_token(), new_token()
         _make_principal(service, "role/gone", "key-user", "enabled", gone)
         _make_principal(service, "user/root", "root", "disabled", root)
@@ -557,6 +560,10 @@ def _body(world: World, route: str, target: str) -> object:
             "destination": world.keys["encrypt"],
         },
         "POST /v1/keys/<key>/shared-secrets": lambda: _point(world),
+        "POST /v1/keys/<key>/encapsulate": dict,
+        "POST /v1/keys/<key>/decapsulate": lambda: {
+            "ciphertext": _result(world, "encapsulate", "encapsulate", {})["ciphertext"]
+        },
         "POST /v1/keys/<key>/macs": lambda: {"message": "AAAA"},
         "POST /v1/keys/<key>/macs/verify": lambda: _mac(world),
         "POST /v1/keys/<key>/signatures/verify": lambda: _signature(world),
