@@ -23,6 +23,7 @@ OPERATIONS: Final = (
         "assertions",
         "policy",
         "grants",
+        "replicas",
         "rotate",
         "csr",
         "certificate",
