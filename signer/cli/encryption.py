@@ -65,10 +65,10 @@ def encrypt(
     direct: bool,
     output: Path | None,
 ) -> None:
-    """Encrypt FILE (- for standard input) with a key of the service.
+    """Encrypt a file with a key of the service.
 
-    The file is encrypted here, under a data key of its own: it may be large, and the service never sees it. With
-    --direct the service encrypts the content itself.
+    FILE (- for standard input) is encrypted here, under a data key of its own: it may be large, and the service never
+    sees it. With --direct the service encrypts the content itself.
 
     \b
     Examples:
@@ -180,9 +180,9 @@ def _active_version(description: Json) -> int:
 def decrypt(
     file: Path, key: str | None, context: Sequence[tuple[str, str]], algorithm: str | None, output: Path | None
 ) -> None:
-    """Decrypt FILE (- for standard input): an envelope, or a bare ciphertext.
+    """Decrypt an envelope, or a bare ciphertext.
 
-    Of an envelope the service decrypts the data key alone. The context stands in it: --context demands that it is
+    FILE may be - for standard input. Of an envelope the service decrypts the data key alone. The context stands in it: --context demands that it is
     exactly this. A bare ciphertext needs the context that it was encrypted with, and one of an RSA key needs --key.
     What was changed in any bit is refused, and nothing of it is written. No file is overwritten.
 
