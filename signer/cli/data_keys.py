@@ -81,7 +81,8 @@ def data_key_pair(
 ) -> None:
     """Make a key pair for use outside.
 
-    There are its public key, its private key, and the private key's ciphertext. Without --private-key the private key itself is not given out.
+    There are its public key, its private key, and the private key's ciphertext. Without --private-key the private key
+    itself is not given out.
 
     \b
     Examples:
