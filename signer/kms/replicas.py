@@ -56,7 +56,7 @@ def replicate_key(services: Services, call: Call) -> Answer:
     def before(_permit: Permit, key: Key | None, body: NewReplica) -> None:
         _require_primary(services, present(key))
         _require_other_region(services, body.region)
-        require_enabled(present(key))
+        require_enabled(present(key), services.keystore.clock())
 
     def work(permit: Permit, key: Key | None, body: NewReplica) -> Answer:
         primary = present(key)
@@ -98,7 +98,7 @@ def update_primary_region(services: Services, call: Call) -> Answer:
         found = present(key)
         _require_primary(services, found)
         _require_other_region(services, body.region)
-        require_enabled(found)
+        require_enabled(found, services.keystore.clock())
         if found.multi_region is not None and body.region not in found.multi_region.replicas:
             msg = f"{arn_in(found.arn, body.region)} does not exist"
             raise Refusal("NotFoundException", msg, code="not_found", field="primaryRegion")

@@ -29,6 +29,7 @@ from keystore.api import (
 from keystore.db.schema import ROW_JOURNAL, SEALED_TABLES
 from keystore.errors import IntegrityFailure
 from keystore.journal import chain
+from keystore.regions import NOTHING_UNDER_WAY
 from keystore.trust import RoleMapping, TrustedIssuer, UsedAssertion
 from tests.keystore.support import CHANGE, Place, intent_for, make_place, new_key, policy_for
 
@@ -106,6 +107,7 @@ def populate(place: Place) -> Populated:
     root: dict[str, Value] = {"kind": "integrity", "domain": None, "version": None, "token_label": "integrity"}
     with keystore.store.transaction() as transaction:
         transaction.insert("wrapped_roots", "integrity", {**root, "wrapped": b"w", "state": "current"})
+        transaction.insert("replications", key.id, NOTHING_UNDER_WAY)
 
     def sign(worker: Keystore) -> object:
         worker.get_key("release")
@@ -120,6 +122,7 @@ def populate(place: Place) -> Populated:
             "wrapped_roots": "integrity",
             "keys": key.id,
             "key_versions": version,
+            "replications": key.id,
             "aliases": "release",
             "policies": key.id,
             "issuers": "issuer-1",
@@ -146,6 +149,7 @@ def populate(place: Place) -> Populated:
             "wrapped_roots": lambda worker: worker.store.get("wrapped_roots", "integrity"),
             "keys": sign,
             "key_versions": sign,
+            "replications": lambda worker: worker.regions.get(key.id),
             "aliases": sign,
             "policies": sign,
             "issuers": lambda worker: worker.list_issuers(),

@@ -199,7 +199,10 @@ OF_THINGS_MADE: Final = (
     "POST /v1/keys/<key>/signatures/verify",
 )
 OF_ACCESS_KEYS: Final = tuple(route for route in CONTRACTS if "<access_key>" in route)
+# Between two deployments: tests/signer/regions.
+OF_REGIONS: Final = ("POST /v1/keys/<key>/replicas", "POST /v1/keys/<key>/primary-region", "POST /v1/replicas")
 ELSEWHERE: Final = (
+    *OF_REGIONS,
     *OF_ACCESS_KEYS,
     *OF_THINGS_MADE,
     *CREDENTIALS,
