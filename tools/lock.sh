@@ -24,5 +24,6 @@ compile verifier.txt verifier/pyproject.toml --constraint requirements/dev.txt
 compile python3-saml.txt requirements/python3-saml.in
 compile node.txt requirements/node.in
 compile tlog.txt requirements/tlog.in
+compile aws.txt requirements/aws.in
 compile fuzz.txt requirements/fuzz.in --constraint requirements/dev.txt
 wc -l requirements/*.txt

@@ -7,6 +7,7 @@
 #   tools/setup.sh node       also .venv-node: Node.js, and with it tests/interop/npm/node_modules
 #   tools/setup.sh fuzz       also .venv-fuzz: atheris, and what the verifier and its test builders need (`make fuzz`)
 #   tools/setup.sh tlog       also .venv-tlog: tlog-scales, a reader of logs that is not ours
+#   tools/setup.sh aws        also .venv-aws: clients of AWS KMS; Debian's gnupg
 #   tools/setup.sh opensaml   also Debian's opensaml-tools, for samlsign
 #
 # Debian packages are installed by root, or through sudo where it asks nothing; elsewhere the one command to run is
@@ -30,6 +31,7 @@ missing_packages() {
     command -v xmlsec1 >/dev/null || printf ' xmlsec1'
     command -v curl >/dev/null || printf ' curl'
     command -v jq >/dev/null || printf ' jq' # what the auditors' pages read JSON with, and their tests run
+    case $extras in *" aws "*) command -v gpg >/dev/null || printf ' gnupg' ;; esac
     case $extras in *" opensaml "*) command -v samlsign >/dev/null || printf ' opensaml-tools' ;; esac
 }
 
@@ -116,6 +118,7 @@ for extra in "$@"; do
     verifier) environment .venv-verifier requirements/verifier.txt ;;
     fuzz) environment .venv-fuzz requirements/fuzz.txt ;;
     saml) environment .venv-saml requirements/python3-saml.txt ;;
+    aws) environment .venv-aws requirements/aws.txt ;;
     tlog) environment .venv-tlog requirements/tlog.txt ;;
     node)
         environment .venv-node requirements/node.txt

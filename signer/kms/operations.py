@@ -49,6 +49,7 @@ _MODULES: Final = (
     policies,
     grants,
     rotation,
+    replicas,
     signing,
     encryption,
     re_encryption,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from tests.attacks.attacker import AES_CUSTOMER, EC_PRIVATE, HMAC_CUSTOMER, RSA_
 from tests.hsm_support import DOMAIN, TestToken, make_token
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from keystore.hsm.attributes import Template
 
@@ -60,6 +61,17 @@ def position(tmp_path_factory: pytest.TempPathFactory) -> Position:
 @pytest.fixture
 def loot(position: Position) -> Loot:
     return position.loot
+
+
+@pytest.fixture(autouse=True)
+def undisturbed() -> Iterator[None]:
+    """Nothing that other tests left is collected in the middle of an attack.
+
+    python-pkcs11 ends a search that was left unfinished by its session's number, which may be another's by then.
+    """
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture
