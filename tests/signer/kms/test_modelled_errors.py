@@ -14,11 +14,11 @@ from sqlalchemy import text
 
 from keystore.api import CredentialRecord, PrincipalRecord
 from keystore.errors import HsmUnavailable
+from keystore.rotation import MOST_ON_DEMAND
 from signer.access.actions import POLICY_ACTIONS, Part
 from signer.access.duties import COMMON_ACTIONS, USERS_ACTIONS, Action, Duty
 from signer.authn.tokens import new_token, stored_form
 from signer.kms.operations import OPERATIONS
-from signer.kms.rotation import MOST_ON_DEMAND
 from tests.keystore.imported import OneWrappingKey, wrapped
 from tests.signer.kms.model import errors_of
 from tests.signer.kms.unprovoked import pairs, why_not
