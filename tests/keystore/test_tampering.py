@@ -29,6 +29,7 @@ from keystore.api import (
 from keystore.db.schema import ROW_JOURNAL, SEALED_TABLES
 from keystore.errors import IntegrityFailure
 from keystore.journal import chain
+from keystore.regions import NOTHING_UNDER_WAY
 from keystore.trust import RoleMapping, TrustedIssuer, UsedAssertion
 from tests.keystore.support import CHANGE, Place, intent_for, make_place, new_key, policy_for
 
@@ -106,9 +107,13 @@ def populate(place: Place) -> Populated:
     root: dict[str, Value] = {"kind": "integrity", "domain": None, "version": None, "token_label": "integrity"}
     with keystore.store.transaction() as transaction:
         transaction.insert("wrapped_roots", "integrity", {**root, "wrapped": b"w", "state": "current"})
+<<<<<<< HEAD
         wrapping: dict[str, Value] = {"key_id": key.id, "spec": "RSA_2048", "domain": "default", "domain_version": 1}
         blobs: dict[str, Value] = {"wrapped": b"w", "public_key": b"p", "expires_at": 1}
         transaction.insert("import_parameters", "import-1", wrapping | blobs)
+=======
+        transaction.insert("replications", key.id, NOTHING_UNDER_WAY)
+>>>>>>> regions
 
     def sign(worker: Keystore) -> object:
         worker.get_key("release")
@@ -123,7 +128,11 @@ def populate(place: Place) -> Populated:
             "wrapped_roots": "integrity",
             "keys": key.id,
             "key_versions": version,
+<<<<<<< HEAD
             "import_parameters": "import-1",
+=======
+            "replications": key.id,
+>>>>>>> regions
             "aliases": "release",
             "policies": key.id,
             "issuers": "issuer-1",
@@ -150,7 +159,11 @@ def populate(place: Place) -> Populated:
             "wrapped_roots": lambda worker: worker.store.get("wrapped_roots", "integrity"),
             "keys": sign,
             "key_versions": sign,
+<<<<<<< HEAD
             "import_parameters": lambda worker: worker.store.get("import_parameters", "import-1"),
+=======
+            "replications": lambda worker: worker.regions.get(key.id),
+>>>>>>> regions
             "aliases": sign,
             "policies": sign,
             "issuers": lambda worker: worker.list_issuers(),

@@ -671,7 +671,7 @@ def test_every_call_about_a_key_is_tried_on_one_that_is_not_there() -> None:
 def _code(route: str, target: str, caller: str, status: int) -> str:
     if status == 403 and "<request>" in route and EXPECTED[route]["absent"].split()[CALLERS.index(caller)] == "404":
         return "policy_forbids"  # it may see the request, but has no vote on it, or did not make it
-    return {401: "unauthenticated", 403: "duty_forbids", 404: "not_found"}[status]
+    return {401: "unauthenticated", 403: "duty_forbids", 404: "not_found", 422: "unprocessable"}[status]
 
 
 @pytest.mark.parametrize(("route", "target", "caller", "status"), CASES)
