@@ -161,6 +161,7 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
         for call in (
             *("encrypt", "decrypt", "data-keys", "data-keys/without-plaintext", "macs", "macs/verify"),
             *("data-key-pairs", "data-key-pairs/without-plaintext", "shared-secrets", "re-encrypt"),
+            *("encapsulate", "decapsulate"),
         )
     },
     # What anybody who has the public key could do alone.
@@ -284,6 +285,7 @@ MEMBERS: Final[dict[str, dict[str, object]]] = {
     "encrypt": {"spec": "SYMMETRIC_DEFAULT"},
     "mac": {"spec": "HMAC_256"},
     "agree": {},
+    "encapsulate": {"spec": "ML_KEM_768"},
 }
 QUORUM: Final = {"approvers": ["user/auditor"], "needed": 1, "window_seconds": 600}
 ARTIFACTS: Final = {
@@ -307,6 +309,7 @@ USES: Final = {
     "signatures/verify": "general",
     **dict.fromkeys(("data-key-pairs", "data-key-pairs/without-plaintext", "re-encrypt"), "encrypt"),
     "shared-secrets": "agree",
+    **dict.fromkeys(("encapsulate", "decapsulate"), "encapsulate"),
 }
 ROWS: Final = {
     table.name: str(select(table)) for table in METADATA.sorted_tables if not table.name.startswith(("audit_", "log_"))
@@ -321,6 +324,7 @@ class World:
     tokens: dict[str, str | None]
     keys: dict[str, str]
     held: dict[str, Any] = field(default_factory=dict)  # the approval request that was made last
+    results: dict[str, Any] = field(default_factory=dict)  # of calls with a key, to be asked about, each made once
 
     def call(self, caller: str, method: str, path: str, body: object) -> TestResponse:
         return self.service.call(self.tokens[caller], method, path, body)
@@ -335,7 +339,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with running_service(token, tmp_path_factory.mktemp("matrix")) as service:
+    with running_service(token, tmp_path_factory.mktemp("matrix"), software_specs=("ML_KEM_768",)) as service:
         gone, root = new_token(), new_token()
         _make_principal(service, "role/gone", "key-user", "enabled", gone)
         _make_principal(service, "user/root", "root", "disabled", root)
@@ -534,7 +538,10 @@ def _log_path(world: World, path: str, target: str) -> str:
 
 def _result(world: World, purpose: str, call: str, body: dict[str, object]) -> Any:
     """What a user of the key is given."""
-    return world.service.made("role/ci", "POST", f"/v1/keys/{world.keys[purpose]}/{call}", body)["results"][0]
+    if call not in world.results:
+        path = f"/v1/keys/{world.keys[purpose]}/{call}"
+        world.results[call] = world.service.made("role/ci", "POST", path, body)["results"][0]
+    return world.results[call]
 
 
 def _ciphertext(world: World, target: str) -> dict[str, object]:
@@ -599,6 +606,10 @@ def _body(world: World, route: str, target: str) -> object:
             "destination": world.keys["encrypt"],
         },
         "POST /v1/keys/<key>/shared-secrets": lambda: _point(world),
+        "POST /v1/keys/<key>/encapsulate": dict,
+        "POST /v1/keys/<key>/decapsulate": lambda: {
+            "ciphertext": _result(world, "encapsulate", "encapsulate", {})["ciphertext"]
+        },
         "POST /v1/keys/<key>/macs": lambda: {"message": "AAAA"},
         "POST /v1/keys/<key>/macs/verify": lambda: _mac(world),
         "POST /v1/keys/<key>/signatures/verify": lambda: _signature(world),
@@ -660,7 +671,7 @@ def test_every_call_about_a_key_is_tried_on_one_that_is_not_there() -> None:
 def _code(route: str, target: str, caller: str, status: int) -> str:
     if status == 403 and "<request>" in route and EXPECTED[route]["absent"].split()[CALLERS.index(caller)] == "404":
         return "policy_forbids"  # it may see the request, but has no vote on it, or did not make it
-    return {401: "unauthenticated", 403: "duty_forbids", 404: "not_found"}[status]
+    return {401: "unauthenticated", 403: "duty_forbids", 404: "not_found", 422: "unprocessable"}[status]
 
 
 @pytest.mark.parametrize(("route", "target", "caller", "status"), CASES)
