@@ -137,6 +137,15 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
     "POST /v1/keys/<key>/enable": _ADMINISTERED,
     "POST /v1/keys/<key>/schedule-deletion": _ADMINISTERED,
     "POST /v1/keys/<key>/cancel-deletion": _ADMINISTERED,
+    "POST /v1/keys/<key>/aliases": _ADMINISTERED,
+    # Of another's alias nothing is told either, be the key that it names seen or not.
+    "POST /v1/keys/<key>/aliases/move": _ADMINISTERED,
+    "POST /v1/keys/<key>/aliases/remove": _ADMINISTERED,
+    "POST /v1/keys/<key>/tags": _ADMINISTERED,
+    "POST /v1/keys/<key>/tags/remove": _ADMINISTERED,
+    "PUT /v1/keys/<key>/description": _ADMINISTERED,
+    "PUT /v1/keys/<key>/rotation": _ADMINISTERED,
+    "DELETE /v1/keys/<key>/rotation": _ADMINISTERED,
     "GET /v1/keys/<key>/policy": _REVIEWED,
     "PUT /v1/keys/<key>/policy": _ADMINISTERED,
     "POST /v1/keys/<key>/csr": _ADMINISTERED,
@@ -438,6 +447,8 @@ def _key_path(world: World, route: str, target: str) -> str:
         return world.keys[USES[call]]
     if last == "approval-requests":
         return _with_a_rule(world)
+    if last == "rotation":
+        return str(service.make_key(_new_name(), spec="SYMMETRIC_DEFAULT", purpose="encrypt")["id"])
     if route == "PUT /v1/keys/<key>/approval-rule":
         return str(service.make_key(_new_name())["id"])
     if last == "revoke":
@@ -454,6 +465,16 @@ def _key_path(world: World, route: str, target: str) -> str:
     key = service.make_key(_new_name(), purpose="general")["id"]
     preparations[last](key)
     return str(key)
+
+
+def _alias_of_another(world: World) -> str:
+    """One that a key like the one of the path has."""
+    return str(world.service.make_key(_new_name())["alias"])
+
+
+def _alias_of_its_own(world: World) -> str:
+    keystore = world.service.services.keystore
+    return keystore.create_alias(_new_name(), world.keys["artifact"], keystore.clock()).name
 
 
 def _asked(world: World, target: str) -> str:
@@ -606,6 +627,13 @@ def _body(world: World, route: str, target: str) -> object:
             "match": "dns",
             "name": f"{_new_name()}.example",
         },
+        "POST /v1/keys/<key>/aliases": lambda: {"alias": f"app/{_new_name()}"},
+        "POST /v1/keys/<key>/aliases/move": lambda: {"alias": _alias_of_another(world)},
+        "POST /v1/keys/<key>/aliases/remove": lambda: {"alias": _alias_of_its_own(world)},
+        "POST /v1/keys/<key>/tags": lambda: {"tags": {"stage": "test"}},
+        "POST /v1/keys/<key>/tags/remove": lambda: {"names": ["stage"]},
+        "PUT /v1/keys/<key>/description": lambda: {"description": "signs releases"},
+        "PUT /v1/keys/<key>/rotation": lambda: {"days": 90},
         "POST /v1/keys/<key>/grants": lambda: {"grantee": "role/ci", "operations": ["DescribeKey"], "name": "same"},
         "PUT /v1/principals/<kind>/<name>/policies/<policy>": lambda: {"policy": NO_USE},
         "POST /v1/trusted-issuers": lambda: {"name": _new_name(), **_trust()},
@@ -643,7 +671,7 @@ def test_every_call_about_a_key_is_tried_on_one_that_is_not_there() -> None:
 def _code(route: str, target: str, caller: str, status: int) -> str:
     if status == 403 and "<request>" in route and EXPECTED[route]["absent"].split()[CALLERS.index(caller)] == "404":
         return "policy_forbids"  # it may see the request, but has no vote on it, or did not make it
-    return {401: "unauthenticated", 403: "duty_forbids", 404: "not_found"}[status]
+    return {401: "unauthenticated", 403: "duty_forbids", 404: "not_found", 422: "unprocessable"}[status]
 
 
 @pytest.mark.parametrize(("route", "target", "caller", "status"), CASES)

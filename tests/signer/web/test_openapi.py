@@ -201,8 +201,8 @@ OF_THINGS_MADE: Final = (
     "POST /v1/keys/<key>/signatures/verify",
 )
 OF_ACCESS_KEYS: Final = tuple(route for route in CONTRACTS if "<access_key>" in route)
-# Between two regions: tests/signer/regions/test_replicas.py.
-OF_REGIONS: Final = tuple(route for route in CONTRACTS if "replicas" in route or "region" in route)
+# Between two deployments: tests/signer/regions.
+OF_REGIONS: Final = ("POST /v1/keys/<key>/replicas", "POST /v1/keys/<key>/primary-region", "POST /v1/replicas")
 ELSEWHERE: Final = (
     *OF_REGIONS,
     *OF_ACCESS_KEYS,
