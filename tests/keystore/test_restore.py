@@ -14,7 +14,7 @@ from keystore.ceremony import InitOptions, RestoreOptions, initialise, restore, 
 from keystore.configuration import StateDirectory
 from keystore.errors import CeremonyError, HsmUnavailable, IntegrityFailure, KeystoreError
 from keystore.log_anchor import EMPTY_ROOT, KeptHead
-from tests.keystore.support import intent_for, new_key
+from tests.keystore.support import allow_software_keys, intent_for, new_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +29,10 @@ class Deployment:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.state = initialise(path, InitOptions()).state
+        allow_software_keys(path, "ML_DSA_44")
         keystore = open_keystore(path)
         specs = [spec for spec in PURPOSES[Purpose.GENERAL] if spec not in ("RSA_4096", "RSA_3072", *SOFTWARE_ONLY)]
+        specs.append("ML_DSA_44")
         self.keys: list[Key] = [keystore.create_key(new_key(spec, spec)) for spec in specs]
         self.log_public_key = self._log_public_key(path)
         self.log_origin = keystore.log.origin
@@ -56,7 +58,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
 def test_everything_wrapped_signs_on_the_second_token(old: Deployment, tmp_path: Path) -> None:
     report = restore(tmp_path / "new", old.state.database, old.shares(5, 1, 3), RestoreOptions())
     (left,) = [key for key in old.keys if key.storage is Storage.TOKEN]
-    assert report.carried == len(old.keys) - 1 == 5
+    assert report.carried == len(old.keys) - 1 == 6
     assert [(item.key_id, item.alias, item.spec) for item in report.not_carried] == [
         (left.id, "ECC_NIST_EDWARDS25519", "ECC_NIST_EDWARDS25519")
     ]

@@ -202,7 +202,7 @@ def test_they_are_listed_in_pages(kept: ServiceInProcess) -> None:
 
 
 def test_whoever_is_deleted_or_enrolled_again_has_none(kept: ServiceInProcess, clock: MovedClock) -> None:
-    keys = [made(kept, "role/other", "role/other") for _ in range(2)]
+    keys = [made(kept, "role/other", "role/other"), made(kept, "role/other", "role/other", temporary=True)]
     code = kept.made("user/admin", "POST", "/v1/principals/role/other/enrolments", {"revoke_tokens": True})
     assert code["revoked_tokens"] >= 2
     assert [status_of(kept, key, clock) for key in keys] == [401, 401]
@@ -241,6 +241,8 @@ def test_they_end_with_the_token_that_made_them(kept: ServiceInProcess, clock: M
     assert [status_of(kept, key, clock) for key in (temporary, lasting)] == [200, 200]
     end()
     assert [status_of(kept, key, clock) for key in (temporary, lasting)] == [401, 200]
+    listed = {one["access_key_id"]: one["state"] for one in kept.made("role/ci", "GET", CI)["access_keys"]}
+    assert (listed[temporary.id], listed[lasting.id]) == ("revoked", "enabled")
 
 
 def test_they_end_with_the_access_key_that_made_them(kept: ServiceInProcess, clock: MovedClock) -> None:

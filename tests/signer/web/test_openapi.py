@@ -168,6 +168,7 @@ MEMBERS: Final[dict[str, dict[str, object]]] = {
     "vault": {"spec": "SYMMETRIC_DEFAULT", "purpose": "encrypt"},
     "webhooks": {"spec": "HMAC_256", "purpose": "mac"},
     "meeting": {"purpose": "agree"},
+    "quantum": {"spec": "ML_KEM_768", "purpose": "encapsulate"},
     "tokens": {"purpose": "jwt", "audiences": ["https://api.example"], "max_ttl": 600},
     "sso": {
         "purpose": "saml",
@@ -195,6 +196,7 @@ OF_THINGS_MADE: Final = (
     "POST /v1/keys/<key>/decrypt",
     "POST /v1/decrypt",
     "POST /v1/keys/<key>/re-encrypt",
+    "POST /v1/keys/<key>/decapsulate",
     "POST /v1/keys/<key>/macs/verify",
     "POST /v1/keys/<key>/signatures/verify",
 )
@@ -401,7 +403,7 @@ def test_ciphertexts_codes_and_signatures_are_answered_as_they_say(
     document: dict[str, Any], own_service: ServiceInProcess
 ) -> None:
     made = {key["alias"] for key in own_service.made("user/key-admin", "GET", "/v1/keys")["keys"]}
-    for alias in {"vault", "webhooks", "device"} - made:
+    for alias in {"vault", "webhooks", "device", "quantum"} - made:
         body = {"alias": alias, "spec": "ECC_NIST_P256", "users": ["role/ci"], **MEMBERS[alias]}
         own_service.made("user/key-admin", "POST", "/v1/keys", body)
 
@@ -415,6 +417,7 @@ def test_ciphertexts_codes_and_signatures_are_answered_as_they_say(
         of_ciphertext,
         of_ciphertext,
         of_ciphertext,
+        {"ciphertext": result("quantum", "encapsulate")["ciphertext"]},
         {"mac": result("webhooks", "macs")["mac"]},
         {"signature": result("device", "signatures")["signature"]},
     )
