@@ -79,9 +79,10 @@ def data_key_pair(
     public_key: Path,
     wrapped: Path,
 ) -> None:
-    """Make a key pair for use outside, and its private key's ciphertext.
+    """Make a key pair for use outside.
 
-    Without --private-key the private key itself is not given out.
+    There are its public key, its private key, and the private key's ciphertext. Without --private-key the private key
+    itself is not given out.
 
     \b
     Examples:

@@ -11,7 +11,17 @@ from signer.cli.approval_rules import approval_rule
 from signer.cli.approval_wait import approval_options
 from signer.cli.certificates import REASONS, certificate, csr
 from signer.cli.client import Json, open_client
-from signer.cli.options import KEY, PRINCIPAL, REGION, SLUG, connection_options, current_settings, yes_option
+from signer.cli.key_labels import TAG, alias_group, description, rotation, tag, untag
+from signer.cli.options import (
+    KEY,
+    PRINCIPAL,
+    REGION,
+    SLUG,
+    connection_options,
+    current_settings,
+    pairs_once,
+    yes_option,
+)
 from signer.cli.output import cell, print_json, print_record, print_table
 from signer.cli.policies import policy
 from signer.cli.publication import public_key
@@ -43,6 +53,7 @@ class NewKeyOptions(TypedDict):
     max_ttl: int | None
     types: Sequence[str]
     recipients: Sequence[str]
+    tags: Sequence[tuple[str, str]]
     multi_region: bool | None
 
 
@@ -64,6 +75,8 @@ keys.add_command(approval_rule)
 keys.add_command(public_key)
 keys.add_command(csr)
 keys.add_command(certificate)
+for _command in (alias_group, tag, untag, description, rotation):
+    keys.add_command(_command)
 
 
 @keys.command("create")
@@ -91,6 +104,7 @@ keys.add_command(certificate)
 @click.option("--max-ttl", type=click.IntRange(1), help="jwt: the longest lifetime of a token, in seconds.")
 @click.option("--type", "types", multiple=True, help="jwt: the typ of its tokens; repeat.  [default: JWT]")
 @click.option("--recipient", "recipients", multiple=True, help="saml: where its responses are sent; repeat.")
+@click.option("--tag", "tags", type=TAG, multiple=True, help="NAME=VALUE, which policies may ask for; repeat.")
 @click.option(
     "--multi-region",
     flag_value=True,
@@ -112,6 +126,8 @@ def create(alias: str | None, **options: Unpack[NewKeyOptions]) -> None:
     """
     # What is not given is not sent: the service knows the defaults.
     body: dict[str, object] = {name: value for name, value in options.items() if value not in (None, ())}
+    if options["tags"]:
+        body["tags"] = pairs_once(options["tags"], "--tag")
     if alias is not None:
         body["alias"] = alias
     with open_client() as client:

@@ -40,7 +40,9 @@ def mac() -> None:
 @click.option("--output", "-o", type=PATH, help="Write the code's bytes to this new file.  [default: print base64]")
 @connection_options
 def make(file: Path, key: str, algorithm: str | None, output: Path | None) -> None:
-    """Make the code of FILE (- for standard input), at most 4096 bytes.
+    """Make the code of a small message.
+
+    FILE (- for standard input) has at most 4096 bytes.
 
     \b
     Examples:

@@ -58,6 +58,7 @@ _MODULES: Final = (
     macs,
     agreement,
     importing,
+    replicas,
     key_stores,
 )
 OPERATIONS: Final[Mapping[str, KmsOperation]] = MappingProxyType(

@@ -11,6 +11,7 @@ from signer.access import Action
 from signer.cryptographic_requests import Decryption, RandomOctets, ReEncryption
 from signer.operations.agreement import SharedSecrets
 from signer.operations.data_keys import DataKeyPairs, DataKeys
+from signer.operations.encapsulation import Decapsulations, Encapsulations
 from signer.operations.encryption import Decrypted, Encrypted
 from signer.operations.macs import Macs, VerifiedMacs
 from signer.operations.random_octets import random_octets
@@ -99,6 +100,8 @@ ENDPOINTS: Final = (
         tag=_TAG,
     ),
     _uses("shared-secrets", "Derive a shared secret", SharedSecrets()),
+    _uses("encapsulate", "Make a shared secret, and its ciphertext", Encapsulations()),
+    _uses("decapsulate", "Get the shared secret of a ciphertext", Decapsulations()),
     _uses("macs", "Make the MAC of a message", Macs()),
     _uses("macs/verify", "Check a MAC", VerifiedMacs()),
     _uses("signatures/verify", "Check a raw signature", VerifiedSignatures()),

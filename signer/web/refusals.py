@@ -36,6 +36,7 @@ _LIMITED: Final = frozenset(
         Action.PUT_PRINCIPAL_POLICY,
         Action.CREATE_CREDENTIAL,
         Action.REPLICATE_KEY,
+        *(Action.CREATE_ALIAS, Action.UPDATE_ALIAS, Action.TAG_RESOURCE),
     }
 )
 _DECIDES_ACCESS: Final = frozenset(

@@ -29,6 +29,7 @@ from keystore.api import (
 from keystore.db.schema import ROW_JOURNAL, SEALED_TABLES
 from keystore.errors import IntegrityFailure
 from keystore.journal import chain
+from keystore.regions import NOTHING_UNDER_WAY
 from keystore.trust import RoleMapping, TrustedIssuer, UsedAssertion
 from tests.keystore.support import CHANGE, Place, intent_for, make_place, new_key, policy_for
 
@@ -109,6 +110,7 @@ def populate(place: Place) -> Populated:
         wrapping: dict[str, Value] = {"key_id": key.id, "spec": "RSA_2048", "domain": "default", "domain_version": 1}
         blobs: dict[str, Value] = {"wrapped": b"w", "public_key": b"p", "expires_at": 1}
         transaction.insert("import_parameters", "import-1", wrapping | blobs)
+        transaction.insert("replications", key.id, NOTHING_UNDER_WAY)
 
     def sign(worker: Keystore) -> object:
         worker.get_key("release")
@@ -124,6 +126,7 @@ def populate(place: Place) -> Populated:
             "keys": key.id,
             "key_versions": version,
             "import_parameters": "import-1",
+            "replications": key.id,
             "aliases": "release",
             "policies": key.id,
             "issuers": "issuer-1",
@@ -151,6 +154,7 @@ def populate(place: Place) -> Populated:
             "keys": sign,
             "key_versions": sign,
             "import_parameters": lambda worker: worker.store.get("import_parameters", "import-1"),
+            "replications": lambda worker: worker.regions.get(key.id),
             "aliases": sign,
             "policies": sign,
             "issuers": lambda worker: worker.list_issuers(),

@@ -84,6 +84,15 @@ CRYPTOGRAPHY: Final[Mapping[str, Contract]] = MappingProxyType(
         "POST /v1/keys/<key>/shared-secrets": Contract(
             answers.AgreedSecrets, _done("ECDH", shared_secret="kX0v…"), {"public_key": _POINT}, key="meeting"
         ),
+        "POST /v1/keys/<key>/encapsulate": Contract(
+            answers.EncapsulatedSecrets,
+            _done("ML_KEM", shared_secret="kX0v…", ciphertext="pWm1…"),
+            {"algorithm": "ML_KEM"},
+            key="quantum",
+        ),
+        "POST /v1/keys/<key>/decapsulate": Contract(
+            answers.AgreedSecrets, _done("ML_KEM", shared_secret="kX0v…"), {"ciphertext": "pWm1…"}, key="quantum"
+        ),
         "POST /v1/keys/<key>/macs": Contract(
             answers.MadeMacs, _done("HMAC_SHA_256", mac="3q2+7w…"), {"message": _MESSAGE}, key="webhooks"
         ),

@@ -160,6 +160,15 @@ def test_nothing_is_asked_where_nothing_can_be_written(run: Run, vault: Scripted
     assert files(tmp_path) == {"there", "e.enc", "backup.tar"}
 
 
+def test_another_ciphertext_in_an_envelope_shows_nothing(run: Run, service: ScriptedService, tmp_path: Path) -> None:
+    """A sender who wraps a secret that it cannot read, to have it shown by whoever can."""
+    service.on("POST", f"/v1/keys/{KEY_ID}/decrypt", done(plaintext=b"a password of someone"))
+    (tmp_path / "e.enc").write_bytes(seal_bytes(CONTENT, data_key=DATA_KEY, wrapped_data_key=WRAPPED, key_id=KEY_ID))
+    result = run("decrypt", "e.enc")
+    assert (result.exit_code, "decryption_failed" in result.stderr) == (1, True)
+    assert_hidden(result, b"a password of someone")
+
+
 # RSA keys
 
 
@@ -228,8 +237,9 @@ def test_a_refusal_of_the_service_is_shown_and_nothing_written(
     run: Run, vault: ScriptedService, tmp_path: Path
 ) -> None:
     vault.on("POST", "/v1/decrypt", problem(422, "undecipherable", "This is not it."))
-    (tmp_path / "c.enc").write_bytes(b"c" * 60)
+    (tmp_path / "c.enc").write_bytes(b"c" * 256)
     result = run("decrypt", "c.enc")
+    assert "give --key" in result.stderr
     assert (result.exit_code, "undecipherable: This is not it." in result.stderr) == (1, True)
     assert files(tmp_path) == {"c.enc", "backup.tar"}
 

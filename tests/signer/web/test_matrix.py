@@ -137,6 +137,15 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
     "POST /v1/keys/<key>/enable": _ADMINISTERED,
     "POST /v1/keys/<key>/schedule-deletion": _ADMINISTERED,
     "POST /v1/keys/<key>/cancel-deletion": _ADMINISTERED,
+    "POST /v1/keys/<key>/aliases": _ADMINISTERED,
+    # Of another's alias nothing is told either, be the key that it names seen or not.
+    "POST /v1/keys/<key>/aliases/move": _ADMINISTERED,
+    "POST /v1/keys/<key>/aliases/remove": _ADMINISTERED,
+    "POST /v1/keys/<key>/tags": _ADMINISTERED,
+    "POST /v1/keys/<key>/tags/remove": _ADMINISTERED,
+    "PUT /v1/keys/<key>/description": _ADMINISTERED,
+    "PUT /v1/keys/<key>/rotation": _ADMINISTERED,
+    "DELETE /v1/keys/<key>/rotation": _ADMINISTERED,
     "GET /v1/keys/<key>/policy": _REVIEWED,
     "PUT /v1/keys/<key>/policy": _ADMINISTERED,
     "POST /v1/keys/<key>/csr": _ADMINISTERED,
@@ -152,6 +161,7 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
         for call in (
             *("encrypt", "decrypt", "data-keys", "data-keys/without-plaintext", "macs", "macs/verify"),
             *("data-key-pairs", "data-key-pairs/without-plaintext", "shared-secrets", "re-encrypt"),
+            *("encapsulate", "decapsulate"),
         )
     },
     # What anybody who has the public key could do alone.
@@ -275,6 +285,7 @@ MEMBERS: Final[dict[str, dict[str, object]]] = {
     "encrypt": {"spec": "SYMMETRIC_DEFAULT"},
     "mac": {"spec": "HMAC_256"},
     "agree": {},
+    "encapsulate": {"spec": "ML_KEM_768"},
 }
 QUORUM: Final = {"approvers": ["user/auditor"], "needed": 1, "window_seconds": 600}
 ARTIFACTS: Final = {
@@ -298,6 +309,7 @@ USES: Final = {
     "signatures/verify": "general",
     **dict.fromkeys(("data-key-pairs", "data-key-pairs/without-plaintext", "re-encrypt"), "encrypt"),
     "shared-secrets": "agree",
+    **dict.fromkeys(("encapsulate", "decapsulate"), "encapsulate"),
 }
 ROWS: Final = {
     table.name: str(select(table)) for table in METADATA.sorted_tables if not table.name.startswith(("audit_", "log_"))
@@ -312,6 +324,7 @@ class World:
     tokens: dict[str, str | None]
     keys: dict[str, str]
     held: dict[str, Any] = field(default_factory=dict)  # the approval request that was made last
+    results: dict[str, Any] = field(default_factory=dict)  # of calls with a key, to be asked about, each made once
 
     def call(self, caller: str, method: str, path: str, body: object) -> TestResponse:
         return self.service.call(self.tokens[caller], method, path, body)
@@ -326,7 +339,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with running_service(token, tmp_path_factory.mktemp("matrix")) as service:
+    with running_service(token, tmp_path_factory.mktemp("matrix"), software_specs=("ML_KEM_768",)) as service:
         gone, root = new_token(), new_token()
         _make_principal(service, "role/gone", "key-user", "enabled", gone)
         _make_principal(service, "user/root", "root", "disabled", root)
@@ -434,6 +447,8 @@ def _key_path(world: World, route: str, target: str) -> str:
         return world.keys[USES[call]]
     if last == "approval-requests":
         return _with_a_rule(world)
+    if last == "rotation":
+        return str(service.make_key(_new_name(), spec="SYMMETRIC_DEFAULT", purpose="encrypt")["id"])
     if route == "PUT /v1/keys/<key>/approval-rule":
         return str(service.make_key(_new_name())["id"])
     if last == "revoke":
@@ -450,6 +465,16 @@ def _key_path(world: World, route: str, target: str) -> str:
     key = service.make_key(_new_name(), purpose="general")["id"]
     preparations[last](key)
     return str(key)
+
+
+def _alias_of_another(world: World) -> str:
+    """One that a key like the one of the path has."""
+    return str(world.service.make_key(_new_name())["alias"])
+
+
+def _alias_of_its_own(world: World) -> str:
+    keystore = world.service.services.keystore
+    return keystore.create_alias(_new_name(), world.keys["artifact"], keystore.clock()).name
 
 
 def _asked(world: World, target: str) -> str:
@@ -513,7 +538,10 @@ def _log_path(world: World, path: str, target: str) -> str:
 
 def _result(world: World, purpose: str, call: str, body: dict[str, object]) -> Any:
     """What a user of the key is given."""
-    return world.service.made("role/ci", "POST", f"/v1/keys/{world.keys[purpose]}/{call}", body)["results"][0]
+    if call not in world.results:
+        path = f"/v1/keys/{world.keys[purpose]}/{call}"
+        world.results[call] = world.service.made("role/ci", "POST", path, body)["results"][0]
+    return world.results[call]
 
 
 def _ciphertext(world: World, target: str) -> dict[str, object]:
@@ -578,6 +606,10 @@ def _body(world: World, route: str, target: str) -> object:
             "destination": world.keys["encrypt"],
         },
         "POST /v1/keys/<key>/shared-secrets": lambda: _point(world),
+        "POST /v1/keys/<key>/encapsulate": dict,
+        "POST /v1/keys/<key>/decapsulate": lambda: {
+            "ciphertext": _result(world, "encapsulate", "encapsulate", {})["ciphertext"]
+        },
         "POST /v1/keys/<key>/macs": lambda: {"message": "AAAA"},
         "POST /v1/keys/<key>/macs/verify": lambda: _mac(world),
         "POST /v1/keys/<key>/signatures/verify": lambda: _signature(world),
@@ -595,6 +627,13 @@ def _body(world: World, route: str, target: str) -> object:
             "match": "dns",
             "name": f"{_new_name()}.example",
         },
+        "POST /v1/keys/<key>/aliases": lambda: {"alias": f"app/{_new_name()}"},
+        "POST /v1/keys/<key>/aliases/move": lambda: {"alias": _alias_of_another(world)},
+        "POST /v1/keys/<key>/aliases/remove": lambda: {"alias": _alias_of_its_own(world)},
+        "POST /v1/keys/<key>/tags": lambda: {"tags": {"stage": "test"}},
+        "POST /v1/keys/<key>/tags/remove": lambda: {"names": ["stage"]},
+        "PUT /v1/keys/<key>/description": lambda: {"description": "signs releases"},
+        "PUT /v1/keys/<key>/rotation": lambda: {"days": 90},
         "POST /v1/keys/<key>/grants": lambda: {"grantee": "role/ci", "operations": ["DescribeKey"], "name": "same"},
         "PUT /v1/principals/<kind>/<name>/policies/<policy>": lambda: {"policy": NO_USE},
         "POST /v1/trusted-issuers": lambda: {"name": _new_name(), **_trust()},
@@ -632,7 +671,7 @@ def test_every_call_about_a_key_is_tried_on_one_that_is_not_there() -> None:
 def _code(route: str, target: str, caller: str, status: int) -> str:
     if status == 403 and "<request>" in route and EXPECTED[route]["absent"].split()[CALLERS.index(caller)] == "404":
         return "policy_forbids"  # it may see the request, but has no vote on it, or did not make it
-    return {401: "unauthenticated", 403: "duty_forbids", 404: "not_found"}[status]
+    return {401: "unauthenticated", 403: "duty_forbids", 404: "not_found", 422: "unprocessable"}[status]
 
 
 @pytest.mark.parametrize(("route", "target", "caller", "status"), CASES)

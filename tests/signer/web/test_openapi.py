@@ -168,6 +168,7 @@ MEMBERS: Final[dict[str, dict[str, object]]] = {
     "vault": {"spec": "SYMMETRIC_DEFAULT", "purpose": "encrypt"},
     "webhooks": {"spec": "HMAC_256", "purpose": "mac"},
     "meeting": {"purpose": "agree"},
+    "quantum": {"spec": "ML_KEM_768", "purpose": "encapsulate"},
     "tokens": {"purpose": "jwt", "audiences": ["https://api.example"], "max_ttl": 600},
     "sso": {
         "purpose": "saml",
@@ -195,11 +196,15 @@ OF_THINGS_MADE: Final = (
     "POST /v1/keys/<key>/decrypt",
     "POST /v1/decrypt",
     "POST /v1/keys/<key>/re-encrypt",
+    "POST /v1/keys/<key>/decapsulate",
     "POST /v1/keys/<key>/macs/verify",
     "POST /v1/keys/<key>/signatures/verify",
 )
 OF_ACCESS_KEYS: Final = tuple(route for route in CONTRACTS if "<access_key>" in route)
+# Between two deployments: tests/signer/regions.
+OF_REGIONS: Final = ("POST /v1/keys/<key>/replicas", "POST /v1/keys/<key>/primary-region", "POST /v1/replicas")
 ELSEWHERE: Final = (
+    *OF_REGIONS,
     *OF_ACCESS_KEYS,
     *OF_THINGS_MADE,
     *CREDENTIALS,
@@ -398,7 +403,7 @@ def test_ciphertexts_codes_and_signatures_are_answered_as_they_say(
     document: dict[str, Any], own_service: ServiceInProcess
 ) -> None:
     made = {key["alias"] for key in own_service.made("user/key-admin", "GET", "/v1/keys")["keys"]}
-    for alias in {"vault", "webhooks", "device"} - made:
+    for alias in {"vault", "webhooks", "device", "quantum"} - made:
         body = {"alias": alias, "spec": "ECC_NIST_P256", "users": ["role/ci"], **MEMBERS[alias]}
         own_service.made("user/key-admin", "POST", "/v1/keys", body)
 
@@ -412,6 +417,7 @@ def test_ciphertexts_codes_and_signatures_are_answered_as_they_say(
         of_ciphertext,
         of_ciphertext,
         of_ciphertext,
+        {"ciphertext": result("quantum", "encapsulate")["ciphertext"]},
         {"mac": result("webhooks", "macs")["mac"]},
         {"signature": result("device", "signatures")["signature"]},
     )
