@@ -116,7 +116,7 @@ def rotate(name: str, state: Path, officer_pin_source: str | None) -> None:
 @officer_pin_option
 @json_option
 def export(name: str, out: Path, state: Path, officer_pin_source: str | None) -> None:
-    """Write a domain of multi-region keys to a file, for another region.
+    """Write a domain to a file, for another region.
 
     The file is worth nothing without enough of this region's custodians' shares.
 
