@@ -116,9 +116,13 @@ class AccessKeyRepository:
 
 
 def revoke_access_keys(transaction: SealedTransaction, principal: str) -> int:
-    """Revoke every access key of a principal, in a transaction; how many were not revoked before."""
+    """Revoke every access key of a principal, in a transaction; how many were not revoked before.
+
+    Temporary credentials are left as they are: there may be many, and each ends with the credential that made it.
+    """
     columns = ACCESS_KEYS.c
-    found = select(columns.id).where(columns.principal == principal, columns.state != REVOKED)
+    lasting = columns.session_token_hash.is_(None)
+    found = select(columns.id).where(columns.principal == principal, columns.state != REVOKED, lasting)
     ids = [str(access_key_id) for (access_key_id,) in transaction.connection.execute(found).all()]
     for access_key_id in ids:
         transaction.update(existing(transaction, "access_keys", access_key_id), {"state": REVOKED})

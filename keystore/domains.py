@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+from keystore import wrapping_keys
 from keystore.clock import system_clock
 from keystore.configuration import load_keystore_configuration
 from keystore.db import open_database
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from keystore.api import BackingKey
     from keystore.configuration import HsmConfiguration
     from keystore.hierarchy import WrappedRoot
     from keystore.hsm import Token
     from keystore.sealing import SealedRow
     from keystore.store import SealedStore
 
+_Backing: TypeAlias = "Callable[[SealedRow], BackingKey]"
 _ATTEMPTS: Final = 5  # at one row, against writers that change it at the same time
 
 
@@ -145,44 +148,53 @@ def _make_link(deployment: Deployment, name: str, officer_pin: bytes) -> Wrapped
 
 
 def _wrap_again(deployment: Deployment, name: str, version: int, progress: Callable[[int, int], None]) -> None:
-    """Until no version is left under an older key: one may be added, by a worker that began before, while this runs."""
+    """Until nothing is left under an older key: it may be added, by a worker that began before, while this runs."""
     done = 0
-    while left := _versions_under_older_keys(deployment.store, name, version):
+    while left := [*_versions_of(deployment.store, name, version), *_wrapping_keys_of(deployment.store, name, version)]:
         total = done + len(left)
-        for row, key in left:
+        for row, backing_of in left:
             progress(done, total)
-            _wrap_one_again(deployment, row, key, name, version)
+            _wrap_one_again(deployment, row, backing_of, name, version)
             done += 1
     progress(done, done)
 
 
-def _wrap_one_again(deployment: Deployment, found: SealedRow, key: SealedRow, name: str, version: int) -> None:
+def _wrap_one_again(deployment: Deployment, found: SealedRow, backing_of: _Backing, name: str, version: int) -> None:
     row: SealedRow | None = found
     for _ in range(_ATTEMPTS):
         if row is None or row.optional_octets("wrapped") is None or row.number("domain_version") == version:
             return  # deleted, or done by another
-        backing = version_of(row, key).backing
-        wrapped = rewrapped(deployment.token, backing, domain_label(name, version))
+        wrapped = rewrapped(deployment.token, backing_of(row), domain_label(name, version))
         try:
             with deployment.store.transaction() as transaction:
                 transaction.update(row, {"wrapped": wrapped, "domain_version": version})
         except Conflict:
-            row = deployment.store.get("key_versions", row.id)
+            row = deployment.store.get(found.table, row.id)
         else:
             return
-    raise CeremonyError(f"key version {found.id} is being changed all the time: run the rotation again")
+    raise CeremonyError(f"{found.table}/{found.id} is being changed all the time: run the rotation again")
 
 
-def _versions_under_older_keys(store: SealedStore, name: str, version: int) -> list[tuple[SealedRow, SealedRow]]:
-    """(version's row, key's row) of every wrapped key version of the domain that its current key does not wrap."""
+def _versions_of(store: SealedStore, name: str, version: int) -> list[tuple[SealedRow, _Backing]]:
+    """Every wrapped key version of the domain that the domain's current key does not wrap."""
     keys = {row.id: row for row in store.select("keys", {"domain": name})}
+
+    def backing_of(row: SealedRow) -> BackingKey:
+        return version_of(row, keys[row.text("key_id")]).backing
+
     return [
-        (row, keys[row.text("key_id")])
+        (row, backing_of)
         for row in store.select("key_versions")
         if row.text("key_id") in keys
         and row.optional_octets("wrapped") is not None
         and row.optional_number("domain_version") != version
     ]
+
+
+def _wrapping_keys_of(store: SealedStore, name: str, version: int) -> list[tuple[SealedRow, _Backing]]:
+    """Every key that material may come in under, and that the domain's current key does not wrap."""
+    rows = store.select(wrapping_keys.TABLE, {"domain": name})
+    return [(row, wrapping_keys.backing_of) for row in rows if row.number("domain_version") != version]
 
 
 def _retire(deployment: Deployment, name: str, version: int, officer_pin: bytes) -> None:

@@ -103,7 +103,7 @@ class Replicas:
         def attempt(head: Head) -> None:
             check()
             with self._store.transaction(seen=head) as transaction:
-                self._require_domain(transaction, carried)
+                self._require_domain(transaction.get("domains", carried.domain), carried)
                 self._require_room(transaction, carried, serial)
                 self._write_first(transaction, carried, serial, first, certificates)
 
@@ -124,7 +124,7 @@ class Replicas:
         self._require_material(carried, known)
         certificates = self._certificates(carried, certify, known)
         with self._store.transaction() as transaction:
-            self._require_domain(transaction, carried)
+            self._require_domain(transaction.get("domains", carried.domain), carried)
             key, under_way = (
                 existing(transaction, "keys", carried.id),
                 existing(transaction, "replications", carried.id),
@@ -163,9 +163,10 @@ class Replicas:
         regions = carried.multi_region
         if self._region not in (regions.primary_region, *regions.replicas):
             raise Unsupported(f"the statement does not name {self._region}", field="replicas")
+        self._require_domain(self._store.get("domains", carried.domain), carried)
 
-    def _require_domain(self, transaction: SealedTransaction, carried: CarriedKey) -> None:
-        domain = transaction.get("domains", carried.domain)
+    @staticmethod
+    def _require_domain(domain: SealedRow | None, carried: CarriedKey) -> None:
         if domain is None or domain.optional_text("home_region") is None:
             raise Unsupported(f"there is no domain {carried.domain!r} of multi-region keys here", field="domain")
         version = domain.number("current_version")

@@ -48,7 +48,7 @@ class AdoptedDomain:
 
 
 @dataclass(frozen=True, slots=True)
-class _Carried:
+class CarriedDomain:
     """A domain on its way. `account` and `region` are those of the deployment that makes its keys."""
 
     account: str
@@ -84,7 +84,7 @@ def export_domain(state: Path, name: str, officer_pin: bytes, out: Path) -> int:
         if has_older_roots(deployment, name, version):
             raise CeremonyError(f"a rotation of domain {name!r} was cut short: finish it (domain rotate) first")
         _prove_officer(deployment, officer_pin)
-        carried = _Carried(
+        carried = CarriedDomain(
             account=here.text("account"),
             region=here.text("region"),
             domain=name,
@@ -150,7 +150,7 @@ def _blob(deployment: Deployment, label: str) -> bytes:
     return row.octets("wrapped")
 
 
-def _require_fit(deployment: Deployment, carried: _Carried) -> None:
+def _require_fit(deployment: Deployment, carried: CarriedDomain) -> None:
     here = deployment_row(deployment)
     if carried.account != here.text("account"):
         raise CeremonyError(f"the domain is of account {carried.account}, this deployment of {here.text('account')}")
@@ -171,7 +171,7 @@ def _require_fit(deployment: Deployment, carried: _Carried) -> None:
 
 
 def _take_in(
-    deployment: Deployment, carried: _Carried, domain: SealedRow | None, region_key: bytearray, officer_pin: bytes
+    deployment: Deployment, carried: CarriedDomain, domain: SealedRow | None, region_key: bytearray, officer_pin: bytes
 ) -> None:
     """From this commit on the domain's keys are wrapped by the carried key."""
     key = WrappedRoot(domain_label(carried.domain, carried.version), carried.wrapped)
@@ -198,7 +198,7 @@ def _take_in(
                 transaction.insert(TABLE, root.label, root_values(root))
 
 
-def _written(carried: _Carried, seal: bytes) -> str:
+def _written(carried: CarriedDomain, seal: bytes) -> str:
     members = {
         "account": carried.account,
         "domain": carried.domain,
@@ -212,7 +212,7 @@ def _written(carried: _Carried, seal: bytes) -> str:
     return json.dumps(members, indent=2, sort_keys=True)
 
 
-def _read(file: Path) -> _Carried:
+def _read(file: Path) -> CarriedDomain:
     """What `export_domain` wrote, and nothing else. Raises: `CeremonyError`."""
     try:
         octets = file.read_bytes()
@@ -232,7 +232,7 @@ def _read(file: Path) -> _Carried:
         wrapped, link, seal = (b64decode(checked[name], validate=True) for name in ("wrapped", "link", "seal"))
     except ValueError as error:
         raise CeremonyError(f"{file}: a member is not base64") from error
-    carried = _Carried(checked["account"], checked["region"], checked["domain"], version, wrapped, link, seal)
+    carried = CarriedDomain(checked["account"], checked["region"], checked["domain"], version, wrapped, link, seal)
     if octets != f"{_written(carried, seal)}\n".encode():
         raise CeremonyError(f"{file} is not as `ceremony domain export` writes it")
     return carried

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from keystore.api import HardwareToken, Key
     from keystore.clock import Clock
     from keystore.importable import WrappingAlgorithm
+    from keystore.sealing import SealedRow
     from keystore.store import SealedStore
 
 TABLE: Final = "import_parameters"
@@ -92,13 +93,12 @@ class WrappingKeys:
         row = self._store.get(TABLE, said.wrapping_id)
         if row is None or row.text("key_id") != key.id:
             raise InvalidImportToken("the import token's wrapping key is not there")
-        spec, domain = row.text("spec"), row.text("domain")
+        spec = row.text("spec")
         size = KEY_SPECS[spec].bits // 8  # octets, of the modulus and of whatever is under it
         carried = ciphertext[size:]
         if len(ciphertext) < size or (carried and not said.algorithm.with_aes):
             raise Undecipherable(UNDECIPHERABLE)
-        label = domain_label(domain, row.number("domain_version"))
-        backing = _backing(row.id, spec, label, row.octets("wrapped"))
+        backing = backing_of(row)
         try:
             info = OpenedKeyInfo(key.id, row.id, 1, spec, Purpose.ENCRYPT, said.algorithm.oaep)
             wrapping_key = RsaEncryptionKey(self._token, backing, info, row.octets("public_key"), active=False)
@@ -117,3 +117,9 @@ class WrappingKeys:
 
 def _backing(wrapping_id: str, spec: str, label: str, wrapped: bytes) -> BackingKey:
     return BackingKey(wrapping_id, spec, label, wrapped, None, use=KeyUse.DECRYPT)
+
+
+def backing_of(row: SealedRow) -> BackingKey:
+    """How the HSM finds the wrapping key of a row."""
+    label = domain_label(row.text("domain"), row.number("domain_version"))
+    return _backing(row.id, row.text("spec"), label, row.octets("wrapped"))

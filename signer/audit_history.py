@@ -48,6 +48,9 @@ CHANGES: Final[Mapping[HistoryOf, tuple[str, ...]]] = MappingProxyType(
         "keys": (
             *(Action.CREATE_KEY.value, Action.ROTATE_KEY.value, Action.DISABLE_KEY.value, Action.ENABLE_KEY.value),
             *(Action.SCHEDULE_KEY_DELETION.value, Action.CANCEL_KEY_DELETION.value, DELETE_KEY),
+            *(Action.CREATE_ALIAS.value, Action.UPDATE_ALIAS.value, Action.DELETE_ALIAS.value),
+            *(Action.TAG_RESOURCE.value, Action.UNTAG_RESOURCE.value, Action.UPDATE_KEY_DESCRIPTION.value),
+            *(Action.ENABLE_KEY_ROTATION.value, Action.DISABLE_KEY_ROTATION.value, Action.ROTATE_KEY_ON_DEMAND.value),
             *(Action.REPLICATE_KEY.value, Action.UPDATE_PRIMARY_REGION.value),
             Action.SYNCHRONIZE_MULTI_REGION_KEY.value,
         ),

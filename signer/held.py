@@ -27,6 +27,7 @@ from signer.request import (
     Deletion,
     Empty,
     NewGrant,
+    NewPrimaryRegion,
     NewReplica,
     PolicyBody,
     Renewal,
@@ -89,6 +90,11 @@ def untagging_details(body: TagNames) -> ConditionValues:
 def rotation_details(body: RotationPeriod) -> ConditionValues:
     """What policies may ask of a key's schedule."""
     return {"kms:rotationperiodindays": (str(body.days),)}
+
+
+def move_details(body: NewPrimaryRegion) -> ConditionValues:
+    """What policies may ask of a change of the primary region."""
+    return {"kms:primaryregion": (body.region,)}
 
 
 def account_of(key: Key) -> str:

@@ -9,7 +9,7 @@ import base64
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Final
 
-from keystore.algorithms import KEY_SPECS, SIGNING_PURPOSES, Purpose, key_algorithms
+from keystore.algorithms import KEY_SPECS, SIGNING_PURPOSES, KeyKind, Purpose, key_algorithms
 from keystore.api import AssertionSettings, KeyState, TokenSettings
 from keystore.errors import NotFound as NoSuchRow
 from keystore.lifecycle import current_version, retired_at
@@ -205,7 +205,9 @@ def may_be_encrypted_to(key: Key) -> bool:
 
 def has_certificate(key: Key | NewKey | CarriedKey) -> bool:
     """Whether its versions are certified: those of published key pairs, and of keys whose signatures carry a
-    certificate."""
+    certificate. ML-DSA keys have none: hardly anybody reads such certificates yet."""
+    if KEY_SPECS[key.spec].kind is KeyKind.ML_DSA:
+        return False
     if key.purpose not in SIGNING_PURPOSES:
         return key.published and key.purpose in _ENCIPHER and KEY_SPECS[key.spec].has_public_key
     return key.published or key.purpose is Purpose.SAML or "cms" in key.formats

@@ -587,6 +587,7 @@ class ApprovalRequestBody(Body):
         "assertions",
         "policy",
         "grants",
+        "replicas",
         "rotate",
         "csr",
         "certificate",

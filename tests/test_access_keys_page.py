@@ -35,9 +35,9 @@ def _check_the_proof(live: Live, place: Path, key: str) -> None:
     """With the page's own program, on what an auditor is shown of the call that curl signed."""
     auditor = live.service.enrolled("user/access-keys-auditor", "auditor")
     with live.service.caller(auditor) as caller:
-        found = caller.json("GET", "/v1/audit/entries?principal=role/ci&action=WhoAmI&kind=any&limit=1000")["entries"]
-    (entry,) = [entry for entry in found if entry.get("credential") == f"access-key:{key}"]
-    (place / "proof.json").write_text(json.dumps(entry["proof"]))
+        found = caller.json("GET", "/v1/audit/entries?principal=role/ci&action=WhoAmI&limit=1000")["entries"]
+    (record,) = [entry["record"] for entry in found if entry["record"]["credential"] == f"access-key:{key}"]
+    (place / "proof.json").write_text(json.dumps(record["proof"]))
     secret = (place / "aws.credentials").read_text().split()[-1]
     (place / "secret").write_text(secret)
     assert secret not in (place / "proof.json").read_text()

@@ -42,7 +42,7 @@ def completed(program: str, *typed: str, folder: Path) -> list[str]:
     ("typed", "offered"),
     [
         (("sealmark", "ke"), {"keys"}),
-        (("sealmark", "keys", "rot"), {"rotate"}),
+        (("sealmark", "keys", "rot"), {"rotate", "rotation"}),
         (
             ("sealmark", "keys", "create", "release", "--purpose", ""),
             {"artifact", "jwt", "saml", "general", "encrypt", "mac", "agree", "encapsulate"},

@@ -1,4 +1,4 @@
-"""docs/encryption.md runs as it is written, the third party's part with the standalone verifier; names every call."""
+"""docs/encryption.md runs as it is written, the third party's part with the verifier; and it names every call."""
 
 from __future__ import annotations
 

@@ -277,7 +277,8 @@ ACCESS_KEYS: Final = _sealed(
     _octets("session_token_hash", nullable=True),  # of temporary credentials
     _text("made_with", nullable=True),  # of temporary credentials: the credential that made them, which ends them too
     _text("facts", nullable=True),  # canonical JSON: of the session that made them
-    Index("access_keys_by_principal", "principal"),
+    Index("access_keys_by_principal", "principal", "id"),
+    Index("access_keys_by_end", "principal", "expires_at"),
 )
 # OIDC issuers whose tokens are exchanged for sessions; a deleted one's row stays, so that its revisions go on.
 TRUSTED_ISSUERS: Final = _sealed(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pkcs11 import Attribute
 
+from keystore.ciphertexts import UNDECIPHERABLE
 from keystore.errors import HsmFault, Undecipherable
 from keystore.hsm.mechanisms import AES_ECB, GCM_NONCE, GCM_TAG, HMAC_SHA256, RAW_RSA, ecdh_call, gcm_call
 from keystore.hsm.return_values import CryptokiError, ReturnValue
@@ -55,7 +56,7 @@ def encrypt(session: Session, integrity: Key, key: Key, plaintext: bytes, associ
 def decrypt(session: Session, integrity: Key, key: Key, sealed: bytes, associated: bytes) -> bytes:
     """The plaintext. Raises: `Undecipherable`, where the HSM is there and the ciphertext is not this key's."""
     if len(sealed) < GCM_NONCE + GCM_TAG:
-        raise Undecipherable("this is no ciphertext of this key")
+        raise Undecipherable(UNDECIPHERABLE)
     try:
         return session.decrypt(gcm_call(sealed[:GCM_NONCE], associated), key, sealed[GCM_NONCE:])
     except CryptokiError as error:
@@ -96,7 +97,7 @@ def refusal(session: Session, integrity: Key, error: CryptokiError) -> Exception
         session.sign(HMAC_SHA256, integrity, b"alive")
     except CryptokiError:
         return error
-    return Undecipherable("this is no ciphertext of this key")
+    return Undecipherable(UNDECIPHERABLE)
 
 
 def material_id(session: Session, key: Key) -> str:

@@ -45,6 +45,8 @@ def peer_point(spec: str, peer: bytes) -> bytes:
         raise Unsupported(_wanted(spec), field="public_key") from error
     if not isinstance(key, EllipticCurvePublicKey) or key.curve.name != _CURVES.get(spec):
         raise Unsupported(_wanted(spec), field="public_key")
+    if key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != peer:
+        raise Unsupported(f"{_wanted(spec)}, in its one encoding: named curve, uncompressed point", field="public_key")
     return key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 
 

@@ -13,13 +13,24 @@ import ctypes.util
 from ctypes import c_char, c_char_p, c_int, c_void_p
 from functools import cache
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from keystore.ciphertexts import UNDECIPHERABLE
 from keystore.errors import Undecipherable, Unsupported
 
+if TYPE_CHECKING:
+    from keystore.api import BackingKey, HardwareToken
+
 _CHECK: Final = "RSA_padding_check_PKCS1_OAEP_mgf1"
 _DIGESTS: Final = MappingProxyType({"sha1": "EVP_sha1", "sha256": "EVP_sha256"})
+
+
+def decrypt_oaep(token: HardwareToken, backing: BackingKey, hash_name: str, ciphertext: bytes) -> bytes:
+    """RSAES-OAEP-DECRYPT (RFC 8017 section 7.1.2) of a ciphertext as long as the modulus; the key's use is `decrypt`.
+
+    Raises: `Undecipherable`, the same for every fault; `HsmUnavailable`, `Unsupported`.
+    """
+    return unpad(token.decrypt_raw(backing, ciphertext), hash_name)
 
 
 def unpad(encoded: bytes, hash_name: str) -> bytes:

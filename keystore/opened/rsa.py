@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from keystore.ciphertexts import UNDECIPHERABLE
 from keystore.errors import HsmFault, Undecipherable, Unsupported, WrongState
-from keystore.opened.oaep import unpad
+from keystore.opened.oaep import decrypt_oaep
 from keystore.signing import load_public_key
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class RsaEncryptionKey:
         modulus = self._public_key.public_numbers().n
         if len(ciphertext) != (modulus.bit_length() + 7) // 8 or int.from_bytes(ciphertext, "big") >= modulus:
             raise Undecipherable(UNDECIPHERABLE)
-        return unpad(self._token.decrypt_raw(self._backing, ciphertext), self._hash_name)
+        return decrypt_oaep(self._token, self._backing, self._hash_name, ciphertext)
 
     @property
     def _hash_name(self) -> str:

@@ -47,7 +47,4 @@ class SymmetricKey:
         if (origin.key_id, origin.version_id) != (self.info.key_id, self.info.version_id):
             raise Undecipherable(UNDECIPHERABLE)
         head = header(origin.key_id, origin.version_id)
-        try:
-            return self._token.decrypt(self._backing, sealed_part(ciphertext), head + context)
-        except Undecipherable as refused:
-            raise Undecipherable(UNDECIPHERABLE) from refused
+        return self._token.decrypt(self._backing, sealed_part(ciphertext), head + context)

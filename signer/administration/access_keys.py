@@ -16,7 +16,7 @@ from keystore.errors import NotFound as NoSuchRow
 from keystore.errors import WrongState as NotInState
 from signer.administration.credentials import require_own_or_administrator
 from signer.administration.identities import require_present
-from signer.authn.makers import maker_of
+from signer.authn.makers import maker_of, maker_stands
 from signer.authn.principal import CredentialKind
 from signer.authn.tokens import new_access_key_id, new_secret_access_key, new_session_token, stored_form
 from signer.errors import DutyForbids, NotFound, Unprocessable, WrongState
@@ -81,6 +81,10 @@ class AccessKeyAdministration:
         require_own_or_administrator(permit.principal, name)
         require_present(self._keystore, name)
         return self._keystore.list_access_keys(name, after, limit)
+
+    def stands(self, record: AccessKeyRecord, now: datetime) -> bool:
+        """Whether what made an access key is in use still; not asked of one that is over anyway."""
+        return record.expires_at <= now or maker_stands(record, self._keystore, now)
 
     def disable(self, permit: Permit, name: str, access_key_id: str) -> AccessKeyRecord:
         """Takes an access key out of use until it is enabled again. Raises as `enable`."""
@@ -183,15 +187,17 @@ def _require_own(caller: Principal, name: str) -> None:
         raise DutyForbids(msg)
 
 
-def described_access_key(record: AccessKeyRecord, now: datetime) -> dict[str, object]:
-    """An access key as JSON members, without anything secret."""
-    over = record.expires_at <= now and record.state != REVOKED
+def described_access_key(record: AccessKeyRecord, now: datetime, *, stands: bool = True) -> dict[str, object]:
+    """An access key as JSON members, without anything secret. `stands`: what made it, where it is temporary, is in use
+    still."""
+    state = record.state if stands else REVOKED
+    over = record.expires_at <= now and state != REVOKED
     return {
         "access_key_id": record.id,
         "principal": record.principal,
         "temporary": record.is_temporary,
         "label": record.label,
-        "state": "expired" if over else record.state,
+        "state": "expired" if over else state,
         "created_at": record.created_at,
         "created_by": record.created_by,
         "expires_at": record.expires_at,

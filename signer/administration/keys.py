@@ -146,6 +146,7 @@ def describe(key: Key, keystore: Keystore) -> dict[str, object]:
         "created_at": key.created_at,
         "created_by": key.created_by,
         "deletion_at": key.deletion_at,
+        "rotation": key.rotation and {"days": key.rotation.period_days, "next_at": key.rotation.next_at},
         "policy_revision": key.policy.revision,
         "versions": [
             {

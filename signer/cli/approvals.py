@@ -23,12 +23,15 @@ OPERATIONS: Final = (
         "assertions",
         "policy",
         "grants",
+        "replicas",
         "rotate",
         "csr",
         "certificate",
         "certificate/renew",
     ),
     *("certificate/revoke", "enable", "schedule-deletion", "approval-rule", "approval-rule/remove"),
+    *("aliases", "aliases/move", "aliases/remove", "tags", "tags/remove"),
+    *("rotation", "rotation/remove", "rotate-on-demand"),
 )
 # What approvers are shown; `request_sha256` is SHA-256 of just these, as canonical JSON.
 SHOWN: Final = (*("id", "key_id", "operation", "requester", "request", "reason", "bound", "created_at", "expires_at"),)

@@ -43,31 +43,36 @@ def ceremony() -> None:
 def domain() -> None:
     """Domains hold keys: one for each tenant, team or environment.
 
+    One of multi-region keys is carried from its region to others: export it there, adopt it here.
+
     \b
     Examples:
       sealmark ceremony domain create payments --state /var/lib/sealmark
       sealmark ceremony domain rotate payments --state /var/lib/sealmark
+      sealmark ceremony domain export global --state /var/lib/sealmark --out /media/global.domain
     """
 
 
 @domain.command("create")
 @click.argument("name", type=SLUG)
+@click.option("--multi-region", is_flag=True, help="For multi-region keys alone, to be carried to other regions.")
 @state_option
 @officer_pin_option
 @json_option
-def create(name: str, state: Path, officer_pin_source: str | None) -> None:
+def create(name: str, multi_region: bool, state: Path, officer_pin_source: str | None) -> None:
     """Make a domain: a key in the HSM that wraps other keys.
 
     \b
-    Example:
+    Examples:
       sealmark ceremony domain create payments --state /var/lib/sealmark --officer-pin-source file:/media/so.pin
+      sealmark ceremony domain create global --multi-region --state /var/lib/sealmark
     """
     with server_parts():
         from keystore.ceremony import create_domain
         from signer.audit_history import CREATE_DOMAIN
         from signer.ceremonies import record_ceremony
-    create_domain(state, name, _officer_pin(state, officer_pin_source))
-    record_ceremony(state, CREATE_DOMAIN, {"domain": name})
+    create_domain(state, name, _officer_pin(state, officer_pin_source), multi_region=multi_region)
+    record_ceremony(state, CREATE_DOMAIN, {"domain": name, "multi_region": multi_region})
     _say({"domain": name, "state": "created"})
 
 
@@ -97,6 +102,70 @@ def rotate(name: str, state: Path, officer_pin_source: str | None) -> None:
         version = rotate_domain(state, name, pin, lambda done, total: bar.update(task, completed=done, total=total))
     record_ceremony(state, ROTATE_DOMAIN, {"domain": name, "version": version})
     _say({"domain": name, "state": "rotated", "version": version})
+
+
+@domain.command("export")
+@click.argument("name", type=SLUG)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Where to write it (mode 0600): a file that is not there yet, to be carried to the other region.",
+)
+@state_option
+@officer_pin_option
+@json_option
+def export(name: str, out: Path, state: Path, officer_pin_source: str | None) -> None:
+    """Write a domain to a file, for another region.
+
+    The file is worth nothing without enough of this region's custodians' shares.
+
+    \b
+    Example:
+      sealmark ceremony domain export global --state /var/lib/sealmark --out /media/global.domain
+    """
+    refuse_existing(out, "nothing was written; choose another --out")
+    with server_parts():
+        from keystore.ceremony import export_domain
+        from signer.audit_history import EXPORT_DOMAIN
+        from signer.ceremonies import record_ceremony
+    version = export_domain(state, name, _officer_pin(state, officer_pin_source), out)
+    record_ceremony(state, EXPORT_DOMAIN, {"domain": name, "version": version})
+    _say({"domain": name, "state": "exported", "version": version, "file": str(out)})
+
+
+@domain.command("adopt")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--share",
+    "shares",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="A share file of a custodian of the region that the domain is of; repeat. Else they are prompted for.",
+)
+@state_option
+@officer_pin_option
+@json_option
+def adopt(file: Path, shares: tuple[Path, ...], state: Path, officer_pin_source: str | None) -> None:
+    """Take in a domain that another region has exported.
+
+    Or a newer key of one that is here: then all its keys are wrapped by it, while the service runs. Broken off, it goes
+    on when run again.
+
+    \b
+    Example:
+      sealmark ceremony domain adopt /media/global.domain --state /var/lib/sealmark \\
+          --share a/custodian-1.share --share b/custodian-3.share --share c/custodian-5.share
+    """
+    with server_parts():
+        from keystore.ceremony import adopt_domain
+        from signer.audit_history import ADOPT_DOMAIN
+        from signer.ceremonies import record_ceremony
+    words = [_share_from_file(path) for path in shares] if shares else _shares_from_prompt()
+    adopted = adopt_domain(state, file, words, _officer_pin(state, officer_pin_source))
+    told = {"domain": adopted.name, "version": adopted.version, "home_region": adopted.home_region}
+    record_ceremony(state, ADOPT_DOMAIN, told)
+    _say({"domain": adopted.name, "state": "adopted", "version": adopted.version, "home_region": adopted.home_region})
 
 
 @ceremony.group()

@@ -79,9 +79,10 @@ def data_key_pair(
     public_key: Path,
     wrapped: Path,
 ) -> None:
-    """Make a key pair for use outside, and its private key's ciphertext.
+    """Make a key pair for use outside.
 
-    Without --private-key the private key itself is not given out.
+    There are its public key, its private key, and the private key's ciphertext. Without --private-key the private key
+    itself is not given out.
 
     \b
     Examples:
@@ -97,8 +98,8 @@ def data_key_pair(
         outputs.add(wrapped, secret=False)
         with open_client() as client:
             result = only_result(client.post(_path(key, "data-key-pairs", private_key), body))
-        secret = [] if private_key is None else [bytes_member(result, "plaintext")]
-        outputs.finish(*secret, bytes_member(result, "public_key"), bytes_member(result, "ciphertext"))
+        secret = [] if private_key is None else [bytes_member(result, "private_key")]
+        outputs.finish(*secret, bytes_member(result, "public_key"), bytes_member(result, "private_key_ciphertext"))
     _report(result, private_key, private_key=private_key, public_key=public_key, wrapped=wrapped)
 
 

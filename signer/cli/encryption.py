@@ -17,7 +17,7 @@ import click
 from signer.cli.client import Client, Json, open_client, text_member
 from signer.cli.errors import CommandFailed, Unreachable
 from signer.cli.options import KEY, connection_options, current_settings
-from signer.cli.output import print_json, print_record
+from signer.cli.output import note, print_json, print_record
 from signer.cli.results import bytes_member, only_result
 from signer.cli.secret_files import (
     PATH,
@@ -41,6 +41,8 @@ SYMMETRIC = "SYMMETRIC_DEFAULT"
 OAEP = ("RSAES_OAEP_SHA_256", "RSAES_OAEP_SHA_1")
 MAXIMUM_DIRECT = 4096  # what one call encrypts, as in AWS KMS
 MAXIMUM_CIPHERTEXT = 6144
+DATA_KEY_BYTES = 32
+RSA_LENGTHS = (256, 384, 512)  # octets of bare RSA ciphertexts
 MAXIMUM_PIPED = 16 * 1024 * 1024
 KEY_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|mrk-[0-9a-f]{32}")
 
@@ -63,10 +65,10 @@ def encrypt(
     direct: bool,
     output: Path | None,
 ) -> None:
-    """Encrypt FILE (- for standard input) with a key of the service.
+    """Encrypt a file with a key of the service.
 
-    The file is encrypted here, under a data key of its own: it may be large, and the service never sees it. With
-    --direct the service encrypts the content itself.
+    FILE (- for standard input) is encrypted here, under a data key of its own: it may be large, and the service never
+    sees it. With --direct the service encrypts the content itself.
 
     \b
     Examples:
@@ -113,6 +115,8 @@ def _seal(client: Client, description: Json, file: Path, target: Path, context: 
     piped = None if file != STANDARD else read_small(file, MAXIMUM_PIPED, "standard input")
     result = only_result(client.post(f"/v1/keys/{key_id}/data-keys", body))
     data_key, wrapped = bytes_member(result, "plaintext"), bytes_member(result, "ciphertext")
+    if len(data_key) != DATA_KEY_BYTES:
+        raise Unreachable("the answer's data key is not one of AES_256")
     with of_the_verifier():
         if target == STANDARD:
             content = read_small(file, MAXIMUM_PIPED, "what goes to standard output") if piped is None else piped
@@ -176,11 +180,12 @@ def _active_version(description: Json) -> int:
 def decrypt(
     file: Path, key: str | None, context: Sequence[tuple[str, str]], algorithm: str | None, output: Path | None
 ) -> None:
-    """Decrypt FILE (- for standard input): an envelope, or a bare ciphertext.
+    """Decrypt an envelope, or a bare ciphertext.
 
-    Of an envelope the service decrypts the data key alone. The context stands in it: --context demands that it is
-    exactly this. A bare ciphertext needs the context that it was encrypted with, and one of an RSA key needs --key.
-    What was changed in any bit is refused, and nothing of it is written. No file is overwritten.
+    FILE may be - for standard input. Of an envelope the service decrypts the data key alone. The context stands in
+    it: --context demands that it is exactly this. A bare ciphertext needs the context that it was encrypted with, and
+    one of an RSA key needs --key. What was changed in any bit is refused, and nothing of it is written. No file is
+    overwritten.
 
     \b
     Examples:
@@ -239,7 +244,11 @@ def _data_key(client: Client, header: EnvelopeHeader, key: str | None) -> bytes:
         body |= optional(context=dict(header.context))
     else:
         body |= optional(key_version=header.key_version)
-    return bytes_member(only_result(client.post(f"/v1/keys/{named}/decrypt", body)), "plaintext")
+    plaintext = bytes_member(only_result(client.post(f"/v1/keys/{named}/decrypt", body)), "plaintext")
+    if len(plaintext) != DATA_KEY_BYTES:
+        # Whoever made the envelope put another ciphertext of this key into it: nothing of what it holds is shown.
+        raise CommandFailed("what the envelope wraps is no data key", code="decryption_failed")
+    return plaintext
 
 
 def _decrypt_directly(
@@ -254,6 +263,8 @@ def _decrypt_directly(
     with Outputs() as outputs:
         outputs.add(target, secret=True)
         path = "/v1/decrypt" if key is None else f"/v1/keys/{key}/decrypt"
+        if key is None and len(ciphertext) in RSA_LENGTHS:
+            note("A ciphertext of an RSA key names no key: if this is one, give --key.")
         result = only_result(client.post(path, body))
         outputs.finish(bytes_member(result, "plaintext"))
     return {"form": "ciphertext", **_named(result), "context": context}

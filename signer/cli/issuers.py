@@ -84,7 +84,7 @@ def list_domains() -> None:
     Example:
       sealmark domains list
     """
-    _list("domains", ("name", "version", "created_at"))
+    _list("domains", ("name", "version", "home_region", "created_at"))
 
 
 def _list(what: str, columns: tuple[str, ...]) -> None:

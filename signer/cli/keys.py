@@ -11,7 +11,17 @@ from signer.cli.approval_rules import approval_rule
 from signer.cli.approval_wait import approval_options
 from signer.cli.certificates import REASONS, certificate, csr
 from signer.cli.client import Json, open_client
-from signer.cli.options import KEY, PRINCIPAL, SLUG, connection_options, current_settings, yes_option
+from signer.cli.key_labels import TAG, alias_group, description, rotation, tag, untag
+from signer.cli.options import (
+    KEY,
+    PRINCIPAL,
+    REGION,
+    SLUG,
+    connection_options,
+    current_settings,
+    pairs_once,
+    yes_option,
+)
 from signer.cli.output import cell, print_json, print_record, print_table
 from signer.cli.policies import policy
 from signer.cli.publication import public_key
@@ -42,6 +52,8 @@ class NewKeyOptions(TypedDict):
     max_ttl: int | None
     types: Sequence[str]
     recipients: Sequence[str]
+    tags: Sequence[tuple[str, str]]
+    multi_region: bool | None
 
 
 @click.group()
@@ -62,6 +74,8 @@ keys.add_command(approval_rule)
 keys.add_command(public_key)
 keys.add_command(csr)
 keys.add_command(certificate)
+for _command in (alias_group, tag, untag, description, rotation):
+    keys.add_command(_command)
 
 
 @keys.command("create")
@@ -84,6 +98,14 @@ keys.add_command(certificate)
 @click.option("--max-ttl", type=click.IntRange(1), help="jwt: the longest lifetime of a token, in seconds.")
 @click.option("--type", "types", multiple=True, help="jwt: the typ of its tokens; repeat.  [default: JWT]")
 @click.option("--recipient", "recipients", multiple=True, help="saml: where its responses are sent; repeat.")
+@click.option("--tag", "tags", type=TAG, multiple=True, help="NAME=VALUE, which policies may ask for; repeat.")
+@click.option(
+    "--multi-region",
+    flag_value=True,
+    type=bool,
+    default=None,
+    help="Other regions may have it too (keys replicate); fixed for its life.",
+)
 @connection_options
 def create(alias: str | None, **options: Unpack[NewKeyOptions]) -> None:
     """Make a key or a key pair in the HSM, under the name ALIAS.
@@ -98,6 +120,8 @@ def create(alias: str | None, **options: Unpack[NewKeyOptions]) -> None:
     """
     # What is not given is not sent: the service knows the defaults.
     body: dict[str, object] = {name: value for name, value in options.items() if value not in (None, ())}
+    if options["tags"]:
+        body["tags"] = pairs_once(options["tags"], "--tag")
     if alias is not None:
         body["alias"] = alias
     with open_client() as client:
@@ -229,6 +253,47 @@ def cancel_deletion(key: str) -> None:
     _act(key, "cancel-deletion", {})
 
 
+@keys.command("replicate")
+@click.argument("key", type=KEY)
+@click.option("--region", type=REGION, required=True, help="Where: a name of [[regions]] in the service's settings.")
+@click.option("--user", "users", type=PRINCIPAL, multiple=True, help="Who may use it there; repeat for more.")
+@click.option("--administrator", "administrators", type=PRINCIPAL, multiple=True, help="Who keeps it, besides you.")
+@click.option("--description", help="For people.")
+@approval_options
+@connection_options
+def replicate(
+    key: str, region: str, users: tuple[str, ...], administrators: tuple[str, ...], description: str | None
+) -> None:
+    """Make a replica of a multi-region key in another region.
+
+    It has the same id and material; policy, description, grants and state are its own. Names are of people there.
+
+    \b
+    Example:
+      sealmark keys replicate release --region eu-west-1 --user role/ci
+    """
+    body: dict[str, object] = {"region": region, "users": list(users), "administrators": list(administrators)}
+    if description is not None:
+        body["description"] = description
+    _act(key, "replicas", body)
+
+
+@keys.command("set-primary")
+@click.argument("key", type=KEY)
+@click.option("--region", type=REGION, required=True, help="Where the key has a replica.")
+@connection_options
+def set_primary(key: str, region: str) -> None:
+    """Make another region's replica the primary key.
+
+    The primary key is the one that is rotated, replicated, and given away; here a replica stays.
+
+    \b
+    Example:
+      sealmark keys set-primary release --region eu-west-1
+    """
+    _act(key, "primary-region", {"region": region})
+
+
 def _act(key: str, action: str, body: Json) -> None:
     with open_client() as client:
         print_key(client.post(f"/v1/keys/{key}/{action}", body))
@@ -254,12 +319,32 @@ def _with_certificate(version: Mapping[str, object]) -> Mapping[str, object]:
     return {**version, **{f"certificate_{name}": value for name, value in shown.items()}}
 
 
+def regions_in_words(regions: Mapping[str, object]) -> str:
+    """Where a multi-region key is: `primary in us-east-1, replicas in eu-west-1; this is a replica`."""
+
+    def names(member: str) -> str:
+        found = regions.get(member)
+        listed = found if isinstance(found, list) else [found]
+        return ", ".join(str(one.get("region")) if isinstance(one, dict) else str(one) for one in listed if one)
+
+    words = f"primary in {names('primary')}, replicas in {names('replicas') or 'no region'}"
+    if names("making"):
+        words += f"; being made in {names('making')}"
+    if names("moving_to"):
+        words += f"; moving to {names('moving_to')}"
+    return f"{words}; this is {'the primary key' if regions.get('type') == 'primary' else 'a replica'}"
+
+
 def print_key(key: Json) -> None:
     """A key's description, its versions as a table."""
     if current_settings().as_json:
         print_json(key)
         return
-    print_record({name: value for name, value in key.items() if name != "versions"})
+    shown = {name: value for name, value in key.items() if name != "versions"}
+    regions = key.get("multi_region")
+    if isinstance(regions, dict):
+        shown |= {"multi_region": regions_in_words(regions)}
+    print_record(shown)
     versions = [_with_certificate(version) for version in _versions(key)]
     # A column that no version has (kid, of a key that has none) is left out.
     columns = [name for name in _VERSION_COLUMNS if any(cell(version.get(name)) != "-" for version in versions)]

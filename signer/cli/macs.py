@@ -40,7 +40,9 @@ def mac() -> None:
 @click.option("--output", "-o", type=PATH, help="Write the code's bytes to this new file.  [default: print base64]")
 @connection_options
 def make(file: Path, key: str, algorithm: str | None, output: Path | None) -> None:
-    """Make the code of FILE (- for standard input), at most 4096 bytes.
+    """Make the code of a small message.
+
+    FILE (- for standard input) has at most 4096 bytes.
 
     \b
     Examples:
@@ -114,7 +116,7 @@ def random_(size: int, output: Path | None) -> None:
             outputs.add(output, secret=True)
         with open_client() as client:
             result = client.post("/v1/random", {"number_of_bytes": size})
-        octets = bytes_member(result, "plaintext")
+        octets = bytes_member(result, "random")
         if output is not None:
             outputs.finish(octets)
             return

@@ -29,6 +29,7 @@ DEFAULT_URL = "http://127.0.0.1:8200"
 _PREFIX = "signer.cli."
 _KEY_REFERENCE: Final = re.compile(r"[A-Za-z0-9_-]{1,250}")
 _PRINCIPAL_NAME: Final = re.compile(r"(user|role)/[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}")
+_REGION: Final = re.compile(r"[a-z]{2}(-[a-z0-9]+){1,4}")
 _SLUG: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -152,6 +153,7 @@ class Pair(click.ParamType[tuple[str, str]]):
 KEY = Pattern("key", _KEY_REFERENCE, "a key's id or alias (letters, digits, _ and -, at most 250)")
 PRINCIPAL = Pattern("principal", _PRINCIPAL_NAME, "a principal's name (user/NAME or role/NAME)")
 SLUG = Pattern("name", _SLUG, "a short name (lower-case letters, digits and -, at most 63)")
+REGION = Pattern("region", _REGION, "a region such as eu-west-1")
 PAIR = Pair()
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")

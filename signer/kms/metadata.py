@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from keystore.algorithms import CALLER_PURPOSES, KEY_SPECS, KEY_USAGES, KeyKind, Origin, Purpose, key_algorithms
 from keystore.api import KeyState
 from keystore.lifecycle import state_at
+from keystore.regions import arn_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,6 +67,26 @@ def key_metadata(key: Key, now: datetime) -> dict[str, object]:
         "KeySpec": key.spec,
         **algorithm_members(key),
         "MultiRegion": key.multi_region is not None,
+        **_regions(key),
+    }
+
+
+def _regions(key: Key) -> dict[str, object]:
+    """`MultiRegionConfiguration` of a multi-region key."""
+    regions = key.multi_region
+    if regions is None:
+        return {}
+
+    def one(region: str) -> dict[str, str]:
+        return {"Arn": arn_in(key.arn, region), "Region": region}
+
+    here = key.arn.split(":")[3]
+    return {
+        "MultiRegionConfiguration": {
+            "MultiRegionKeyType": "PRIMARY" if regions.primary_region == here else "REPLICA",
+            "PrimaryKey": one(regions.primary_region),
+            "ReplicaKeys": [one(region) for region in regions.replicas],
+        }
     }
 
 

@@ -20,6 +20,7 @@ from signer.kms import (
     macs,
     policies,
     re_encryption,
+    replicas,
     rotation,
     signing,
     tags,
@@ -48,6 +49,7 @@ _MODULES: Final = (
     policies,
     grants,
     rotation,
+    replicas,
     signing,
     encryption,
     re_encryption,
@@ -56,6 +58,7 @@ _MODULES: Final = (
     macs,
     agreement,
     importing,
+    replicas,
     key_stores,
 )
 OPERATIONS: Final[Mapping[str, KmsOperation]] = MappingProxyType(

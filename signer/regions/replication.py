@@ -66,7 +66,8 @@ class RegionAdministration:
     def replicate(self, permit: Permit, key: Key, body: NewReplica) -> Answered:
         """Makes a replica in another region. Called again after it was cut short, it goes on.
 
-        Raises: `Unprocessable`, `Conflict`, `WrongState`, `RefusedThere`; `Unreachable` where nobody knows yet.
+        Returns how it is there. Raises: `Unprocessable`, `Conflict`, `WrongState`, `RefusedThere`; `Unreachable` where
+        nobody knows yet.
         """
         region = self._region(body.region)
         beginning = self._beginning(permit, key, body)
@@ -82,7 +83,11 @@ class RegionAdministration:
                 self._keystore.regions.forget(key.id, region.name)
             raise
         self._keystore.regions.made(key.id, region.name)
-        return self._confirm(self._keystore.get_key(key.id), region)
+        try:
+            return self._confirm(self._keystore.get_key(key.id), region)
+        except Unreachable as fault:
+            _log.warning("region_unreachable", region=region.name, reason=str(fault))
+            return client.Taken(key.id, region.name, KeyState.CREATING.value)  # it is there, and told the rest later
 
     def move(self, key: Key, name: str) -> Key:
         """Gives the primary key to another region. Raises as `replicate` does."""
@@ -193,7 +198,8 @@ class RegionAdministration:
         said = self._stated(key, regions)
         statement = self._sealed(about, key, region, said, beginning)
         answer = self._send(region, statement)
-        self._keystore.regions.told(key.id, region.name, statement.serial, statements.digest_of(said))
+        if about == "state":  # a replica that is made has still to be told that it is
+            self._keystore.regions.told(key.id, region.name, statement.serial, statements.digest_of(said))
         return answer
 
     def _sealed(
@@ -234,6 +240,14 @@ class RegionAdministration:
             approvals=statements.stated_approvals(key.approval_rule.requirements),
             bypass_policy_lockout_safety_check=body.bypass_policy_lockout_safety_check,
         )
+
+    def policy_of(self, permit: Permit, body: NewReplica) -> dict[str, object]:
+        """The policy that a replica begins with, as the other region is told."""
+        return self._policy(permit.principal.name, body)
+
+    def require_known(self, name: str) -> None:
+        """Raises `Unprocessable` unless it is one of the other regions."""
+        self._region(name)
 
     def _policy(self, caller: str, body: NewReplica) -> dict[str, object]:
         """A whole document as it is; or the short form, of which the caller is an administrator, as of a new key's.

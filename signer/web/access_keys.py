@@ -39,7 +39,8 @@ def list_all(services: Services, call: Call, kind: str, name: str) -> Answer:
         found = services.access_keys.page(permit, f"{kind}/{name}", page.after, page.limit + 1)
         moment, shown = services.keystore.clock(), found[: page.limit]
         last = shown[-1].id if len(found) > page.limit else None
-        keys = [described_access_key(record, moment) for record in shown]
+        stands = services.access_keys.stands
+        keys = [described_access_key(record, moment, stands=stands(record, moment)) for record in shown]
         return Answer({"access_keys": keys, "next_cursor": next_cursor(last)})
 
     return services.pipeline.read(call, Action.LIST_CREDENTIALS, work, subject=f"{kind}/{name}")

@@ -9,6 +9,7 @@ from signer.web.contracts.access import ACCESS
 from signer.web.contracts.approvals import APPROVALS
 from signer.web.contracts.audit import AUDIT
 from signer.web.contracts.contract import Contract
+from signer.web.contracts.cryptography import CRYPTOGRAPHY
 from signer.web.contracts.identities import EXCHANGE, IDENTITIES
 from signer.web.contracts.keys import INSTALLATION, KEYS
 from signer.web.contracts.log import LOG
@@ -42,7 +43,7 @@ PARAMETERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     }
 )
 CONTRACTS: Final[Mapping[str, Contract]] = MappingProxyType(
-    {**PUBLISHED, **IDENTITIES, **KEYS, **ACCESS, **SIGNING, **APPROVALS, **LOG, **AUDIT}
+    {**PUBLISHED, **IDENTITIES, **KEYS, **ACCESS, **SIGNING, **CRYPTOGRAPHY, **APPROVALS, **LOG, **AUDIT}
 )
 
 

@@ -41,7 +41,12 @@ def list_all(services: Services, call: Call) -> Answer:
 def list_domains(services: Services, call: Call) -> Answer:
     def work(_permit: Permit, _key: Key | None) -> Answer:
         domains = [
-            {"name": domain.name, "version": domain.version, "created_at": domain.created_at}
+            {
+                "name": domain.name,
+                "version": domain.version,
+                "created_at": domain.created_at,
+                "home_region": domain.home_region,
+            }
             for domain in services.keystore.list_domains()
         ]
         return Answer({"domains": domains})

@@ -87,7 +87,7 @@ class SigningLane:
             method="POST",
             target=environ["PATH_INFO"],
             secure=environ["wsgi.url_scheme"] == "https",
-            headers=_headers(environ) if road.wire else {},
+            headers=_headers(environ) if road.wire or _is_aws_signed(environ) else {},
         )
         try:
             body = road.answer(call)
@@ -131,8 +131,6 @@ class SigningLane:
             return False
         if "HTTP_TRANSFER_ENCODING" in environ:
             return False
-        if environ.get("HTTP_AUTHORIZATION", "").startswith("AWS4"):  # whose signature covers the whole request
-            return False
         # Over TLS there may be a certificate to look at.
         if environ["wsgi.url_scheme"] != "http" or not self._for_flask.isdisjoint(environ):
             return False
@@ -148,6 +146,11 @@ class SigningLane:
             g.request_id, g.call = call.request_id, call
             refused = wire_error_response(error, self._services) if is_wire() else error_response(error)
             return self._app.process_response(refused)(environ, start_response)
+
+
+def _is_aws_signed(environ: Mapping[str, Any]) -> bool:
+    """Whether the credential is a signature over the request and its headers."""
+    return str(environ.get("HTTP_AUTHORIZATION", "")).startswith("AWS4")
 
 
 def _headers(environ: Mapping[str, Any]) -> dict[str, str]:

@@ -43,6 +43,7 @@ TAGS: Final = {
     "keys": "Keys in the HSM and their life.",
     "access": "Who may use which key, and why: grants, the policies of identities, the history of policies.",
     "signing": "What keys are for. Every result is verified and recorded before it is answered.",
+    "encryption": "Encryption, data keys, message authentication, verification. What is secret is kept nowhere.",
     "certificates": "Certificates of keys, and requests for them.",
     "approvals": "Calls that are held until a number of people has released them.",
     "audit": "The audit trail, for auditors: every decision, provable; reports, and the history of the configuration.",

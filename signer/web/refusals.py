@@ -24,7 +24,8 @@ _WITH_A_CREDENTIAL: Final = ("unauthenticated", "too_many_requests", "audit_unav
 _READS: Final = ("integrity_failure", "store_unavailable", "hsm_unavailable", "hsm_fault")
 _CHANGES: Final = ("conflict", "wrong_state", "unprocessable", "unsupported")
 _SIGNS: Final = ("conflict", "request_in_progress", "wrong_purpose", "wrong_state", "unprocessable", "unsupported")
-_NAMES_IN_THE_BODY: Final = frozenset({Action.EXPLAIN_ACCESS})  # a key or a principal that may not be there
+# A key or a principal that may not be there; a ciphertext names its key.
+_NAMES_IN_THE_BODY: Final = frozenset({Action.EXPLAIN_ACCESS, Action.DECRYPT})
 _VOTES: Final = frozenset({Action.APPROVE_REQUEST, Action.REJECT_REQUEST, Action.WITHDRAW_REQUEST})
 _OF_THE_TRAIL: Final = frozenset({Action.READ_AUDIT_TRAIL, Action.REPORT_AUDIT_TRAIL, Action.EXPORT_AUDIT_TRAIL})
 _LIMITED: Final = frozenset(
@@ -35,15 +36,9 @@ _LIMITED: Final = frozenset(
         Action.PUT_PRINCIPAL_POLICY,
         Action.CREATE_CREDENTIAL,
         Action.REPLICATE_KEY,
+        *(Action.CREATE_ALIAS, Action.UPDATE_ALIAS, Action.TAG_RESOURCE),
     }
 )
-# What the key itself says no to.
-_REFUSED_BY: Final = {
-    Action.DECRYPT: ("undecipherable",),
-    Action.RE_ENCRYPT_FROM: ("undecipherable",),
-    Action.VERIFY_MAC: ("invalid_mac",),
-    Action.VERIFY: ("invalid_signature", *_SIGNS),
-}
 _DECIDES_ACCESS: Final = frozenset(
     {
         *(Action.CREATE_KEY, Action.PUT_KEY_POLICY, Action.CREATE_GRANT, Action.PUT_PRINCIPAL_POLICY),
@@ -54,6 +49,10 @@ _MORE: Final[Mapping[Action, tuple[str, ...]]] = MappingProxyType(
     {
         Action.REQUEST_APPROVAL: ("wrong_purpose", "limit_exceeded", "separation_of_duties"),
         Action.REQUEST_CERTIFICATE: ("wrong_purpose",),  # a key that signs nothing signs no request
+        Action.DECRYPT: ("undecipherable",),
+        Action.RE_ENCRYPT_FROM: ("undecipherable",),
+        Action.VERIFY_MAC: ("invalid_mac",),
+        Action.VERIFY: ("invalid_signature", *_SIGNS),
         # Both ask another region.
         Action.REPLICATE_KEY: ("service_unavailable",),
         Action.UPDATE_PRIMARY_REGION: ("service_unavailable",),
@@ -115,6 +114,5 @@ def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
     yield from _MORE.get(action, ())
     if action in _DECIDES_ACCESS:
         yield "separation_of_duties"
-    yield from _REFUSED_BY.get(action, ())
     if action in _LIMITED:
         yield "limit_exceeded"

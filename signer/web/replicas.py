@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from signer.access import Action
 from signer.call import Answer, Call
-from signer.held import replication_details
+from signer.held import move_details, replication_details
 from signer.pipeline import present
 from signer.regions.statements import ReplicaStatement
 from signer.request import NewPrimaryRegion, NewReplica
@@ -15,13 +15,7 @@ from signer.web.endpoints import Endpoint
 if TYPE_CHECKING:
     from keystore.api import Key
     from signer.access import Permit
-    from signer.access.model import ConditionValues
     from signer.services import Services
-
-
-def move_details(body: NewPrimaryRegion) -> ConditionValues:
-    """What policies may ask of a change of the primary region."""
-    return {"kms:primaryregion": (body.region,)}
 
 
 def replicate(services: Services, call: Call, key: str) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives import hashes
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     load_der_public_key,
+    load_pem_private_key,
 )
 
 from keystore.algorithms import KEY_SPECS, KeyKind, KeyUse
@@ -22,6 +24,7 @@ from tests.keystore.support import TokenProxy
 if TYPE_CHECKING:
     from keystore.api import GeneratedKey
 
+FIXED: Final = Path(__file__).parent / "fixed_keys"
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 _HASHES: Final = {"SHA_1": hashes.SHA1(), "SHA_256": hashes.SHA256()}  # noqa: S303 - what AWS KMS offers
 _CURVES: Final[dict[str | None, type[ec.EllipticCurve]]] = {
@@ -34,10 +37,12 @@ _CURVES: Final[dict[str | None, type[ec.EllipticCurve]]] = {
 
 @lru_cache
 def private_key(spec: str) -> PrivateKey:
-    """The one key of a spec that these tests import."""
+    """The one key of a spec that these tests import. Those of RSA are written down: to make them takes seconds."""
     row = KEY_SPECS[spec]
     if row.kind is KeyKind.RSA:
-        return rsa.generate_private_key(public_exponent=65537, key_size=row.bits)
+        loaded = load_pem_private_key((FIXED / f"rsa-{row.bits}.pem").read_bytes(), None)
+        assert isinstance(loaded, rsa.RSAPrivateKey)
+        return loaded
     if row.kind is KeyKind.EC:
         return ec.generate_private_key(_CURVES[row.curve]())
     return ed25519.Ed25519PrivateKey.generate()

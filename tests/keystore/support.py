@@ -64,6 +64,13 @@ def new_key(alias: str | None = None, spec: str = "ECC_NIST_P256", purpose: Purp
     return NewKey(spec=spec, purpose=purpose, created_by="user/key-admin", policy=POLICY, alias=alias)
 
 
+def allow_software_keys(state: Path, *specs: str) -> None:
+    """What an operator writes into the configuration of a state directory."""
+    configuration = state / "sealmark.toml"
+    listed = ", ".join(f'"{spec}"' for spec in specs)
+    configuration.write_text(f"{configuration.read_text()}\n[keys]\nsoftware_specs = [{listed}]\n")
+
+
 def url_of(path: Path) -> str:
     return f"sqlite:///{path}"
 

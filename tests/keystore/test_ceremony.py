@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keystore import ceremony, domains, open_keystore
+from keystore.algorithms import Origin, Purpose
 from keystore.ceremony import InitOptions, create_domain, initialise, renew_log, rotate_domain
 from keystore.configuration import StateDirectory, load_keystore_configuration
 from keystore.errors import (
@@ -26,8 +27,10 @@ from keystore.hsm.labels import LOG, LOG_HEADS
 from keystore.hsm.templates import data_object_named, labelled
 from keystore.keystore import Keystore
 from keystore.log_anchor import EMPTY_ROOT, KeptHead
+from keystore.materials import MaterialRequest
 from tests.hsm_support import SOFTHSM, make_empty_token
-from tests.keystore.support import intent_for, new_key
+from tests.keystore.imported import wrapped
+from tests.keystore.support import allow_software_keys, intent_for, new_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -392,6 +395,26 @@ def test_rotation(state: Path) -> None:
     keystore.close()
     assert rotate_domain(state, "default", officer_pin(state)) == 3
     check_keys(state, keys, "domain/default/3")
+
+
+def test_rotation_takes_software_keys_and_what_is_coming_in_along(state: Path) -> None:
+    allow_software_keys(state, "ML_DSA_44", "ECC_NIST_EDWARDS25519")
+    keystore = open_keystore(state)
+    assert keystore.software_specs == ("ML_DSA_44", "ECC_NIST_EDWARDS25519")
+    keys = [keystore.create_key(new_key(spec, spec)) for spec in ("ML_DSA_44", "ECC_NIST_EDWARDS25519")]
+    external = replace(new_key(spec="SYMMETRIC_DEFAULT", purpose=Purpose.ENCRYPT), origin=Origin.EXTERNAL)
+    empty = keystore.create_key(external)
+    made = keystore.imports.parameters(empty.id, "RSAES_OAEP_SHA_256", "RSA_2048")
+    keystore.close()
+    told: list[tuple[int, int]] = []
+    assert rotate_domain(state, "default", officer_pin(state), lambda done, total: told.append((done, total))) == 2
+    assert told[-1] == (3, 3)
+    check_keys(state, keys, "domain/default/2")
+    keystore = open_keystore(state)
+    ciphertext = wrapped(made.public_key, "RSAES_OAEP_SHA_256", bytes(32))
+    imported = keystore.imports.bring_in(empty.id, MaterialRequest(made.token, ciphertext, None), "user/key-admin")
+    assert imported.key.versions[0].backing.domain_label == "domain/default/2"
+    keystore.close()
 
 
 def test_rotation_of_an_unknown_domain(state: Path) -> None:

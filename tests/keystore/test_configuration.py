@@ -66,6 +66,13 @@ def test_softhsm_settings_follow_a_directory_that_moves(tmp_path: Path) -> None:
         (f'[hsm]\nuri = "{URI}"\nsessions = "8"\n', "hsm.sessions"),
         (f'[hsm]\nuri = "{URI}"\n[database]\nurl = 5\n', "database.url is not a text"),
         ("[hsm]\nuri = 5\n", "hsm.uri is not a text"),
+        (f'[hsm]\nuri = "{URI}"\n[keys]\nspecs = []\n', "keys.specs is not a setting"),
+        (f'[hsm]\nuri = "{URI}"\n[keys]\nsoftware_specs = "ML_DSA_65"\n', "software_specs is not a list"),
+        (f'[hsm]\nuri = "{URI}"\n[keys]\nsoftware_specs = [65]\n', "65 cannot be in it"),
+        (f'[hsm]\nuri = "{URI}"\n[keys]\nsoftware_specs = ["ML_DSA_66"]\n', "'ML_DSA_66' cannot be in it; there are"),
+        (f'[hsm]\nuri = "{URI}"\n[keys]\nsoftware_specs = ["ECC_NIST_P256"]\n', "the HSM holds such keys"),
+        (f'[hsm]\nuri = "{URI}"\n[keys]\nsoftware_specs = ["ML_KEM_512"]\n', "cryptographic library"),
+        (f'[hsm]\nuri = "{URI}"\n[keys]\nsoftware_specs = ["ML_DSA_65", "ML_DSA_65"]\n', "twice"),
         ('[hsm]\nuri = "pkcs11:token=a?module-path=/no/such.so&pin-source=file:p"\n', "does not exist"),
     ],
 )

@@ -29,6 +29,7 @@ from keystore.api import (
 from keystore.db.schema import ROW_JOURNAL, SEALED_TABLES
 from keystore.errors import IntegrityFailure
 from keystore.journal import chain
+from keystore.regions import NOTHING_UNDER_WAY
 from keystore.trust import RoleMapping, TrustedIssuer, UsedAssertion
 from tests.keystore.support import CHANGE, Place, intent_for, make_place, new_key, policy_for
 
@@ -106,6 +107,10 @@ def populate(place: Place) -> Populated:
     root: dict[str, Value] = {"kind": "integrity", "domain": None, "version": None, "token_label": "integrity"}
     with keystore.store.transaction() as transaction:
         transaction.insert("wrapped_roots", "integrity", {**root, "wrapped": b"w", "state": "current"})
+        wrapping: dict[str, Value] = {"key_id": key.id, "spec": "RSA_2048", "domain": "default", "domain_version": 1}
+        blobs: dict[str, Value] = {"wrapped": b"w", "public_key": b"p", "expires_at": 1}
+        transaction.insert("import_parameters", "import-1", wrapping | blobs)
+        transaction.insert("replications", key.id, NOTHING_UNDER_WAY)
 
     def sign(worker: Keystore) -> object:
         worker.get_key("release")
@@ -120,6 +125,8 @@ def populate(place: Place) -> Populated:
             "wrapped_roots": "integrity",
             "keys": key.id,
             "key_versions": version,
+            "import_parameters": "import-1",
+            "replications": key.id,
             "aliases": "release",
             "policies": key.id,
             "issuers": "issuer-1",
@@ -146,6 +153,8 @@ def populate(place: Place) -> Populated:
             "wrapped_roots": lambda worker: worker.store.get("wrapped_roots", "integrity"),
             "keys": sign,
             "key_versions": sign,
+            "import_parameters": lambda worker: worker.store.get("import_parameters", "import-1"),
+            "replications": lambda worker: worker.regions.get(key.id),
             "aliases": sign,
             "policies": sign,
             "issuers": lambda worker: worker.list_issuers(),
@@ -224,7 +233,7 @@ def test_an_edited_column_is_refused_at_next_use(populated: Populated, table: st
     change = {column: edited(table, column, before[column])}
     place.attacker.set(table, before["id"], change)
     try:
-        if (table, column) in (("idempotency", "id"), ("used_assertions", "id")):  # rows that may go: not found again
+        if column == "id" and not SEALED_TABLES[table].journaled:  # a row that may go: not found again
             assert not use(place.warm)
             return
         with pytest.raises(IntegrityFailure):

@@ -17,7 +17,6 @@ class Used(msgspec.Struct):
     key_version: int
     algorithm: str
     request_id: str
-    proof: Annotated[str, Meta(description="that the call is in the log: `c2sp.org/tlog-proof@v1`")]
 
 
 class WithMaterial(Used):
@@ -66,10 +65,11 @@ class MadeDataKeys(msgspec.Struct):
 
 
 class MadePair(WithMaterial, kw_only=True):
-    """A key pair: its public half (DER SubjectPublicKeyInfo), its private half (PKCS #8) encrypted."""
+    """A key pair: its public half (DER SubjectPublicKeyInfo), its private half (PKCS #8, DER) encrypted."""
 
-    ciphertext: bytes
+    spec: str
     public_key: bytes
+    private_key_ciphertext: bytes
 
 
 class MadePairs(msgspec.Struct):
@@ -81,13 +81,36 @@ class MadePairs(msgspec.Struct):
 class MadeOpenPair(MadePair, kw_only=True):
     """The same, with the private half in the clear."""
 
-    plaintext: bytes
+    private_key: bytes
 
 
 class MadeOpenPairs(msgspec.Struct):
     """One."""
 
     results: list[MadeOpenPair]
+
+
+class MovedFrom(msgspec.Struct, kw_only=True):
+    """By which key it was opened."""
+
+    key_id: KeyId
+    key_version: int
+    algorithm: str
+    material_id: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class MovedCiphertext(MovedFrom, kw_only=True):
+    """A ciphertext of the destination, whose key and version these are; and of what it was made."""
+
+    request_id: str
+    ciphertext: bytes
+    source: MovedFrom
+
+
+class MovedCiphertexts(msgspec.Struct):
+    """One."""
+
+    results: list[MovedCiphertext]
 
 
 class MadeMac(Used, kw_only=True):

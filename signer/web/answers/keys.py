@@ -100,6 +100,13 @@ class ReplicaTaken(msgspec.Struct):
     state: str
 
 
+class KeyRotation(msgspec.Struct):
+    """A key that is rotated by itself, every so many days."""
+
+    days: int
+    next_at: datetime
+
+
 class KeyDescription(msgspec.Struct):
     """A key. `issuer` to `recipients` are there for jwt and saml keys."""
 
@@ -126,6 +133,7 @@ class KeyDescription(msgspec.Struct):
     created_at: datetime
     created_by: str
     deletion_at: datetime | None
+    rotation: KeyRotation | None
     policy_revision: int
     versions: list[Version]
     issuer: str | msgspec.UnsetType = msgspec.UNSET

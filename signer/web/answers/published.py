@@ -34,11 +34,13 @@ class Issuers(msgspec.Struct):
 
 
 class Domain(msgspec.Struct):
-    """A wrapping key in the HSM that holds keys together."""
+    """A wrapping key in the HSM that holds keys together. `home_region`: of one that holds multi-region keys, and
+    those alone, where it is made."""
 
     name: str
     version: int
     created_at: datetime
+    home_region: str | None
 
 
 class Domains(msgspec.Struct):

@@ -43,6 +43,7 @@ _KEY: Final[dict[str, object]] = {
     "created_at": MOMENT,
     "created_by": "user/key-admin",
     "deletion_at": None,
+    "rotation": None,
     "policy_revision": 1,
     "versions": [
         {
@@ -56,6 +57,17 @@ _KEY: Final[dict[str, object]] = {
             "certificate": _CERTIFICATE,
         }
     ],
+}
+_ROTATED: Final = {
+    **_KEY,
+    "spec": "SYMMETRIC_DEFAULT",
+    "purpose": "encrypt",
+    "algorithm": "SYMMETRIC_DEFAULT",
+    "algorithms": ["SYMMETRIC_DEFAULT"],
+    "required_digest": None,
+    "formats": [],
+    "published": False,
+    "rotation": {"days": 90, "next_at": "2027-03-01T09:30:00Z"},
 }
 _REPLICATED: Final = {
     **_KEY,
@@ -106,6 +118,16 @@ KEYS: Final[Mapping[str, Contract]] = MappingProxyType(
         "POST /v1/keys/<key>/enable": _DESCRIBED,
         "POST /v1/keys/<key>/schedule-deletion": Contract(keys_answers.KeyDescription, _KEY, {"days": 30}),
         "POST /v1/keys/<key>/cancel-deletion": _DESCRIBED,
+        "POST /v1/keys/<key>/aliases": Contract(keys_answers.KeyDescription, _KEY, {"alias": "app/release"}),
+        "POST /v1/keys/<key>/aliases/move": Contract(keys_answers.KeyDescription, _KEY, {"alias": "app/release"}),
+        "POST /v1/keys/<key>/aliases/remove": Contract(keys_answers.KeyDescription, _KEY, {"alias": "app/release"}),
+        "POST /v1/keys/<key>/tags": Contract(keys_answers.KeyDescription, _KEY, {"tags": {"team": "release"}}),
+        "POST /v1/keys/<key>/tags/remove": Contract(keys_answers.KeyDescription, _KEY, {"names": ["team"]}),
+        "PUT /v1/keys/<key>/description": Contract(
+            keys_answers.KeyDescription, _KEY, {"description": "signs releases"}
+        ),
+        "PUT /v1/keys/<key>/rotation": Contract(keys_answers.KeyDescription, _ROTATED, {"days": 90}),
+        "DELETE /v1/keys/<key>/rotation": _DESCRIBED,
         "POST /v1/keys/<key>/replicas": Contract(
             keys_answers.KeyDescription, _REPLICATED, {"region": "eu-west-1", "users": ["role/ci"]}
         ),

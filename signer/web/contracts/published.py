@@ -44,7 +44,8 @@ PUBLISHED: Final[Mapping[str, Contract]] = MappingProxyType(
         ),
         "GET /v1/issuers": Contract(published_answers.Issuers, {"issuers": [_ISSUER]}),
         "GET /v1/domains": Contract(
-            published_answers.Domains, {"domains": [{"name": "default", "version": 1, "created_at": MOMENT}]}
+            published_answers.Domains,
+            {"domains": [{"name": "default", "version": 1, "created_at": MOMENT, "home_region": None}]},
         ),
         "GET /issuers/<issuer>/jwks.json": _KEY_SET,
         "GET /.well-known/jwks.json": _KEY_SET,

@@ -17,6 +17,7 @@ from tests.hsm_support import founded, token
 from tests.live import ROOT
 from tests.signer.authn.sigv4_by_hand import made
 from tests.signer.service import MovedClock, running_service
+from tools.service import PROGRAMS
 
 if TYPE_CHECKING:
     import pathlib
@@ -51,6 +52,15 @@ def test_each_signer_is_accepted_as_it_is(live: Live, temporary: bool) -> None:
         assert result["status"] == 200, result
         if result["request"] != "body":
             assert said["credential"] == f"access-key:{key['access_key_id']}"
+
+
+def test_boto3_signs_an_equal_change_of_the_same_second_again_by_itself(live: Live) -> None:
+    token_file = live.folder / ".sealmark" / "key-admin.token"
+    process = f"{PROGRAMS / 'sealmark'} --url {live.service.url} --token-file {token_file} access-keys process"
+    made_keys = answered("equal_changes.py", {"url": live.service.url, "region": "us-east-1", "process": process})
+    assert len(set(made_keys["keys"])) == 3
+    assert sum(made_keys["retries"]) >= 1  # three are made within two seconds
+    assert made_keys["credential"].startswith("ASIA")
 
 
 def test_random_requests_are_accepted_and_refused_with_one_change(

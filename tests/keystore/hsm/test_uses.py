@@ -13,15 +13,20 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
     load_der_public_key,
 )
+from pkcs11 import Attribute
 
 from keystore.algorithms import KEY_SPECS, KeyUse
 from keystore.api import BackingKey
-from keystore.errors import HsmUnavailable, Undecipherable, Unsupported
+from keystore.errors import HsmFault, HsmUnavailable, Undecipherable, Unsupported
+from keystore.hsm.session import Session
 from keystore.opened.agreement import peer_point
 from tests.hsm_support import DOMAIN
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from keystore.hsm import Token
+    from keystore.hsm.session import Key
 
 CURVES: Final = {"ECC_NIST_P256": ec.SECP256R1(), "ECC_NIST_P384": ec.SECP384R1(), "ECC_NIST_P521": ec.SECP521R1()}
 
@@ -66,8 +71,9 @@ def test_points_that_are_none_never_reach_the_hsm(token: Token) -> None:
 
 def test_each_use_is_refused_to_keys_of_another(token: Token) -> None:
     signs, _ = backing_of(token, "ECC_NIST_P256", KeyUse.SIGN)
-    with pytest.raises(HsmUnavailable):
-        token.agree(signs, b"\x04" + b"\x01" * 64)
+    point = peer_point("ECC_NIST_P256", der(ec.generate_private_key(ec.SECP256R1()).public_key()))
+    with pytest.raises(HsmUnavailable, match="KEY_FUNCTION_NOT_PERMITTED"):
+        token.agree(signs, point)
     with pytest.raises(Unsupported):
         token.decrypt_raw(signs, b"")
     with pytest.raises(Unsupported):
@@ -106,3 +112,26 @@ def test_an_edwards_pair_signs(token: Token) -> None:
     assert isinstance(private, ed25519.Ed25519PrivateKey)
     assert isinstance(public, ed25519.Ed25519PublicKey)
     public.verify(private.sign(b"message"), b"message")
+
+
+def test_a_secret_that_a_module_gives_without_its_zeros_is_as_long_as_the_field(
+    token: Token, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backing, public = backing_of(token, "ECC_NIST_P256", KeyUse.AGREE)
+    assert isinstance(public, ec.EllipticCurvePublicKey)
+    peer = ec.generate_private_key(ec.SECP256R1())
+    secret = peer.exchange(ec.ECDH(), public)
+    point, honest = peer_point("ECC_NIST_P256", der(peer.public_key())), Session.read
+
+    def read_as(change: Callable[[bytes], bytes]) -> None:
+        def read(session: Session, key: Key, attribute: Attribute) -> bytes:
+            octets = honest(session, key, attribute)
+            return change(octets) if attribute is Attribute.VALUE else octets
+
+        monkeypatch.setattr(Session, "read", read)
+
+    read_as(lambda octets: octets[1:])
+    assert token.agree(backing, point) == b"\0" + secret[1:]
+    read_as(lambda octets: octets + b"\0")
+    with pytest.raises(HsmFault):
+        token.agree(backing, point)

@@ -149,5 +149,5 @@ def test_a_faulty_issuer_is_refused_by_its_member(
 
 def test_domains_are_listed(service: ServiceInProcess) -> None:
     (domain,) = service.made("user/key-admin", "GET", "/v1/domains")["domains"]
-    assert set(domain) == {"name", "version", "created_at"}
+    assert set(domain) == {"name", "version", "created_at", "home_region"}
     assert (domain["name"], domain["version"]) == ("default", 1)

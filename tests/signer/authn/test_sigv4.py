@@ -123,6 +123,17 @@ def test_whoever_has_the_secret_can_check_what_was_asked_by_the_record(
                 assert proof["canonical_request"].startswith("POST\n/v1/keys/aws/signatures\n")
 
 
+def test_what_might_be_a_secret_is_signed_and_not_recorded(moved: ServiceInProcess, key: AccessKey, at: Any) -> None:
+    for signed in (
+        at(key, headers={"x-amz-meta": "precious"}),
+        at(key, target="/v1/whoami?pasted=smk_precious0123456789abcdef"),
+        at(key, target=f"/v1/whoami?much={'precious' * 600}"),
+    ):
+        (outcome,) = moved.outcomes(send(moved, signed).headers["X-Request-Id"])
+        assert "precious" not in outcome["proof"]
+        assert json.loads(outcome["proof"])["string_to_sign"]
+
+
 TAMPERED: Final[dict[str, dict[str, Any]]] = {
     "method": {"method": "GET"},
     "method's case": {"method": "post"},
@@ -574,3 +585,43 @@ def test_a_refusal_says_nothing_of_why(moved: ServiceInProcess, key: AccessKey, 
         send(moved, at(key, region="eu-west-1")),
     ]
     assert {assert_refused(answer, 401, "unauthenticated") for answer in answers} == {REFUSAL}
+
+
+def aws(service: ServiceInProcess, signed: Signed) -> tuple[int, str, str, dict[str, str]]:
+    answer = send(service, signed)
+    found = json.loads(answer.get_data())
+    assert answer.headers.get("x-amzn-ErrorType", "") == found.get("__type", "")
+    return answer.status_code, found.get("__type", ""), found.get("message", ""), dict(answer.headers)
+
+
+def test_awss_own_clients_are_told_in_awss_words(moved: ServiceInProcess, key: AccessKey, at: Any) -> None:
+    def listing(used: AccessKey, **members: Any) -> Any:
+        headers = {"content-type": "application/x-amz-json-1.1", "x-amz-target": "TrentService.ListKeys"}
+        return at(used, **{"method": "POST", "target": "/", "body": b"{}", "headers": headers, **members})
+
+    assert aws(moved, listing(key))[:2] == (200, "")
+    assert aws(moved, listing(key, expires=60))[:2] == (200, "")
+    for used, members, kind in (
+        (AccessKey(key.id, "wrong"), {}, Kind.WRONG),
+        (AccessKey("AKIA" + "C" * 16, "wrong"), {}, Kind.UNKNOWN),
+        (AccessKey(key.id, key.secret, "smt_another"), {}, Kind.UNKNOWN),
+        (key, {"expires": 0}, Kind.INCOMPLETE),
+    ):
+        assert aws(moved, listing(used, **members))[:3] == (
+            400,
+            kind.value,
+            WORDS[kind] if kind != Kind.INCOMPLETE else ("X-Amz-Expires must be less than a week (in seconds)."),
+        )
+    status, kind_of_region, words, _ = aws(moved, listing(key, region="eu-west-1"))
+    assert (status, kind_of_region) == (400, Kind.WRONG.value)
+    assert words == "Credential should be scoped to a valid region, here 'us-east-1'."
+
+
+def test_awss_own_clients_are_made_to_wait_for_another_second(moved: ServiceInProcess, key: AccessKey, at: Any) -> None:
+    headers = {"content-type": "application/x-amz-json-1.1", "x-amz-target": "TrentService.CreateKey"}
+    signed = at(key, method="POST", target="/", body=b'{"Description": "a key user makes none"}', headers=headers)
+    assert aws(moved, signed)[:2] == (400, "AccessDeniedException")
+    status, kind, words, answered = aws(moved, signed)
+    assert (status, kind) == (400, "ThrottlingException")
+    assert "sign it again" in words
+    assert (answered["Retry-After"], answered["x-amz-retry-after"]) == ("1", "1000")

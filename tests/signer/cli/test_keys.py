@@ -284,3 +284,36 @@ def test_an_issuer_names_places_of_others(run: Run, service: ScriptedService) ->
 def test_wrong_issuers_and_domains(run: Run, service: ScriptedService, arguments: tuple[str, ...]) -> None:
     assert run(*arguments).exit_code == 2
     assert not service.asked
+
+
+LABELLED = KEY | {"aliases": ["release"], "tags": {"stage": "prod"}, "description": "", "rotation": None}
+
+
+@pytest.mark.parametrize(
+    ("words", "method", "path", "body"),
+    [
+        ("alias add release app/prod", "POST", "aliases", {"alias": "app/prod"}),
+        ("alias move release app/prod", "POST", "aliases/move", {"alias": "app/prod"}),
+        ("alias remove release app/prod", "POST", "aliases/remove", {"alias": "app/prod"}),
+        ("tag release stage=prod owner=", "POST", "tags", {"tags": {"stage": "prod", "owner": ""}}),
+        ("untag release stage owner", "POST", "tags/remove", {"names": ["stage", "owner"]}),
+        ("description release Releases", "PUT", "description", {"description": "Releases"}),
+        ("rotation enable release --days 90", "PUT", "rotation", {"days": 90}),
+        ("rotation disable release", "DELETE", "rotation", None),
+    ],
+)
+def test_labels_and_schedules(
+    run: Run, service: ScriptedService, words: str, method: str, path: str, body: object
+) -> None:
+    service.on(method, f"/v1/keys/release/{path}", Answer(200, LABELLED))
+    result = run("keys", *words.split())
+    assert result.exit_code == 0, result.stderr
+    asked = service.only()
+    assert (json.loads(asked.content) if asked.content else None) == body
+    assert "stage" in result.stdout
+
+
+def test_what_is_no_tag_and_no_alias_is_wrong_usage(run: Run, service: ScriptedService) -> None:
+    for words in ("tag release stage", "tag release =x", "tag release a=1 a=2", "alias add release a:b"):
+        assert run("keys", *words.split()).exit_code == 2
+    assert service.asked == []

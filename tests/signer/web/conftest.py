@@ -16,5 +16,5 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def own_service(token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceInProcess]:
-    with running_service(token, tmp_path_factory.mktemp("own")) as running:
+    with running_service(token, tmp_path_factory.mktemp("own"), software_specs=("ML_KEM_768",)) as running:
         yield running

@@ -144,7 +144,7 @@ def taken(service: ServiceInProcess) -> None:
         ({**JWT, "audiences": [""]}, 422, "malformed_request", "audiences[0]"),
         ({**JWT, "types": []}, 422, "malformed_request", "types"),
         ({**SAML, "recipients": []}, 422, "malformed_request", "recipients"),
-        ({**GENERAL, "description": "x" * 1025}, 422, "malformed_request", "description"),
+        ({**GENERAL, "description": "x" * 8193}, 422, "malformed_request", "description"),
         ({**GENERAL, "published": "yes"}, 422, "malformed_request", "published"),
     ],
 )
@@ -158,7 +158,7 @@ def test_a_contradiction_is_refused_by_its_member(
 
 COMMON_MEMBERS: Final = {
     *("id", "arn", "alias", "spec", "purpose", "algorithm", "algorithms", "required_digest", "formats", "domain"),
-    *("aliases", "tags", "origin"),
+    *("aliases", "tags", "origin", "rotation", "multi_region"),
     *("protection", "storage", "token", "state", "description", "published", "created_at", "created_by"),
     *("deletion_at", "policy_revision", "versions"),
 }

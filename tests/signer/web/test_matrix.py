@@ -7,6 +7,7 @@ every row of the database as it was.
 
 from __future__ import annotations
 
+import base64
 import json
 import sqlite3
 import uuid
@@ -123,9 +124,28 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
     "GET /v1/keys/<key>": {"present": ITS_PEOPLE, "absent": NO_KEY_TO_SEE},
     "POST /v1/keys/<key>/rotate": _ADMINISTERED,
     "POST /v1/keys/<key>/disable": _ADMINISTERED,
+    # Of a key of this region alone, and of nothing that another region has sealed: refused once it is permitted.
+    "POST /v1/keys/<key>/replicas": {
+        "present": "403 422 404 403 403 403 401 401 401 401",
+        "absent": NO_KEY_TO_ADMINISTER,
+    },
+    "POST /v1/keys/<key>/primary-region": {
+        "present": "403 422 404 403 403 403 401 401 401 401",
+        "absent": NO_KEY_TO_ADMINISTER,
+    },
+    "POST /v1/replicas": {"present": "403 422 422 403 403 403 401 401 401 401"},
     "POST /v1/keys/<key>/enable": _ADMINISTERED,
     "POST /v1/keys/<key>/schedule-deletion": _ADMINISTERED,
     "POST /v1/keys/<key>/cancel-deletion": _ADMINISTERED,
+    "POST /v1/keys/<key>/aliases": _ADMINISTERED,
+    # Of another's alias nothing is told either, be the key that it names seen or not.
+    "POST /v1/keys/<key>/aliases/move": _ADMINISTERED,
+    "POST /v1/keys/<key>/aliases/remove": _ADMINISTERED,
+    "POST /v1/keys/<key>/tags": _ADMINISTERED,
+    "POST /v1/keys/<key>/tags/remove": _ADMINISTERED,
+    "PUT /v1/keys/<key>/description": _ADMINISTERED,
+    "PUT /v1/keys/<key>/rotation": _ADMINISTERED,
+    "DELETE /v1/keys/<key>/rotation": _ADMINISTERED,
     "GET /v1/keys/<key>/policy": _REVIEWED,
     "PUT /v1/keys/<key>/policy": _ADMINISTERED,
     "POST /v1/keys/<key>/csr": _ADMINISTERED,
@@ -136,6 +156,22 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
     "POST /v1/keys/<key>/artifacts": _USED,
     "POST /v1/keys/<key>/jwts": _USED,
     "POST /v1/keys/<key>/assertions": _USED,
+    **{
+        f"POST /v1/keys/<key>/{call}": _USED
+        for call in (
+            *("encrypt", "decrypt", "data-keys", "data-keys/without-plaintext", "macs", "macs/verify"),
+            *("data-key-pairs", "data-key-pairs/without-plaintext", "shared-secrets", "re-encrypt"),
+            *("encapsulate", "decapsulate"),
+        )
+    },
+    # What anybody who has the public key could do alone.
+    "POST /v1/keys/<key>/signatures/verify": {
+        "present": "403 200 404 200 404 403 401 401 401 401",
+        "absent": "403 404 404 404 404 403 401 401 401 401",
+    },
+    # The ciphertext names its key.
+    "POST /v1/decrypt": {"present": ONLY_ITS_USERS, "absent": NO_KEY_TO_USE},
+    "POST /v1/random": {"present": "403 200 200 200 200 403 401 401 401 401"},
     "POST /v1/issuers": {"present": "403 201 201 403 403 403 401 401 401 401"},
     "GET /v1/issuers": {"present": ONLY_KEYS},
     "GET /v1/domains": {"present": ONLY_KEYS},
@@ -246,6 +282,10 @@ MEMBERS: Final[dict[str, dict[str, object]]] = {
     "general": {},
     "jwt": {"audiences": ["https://api.example"], "max_ttl": 600},
     "saml": {"audiences": ["https://sp.example"], "recipients": ["https://sp.example/acs"]},
+    "encrypt": {"spec": "SYMMETRIC_DEFAULT"},
+    "mac": {"spec": "HMAC_256"},
+    "agree": {},
+    "encapsulate": {"spec": "ML_KEM_768"},
 }
 QUORUM: Final = {"approvers": ["user/auditor"], "needed": 1, "window_seconds": 600}
 ARTIFACTS: Final = {
@@ -257,10 +297,23 @@ NO_USE: Final = {
     "Statement": [{"Effect": "Deny", "Action": "kms:Sign*", "Resource": "*"}],
 }
 WORKLOADS_KEY: Final = new_key("workloads-1")
+# By the call about a key, the purpose of the key that it needs.
+USES: Final = {
+    "signatures": "general",
+    "artifacts": "artifact",
+    "jwts": "jwt",
+    "assertions": "saml",
+    **dict.fromkeys(("encrypt", "decrypt", "data-keys", "data-keys/without-plaintext"), "encrypt"),
+    "macs": "mac",
+    "macs/verify": "mac",
+    "signatures/verify": "general",
+    **dict.fromkeys(("data-key-pairs", "data-key-pairs/without-plaintext", "re-encrypt"), "encrypt"),
+    "shared-secrets": "agree",
+    **dict.fromkeys(("encapsulate", "decapsulate"), "encapsulate"),
+}
 ROWS: Final = {
     table.name: str(select(table)) for table in METADATA.sorted_tables if not table.name.startswith(("audit_", "log_"))
 }
-SIGNS_WITH: Final = {"signatures": "general", "artifacts": "artifact", "jwts": "jwt", "assertions": "saml"}
 
 
 @dataclass(frozen=True)
@@ -271,6 +324,7 @@ class World:
     tokens: dict[str, str | None]
     keys: dict[str, str]
     held: dict[str, Any] = field(default_factory=dict)  # the approval request that was made last
+    results: dict[str, Any] = field(default_factory=dict)  # of calls with a key, to be asked about, each made once
 
     def call(self, caller: str, method: str, path: str, body: object) -> TestResponse:
         return self.service.call(self.tokens[caller], method, path, body)
@@ -285,7 +339,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with running_service(token, tmp_path_factory.mktemp("matrix")) as service:
+    with running_service(token, tmp_path_factory.mktemp("matrix"), software_specs=("ML_KEM_768",)) as service:
         gone, root = new_token(), new_token()
         _make_principal(service, "role/gone", "key-user", "enabled", gone)
         _make_principal(service, "user/root", "root", "disabled", root)
@@ -389,10 +443,12 @@ def _key_path(world: World, route: str, target: str) -> str:
         return str(uuid.uuid4())
     if target == "unpublished":
         return world.keys["general"]
-    if last in SIGNS_WITH:
-        return world.keys[SIGNS_WITH[last]]
+    if (call := route.partition("<key>/")[2]) in USES:
+        return world.keys[USES[call]]
     if last == "approval-requests":
         return _with_a_rule(world)
+    if last == "rotation":
+        return str(service.make_key(_new_name(), spec="SYMMETRIC_DEFAULT", purpose="encrypt")["id"])
     if route == "PUT /v1/keys/<key>/approval-rule":
         return str(service.make_key(_new_name())["id"])
     if last == "revoke":
@@ -409,6 +465,16 @@ def _key_path(world: World, route: str, target: str) -> str:
     key = service.make_key(_new_name(), purpose="general")["id"]
     preparations[last](key)
     return str(key)
+
+
+def _alias_of_another(world: World) -> str:
+    """One that a key like the one of the path has."""
+    return str(world.service.make_key(_new_name())["alias"])
+
+
+def _alias_of_its_own(world: World) -> str:
+    keystore = world.service.services.keystore
+    return keystore.create_alias(_new_name(), world.keys["artifact"], keystore.clock()).name
 
 
 def _asked(world: World, target: str) -> str:
@@ -470,6 +536,40 @@ def _log_path(world: World, path: str, target: str) -> str:
     return path
 
 
+def _result(world: World, purpose: str, call: str, body: dict[str, object]) -> Any:
+    """What a user of the key is given."""
+    if call not in world.results:
+        path = f"/v1/keys/{world.keys[purpose]}/{call}"
+        world.results[call] = world.service.made("role/ci", "POST", path, body)["results"][0]
+    return world.results[call]
+
+
+def _ciphertext(world: World, target: str) -> dict[str, object]:
+    """Of the key, or of one that is not there: another service's."""
+    made: str = _result(world, "encrypt", "encrypt", {"plaintext": "AAAA"})["ciphertext"]
+    if target == "absent":
+        octets = base64.b64decode(made)
+        key = uuid.UUID(world.keys["encrypt"]).bytes
+        assert key in octets
+        made = base64.b64encode(octets.replace(key, uuid.uuid4().bytes)).decode()
+    return {"ciphertext": made}
+
+
+def _point(world: World) -> dict[str, object]:
+    """The other side's public key; here the key's own does."""
+    (version,) = world.service.services.keystore.get_key(world.keys["agree"]).versions
+    return {"public_key": base64.b64encode(version.public_key).decode()}
+
+
+def _mac(world: World) -> dict[str, object]:
+    return {"message": "AAAA", "mac": _result(world, "mac", "macs", {"message": "AAAA"})["mac"]}
+
+
+def _signature(world: World) -> dict[str, object]:
+    made = _result(world, "general", "signatures", {"message": "AAAA"})
+    return {"message": "AAAA", "signature": made["signature"]}
+
+
 def _body(world: World, route: str, target: str) -> object:
     """A body that is right for the call, so that nothing but the caller decides."""
     bodies: dict[str, Callable[[], object]] = {
@@ -479,12 +579,40 @@ def _body(world: World, route: str, target: str) -> object:
         "POST /v1/enrolments": lambda: {"code": "sme_no" if target == "absent" else _open_code(world.service)},
         "POST /v1/keys": lambda: {"alias": _new_name(), "spec": "ECC_NIST_P256", "purpose": "general"},
         "POST /v1/keys/<key>/rotate": lambda: {"now": True},
+        "POST /v1/keys/<key>/replicas": lambda: {"region": "eu-west-1"},
+        "POST /v1/keys/<key>/primary-region": lambda: {"region": "eu-west-1"},
+        "POST /v1/replicas": lambda: {
+            "about": "gone",
+            "account": "000000000000",
+            "sender": "eu-west-1",
+            "receiver": "us-east-1",
+            "serial": 1,
+            "key_id": f"mrk-{uuid.uuid4().hex}",
+            "domain": "global",
+        },
         "POST /v1/keys/<key>/schedule-deletion": lambda: {"days": 7},
         "PUT /v1/keys/<key>/policy": lambda: {"administrators": ["user/key-admin"], "users": ["role/ci"]},
         "PUT /v1/keys/<key>/certificate": lambda: {"chain": _outside_chain(world)},
         "POST /v1/keys/<key>/certificate/renew": lambda: {"replace_installed": True},
         "POST /v1/keys/<key>/certificate/revoke": lambda: {"reason": "superseded"},
         "POST /v1/keys/<key>/signatures": lambda: {"message": "AAAA"},
+        "POST /v1/keys/<key>/encrypt": lambda: {"plaintext": "AAAA"},
+        "POST /v1/keys/<key>/decrypt": lambda: _ciphertext(world, "present"),
+        "POST /v1/decrypt": lambda: _ciphertext(world, target),
+        "POST /v1/keys/<key>/data-key-pairs": lambda: {"spec": "ECC_NIST_P256"},
+        "POST /v1/keys/<key>/data-key-pairs/without-plaintext": lambda: {"spec": "ECC_NIST_P256"},
+        "POST /v1/keys/<key>/re-encrypt": lambda: {
+            **_ciphertext(world, "present"),
+            "destination": world.keys["encrypt"],
+        },
+        "POST /v1/keys/<key>/shared-secrets": lambda: _point(world),
+        "POST /v1/keys/<key>/encapsulate": dict,
+        "POST /v1/keys/<key>/decapsulate": lambda: {
+            "ciphertext": _result(world, "encapsulate", "encapsulate", {})["ciphertext"]
+        },
+        "POST /v1/keys/<key>/macs": lambda: {"message": "AAAA"},
+        "POST /v1/keys/<key>/macs/verify": lambda: _mac(world),
+        "POST /v1/keys/<key>/signatures/verify": lambda: _signature(world),
         "POST /v1/keys/<key>/artifacts": lambda: {
             "artifacts": [{"name": "a.bin", "size": 3, "digests": {"sha256": "ab" * 32}}],
             "formats": ["cms"],
@@ -499,6 +627,13 @@ def _body(world: World, route: str, target: str) -> object:
             "match": "dns",
             "name": f"{_new_name()}.example",
         },
+        "POST /v1/keys/<key>/aliases": lambda: {"alias": f"app/{_new_name()}"},
+        "POST /v1/keys/<key>/aliases/move": lambda: {"alias": _alias_of_another(world)},
+        "POST /v1/keys/<key>/aliases/remove": lambda: {"alias": _alias_of_its_own(world)},
+        "POST /v1/keys/<key>/tags": lambda: {"tags": {"stage": "test"}},
+        "POST /v1/keys/<key>/tags/remove": lambda: {"names": ["stage"]},
+        "PUT /v1/keys/<key>/description": lambda: {"description": "signs releases"},
+        "PUT /v1/keys/<key>/rotation": lambda: {"days": 90},
         "POST /v1/keys/<key>/grants": lambda: {"grantee": "role/ci", "operations": ["DescribeKey"], "name": "same"},
         "PUT /v1/principals/<kind>/<name>/policies/<policy>": lambda: {"policy": NO_USE},
         "POST /v1/trusted-issuers": lambda: {"name": _new_name(), **_trust()},
@@ -530,13 +665,13 @@ def test_the_table_holds_every_route_and_no_other(world: World) -> None:
 
 def test_every_call_about_a_key_is_tried_on_one_that_is_not_there() -> None:
     for route, rows in EXPECTED.items():
-        assert ("<" in route) <= ("absent" in rows), route
+        assert ("<" in route or route == "POST /v1/decrypt") <= ("absent" in rows), route
 
 
 def _code(route: str, target: str, caller: str, status: int) -> str:
     if status == 403 and "<request>" in route and EXPECTED[route]["absent"].split()[CALLERS.index(caller)] == "404":
         return "policy_forbids"  # it may see the request, but has no vote on it, or did not make it
-    return {401: "unauthenticated", 403: "duty_forbids", 404: "not_found"}[status]
+    return {401: "unauthenticated", 403: "duty_forbids", 404: "not_found", 422: "unprocessable"}[status]
 
 
 @pytest.mark.parametrize(("route", "target", "caller", "status"), CASES)
@@ -561,7 +696,9 @@ def test_each_caller_gets_the_status_of_the_table(
 HIDDEN: Final = [
     (route, target, caller)
     for route, target, caller, status in CASES
-    if ("<key>" in route or "<request>" in route or "/access/" in route) and target != "absent" and status == 404
+    if ("<key>" in route or "<request>" in route or "/access/" in route or route == "POST /v1/decrypt")
+    and target != "absent"
+    and status == 404
 ]
 
 

@@ -165,6 +165,10 @@ def test_each_refusal_stands_with_its_status_and_an_example(document: dict[str, 
 MEMBERS: Final[dict[str, dict[str, object]]] = {
     "device": {"purpose": "general"},
     "guarded": {"purpose": "artifact"},
+    "vault": {"spec": "SYMMETRIC_DEFAULT", "purpose": "encrypt"},
+    "webhooks": {"spec": "HMAC_256", "purpose": "mac"},
+    "meeting": {"purpose": "agree"},
+    "quantum": {"spec": "ML_KEM_768", "purpose": "encapsulate"},
     "tokens": {"purpose": "jwt", "audiences": ["https://api.example"], "max_ttl": 600},
     "sso": {
         "purpose": "saml",
@@ -187,9 +191,22 @@ CREDENTIALS: Final = tuple(route for route in CONTRACTS if "/public-credentials"
 OF_THE_TRAIL: Final = tuple(route for route in CONTRACTS if "/v1/audit/" in route)
 # About one grant, whose id is not known before it is made.
 ENDS_GRANTS: Final = ("POST /v1/keys/<key>/grants/<grant>/retire", "DELETE /v1/keys/<key>/grants/<grant>")
+# About what another call has made: ciphertexts, codes, signatures.
+OF_THINGS_MADE: Final = (
+    "POST /v1/keys/<key>/decrypt",
+    "POST /v1/decrypt",
+    "POST /v1/keys/<key>/re-encrypt",
+    "POST /v1/keys/<key>/decapsulate",
+    "POST /v1/keys/<key>/macs/verify",
+    "POST /v1/keys/<key>/signatures/verify",
+)
 OF_ACCESS_KEYS: Final = tuple(route for route in CONTRACTS if "<access_key>" in route)
+# Between two deployments: tests/signer/regions.
+OF_REGIONS: Final = ("POST /v1/keys/<key>/replicas", "POST /v1/keys/<key>/primary-region", "POST /v1/replicas")
 ELSEWHERE: Final = (
+    *OF_REGIONS,
     *OF_ACCESS_KEYS,
+    *OF_THINGS_MADE,
     *CREDENTIALS,
     *OF_THE_TRAIL,
     *ENDS_GRANTS,
@@ -211,7 +228,9 @@ APPROVALS: Final = tuple(route for route in CONTRACTS if "approval" in route)
 
 def in_order() -> list[str]:
     elsewhere = (*LAST, *APPROVALS, *ENDS_GRANTS)
-    first = [route for route in CONTRACTS if route.startswith("POST /v1/keys") and route not in elsewhere]
+    first = [
+        route for route in CONTRACTS if route.startswith("POST /v1/keys") and route not in (*elsewhere, *ELSEWHERE)
+    ]
     disabled = "POST /v1/keys/<key>/disable"
     between = [route for route in CONTRACTS if route not in (*first, *elsewhere, *ELSEWHERE)]
     return [
@@ -380,7 +399,34 @@ def test_public_credentials_are_answered_as_they_say(document: dict[str, Any], o
     assert_shaped(document, gone, operation_of(document, revoked), 200)
 
 
-@pytest.mark.parametrize("route", ENDS_GRANTS)
+def test_ciphertexts_codes_and_signatures_are_answered_as_they_say(
+    document: dict[str, Any], own_service: ServiceInProcess
+) -> None:
+    made = {key["alias"] for key in own_service.made("user/key-admin", "GET", "/v1/keys")["keys"]}
+    for alias in {"vault", "webhooks", "device", "quantum"} - made:
+        body = {"alias": alias, "spec": "ECC_NIST_P256", "users": ["role/ci"], **MEMBERS[alias]}
+        own_service.made("user/key-admin", "POST", "/v1/keys", body)
+
+    def result(key: str, call: str) -> dict[str, Any]:
+        sent = CONTRACTS[f"POST /v1/keys/<key>/{call}"].request
+        answer = own_service.made("role/ci", "POST", f"/v1/keys/{key}/{call}", sent)
+        return dict(answer["results"][0])
+
+    of_ciphertext = {"ciphertext": result("vault", "encrypt")["ciphertext"]}
+    changes = (
+        of_ciphertext,
+        of_ciphertext,
+        of_ciphertext,
+        {"ciphertext": result("quantum", "encapsulate")["ciphertext"]},
+        {"mac": result("webhooks", "macs")["mac"]},
+        {"signature": result("device", "signatures")["signature"]},
+    )
+    for route, changed in zip(OF_THINGS_MADE, changes, strict=True):
+        path = route.partition(" ")[2].replace("<key>", CONTRACTS[route].key or "")
+        answered = own_service.made("role/ci", "POST", path, {**(CONTRACTS[route].request or {}), **changed})
+        assert_shaped(document, answered, operation_of(document, route), 200)
+
+
 def test_access_keys_are_answered_as_they_say(document: dict[str, Any], own_service: ServiceInProcess) -> None:
     made = own_service.made("role/ci", "POST", "/v1/principals/role/ci/access-keys", {})
     for route in OF_ACCESS_KEYS:
@@ -389,6 +435,7 @@ def test_access_keys_are_answered_as_they_say(document: dict[str, Any], own_serv
         assert_shaped(document, own_service.made("role/ci", method, path), operation_of(document, route), 200)
 
 
+@pytest.mark.parametrize("route", ENDS_GRANTS)
 def test_a_grants_end_is_answered_as_it_says(
     document: dict[str, Any], own_service: ServiceInProcess, route: str
 ) -> None:

@@ -618,7 +618,8 @@ def _access_keys() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("access_keys_by_principal", "access_keys", ["principal"], unique=False)
+    op.create_index("access_keys_by_principal", "access_keys", ["principal", "id"], unique=False)
+    op.create_index("access_keys_by_end", "access_keys", ["principal", "expires_at"], unique=False)
 
 
 def _public_credentials() -> None:
