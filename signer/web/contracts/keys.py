@@ -19,6 +19,16 @@ _CERTIFICATE: Final = {
     "revocation_reason": None,
 }
 _CERTIFIED: Final = {"key_id": KEY_ID, "key_version": 1, **_CERTIFICATE}
+_VERSION: Final[dict[str, object]] = {
+    "version": 1,
+    "state": "active",
+    "created_at": MOMENT,
+    "activate_at": MOMENT,
+    "kid": KID,
+    "revoked_at": None,
+    "revocation_reason": None,
+    "certificate": _CERTIFICATE,
+}
 _KEY: Final[dict[str, object]] = {
     "id": KEY_ID,
     "arn": f"arn:aws:kms:us-east-1:000000000000:key/{KEY_ID}",
@@ -45,21 +55,12 @@ _KEY: Final[dict[str, object]] = {
     "deletion_at": None,
     "rotation": None,
     "policy_revision": 1,
-    "versions": [
-        {
-            "version": 1,
-            "state": "active",
-            "created_at": MOMENT,
-            "activate_at": MOMENT,
-            "kid": KID,
-            "revoked_at": None,
-            "revocation_reason": None,
-            "certificate": _CERTIFICATE,
-        }
-    ],
+    "versions": [_VERSION],
 }
-_ROTATED: Final = {
+_ROTATED: Final[dict[str, object]] = {
     **_KEY,
+    "alias": "vault",
+    "aliases": ["vault"],
     "spec": "SYMMETRIC_DEFAULT",
     "purpose": "encrypt",
     "algorithm": "SYMMETRIC_DEFAULT",
@@ -68,6 +69,7 @@ _ROTATED: Final = {
     "formats": [],
     "published": False,
     "rotation": {"days": 90, "next_at": "2027-03-01T09:30:00Z"},
+    "versions": [{**_VERSION, "kid": None, "certificate": None}],
 }
 _REPLICATED: Final = {
     **_KEY,
@@ -126,8 +128,12 @@ KEYS: Final[Mapping[str, Contract]] = MappingProxyType(
         "PUT /v1/keys/<key>/description": Contract(
             keys_answers.KeyDescription, _KEY, {"description": "signs releases"}
         ),
-        "PUT /v1/keys/<key>/rotation": Contract(keys_answers.KeyDescription, _ROTATED, {"days": 90}),
-        "DELETE /v1/keys/<key>/rotation": _DESCRIBED,
+        "PUT /v1/keys/<key>/rotation": Contract(
+            keys_answers.KeyDescription, _ROTATED, {"days": 90}, key="vault"
+        ),
+        "DELETE /v1/keys/<key>/rotation": Contract(
+            keys_answers.KeyDescription, {**_ROTATED, "rotation": None}, key="vault"
+        ),
         "POST /v1/keys/<key>/replicas": Contract(
             keys_answers.KeyDescription, _REPLICATED, {"region": "eu-west-1", "users": ["role/ci"]}
         ),
