@@ -19,16 +19,6 @@ _CERTIFICATE: Final = {
     "revocation_reason": None,
 }
 _CERTIFIED: Final = {"key_id": KEY_ID, "key_version": 1, **_CERTIFICATE}
-_VERSION: Final[dict[str, object]] = {
-    "version": 1,
-    "state": "active",
-    "created_at": MOMENT,
-    "activate_at": MOMENT,
-    "kid": KID,
-    "revoked_at": None,
-    "revocation_reason": None,
-    "certificate": _CERTIFICATE,
-}
 _KEY: Final[dict[str, object]] = {
     "id": KEY_ID,
     "arn": f"arn:aws:kms:us-east-1:000000000000:key/{KEY_ID}",
@@ -55,9 +45,20 @@ _KEY: Final[dict[str, object]] = {
     "deletion_at": None,
     "rotation": None,
     "policy_revision": 1,
-    "versions": [_VERSION],
+    "versions": [
+        {
+            "version": 1,
+            "state": "active",
+            "created_at": MOMENT,
+            "activate_at": MOMENT,
+            "kid": KID,
+            "revoked_at": None,
+            "revocation_reason": None,
+            "certificate": _CERTIFICATE,
+        }
+    ],
 }
-_ROTATED: Final[dict[str, object]] = {
+_SECRET: Final[dict[str, object]] = {
     **_KEY,
     "alias": "vault",
     "aliases": ["vault"],
@@ -68,9 +69,20 @@ _ROTATED: Final[dict[str, object]] = {
     "required_digest": None,
     "formats": [],
     "published": False,
-    "rotation": {"days": 90, "next_at": "2027-03-01T09:30:00Z"},
-    "versions": [{**_VERSION, "kid": None, "certificate": None}],
+    "versions": [
+        {
+            "version": 1,
+            "state": "active",
+            "created_at": MOMENT,
+            "activate_at": MOMENT,
+            "kid": None,
+            "revoked_at": None,
+            "revocation_reason": None,
+            "certificate": None,
+        }
+    ],
 }
+_ROTATED: Final = {**_SECRET, "rotation": {"days": 90, "next_at": "2027-03-01T09:30:00Z"}}
 _REPLICATED: Final = {
     **_KEY,
     "id": MULTI_REGION_KEY_ID,
@@ -131,9 +143,7 @@ KEYS: Final[Mapping[str, Contract]] = MappingProxyType(
         "PUT /v1/keys/<key>/rotation": Contract(
             keys_answers.KeyDescription, _ROTATED, {"days": 90}, key="vault"
         ),
-        "DELETE /v1/keys/<key>/rotation": Contract(
-            keys_answers.KeyDescription, {**_ROTATED, "rotation": None}, key="vault"
-        ),
+        "DELETE /v1/keys/<key>/rotation": Contract(keys_answers.KeyDescription, _SECRET, key="vault"),
         "POST /v1/keys/<key>/replicas": Contract(
             keys_answers.KeyDescription, _REPLICATED, {"region": "eu-west-1", "users": ["role/ci"]}
         ),
