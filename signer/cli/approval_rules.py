@@ -76,8 +76,8 @@ def show(key: str) -> None:
     type=click.Choice(CLASSES),
     multiple=True,
     required=True,
-    help="sign: every signature; policy: the key policy and grants; rotation: versions and certificates; deletion: "
-    "scheduling it, and enabling a disabled key; repeat.",
+    help="sign: every signature; policy: the key policy, grants, tags and aliases; rotation: versions, their schedule "
+    "and certificates; deletion: scheduling it, and enabling a disabled key; repeat.",
 )
 @click.option("--approver", "approvers", type=PRINCIPAL, multiple=True, required=True, help="user/NAME; repeat.")
 @click.option("--needed", type=click.IntRange(1, 16), required=True, help="How many of them must approve.")

@@ -184,7 +184,8 @@ def decrypt(
 
     FILE may be - for standard input. Of an envelope the service decrypts the data key alone. The context stands in
     it: --context demands that it is exactly this. A bare ciphertext needs the context that it was encrypted with, and
-    one of an RSA key needs --key. What was changed in any bit is refused, and nothing of it is written. No file is overwritten.
+    one of an RSA key needs --key. What was changed in any bit is refused, and nothing of it is written. No file is
+    overwritten.
 
     \b
     Examples:

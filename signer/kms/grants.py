@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from keystore.access import GrantState
+from keystore.api import KeyState
 from keystore.keys import UUID_FORM
 from signer.access import Action
 from signer.access.short_form import arn_of
@@ -253,14 +254,14 @@ def list_retirable_grants(services: Services, call: Call) -> Answer:
 
 
 def _sees(services: Services, permit: Permit, call: Call) -> Callable[[GrantRecord], bool]:
-    known: dict[str, bool] = {}
+    caller, known = permit.principal, dict[str, bool]()
 
     def sees(grant: GrantRecord) -> bool:
-        if grant.retiring == permit.principal.name:
-            return True
         if grant.key_id not in known:
             key = services.keystore.get_key(grant.key_id)
-            known[grant.key_id] = services.pipeline.allows(permit.principal, call, Action.LIST_GRANTS, key)
+            own = grant.retiring == caller.name
+            allowed = own or services.pipeline.allows(caller, call, Action.LIST_GRANTS, key)
+            known[grant.key_id] = allowed and key.state is not KeyState.DELETED
         return known[grant.key_id]
 
     return sees

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from keystore.api import Key
+    from keystore.api import EncryptionKey, Key, MacKey
+    from keystore.keystore import Keystore
 
 
 class Deployment:
@@ -34,6 +35,11 @@ class Deployment:
         specs = [spec for spec in PURPOSES[Purpose.GENERAL] if spec not in ("RSA_4096", "RSA_3072", *SOFTWARE_ONLY)]
         specs.append("ML_DSA_44")
         self.keys: list[Key] = [keystore.create_key(new_key(spec, spec)) for spec in specs]
+        self.encrypts = keystore.create_key(new_key(spec="SYMMETRIC_DEFAULT", purpose=Purpose.ENCRYPT))
+        self.authenticates = keystore.create_key(new_key(spec="HMAC_256", purpose=Purpose.MAC))
+        self.ciphertext = encrypting(keystore, self.encrypts).encrypt(b"plain", b"context")
+        self.mac = cast("MacKey", keystore.open_key(intent_for(self.authenticates))).mac(b"message")
+        self.secret = keystore.secrets.seal(b"secret", b"of whom")
         self.log_public_key = self._log_public_key(path)
         self.log_origin = keystore.log.origin
         keystore.log.keep_head(keystore.log.origin, 1_000, bytes(32))
@@ -50,6 +56,17 @@ class Deployment:
         return [self.state.share(number).read_text(encoding="utf-8") for number in numbers]
 
 
+def encrypting(keystore: Keystore, key: Key) -> EncryptionKey:
+    return cast("EncryptionKey", keystore.open_key(intent_for(key)))
+
+
+def check_secret_keys(keystore: Keystore, old: Deployment) -> None:
+    """What was encrypted, authenticated and kept secret before is opened here."""
+    assert encrypting(keystore, old.encrypts).decrypt(old.ciphertext, b"context") == b"plain"
+    cast("MacKey", keystore.open_key(intent_for(old.authenticates))).verify(b"message", old.mac)
+    assert keystore.secrets.open(old.secret, b"of whom") == b"secret"
+
+
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
     return Deployment(tmp_path_factory.mktemp("old") / "state")
@@ -58,7 +75,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
 def test_everything_wrapped_signs_on_the_second_token(old: Deployment, tmp_path: Path) -> None:
     report = restore(tmp_path / "new", old.state.database, old.shares(5, 1, 3), RestoreOptions())
     (left,) = [key for key in old.keys if key.storage is Storage.TOKEN]
-    assert report.carried == len(old.keys) - 1 == 6
+    assert report.carried == len(old.keys) - 1 + 3 == 9
     assert [(item.key_id, item.alias, item.spec) for item in report.not_carried] == [
         (left.id, "ECC_NIST_EDWARDS25519", "ECC_NIST_EDWARDS25519")
     ]
@@ -74,6 +91,7 @@ def test_everything_wrapped_signs_on_the_second_token(old: Deployment, tmp_path:
                 keystore.signing_key(intent_for(again)).sign(b"message")
         else:
             keystore.signing_key(intent_for(again)).sign(b"message")
+    check_secret_keys(keystore, old)
     assert keystore.log.origin != old.log_origin
     assert keystore.log.kept_head() == KeptHead(keystore.log.origin, 0, EMPTY_ROOT)
     assert len(keystore.log.sign(b"head")) == 64
@@ -96,9 +114,10 @@ def test_the_log_key_is_new_and_the_rest_goes_on_from_there(old: Deployment, tmp
     assert not list(new.ceremony.glob("*.share"))
     assert rotate_domain(new.path, "default", new.officer_pin.read_bytes().strip()) == 2
     report = restore(tmp_path / "third", new.database, old.shares(2, 4, 5), RestoreOptions())
-    assert report.carried == 5
+    assert report.carried == len(old.keys) - 1 + 3
     keystore = open_keystore(tmp_path / "third")
     keystore.signing_key(intent_for(keystore.get_key(old.keys[0].id))).sign(b"message")
+    check_secret_keys(keystore, old)
     keystore.close()
 
 

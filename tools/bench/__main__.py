@@ -1,12 +1,11 @@
 """Measures the service as shipped beside the bare loop: in one run, on the same cores, and writes down what it saw.
 
-Exit status 0 only if every request succeeded, every signature sampled verifies and, in the full form, the ratios reach
+Exit status 0 only if every request succeeded, every result sampled is right and, in the full form, the ratios reach
 their floors.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import multiprocessing
 import os
@@ -23,13 +22,11 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import click
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
-from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from tools.bench import bare
 from tools.bench.access import CEILING, AccessCost, measure_access
-from tools.bench.bare import BareToken, make_token, sign_and_verify
-from tools.bench.load import Load, Measured, drive, signatures_in
+from tools.bench.load import Load, Measured, drive
+from tools.bench.operations import DATA_KEY, ENCRYPT, NATIVE, SIGN, Checker, Operation, Wire
 from tools.bench.report import Figures, write_report
 from tools.service import ServiceError, running_service
 
@@ -45,7 +42,8 @@ USER: Final = "role/bench"
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One load: which key, how many digests a request holds, and the ratio to the bare loop that it must reach."""
+    """One load: which operation by which key, how many items a request holds, and the ratio to the bare loop that it
+    must reach (0: none is set). `bare` names the bare loop, the key's spec unless given."""
 
     name: str
     spec: str
@@ -53,6 +51,8 @@ class Workload:
     batch: int
     prepared: int
     floor: float
+    operation: Operation = SIGN
+    bare: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,57 +68,60 @@ class Lengths:
 WORKLOADS: Final = (
     Workload("P-256, batches of 100", "ECC_NIST_P256", "ECDSA_SHA_256", batch=100, prepared=64, floor=0.4),
     Workload("RSA-2048, singly", "RSA_2048", "RSASSA_PKCS1_V1_5_SHA_256", batch=1, prepared=256, floor=0.3),
+    Workload("P-256, singly", "ECC_NIST_P256", "ECDSA_SHA_256", batch=1, prepared=256, floor=0.0),
+    Workload("Encrypt", "SYMMETRIC_DEFAULT", "SYMMETRIC_DEFAULT", 1, 256, 0.0, ENCRYPT),
+    Workload("GenerateDataKey", "SYMMETRIC_DEFAULT", "SYMMETRIC_DEFAULT", 1, 256, 0.0, DATA_KEY, bare.DATA_KEY),
 )
 
-ONE_BY_ONE: Final = Workload("P-256, singly", "ECC_NIST_P256", "ECDSA_SHA_256", batch=1, prepared=256, floor=0.0)
+ONE_BY_ONE: Final = WORKLOADS[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A workload made ready: the key's public half and the digests and bodies to send."""
+    """A workload made ready: the key's public half (empty for a secret key), and what is sent, as octets and whole."""
 
     workload: Workload
+    wire: Wire
     alias: str
     public_key: bytes
-    digests: tuple[tuple[bytes, ...], ...]
-    bodies: tuple[bytes, ...]
+    payloads: tuple[tuple[bytes, ...], ...]
+    items: tuple[list[dict[str, object]], ...]
+    requests: tuple[bytes, ...]
 
 
-def prepare(service: Service, workload: Workload) -> Target:
+def prepare(service: Service, token: str, workload: Workload, wire: Wire = NATIVE) -> Target:
     """Makes the key and the requests."""
-    alias = f"bench-{workload.spec.lower().replace('_', '-')}-{workload.batch}"
-    wanted = {"alias": alias, "spec": workload.spec, "purpose": "general", "users": [USER], "published": True}
+    operation, secret = workload.operation, workload.spec == "SYMMETRIC_DEFAULT"
+    alias = f"bench-{operation.path}-{workload.spec.lower().replace('_', '-')}-{workload.batch}-{secrets.token_hex(4)}"
+    wanted = {"alias": alias, "spec": workload.spec, "purpose": operation.purpose, "users": [USER]}
     with service.caller(service.token_of("key-admin")) as administrator:
-        administrator.json("POST", "/v1/keys", wanted)
-        published = administrator.content(f"/v1/keys/{alias}/public-key?format=der")
-    digests = tuple(tuple(secrets.token_bytes(32) for _ in range(workload.batch)) for _ in range(workload.prepared))
-    return Target(workload, alias, published, digests, tuple(_body(workload, batch) for batch in digests))
+        administrator.json("POST", "/v1/keys", wanted if secret else {**wanted, "published": True})
+        published = b"" if secret else administrator.content(f"/v1/keys/{alias}/public-key?format=der")
+    payloads = tuple(tuple(secrets.token_bytes(32) for _ in range(workload.batch)) for _ in range(workload.prepared))
+    items = tuple([operation.item(each, workload.algorithm) for each in batch] for batch in payloads)
+    address = urlsplit(service.url).netloc
+    requests = wire.requests(address, token, alias, operation, items)
+    return Target(workload, wire, alias, published, payloads, items, requests)
 
 
-def _body(workload: Workload, digests: tuple[bytes, ...]) -> bytes:
-    items = [{"digest": base64.b64encode(digest).decode(), "algorithm": workload.algorithm} for digest in digests]
-    return json.dumps(items[0] if workload.batch == 1 else {"items": items}).encode()
-
-
-def bare_rate(token: BareToken, spec: str, seconds: float) -> float:
-    """Signatures per second of the bare loop, two processes."""
+def bare_rate(token: bare.BareToken, workload: Workload, seconds: float) -> float:
+    """How often a second the bare loop goes round, two processes."""
+    loop = workload.bare or workload.spec
     with _pool() as pool:
         begin = time.monotonic() + LEAD_SECONDS
-        futures = [pool.submit(sign_and_verify, token, spec, begin, seconds) for _ in range(PROCESSES)]
+        futures = [pool.submit(bare.sign_and_verify, token, loop, begin, seconds) for _ in range(PROCESSES)]
         rates = [future.result() for future in futures]
     return sum(rate.signatures / rate.seconds for rate in rates)
 
 
-def service_load(service: Service, token: str, target: Target, lengths: Lengths) -> list[Measured]:
+def service_load(service: Service, target: Target, lengths: Lengths) -> list[Measured]:
     """One round over HTTP; what each of the two processes saw."""
     address = urlsplit(service.url)
     with _pool() as pool:
         load = Load(
             host=address.hostname or "127.0.0.1",
             port=address.port or 80,
-            path=f"/v1/keys/{target.alias}/signatures",
-            token=token,
-            bodies=target.bodies,
+            requests=target.requests,
             clients=CLIENTS // PROCESSES,
             begin=time.monotonic() + LEAD_SECONDS,
             warm_up=lengths.warm_up,
@@ -132,19 +135,15 @@ def _pool() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn"))
 
 
-def check_samples(target: Target, measured: list[Measured]) -> int:
-    """Verifies every signature of the answers that were kept; how many. Raises: `InvalidSignature`."""
-    key = load_der_public_key(target.public_key)
-    prehashed = utils.Prehashed(hashes.SHA256())
+def check_samples(service: Service, token: str, target: Target, measured: list[Measured]) -> int:
+    """Checks every result of the answers that were kept; how many. Raises: `InvalidSignature`, `ServiceError`."""
     checked = 0
-    for place, answer in (kept for one in measured for kept in one.kept):
-        for digest, text in zip(target.digests[place], signatures_in(answer), strict=True):
-            signature = base64.b64decode(text, validate=True)
-            if isinstance(key, ec.EllipticCurvePublicKey):
-                key.verify(signature, digest, ec.ECDSA(prehashed))
-            elif isinstance(key, rsa.RSAPublicKey):
-                key.verify(signature, digest, padding.PKCS1v15(), prehashed)
-            checked += 1
+    with service.caller(token) as caller:
+        checker = Checker(target.alias, target.public_key, caller)
+        for place, answer in (kept for one in measured for kept in one.kept):
+            for payload, result in zip(target.payloads[place], target.wire.results(answer), strict=True):
+                target.workload.operation.check(checker, payload, result)
+                checked += 1
     if not checked:
         raise ServiceError("no answer was kept to be checked")
     return checked
@@ -152,14 +151,12 @@ def check_samples(target: Target, measured: list[Measured]) -> int:
 
 def access_cost(service: Service, token: str, seconds: float) -> AccessCost:
     """Authentication and decision as a part of one client's P-256 requests."""
-    target = prepare(service, ONE_BY_ONE)
+    target = prepare(service, token, ONE_BY_ONE)
     address = urlsplit(service.url)
     alone = Load(
         host=address.hostname or "127.0.0.1",
         port=address.port or 80,
-        path=f"/v1/keys/{target.alias}/signatures",
-        token=token,
-        bodies=target.bodies,
+        requests=target.requests,
         clients=1,
         begin=time.monotonic(),
         warm_up=1,
@@ -168,22 +165,24 @@ def access_cost(service: Service, token: str, seconds: float) -> AccessCost:
     seen = drive(alone)
     if seen.failures:
         raise ServiceError(f"{seen.failures} requests failed; the first: {seen.first_failure}")
-    check_samples(target, [seen])
-    return measure_access(service.state, token, target.alias, target.bodies[0], statistics.median(seen.latencies))
+    check_samples(service, token, target, [seen])
+    body = json.dumps(target.items[0][0]).encode()
+    return measure_access(service.state, token, target.alias, body, statistics.median(seen.latencies))
 
 
 def measure(folder: Path, lengths: Lengths) -> tuple[list[Figures], AccessCost]:
     """All rounds of all workloads, bare loop and service in turn, so that both see the same machine."""
-    bare_token = make_token(folder / "bare")
+    bare_token = bare.make_token(folder / "bare")
     with running_service(folder) as service:
         token = service.enrolled(USER, "key-user")
-        targets = [prepare(service, workload) for workload in WORKLOADS]
+        targets = [prepare(service, token, workload) for workload in WORKLOADS]
         rounds: dict[str, list[Figures]] = {workload.name: [] for workload in WORKLOADS}
         for number in range(1, lengths.rounds + 1):
             for target in targets:
-                bare = bare_rate(bare_token, target.workload.spec, lengths.bare)
-                seen = service_load(service, token, target, lengths)
-                figures = _figures(target, bare, seen, lengths)
+                rate = bare_rate(bare_token, target.workload, lengths.bare)
+                seen = service_load(service, target, lengths)
+                checked = check_samples(service, token, target, seen)
+                figures = _figures(target, rate, seen, lengths, checked)
                 rounds[target.workload.name].append(figures)
                 click.echo(f"round {number}/{lengths.rounds}: {figures.line()}")
         access = access_cost(service, token, min(lengths.seconds, 10))
@@ -191,7 +190,7 @@ def measure(folder: Path, lengths: Lengths) -> tuple[list[Figures], AccessCost]:
     return [_median(found) for found in rounds.values()], access
 
 
-def _figures(target: Target, bare: float, seen: list[Measured], lengths: Lengths) -> Figures:
+def _figures(target: Target, bare_loop: float, seen: list[Measured], lengths: Lengths, checked: int) -> Figures:
     latencies = sorted(latency for one in seen for latency in one.latencies)
     failures = [one.first_failure for one in seen if one.failures]
     if failures or len(latencies) < 2:
@@ -199,9 +198,9 @@ def _figures(target: Target, bare: float, seen: list[Measured], lengths: Lengths
     rate = len(latencies) * target.workload.batch / lengths.seconds
     return Figures(
         name=target.workload.name,
-        bare_per_second=bare,
+        bare_per_second=bare_loop,
         service_per_second=rate,
-        ratio=rate / bare,
+        ratio=rate / bare_loop,
         floor=target.workload.floor,
         requests=len(latencies),
         p50_milliseconds=statistics.quantiles(latencies, n=100, method="inclusive")[49] * 1e3,
@@ -209,7 +208,7 @@ def _figures(target: Target, bare: float, seen: list[Measured], lengths: Lengths
         longest_milliseconds=latencies[-1] * 1e3,
         load_processor_share=sum(one.processor_seconds for one in seen) / lengths.seconds,
         reconnections=sum(one.reconnections for one in seen),
-        signatures_checked=check_samples(target, seen),
+        results_checked=checked,
     )
 
 
@@ -225,8 +224,8 @@ def _median(rounds: list[Figures]) -> Figures:
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="The median counts.")
 @click.option("--output", type=click.Path(path_type=Path), default=ROOT / "bench-results", help="Without suffix.")
 def main(*, short: bool, seconds: float, warm_up: float, rounds: int, output: Path) -> None:
-    """Signatures per second over HTTP, beside a bare loop on the same cores."""
-    lengths = Lengths(1, 3, 2, 1) if short else Lengths(warm_up, seconds, min(seconds, 10), rounds)
+    """Signatures, ciphertexts and data keys per second over HTTP, beside bare loops on the same cores."""
+    lengths = Lengths(0.2, 1, 0.5, 1) if short else Lengths(warm_up, seconds, min(seconds, 10), rounds)
     machine = {"processors": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
     try:
         with tempfile.TemporaryDirectory(prefix="sealmark-bench-") as folder:

@@ -1,4 +1,5 @@
-"""The bare loop: sign in SoftHSM, verify in software, nothing else. What the service could reach if it cost nothing.
+"""The bare loops: sign in SoftHSM and verify in software; encrypt (a data key of its random) and open it again. Nothing
+else: what the service could reach if it cost nothing.
 
 It has a token of its own and speaks to python-pkcs11 directly; each process loads the module itself, after it started.
 """
@@ -17,7 +18,8 @@ import pkcs11
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from cryptography.hazmat.primitives.serialization import load_der_public_key
-from pkcs11.types import SignMixin
+from pkcs11.mechanisms import GCMParams
+from pkcs11.types import DecryptMixin, EncryptMixin, SignMixin
 from pkcs11.util.ec import encode_ec_public_key, encode_named_curve_parameters
 from pkcs11.util.rsa import encode_rsa_public_key
 
@@ -30,6 +32,7 @@ MODULE_PLACES: Final = (
     "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
     "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
 )
+DATA_KEY: Final = "a data key"
 _LABEL: Final = "bench"
 _DIGEST_INFO_SHA256: Final = bytes.fromhex("3031300d060960864801650304020105000420")  # RFC 8017 section 9.2 note 1
 
@@ -65,7 +68,10 @@ def make_token(folder: Path) -> BareToken:
 
 
 def sign_and_verify(token: BareToken, spec: str, begin: float, seconds: float) -> Rate:
-    """Runs in a process of its own, from `begin` (monotonic clock) on. A signature that does not verify raises."""
+    """Runs in a process of its own, from `begin` (monotonic clock) on. A result that is not right raises.
+
+    `spec` is a key's, or `DATA_KEY`.
+    """
     os.environ["SOFTHSM2_CONF"] = str(token.configuration)
     module = next(place for place in MODULE_PLACES if os.path.exists(place))
     with _open(module, token) as session:
@@ -94,7 +100,26 @@ def _loop_of(session: pkcs11.Session, spec: str) -> Callable[[bytes], None]:
         return _rsa_loop(session)
     if spec == "ECC_NIST_P256":
         return _p256_loop(session)
+    if spec in ("SYMMETRIC_DEFAULT", DATA_KEY):
+        return _encrypting_loop(session, of_its_random=spec == DATA_KEY)
     raise ValueError(f"no bare loop for {spec}")
+
+
+def _encrypting_loop(session: pkcs11.Session, *, of_its_random: bool) -> Callable[[bytes], None]:
+    key = session.generate_key(pkcs11.KeyType.AES, 256, store=False)
+    if not isinstance(key, EncryptMixin) or not isinstance(key, DecryptMixin):
+        raise TypeError(f"not a key that encrypts: {key!r}")
+    gcm = pkcs11.Mechanism.AES_GCM
+
+    def once(plaintext: bytes) -> None:
+        if of_its_random:
+            plaintext = session.generate_random(256)
+        parameters = GCMParams(session.generate_random(96), b"context", 128)
+        made = key.encrypt(plaintext, mechanism=gcm, mechanism_param=parameters)
+        if key.decrypt(made, mechanism=gcm, mechanism_param=parameters) != plaintext:
+            raise ValueError("the HSM does not open what it has encrypted")
+
+    return once
 
 
 def _p256_loop(session: pkcs11.Session) -> Callable[[bytes], None]:

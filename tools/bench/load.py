@@ -6,12 +6,14 @@ was answered. Requests are prepared beforehand, answers are only counted, and a 
 
 from __future__ import annotations
 
-import json
 import selectors
 import socket
 import time
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 KEEP_EVERY: Final = 97  # a prime, so that the answers kept are spread over the prepared requests
 _RECEIVE: Final = 1 << 18
@@ -25,9 +27,7 @@ class Load:
 
     host: str
     port: int
-    path: str
-    token: str = field(repr=False)
-    bodies: tuple[bytes, ...]
+    requests: tuple[bytes, ...] = field(repr=False)  # whole: head and body
     clients: int
     begin: float
     warm_up: float
@@ -98,7 +98,7 @@ def _content_length(head: bytes) -> int:
 
 def drive(load: Load) -> Measured:
     """Runs in a process of its own, from `begin` to the end of the measured time."""
-    requests = [_request(load, body) for body in load.bodies]
+    requests = load.requests
     measured = Measured()
     with selectors.DefaultSelector() as selector:
         clients = [_Client(number * len(requests) // load.clients, load) for number in range(load.clients)]
@@ -115,14 +115,7 @@ def drive(load: Load) -> Measured:
     return measured
 
 
-def _request(load: Load, body: bytes) -> bytes:
-    return (
-        f"POST {load.path} HTTP/1.1\r\nHost: {load.host}:{load.port}\r\nAuthorization: Bearer {load.token}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    ).encode() + body
-
-
-def _exchange(selector: selectors.BaseSelector, requests: list[bytes], seconds: float, measured: Measured) -> None:
+def _exchange(selector: selectors.BaseSelector, requests: Sequence[bytes], seconds: float, measured: Measured) -> None:
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         for event, _ in selector.select(timeout=1):
@@ -138,7 +131,7 @@ def _exchange(selector: selectors.BaseSelector, requests: list[bytes], seconds: 
                 client.send(requests[client.place])
 
 
-def _serve(client: _Client, requests: list[bytes], measured: Measured) -> None:
+def _serve(client: _Client, requests: Sequence[bytes], measured: Measured) -> None:
     answer = client.receive()
     if answer is None:
         return
@@ -157,8 +150,3 @@ def _count(measured: Measured, client: _Client, answer: bytes) -> None:
         measured.first_failure = measured.first_failure or answer[:400].decode(errors="replace")
     elif measured.answers % KEEP_EVERY == 1:
         measured.kept.append((client.place, answer[answer.index(_HEAD_END) + len(_HEAD_END) :]))
-
-
-def signatures_in(answer: bytes) -> list[str]:
-    """The base64 signatures of one answer, in order."""
-    return [result["signature"] for result in json.loads(answer)["results"]]

@@ -20,7 +20,8 @@ HEADINGS = ("load", "bare loop /s", "service /s", "ratio", "floor", "p50 ms", "p
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One load in one round. Rates are signatures per second; latencies are those of whole HTTP requests.
+    """One load in one round. Rates are signatures, ciphertexts or data keys per second; latencies are those of
+    whole HTTP requests.
 
     `load_processor_share` is the load tool's own use of processors (1.0 is one core), which the service did not have.
     """
@@ -36,7 +37,7 @@ class Figures:
     longest_milliseconds: float
     load_processor_share: float
     reconnections: int
-    signatures_checked: int
+    results_checked: int
 
     def cells(self) -> tuple[str, ...]:
         """One row under `HEADINGS`."""
@@ -57,7 +58,7 @@ class Figures:
         return (
             f"{self.name}: {self.service_per_second:,.0f}/s, bare loop {self.bare_per_second:,.0f}/s, "
             f"ratio {self.ratio:.2f}, p50 {self.p50_milliseconds:.1f} ms, p99 {self.p99_milliseconds:.1f} ms, "
-            f"{self.signatures_checked} signatures checked"
+            f"{self.results_checked} results checked"
         )
 
 

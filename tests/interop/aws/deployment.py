@@ -1,4 +1,4 @@
-"""One service over HTTPS for all clients of AWS KMS, an access key for each of two people, and the keys that one made."""
+"""One service over HTTPS for all clients of AWS KMS, an access key of each of two people, and the keys of one."""
 
 from __future__ import annotations
 
@@ -112,6 +112,13 @@ def _access_key(service: Service, name: str, token: str) -> dict[str, str]:
         return person.json("POST", f"/v1/principals/{name}/access-keys", {"label": "clients"})
 
 
+def _policy() -> str:
+    """The usual one for an administrator and a user, who may also read the tags: pgpkms takes a name from them."""
+    usual: dict[str, Any] = dict(document_of([ADMINISTRATOR], [USER], ACCOUNT))
+    tags = {"Sid": "Tags", "Effect": "Allow", "Principal": {"AWS": USER}, "Action": "kms:ListResourceTags"}
+    return json.dumps({**usual, "Statement": [*usual["Statement"], {**tags, "Resource": "*"}]})
+
+
 @contextmanager
 def deployment(folder: Path) -> Iterator[Deployment]:
     """The service runs until the end of the block; boto3, as the key administrator, has made the keys."""
@@ -122,9 +129,6 @@ def deployment(folder: Path) -> Iterator[Deployment]:
         environments = {
             name: _environment(service, folder, _access_key(service, name, token)) for name, token in tokens.items()
         }
-        policy = document_of([ADMINISTRATOR], [USER], ACCOUNT)
-        tags = {"Sid": "Tags", "Effect": "Allow", "Principal": {"AWS": USER}, "Action": "kms:ListResourceTags"}
-        policy["Statement"] = [*policy["Statement"], {**tags, "Resource": "*"}]
-        made = Deployment(service, folder, environments, json.dumps(policy))
+        made = Deployment(service, folder, environments, _policy())
         made.made.update(made.python("administrator", ADMINISTRATOR, policy=made.policy))
         yield made

@@ -11,7 +11,7 @@ import json
 import re
 from typing import Final, NamedTuple
 
-from tests.interop.aws.deployment import ROOT
+from tests.interop.conftest import ROOT
 
 PAGE: Final = ROOT / "docs" / "aws-clients.md"
 REQUIREMENTS: Final = ROOT / "requirements" / "aws.txt"
@@ -38,15 +38,15 @@ ROWS: Final = {
     "boto3_uses_keys": Row(
         "boto3, a key user",
         "boto3",
-        "Sign and Verify (RAW, DIGEST; ECDSA, PSS, PKCS #1), Encrypt, Decrypt, ReEncrypt with context, data keys and pairs, "
-        "MACs, GenerateRandom",
+        "Sign and Verify (RAW, DIGEST; ECDSA, PSS, PKCS #1), Encrypt, Decrypt, ReEncrypt with context, data keys and "
+        "pairs, MACs, GenerateRandom",
         "signatures verified, and RSA ciphertext made, by `cryptography`; tampered: KMSInvalidSignatureException, "
         "InvalidCiphertextException, KMSInvalidMacException; CreateKey, ScheduleKeyDeletion: AccessDeniedException",
     ),
     "the_aws_cli": Row(
         "AWS CLI",
         "awscli",
-        "create-key and create-alias by the administrator; sign, encrypt and decrypt of files by the user",
+        "create-key by the administrator; sign, encrypt and decrypt of files by the user",
         "signature verified by openssl, refused for another file; each is AccessDenied the other's work",
     ),
     "sops": Row(

@@ -71,8 +71,9 @@ def test_points_that_are_none_never_reach_the_hsm(token: Token) -> None:
 
 def test_each_use_is_refused_to_keys_of_another(token: Token) -> None:
     signs, _ = backing_of(token, "ECC_NIST_P256", KeyUse.SIGN)
-    with pytest.raises(HsmUnavailable):
-        token.agree(signs, b"\x04" + b"\x01" * 64)
+    point = peer_point("ECC_NIST_P256", der(ec.generate_private_key(ec.SECP256R1()).public_key()))
+    with pytest.raises(HsmUnavailable, match="KEY_FUNCTION_NOT_PERMITTED"):
+        token.agree(signs, point)
     with pytest.raises(Unsupported):
         token.decrypt_raw(signs, b"")
     with pytest.raises(Unsupported):

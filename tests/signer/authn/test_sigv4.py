@@ -123,6 +123,17 @@ def test_whoever_has_the_secret_can_check_what_was_asked_by_the_record(
                 assert proof["canonical_request"].startswith("POST\n/v1/keys/aws/signatures\n")
 
 
+def test_what_might_be_a_secret_is_signed_and_not_recorded(moved: ServiceInProcess, key: AccessKey, at: Any) -> None:
+    for signed in (
+        at(key, headers={"x-amz-meta": "precious"}),
+        at(key, target="/v1/whoami?pasted=smk_precious0123456789abcdef"),
+        at(key, target=f"/v1/whoami?much={'precious' * 600}"),
+    ):
+        (outcome,) = moved.outcomes(send(moved, signed).headers["X-Request-Id"])
+        assert "precious" not in outcome["proof"]
+        assert json.loads(outcome["proof"])["string_to_sign"]
+
+
 TAMPERED: Final[dict[str, dict[str, Any]]] = {
     "method": {"method": "GET"},
     "method's case": {"method": "post"},

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from keystore.algorithms import Purpose
 from signer.access.short_form import document_of
+from signer.kms.metadata import key_metadata
 from tests.signer.kms.asking import ADMIN, OTHER, USER, made_key, pages, refused, told
 
 if TYPE_CHECKING:
@@ -203,6 +205,24 @@ def test_a_key_that_is_to_be_deleted_is_left_alone(service: ServiceInProcess) ->
     assert refused(service, ADMIN, "CreateAlias", **late)[0] == "KMSInvalidStateException"
     assert told(service, ADMIN, "CancelKeyDeletion", **named) == {"KeyId": key["Arn"]}
     assert told(service, ADMIN, "DescribeKey", **named)["KeyMetadata"]["KeyState"] == "Disabled"
+
+
+def test_the_services_own_keys_are_awss_and_nobodys_to_administer(service: ServiceInProcess) -> None:
+    keystore = service.services.keystore
+    (authority,) = keystore.find_keys_by_purpose(Purpose.CA)
+    assert key_metadata(authority, keystore.clock())["KeyManager"] == "AWS"
+    for who in (ADMIN, USER):
+        name, message = refused(service, who, "DescribeKey", KeyId=authority.id)
+        assert (name, message) == refused(service, who, "DescribeKey", KeyId=ABSENT)
+    for operation, members in (
+        ("DisableKey", {}),
+        ("ScheduleKeyDeletion", {}),
+        ("PutKeyPolicy", {"Policy": policy()}),
+        ("CreateGrant", {"GranteePrincipal": USER, "Operations": ["Sign"]}),
+    ):
+        assert refused(service, ADMIN, operation, KeyId=authority.id, **members)[0] == "AccessDeniedException"
+    alias = {"AliasName": "alias/mine", "TargetKeyId": authority.id}
+    assert refused(service, ADMIN, "CreateAlias", **alias)[0] == "AccessDeniedException"
 
 
 def test_a_description_is_changed(service: ServiceInProcess) -> None:

@@ -263,7 +263,9 @@ def test_they_end_with_the_access_key_that_made_them(kept: ServiceInProcess, clo
     assert further.status_code == 201  # an access key that stays makes others, as a token does
 
 
-def test_a_session_makes_temporary_ones_that_end_with_it(kept: ServiceInProcess, clock: MovedClock) -> None:
+def test_a_session_makes_temporary_ones_that_end_with_it(
+    kept: ServiceInProcess, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = session(kept)
     assert_refused(create(kept, first), 403, "duty_forbids", "temporary")
     answer = create(kept, first, temporary=True, duration_seconds=43200).get_json()
@@ -272,6 +274,10 @@ def test_a_session_makes_temporary_ones_that_end_with_it(kept: ServiceInProcess,
     looked = send(kept, Signed(key, moment=clock()))
     (entry,) = kept.outcomes(looked.headers["X-Request-Id"])
     assert json.loads(entry["proof"])["session"]["trusted_issuer"] == "workloads"
+    with monkeypatch.context() as patch:  # its issuer's row alone decides, whatever the session's own row says
+        patch.setattr(kept.services.keystore, "trusted_issuer_revision", lambda _name: 2)
+        assert status_of(kept, key, clock) == 401
+    assert status_of(kept, key, clock) == 200
     issuer = kept.made("user/admin", "GET", "/v1/trusted-issuers/workloads")
     body = {name: issuer[name] for name in ("url", "audiences", "mappings", "jwks")}
     kept.made("user/admin", "PUT", "/v1/trusted-issuers/workloads", body)  # another revision: its sessions end

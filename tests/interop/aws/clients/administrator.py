@@ -37,6 +37,7 @@ def main() -> None:
     sign = {"KeyId": made["sign"]["Arn"], "Message": b"mine", "SigningAlgorithm": "ECDSA_SHA_256"}
     tell(
         keys={name: key["Arn"] for name, key in made.items()},
+        published=kms.get_public_key(KeyId=made["rsa-encrypt"]["KeyId"])["PublicKey"],
         ids=[key["KeyId"] for key in made.values()],
         listed=listed,
         rotation=kms.get_key_rotation_status(KeyId=made["data"]["KeyId"])["RotationPeriodInDays"],

@@ -1,7 +1,7 @@
 """What cosign asks of AWS KMS, asked by boto3: https, ids that are UUIDs, and the first of a key's algorithms.
 
-cosign is a Go program and comes by no package registry but as source. It takes `awskms://HOST/ID`, puts https before the
-host, describes the key, chooses hash and algorithm by `SigningAlgorithms[0]`, and signs a digest.
+cosign is a Go program, and no package has it built. It takes `awskms://HOST/ID`, puts https before the host, describes
+the key, chooses hash and algorithm by `SigningAlgorithms[0]`, and signs a digest.
 """
 
 from __future__ import annotations

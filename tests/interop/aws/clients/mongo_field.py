@@ -55,7 +55,7 @@ class Driver(MongoCryptCallback):  # type: ignore[misc]
         return bson.decode(data_key)["_id"]
 
     def bson_encode(self, doc: Any) -> bytes:
-        return bson.encode(doc)
+        return bytes(bson.encode(doc))
 
     def collection_info(self, database: Any, filter: Any) -> Any:  # noqa: A002
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""What the clients' programs have in common: keys come in and results go out as JSON, refusals by the names they have."""
+"""What the clients' programs have in common: keys come in and results go out as JSON, refusals by their names."""
 
 from __future__ import annotations
 
