@@ -53,7 +53,7 @@ from signer.revocation import RevocationLists
 from signer.root_watch import report_enabled_root
 from signer.saml_metadata import SamlMetadata
 from signer.services import Services
-from signer.software_watch import report_software_keys
+from signer.software_watch import forbid_core_dumps, report_software_keys
 from signer.upkeep import Upkeep
 from signer.web.routes import register
 
@@ -77,7 +77,8 @@ def create_app(state: Path | None = None) -> Flask:
         raise
     atexit.register(services.close)
     report_enabled_root(services.keystore, services.keystore.clock())
-    report_software_keys(services.keystore)
+    if report_software_keys(services.keystore):
+        forbid_core_dumps()
     return application(services)
 
 

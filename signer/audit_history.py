@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # Nobody's call: done by the service itself, or where the HSM is.
 DELETE_KEY: Final = "DeleteKey"
+DELETE_EXPIRED_MATERIAL: Final = "DeleteExpiredKeyMaterial"
 ENROL: Final = "Enrol"
 CREATE_DOMAIN: Final = "CreateDomain"
 ROTATE_DOMAIN: Final = "RotateDomain"
@@ -48,6 +49,7 @@ CHANGES: Final[Mapping[HistoryOf, tuple[str, ...]]] = MappingProxyType(
         "keys": (
             *(Action.CREATE_KEY.value, Action.ROTATE_KEY.value, Action.DISABLE_KEY.value, Action.ENABLE_KEY.value),
             *(Action.SCHEDULE_KEY_DELETION.value, Action.CANCEL_KEY_DELETION.value, DELETE_KEY),
+            *(Action.IMPORT_KEY_MATERIAL.value, Action.DELETE_IMPORTED_KEY_MATERIAL.value, DELETE_EXPIRED_MATERIAL),
             *(Action.CREATE_ALIAS.value, Action.UPDATE_ALIAS.value, Action.DELETE_ALIAS.value),
             *(Action.TAG_RESOURCE.value, Action.UNTAG_RESOURCE.value, Action.UPDATE_KEY_DESCRIPTION.value),
             *(Action.ENABLE_KEY_ROTATION.value, Action.DISABLE_KEY_ROTATION.value, Action.ROTATE_KEY_ON_DEMAND.value),

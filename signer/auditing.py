@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _A_MICROSECOND: Final = timedelta(microseconds=1)
 # Recorded, and no call that a policy could name.
-_MORE_ACTIONS: Final = ("Enrol", "DeleteKey", "CreateDomain", "RotateDomain")
+_MORE_ACTIONS: Final = ("Enrol", "DeleteKey", "DeleteExpiredKeyMaterial", "CreateDomain", "RotateDomain")
 _RECORDED: Final = frozenset({*(action.value for action in Action), *_MORE_ACTIONS})
 
 

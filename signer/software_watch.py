@@ -3,6 +3,7 @@ that is made."""
 
 from __future__ import annotations
 
+import resource
 from typing import TYPE_CHECKING
 
 import structlog
@@ -23,6 +24,12 @@ def report_software_keys(keystore: Keystore) -> bool:
         return False
     _log.warning("software_keys_allowed", alarm=True, specs=list(keystore.software_specs), keys=keys)
     return True
+
+
+def forbid_core_dumps() -> None:
+    """Where private keys are in this process's memory, nothing of it is written to a disk when it dies."""
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
 
 
 def report_made(key: Key) -> None:

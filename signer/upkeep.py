@@ -16,6 +16,7 @@ import structlog
 
 from keystore.db import patience
 from keystore.errors import KeystoreError
+from signer.audit_history import DELETE_EXPIRED_MATERIAL
 from signer.authn.principal import SERVICE
 from signer.call import Call
 from signer.errors import SealmarkError
@@ -71,7 +72,7 @@ class Upkeep:
             self._rotation.rotate_due(now)
             for lost in self._keystore.imports.expire_due(now):
                 _log.warning("key_material_expired", key_id=lost.key_id, material_id=lost.material_id)
-                self._audit.note(SERVICE, "DeleteExpiredKeyMaterial", _own_call(), key=lost.key_id)
+                self._audit.note(SERVICE, DELETE_EXPIRED_MATERIAL, _own_call(), key=lost.key_id)
             self._keystore.imports.forget_parameters(now)
             self._keystore.forget_idempotency(now - IDEMPOTENCY_LIFE)
             self._keystore.forget_nonces(now)

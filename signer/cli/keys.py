@@ -45,6 +45,7 @@ class NewKeyOptions(TypedDict):
     domain: str | None
     description: str | None
     published: bool | None
+    protection: str | None
     algorithm: str | None
     formats: Sequence[str]
     issuer: str | None
@@ -91,6 +92,11 @@ for _command in (alias_group, tag, untag, description, rotation):
 @click.option("--domain", type=SLUG, help="The domain that holds it.  [default: default]")
 @click.option("--description", help="For people.")
 @click.option("--published/--not-published", default=None, help="Whether anyone may read the public key.")
+@click.option(
+    "--protection",
+    type=click.Choice(("hsm", "software")),
+    help="Insist on where it is used.  [default: hsm, but for specs that the operator lists]",
+)
 @click.option("--algorithm", help="One of those that fit spec and purpose.  [default: the usual one of the spec]")
 @click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True, help="artifact: what it makes; repeat.")
 @click.option("--issuer", type=SLUG, help="jwt, saml: the NAME of an issuer.  [default: default]")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 from signer.access import Action
 from signer.call import Answer, Call
 from signer.cryptographic_requests import DataKeyPair
-from signer.kms.data_keys import require_symmetric
 from signer.kms.errors import unsupported
 from signer.kms.operation import KmsOperation
 from signer.kms.references import key_reference
@@ -54,7 +53,6 @@ def _data_key_pair(
         Translated(request_type, _data_key_pair_body),
         DataKeyPairs(plaintext=plaintext),
         reference=lambda request: key_reference(request.key_id, services.keystore),
-        check=require_symmetric,
     )
 
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from signer.access import Action
 from signer.call import Answer, Call
 from signer.cryptographic_requests import DataKey, RandomOctets
-from signer.kms.encryption import SYMMETRIC
-from signer.kms.errors import INVALID_USAGE, Refusal, invalid, unsupported
+from signer.kms.errors import invalid, unsupported
 from signer.kms.operation import KmsOperation
 from signer.kms.references import key_reference
 from signer.kms.shapes import (
@@ -27,7 +26,6 @@ from signer.operations.data_keys import DataKeys
 from signer.operations.random_octets import random_octets
 
 if TYPE_CHECKING:
-    from keystore.api import Key
     from signer.services import Services
 
 
@@ -83,7 +81,6 @@ def _data_key(
         Translated(request_type, _data_key_body),
         DataKeys(plaintext=plaintext),
         reference=lambda request: key_reference(request.key_id, services.keystore),
-        check=require_symmetric,
     )
 
 
@@ -110,13 +107,6 @@ def _random_octets(request: GenerateRandomRequest) -> RandomOctets:
     if request.number_of_bytes is None:
         raise invalid("NumberOfBytes is required.", field="numberOfBytes")
     return RandomOctets(number_of_bytes=request.number_of_bytes)
-
-
-def require_symmetric(_request: object, key: Key) -> None:
-    """Raises `InvalidKeyUsageException` for a key under which no data key can be made."""
-    if key.spec != SYMMETRIC:
-        msg = f"Data keys are generated under keys of the spec {SYMMETRIC}; {key.arn} is {key.spec}."
-        raise Refusal(INVALID_USAGE, msg, code="wrong_purpose", field="keyId")
 
 
 OPERATIONS: Final = (

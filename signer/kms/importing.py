@@ -101,7 +101,8 @@ def import_material(services: Services, call: Call) -> Answer:
     def work(permit: Permit, key: Key | None, body: KeyMaterialBody) -> Answer:
         found = present(key)
         imported = services.material.bring_in(permit, found, body)
-        return Answer({"KeyId": found.arn, "KeyMaterialId": imported.material_id}, recorded=body.recorded())
+        told = {"KeyId": found.arn, "KeyMaterialId": imported.material_id}
+        return Answer(told, recorded=body.recorded() | {"key_material_id": imported.material_id})
 
     return services.pipeline.change(
         asked.of(call),

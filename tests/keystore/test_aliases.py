@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keystore.algorithms import Purpose
-from keystore.aliases import MOST_ALIASES, AliasRecord
+from keystore.aliases import MOST_ALIASES, AliasRecord, free_alias_of
 from keystore.api import RotationSchedule, VersionCause
 from keystore.errors import Conflict, LimitExceeded, NotFound, Unsupported, WrongState
 from keystore.rotation import next_rotation
@@ -169,3 +169,13 @@ def test_a_key_long_overdue_is_rotated_once_and_then_a_period_later() -> None:
     assert next_rotation(overdue, NOW) == NOW + timedelta(days=90)
     late = RotationSchedule(90, NOW - timedelta(hours=1))
     assert next_rotation(late, NOW) == NOW + timedelta(days=90, hours=-1)
+
+
+def test_what_a_key_leaves_behind_is_no_name_that_went_elsewhere_meanwhile(place: Place) -> None:
+    keystore = place.warm
+    ending, other = keystore.create_key(new_key("ending")), keystore.create_key(new_key("taken-over"))
+    with keystore.store.transaction() as transaction:
+        for name in ("ending", "taken-over"):
+            free_alias_of(transaction, name, ending.id, LATER)
+    assert keystore.find_alias("ending") is None
+    assert keystore.get_key("taken-over").id == other.id

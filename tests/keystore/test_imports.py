@@ -354,6 +354,24 @@ def test_material_is_gone_at_its_last_moment_and_deleted_once(importer: Importer
     assert importer.bring(key, material).key.versions[0].expires_at is None
 
 
+def test_of_two_that_find_it_expired_one_is_told(importer: Importer, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, material = importer.key("ECC_NIST_P256", Purpose.GENERAL), pkcs8(private_key("ECC_NIST_P256"))
+    importer.bring(key, material, asked=importer.until(1))
+    importer.clock.move(timedelta(days=1))
+    told: list[str] = []
+    really = importer.keystore.imports._get_key
+    with importer.place.fresh() as other:
+
+        def overtaken(key_id: str) -> Key:
+            """Another worker comes between the look for what is due and its deletion."""
+            told.extend(lost.key_id for lost in other.imports.expire_due(importer.clock()))
+            return really(key_id)
+
+        monkeypatch.setattr(importer.keystore.imports, "_get_key", overtaken)
+        told.extend(lost.key_id for lost in importer.keystore.imports.expire_due(importer.clock()))
+    assert told.count(key.id) == 1
+
+
 def test_the_same_material_again_may_have_another_end(importer: Importer) -> None:
     key, material = importer.key(), os.urandom(32)
     first = importer.bring(key, material, asked=replace(importer.until(1), description="first")).key

@@ -58,8 +58,10 @@ _KEY: Final[dict[str, object]] = {
         }
     ],
 }
-_ROTATED: Final = {
+_SECRET: Final[dict[str, object]] = {
     **_KEY,
+    "alias": "vault",
+    "aliases": ["vault"],
     "spec": "SYMMETRIC_DEFAULT",
     "purpose": "encrypt",
     "algorithm": "SYMMETRIC_DEFAULT",
@@ -67,8 +69,20 @@ _ROTATED: Final = {
     "required_digest": None,
     "formats": [],
     "published": False,
-    "rotation": {"days": 90, "next_at": "2027-03-01T09:30:00Z"},
+    "versions": [
+        {
+            "version": 1,
+            "state": "active",
+            "created_at": MOMENT,
+            "activate_at": MOMENT,
+            "kid": None,
+            "revoked_at": None,
+            "revocation_reason": None,
+            "certificate": None,
+        }
+    ],
 }
+_ROTATED: Final = {**_SECRET, "rotation": {"days": 90, "next_at": "2027-03-01T09:30:00Z"}}
 _REPLICATED: Final = {
     **_KEY,
     "id": MULTI_REGION_KEY_ID,
@@ -126,8 +140,10 @@ KEYS: Final[Mapping[str, Contract]] = MappingProxyType(
         "PUT /v1/keys/<key>/description": Contract(
             keys_answers.KeyDescription, _KEY, {"description": "signs releases"}
         ),
-        "PUT /v1/keys/<key>/rotation": Contract(keys_answers.KeyDescription, _ROTATED, {"days": 90}),
-        "DELETE /v1/keys/<key>/rotation": _DESCRIBED,
+        "PUT /v1/keys/<key>/rotation": Contract(
+            keys_answers.KeyDescription, _ROTATED, {"days": 90}, key="vault"
+        ),
+        "DELETE /v1/keys/<key>/rotation": Contract(keys_answers.KeyDescription, _SECRET, key="vault"),
         "POST /v1/keys/<key>/replicas": Contract(
             keys_answers.KeyDescription, _REPLICATED, {"region": "eu-west-1", "users": ["role/ci"]}
         ),

@@ -161,3 +161,39 @@ def test_keys_for_something_else(service: ServiceInProcess, key: str) -> None:
     ):
         refused(service.kms("role/ci", operation, body), "InvalidKeyUsageException")
     refused(service.kms("role/ci", "GetPublicKey", {"KeyId": key}), "UnsupportedOperationException")
+
+
+def test_re_encryption(service: ServiceInProcess, key: str, other_key: str, ciphertext: str) -> None:
+    body = {
+        "CiphertextBlob": ciphertext,
+        "SourceEncryptionContext": CONTEXT,
+        "DestinationKeyId": other_key,
+        "DestinationEncryptionContext": {"for": "another"},
+    }
+    told = made(service, "ReEncrypt", **body)
+    assert told["SourceKeyMaterialId"] != told["DestinationKeyMaterialId"]
+    algorithms = (told["SourceEncryptionAlgorithm"], told["DestinationEncryptionAlgorithm"])
+    assert (told["SourceKeyId"], told["KeyId"], *algorithms) == (key, other_key, *["SYMMETRIC_DEFAULT"] * 2)
+    opened = made(service, "Decrypt", CiphertextBlob=told["CiphertextBlob"], EncryptionContext={"for": "another"})
+    assert (opened["KeyId"], opened["Plaintext"]) == (other_key, PLAINTEXT)
+    refused(service.kms("role/ci", "ReEncrypt", {**body, "DryRun": True}), "DryRunOperationException")
+    refused(service.kms("role/ci", "ReEncrypt", {**body, "SourceKeyId": other_key}), "IncorrectKeyException")
+    wrong = {**body, "SourceEncryptionContext": {"a": "bc"}}
+    refused(service.kms("role/ci", "ReEncrypt", wrong), "InvalidCiphertextException")
+
+
+def test_who_may_use_one_key_of_two_is_told_which_is_denied(
+    service: ServiceInProcess, other_key: str, ciphertext: str
+) -> None:
+    theirs = service.make_key(
+        f"enc-{uuid.uuid4().hex[:8]}", spec="SYMMETRIC_DEFAULT", purpose="encrypt", users=["role/other"]
+    )["arn"]
+    body = {"CiphertextBlob": ciphertext, "SourceEncryptionContext": CONTEXT}
+    denied = refused(service.kms("role/ci", "ReEncrypt", {**body, "DestinationKeyId": theirs}), "AccessDeniedException")
+    assert "kms:ReEncryptTo" in denied
+    absent = {**body, "DestinationKeyId": str(uuid.uuid4())}
+    assert refused(service.kms("role/ci", "ReEncrypt", absent), "AccessDeniedException") == denied
+    hidden = refused(
+        service.kms("role/other", "ReEncrypt", {**body, "DestinationKeyId": theirs}), "AccessDeniedException"
+    )
+    assert hidden.startswith("The ciphertext refers to a customer master key that does not exist")

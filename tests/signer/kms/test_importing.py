@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import structlog.testing
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signer.access.short_form import document_of
 from tests.keystore.imported import OneWrappingKey, pkcs8, private_key
@@ -127,6 +128,32 @@ def test_a_private_key_by_openssl_signs(vault: Vault, digest: str) -> None:
     theirs.public_key().verify(base64.b64decode(signed["Signature"]), b"message", ec.ECDSA(hashes.SHA256()))
 
 
+def test_imported_keys_decrypt_and_agree(vault: Vault) -> None:
+    key, theirs = vault.key("RSA_2048", "ENCRYPT_DECRYPT"), private_key("RSA_2048")
+    made = vault.parameters(key, "RSA_AES_KEY_WRAP_SHA_256")
+    assert vault.bring(key, made, vault.wrapped(made, pkcs8(theirs), "sha256"), **FOREVER).status_code == 200
+    assert isinstance(theirs, rsa.RSAPrivateKey)
+    oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+    asked = {
+        "KeyId": key.id,
+        "CiphertextBlob": base64.b64encode(theirs.public_key().encrypt(b"plaintext", oaep)).decode(),
+        "EncryptionAlgorithm": "RSAES_OAEP_SHA_256",
+    }
+    opened = vault.service.kms("role/ci", "Decrypt", asked).get_json(force=True)
+    assert base64.b64decode(opened["Plaintext"]) == b"plaintext"
+
+    key, mine = vault.key("ECC_NIST_P256", "KEY_AGREEMENT"), private_key("ECC_NIST_P256")
+    assert isinstance(mine, ec.EllipticCurvePrivateKey)
+    made = vault.parameters(key, "RSAES_OAEP_SHA_256")
+    assert vault.bring(key, made, vault.encrypted(made, pkcs8(mine), "sha256"), **FOREVER).status_code == 200
+    other = ec.generate_private_key(ec.SECP256R1())
+    point = other.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    agreed = {"KeyId": key.id, "KeyAgreementAlgorithm": "ECDH", "PublicKey": base64.b64encode(point).decode()}
+    derived = vault.service.kms("role/ci", "DeriveSharedSecret", agreed).get_json(force=True)
+    assert base64.b64decode(derived["SharedSecret"]) == other.exchange(ec.ECDH(), mine.public_key())
+    assert derived["KeyOrigin"] == "EXTERNAL"
+
+
 def test_what_goes_wrong_has_awss_name(vault: Vault) -> None:
     key, other, own = vault.key(), vault.key(), vault.service.make_key("made-here", purpose="general")
     made = vault.parameters(key, "RSAES_OAEP_SHA_256")
@@ -228,3 +255,36 @@ def test_materials_of_a_symmetric_key_are_deleted_by_their_ids(vault: Vault) -> 
     assert refusal(vault.service.kms(ADMIN, "DeleteImportedKeyMaterial", unknown)) == "NotFoundException"
     again = {"KeyMaterialId": one["KeyMaterialId"], "ImportType": "EXISTING_KEY_MATERIAL", **FOREVER}
     assert vault.bring(key, made, first, **again).status_code == 200
+
+
+def test_a_symmetric_key_is_rotated_to_the_material_that_waits(vault: Vault) -> None:
+    key = vault.key()
+    made = vault.parameters(key, "RSAES_OAEP_SHA_256")
+    first, second = (vault.encrypted(made, os.urandom(32), "sha256") for _ in range(2))
+    one = vault.bring(key, made, first, **FOREVER).get_json(force=True)
+    asked = {"KeyId": key.id, "Plaintext": base64.b64encode(b"of the first").decode()}
+    old = vault.service.kms("role/ci", "Encrypt", asked).get_json(force=True)["CiphertextBlob"]
+    assert refusal(vault.service.kms(ADMIN, "RotateKeyOnDemand", {"KeyId": key.id})) == "KMSInvalidStateException"
+    two = vault.bring(key, made, second, ImportType="NEW_KEY_MATERIAL", **FOREVER).get_json(force=True)
+    assert materials(vault, key) == [
+        (one["KeyMaterialId"], "CURRENT", "IMPORTED"),
+        (two["KeyMaterialId"], "PENDING_ROTATION", "IMPORTED"),
+    ]
+    vault.answered("RotateKeyOnDemand", {"KeyId": key.id})
+    assert vault.metadata(key)["CurrentKeyMaterialId"] == two["KeyMaterialId"]
+    opened = vault.service.kms("role/ci", "Decrypt", {"CiphertextBlob": old}).get_json(force=True)
+    assert base64.b64decode(opened["Plaintext"]) == b"of the first"
+    vault.answered("DeleteImportedKeyMaterial", {"KeyId": key.id, "KeyMaterialId": one["KeyMaterialId"]})
+    assert materials(vault, key) == [
+        (one["KeyMaterialId"], "NON_CURRENT", "PENDING_IMPORT"),
+        (two["KeyMaterialId"], "CURRENT", "IMPORTED"),
+    ]
+    refused = vault.service.kms("role/ci", "Decrypt", {"CiphertextBlob": old})
+    assert refusal(refused) == "KMSInvalidStateException"
+    assert vault.bring(key, made, first, **FOREVER).status_code == 200
+    assert vault.service.kms("role/ci", "Decrypt", {"CiphertextBlob": old}).status_code == 200
+
+
+def materials(vault: Vault, key: Key) -> list[tuple[str, str, str]]:
+    listed = vault.answered("ListKeyRotations", {"KeyId": key.id, "IncludeKeyMaterial": "ALL_KEY_MATERIAL"})
+    return [(one["KeyMaterialId"], one["KeyMaterialState"], one["ImportState"]) for one in listed["Rotations"]]

@@ -211,7 +211,7 @@ def test_the_services_own_keys_are_awss_and_nobodys_to_administer(service: Servi
     keystore = service.services.keystore
     (authority,) = keystore.find_keys_by_purpose(Purpose.CA)
     assert key_metadata(authority, keystore.clock())["KeyManager"] == "AWS"
-    for who in (ADMIN, USER, "user/auditor"):
+    for who in (ADMIN, USER):
         name, message = refused(service, who, "DescribeKey", KeyId=authority.id)
         assert (name, message) == refused(service, who, "DescribeKey", KeyId=ABSENT)
     for operation, members in (

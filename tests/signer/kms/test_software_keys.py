@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import resource
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -20,7 +21,7 @@ from kyber_py.ml_kem import ML_KEM_768
 
 from keystore.algorithms import SOFTWARE_ONLY, SOFTWARE_SPECS
 from signer.access.short_form import document_of
-from signer.software_watch import report_software_keys
+from signer.software_watch import forbid_core_dumps, report_software_keys
 from tests.signer.service import ServiceInProcess, running_service
 
 if TYPE_CHECKING:
@@ -139,6 +140,15 @@ def test_the_service_says_at_its_start_what_is_allowed(
     monkeypatch.setattr(allowing.services.keystore, "software_specs", ())
     assert report_software_keys(allowing.services.keystore)  # they are there, whatever is allowed now
     assert not report_software_keys(service.services.keystore)
+
+
+def test_a_process_that_holds_them_leaves_no_core_dump() -> None:
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    try:
+        forbid_core_dumps()
+        assert resource.getrlimit(resource.RLIMIT_CORE) == (0, before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, before)
 
 
 def test_ml_dsa_signs_messages_and_representatives_and_no_digests(allowing: ServiceInProcess) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.signer.service import ServiceInProcess
 
 CI: Final = "role/ci"
+SAID_BY_THE_KEY: Final = ("undecipherable", "invalid_mac", "invalid_signature")
 
 
 def call_of(service: ServiceInProcess, who: str, body: object, **members: Any) -> Call:
@@ -41,7 +42,7 @@ def use(service: ServiceInProcess, key: str, operation: Operation[Any], body: ms
 def refused(
     service: ServiceInProcess, key: str, operation: Operation[Any], body: msgspec.Struct, who: str = CI
 ) -> SealmarkError | KeystoreError:
-    """The error, whose record is the one that its code names."""
+    """The error, whose record is the one that its code names; nothing was intended where the key did not say no."""
     call = call_of(service, who, body)
     with pytest.raises((SealmarkError, KeystoreError)) as refusal:
         service.services.pipeline.sign(call, key, operation)
@@ -49,6 +50,8 @@ def refused(
     assert isinstance(error, SealmarkError | KeystoreError)
     entries = service.outcomes(call.request_id)
     assert [(entry["outcome"], entry["code"]) for entry in entries] == [("denied", error.code)]
+    if error.code not in SAID_BY_THE_KEY:
+        assert service.intents(call.request_id) == []
     return error
 
 
