@@ -10,6 +10,7 @@ from functools import partial
 from hmac import compare_digest
 from typing import TYPE_CHECKING
 
+from keystore.algorithms import KEY_SPECS
 from keystore.carried import FirstReplica
 from keystore.errors import Conflict as Taken
 from keystore.errors import NotFound as NoSuchRow
@@ -58,6 +59,9 @@ class ReplicaReception:
             if statement.key is None:
                 msg = "a statement of this kind tells the key"
                 raise Unprocessable(msg, field="key")
+            if statement.key.spec not in KEY_SPECS:
+                msg = f"there is no key spec {statement.key.spec!r} in {self._keystore.region}"
+                raise Unprocessable(msg, field="spec")
             self._require_same_issuer(statement.key)
             carried = statements.carried(statement, statement.key)
             certify = partial(self._certification.certify, permit, call) if has_certificate(carried) else None

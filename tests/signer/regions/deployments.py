@@ -6,7 +6,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import multiprocessing
-import os
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,16 +21,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from werkzeug.serving import make_server
 
-from keystore.ceremony import InitOptions, initialise
+from keystore.ceremony import InitOptions, adopt_domain, create_domain, export_domain, initialise
 from keystore.configuration import StateDirectory, load_keystore_configuration
 from keystore.db import open_database
 from keystore.hsm import open_token
 from keystore.keystore import Keystore
 from signer.config import ServerConfiguration
 from signer.regions.settings import RegionSettings
-from tests.live import ROOT, run_lines, shell_lines
 from tests.signer.service import MovedClock, ServiceInProcess, running_over
-from tools.service import PROGRAMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,8 +44,6 @@ SECOND: Final = "eu-west-1"
 DOMAIN: Final = "global"
 ADMINISTRATOR: Final = "user/key-admin"
 LINK: Final = "role/other-region"  # the principal as which the other region calls
-PAGE: Final = ROOT / "docs" / "multi-region.md"
-CEREMONY: Final = [line for line in shell_lines(PAGE) if " ceremony " in line]
 _NOT_YET: Final = "the service is not there yet"
 
 
@@ -176,11 +171,13 @@ class Regions:
 
 
 def found_two(directory: Path) -> tuple[StateDirectory, StateDirectory]:
-    """The ceremonies: two deployments, and what docs/multi-region.md tells to type for their domain."""
+    """The ceremonies: two deployments, a domain of multi-region keys made in the first and carried to the second."""
     first, second = (initialise(directory / name, InitOptions(region=name)).state for name in (FIRST, SECOND))
-    programs = f"{PROGRAMS}:{os.environ['PATH']}"
-    variables = {**os.environ, "PATH": programs, "FIRST": str(first.path), "SECOND": str(second.path)}
-    run_lines(CEREMONY, directory, variables)
+    pin = first.officer_pin.read_bytes().strip()
+    create_domain(first.path, DOMAIN, pin, multi_region=True)
+    export_domain(first.path, DOMAIN, pin, directory / "global.domain")
+    shares = [first.share(number).read_text(encoding="utf-8") for number in (1, 3, 5)]
+    adopt_domain(second.path, directory / "global.domain", shares, second.officer_pin.read_bytes().strip())
     return first, second
 
 

@@ -1,48 +1,55 @@
-"""docs/multi-region.md, typed as it stands: the ceremony founded the two regions of these tests, the rest is here."""
+"""docs/multi-region.md, typed as it stands: the ceremony over two deployments, the rest over two services."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 from typing import TYPE_CHECKING
 
-from tests.live import blocks, run_lines, shell_lines
-from tests.signer.regions.deployments import ADMINISTRATOR, CEREMONY, FIRST, PAGE, SECOND
+from keystore import open_keystore
+from keystore.ceremony import InitOptions, initialise
+from tests.live import ROOT, blocks, run_lines, shell_lines
+from tests.signer.regions.deployments import ADMINISTRATOR, FIRST, SECOND
 from tools.service import PROGRAMS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.signer.regions.deployments import Region, Regions
+    from tests.signer.regions.deployments import Regions
+
+PAGE = ROOT / "docs" / "multi-region.md"
+LINES = shell_lines(PAGE)
+CEREMONY = [line for line in LINES if " ceremony " in line]
 
 
-def test_the_ceremony_is_typed_as_it_stands_on_the_page(regions: Regions) -> None:
-    assert [re.findall(r"domain (\w+)", line)[0] for line in CEREMONY] == ["create", "export", "adopt"]
-    shown = {}
-    for region in (regions.first, regions.second):
-        domains = region.made("GET", "/v1/domains")["domains"]
-        shown[region.name] = [(each["name"], each["version"], each["home_region"]) for each in domains]
-        assert region.run(ceremonies) == {FIRST: ["CreateDomain", "ExportDomain"], SECOND: ["AdoptDomain"]}[region.name]
-    assert shown[FIRST] == shown[SECOND] == [("default", 1, None), ("global", 1, FIRST)]
+def environment(**variables: str) -> dict[str, str]:
+    return {**os.environ, "PATH": f"{PROGRAMS}:{os.environ['PATH']}", **variables}
 
 
-def ceremonies(region: Region) -> list[str]:
-    found = region.made("GET", "/v1/audit/history?of=domains", None, "user/auditor")["changes"]
-    return sorted(change["action"] for change in found)
+def test_the_ceremony_is_typed_as_it_stands_on_the_page(tmp_path: Path) -> None:
+    first, second = (initialise(tmp_path / name, InitOptions(region=name)).state.path for name in (FIRST, SECOND))
+    created, exported, adopted = run_lines(CEREMONY, tmp_path, environment(FIRST=str(first), SECOND=str(second)))
+    assert "created" in created
+    assert "exported" in exported
+    assert "adopted" in adopted
+    assert (tmp_path / "global.domain").stat().st_mode & 0o777 == 0o600
+    seals = []
+    for state in (first, second):
+        keystore = open_keystore(state)
+        domains = [(each.name, each.version, each.home_region) for each in keystore.list_domains()]
+        assert domains == [("default", 1, None), ("global", 1, FIRST)]
+        seals.append(keystore.regions.sealed("global", b"statement"))
+        keystore.close()
+    assert seals[0] == seals[1]
 
 
 def test_the_commands_for_keys_do_what_the_page_says(regions: Regions, tmp_path: Path) -> None:
     token = regions.first.service.tokens[ADMINISTRATOR]
-    variables = {
-        **os.environ,
-        "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
-        "SEALMARK_URL": regions.first.url,
-        "SEALMARK_TOKEN": token,
-    }
-    lines = [line for line in shell_lines(PAGE) if line not in CEREMONY]
+    lines = [line for line in LINES if line not in CEREMONY]
     assert [line.split()[2] for line in lines] == ["create", "replicate", "show", "rotate", "set-primary"]
-    *_, show, rotate, moved = run_lines(lines, tmp_path, variables)
+    *_, show, rotate, moved = run_lines(
+        lines, tmp_path, environment(SEALMARK_URL=regions.first.url, SEALMARK_TOKEN=token)
+    )
     assert f"primary in {FIRST}, replicas in {SECOND}; this is the primary key" in show
     assert "│ 2 " in rotate
     assert f"primary in {SECOND}, replicas in {FIRST}; this is a replica" in moved
