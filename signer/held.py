@@ -113,6 +113,12 @@ _HELD: Final = (
         "grants", Action.CREATE_GRANT, NewGrant, details=lambda key, body: grant_details(body, account_of(key))
     ),
     HeldOperation("replicas", Action.REPLICATE_KEY, NewReplica, details=lambda _key, body: replication_details(body)),
+    HeldOperation(
+        "primary-region",
+        Action.UPDATE_PRIMARY_REGION,
+        NewPrimaryRegion,
+        details=lambda _key, body: move_details(body),
+    ),
     HeldOperation("rotate", Action.ROTATE_KEY, Rotation),
     HeldOperation("csr", Action.REQUEST_CERTIFICATE, CertificateRequest),
     HeldOperation("certificate", Action.INSTALL_CERTIFICATE, CertificateChain),

@@ -588,6 +588,7 @@ class ApprovalRequestBody(Body):
         "policy",
         "grants",
         "replicas",
+        "primary-region",
         "rotate",
         "csr",
         "certificate",

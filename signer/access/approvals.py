@@ -53,6 +53,7 @@ COVERED_BY: Final[Mapping[Action, Covered]] = MappingProxyType(
         Action.CREATE_GRANT: Covered.POLICY,  # to retire or revoke one only takes away, and is free
         Action.REPLICATE_KEY: Covered.POLICY,  # a replica begins with a policy of its own
         Action.ROTATE_KEY: Covered.ROTATION,
+        Action.UPDATE_PRIMARY_REGION: Covered.ROTATION,  # another region rotates it from then on
         Action.REQUEST_CERTIFICATE: Covered.ROTATION,  # the HSM signs, if only a request
         Action.INSTALL_CERTIFICATE: Covered.ROTATION,
         Action.RENEW_CERTIFICATE: Covered.ROTATION,

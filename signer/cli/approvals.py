@@ -24,6 +24,7 @@ OPERATIONS: Final = (
         "policy",
         "grants",
         "replicas",
+        "primary-region",
         "rotate",
         "csr",
         "certificate",

@@ -287,6 +287,7 @@ def replicate(
 @keys.command("set-primary")
 @click.argument("key", type=KEY)
 @click.option("--region", type=REGION, required=True, help="Where the key has a replica.")
+@approval_options
 @connection_options
 def set_primary(key: str, region: str) -> None:
     """Make another region's replica the primary key.

@@ -208,7 +208,6 @@ def test_every_way_to_use_or_administer_a_key_is_covered_or_free_on_purpose() ->
     # Of keys that do not sign: material is imported where it is awaited.
     free |= {
         *(Action.GET_PARAMETERS_FOR_IMPORT, Action.IMPORT_KEY_MATERIAL, Action.DELETE_IMPORTED_KEY_MATERIAL),
-        Action.UPDATE_PRIMARY_REGION,
     }
     assert not free & {*COVERED_BY, *CHANGES_THE_RULE}
     assert set(COVERED_BY) | CHANGES_THE_RULE | free >= ADMINISTRATORS_ACTIONS | USERS_ACTIONS
