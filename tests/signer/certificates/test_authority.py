@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from keystore.algorithms import CALLER_PURPOSES, PURPOSES, SIGNING_PURPOSES, Purpose
+from keystore.algorithms import CALLER_PURPOSES, KEY_SPECS, PURPOSES, SIGNING_PURPOSES, KeyKind, Purpose
 from keystore.errors import HsmFault
 from signer.certificates import authority, chain
 from signer.errors import ServiceUnavailable, Unprocessable
@@ -34,7 +34,7 @@ SUBJECTS = [
     for purpose in CALLER_PURPOSES
     if purpose in SIGNING_PURPOSES
     for spec in PURPOSES[purpose]
-    if spec not in {"RSA_3072", "RSA_4096"}
+    if spec not in {"RSA_3072", "RSA_4096"} and KEY_SPECS[spec].kind is not KeyKind.ML_DSA  # which have none
 ]
 
 
