@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import msgspec
 import structlog
 
+from keystore.algorithms import CALLER_PURPOSES
 from keystore.api import KeyState
 from keystore.errors import KeystoreError
 from keystore.errors import NotFound as NoSuchRow
@@ -415,7 +416,14 @@ class Pipeline:
     ) -> Permit:
         if key is not None and reference in key.aliases:
             details = [{"kms:requestalias": (f"alias/{reference}",), **values} for values in details]
-        return self._judged(admission, call, key, details, grants).permit()
+        judgement = self._judged(admission, call, key, details, grants)
+        try:
+            return judgement.permit()
+        except NotFound as hidden:
+            if key is not None and key.purpose not in CALLER_PURPOSES:
+                # The service's own keys are told from those that are not there by nobody.
+                hidden.openly = self._absent(admission, call).openly
+            raise
 
     def _judged(
         self,

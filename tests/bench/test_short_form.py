@@ -18,11 +18,13 @@ def test_the_short_form_measures_every_load_and_writes_both_reports(tmp_path: Pa
     document = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
     assert [load["name"] for load in document["loads"]] == [
         *("P-256, batches of 100", "RSA-2048, singly", "P-256, singly", "Encrypt", "GenerateDataKey"),
+        *("Sign, AWS KMS", "Encrypt, AWS KMS", "GenerateDataKey, AWS KMS"),
     ]
     for load in document["loads"]:
         assert load["requests"] > 0
         assert load["results_checked"] > 0
         assert load["ratio"] > 0
+        assert (load["of_native"] is not None) == load["name"].endswith("AWS KMS")
         assert load["p50_milliseconds"] <= load["p99_milliseconds"] <= load["longest_milliseconds"]
     assert 0 < document["access"]["share"] < 1
     assert "P-256, batches of 100" in output.with_suffix(".md").read_text(encoding="utf-8")

@@ -217,7 +217,7 @@ def test_a_key_that_cannot_be_opened_is_recorded_as_what_it_is(
     def refuse(_intent: Intent) -> SigningKey:
         raise error
 
-    monkeypatch.setattr(faulty.running.services.keystore, "signing_key", refuse)
+    monkeypatch.setattr(faulty.running.services.keystore, "open_key", refuse)
     answer = faulty.running.call("role/ci", "POST", url, {"items": [{"message": "AAAA"}] * 3})
     assert answer.status_code == status
     assert [(item, kind) for item, kind, _, _ in _outcomes(faulty, answer)] == [(at, outcome) for at in range(3)]

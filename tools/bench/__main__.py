@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -28,6 +28,7 @@ from tools.bench.access import CEILING, AccessCost, measure_access
 from tools.bench.load import Load, Measured, drive
 from tools.bench.operations import DATA_KEY, ENCRYPT, NATIVE, SIGN, Checker, Operation, Wire
 from tools.bench.report import Figures, write_report
+from tools.bench.wire import AwsKms
 from tools.service import ServiceError, running_service
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ USER: Final = "role/bench"
 @dataclass(frozen=True, slots=True)
 class Workload:
     """One load: which operation by which key, how many items a request holds, and the ratio to the bare loop that it
-    must reach (0: none is set). `bare` names the bare loop, the key's spec unless given."""
+    must reach (0: none is set). `bare` names the bare loop, the key's spec unless given; `native` the load of the same
+    operation natively, where this one speaks AWS's protocol."""
 
     name: str
     spec: str
@@ -53,6 +55,7 @@ class Workload:
     floor: float
     operation: Operation = SIGN
     bare: str | None = None
+    native: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,12 @@ class Lengths:
     bare: float
     rounds: int
 
+    def of(self, workload: Workload) -> Lengths:
+        """A load without a floor is measured for a third of the time."""
+        if workload.floor:
+            return self
+        return replace(self, warm_up=self.warm_up / 3, seconds=self.seconds / 3, bare=self.bare / 3)
+
 
 WORKLOADS: Final = (
     Workload("P-256, batches of 100", "ECC_NIST_P256", "ECDSA_SHA_256", batch=100, prepared=64, floor=0.4),
@@ -71,6 +80,19 @@ WORKLOADS: Final = (
     Workload("P-256, singly", "ECC_NIST_P256", "ECDSA_SHA_256", batch=1, prepared=256, floor=0.0),
     Workload("Encrypt", "SYMMETRIC_DEFAULT", "SYMMETRIC_DEFAULT", 1, 256, 0.0, ENCRYPT),
     Workload("GenerateDataKey", "SYMMETRIC_DEFAULT", "SYMMETRIC_DEFAULT", 1, 256, 0.0, DATA_KEY, bare.DATA_KEY),
+    Workload("Sign, AWS KMS", "ECC_NIST_P256", "ECDSA_SHA_256", 1, 256, 0.0, native="P-256, singly"),
+    Workload("Encrypt, AWS KMS", "SYMMETRIC_DEFAULT", "SYMMETRIC_DEFAULT", 1, 256, 0.0, ENCRYPT, native="Encrypt"),
+    Workload(
+        "GenerateDataKey, AWS KMS",
+        "SYMMETRIC_DEFAULT",
+        "SYMMETRIC_DEFAULT",
+        1,
+        256,
+        0.0,
+        DATA_KEY,
+        bare.DATA_KEY,
+        "GenerateDataKey",
+    ),
 )
 
 ONE_BY_ONE: Final = WORKLOADS[2]
@@ -78,7 +100,7 @@ ONE_BY_ONE: Final = WORKLOADS[2]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A workload made ready: the key's public half (empty for a secret key), and what is sent, as octets and whole."""
+    """A workload made ready: the key's public half (empty for a secret key), and what is sent."""
 
     workload: Workload
     wire: Wire
@@ -86,7 +108,11 @@ class Target:
     public_key: bytes
     payloads: tuple[tuple[bytes, ...], ...]
     items: tuple[list[dict[str, object]], ...]
-    requests: tuple[bytes, ...]
+
+    def requests(self, service: Service, token: str) -> tuple[bytes, ...]:
+        """Whole HTTP requests, made when they are wanted: signed ones do not live long."""
+        address = urlsplit(service.url).netloc
+        return self.wire.requests(address, token, self.alias, self.workload.operation, self.items)
 
 
 def prepare(service: Service, token: str, workload: Workload, wire: Wire = NATIVE) -> Target:
@@ -99,9 +125,7 @@ def prepare(service: Service, token: str, workload: Workload, wire: Wire = NATIV
         published = b"" if secret else administrator.content(f"/v1/keys/{alias}/public-key?format=der")
     payloads = tuple(tuple(secrets.token_bytes(32) for _ in range(workload.batch)) for _ in range(workload.prepared))
     items = tuple([operation.item(each, workload.algorithm) for each in batch] for batch in payloads)
-    address = urlsplit(service.url).netloc
-    requests = wire.requests(address, token, alias, operation, items)
-    return Target(workload, wire, alias, published, payloads, items, requests)
+    return Target(workload, wire, alias, published, payloads, items)
 
 
 def bare_rate(token: bare.BareToken, workload: Workload, seconds: float) -> float:
@@ -114,14 +138,14 @@ def bare_rate(token: bare.BareToken, workload: Workload, seconds: float) -> floa
     return sum(rate.signatures / rate.seconds for rate in rates)
 
 
-def service_load(service: Service, target: Target, lengths: Lengths) -> list[Measured]:
+def service_load(service: Service, token: str, target: Target, lengths: Lengths) -> list[Measured]:
     """One round over HTTP; what each of the two processes saw."""
     address = urlsplit(service.url)
     with _pool() as pool:
         load = Load(
             host=address.hostname or "127.0.0.1",
             port=address.port or 80,
-            requests=target.requests,
+            requests=target.requests(service, token),
             clients=CLIENTS // PROCESSES,
             begin=time.monotonic() + LEAD_SECONDS,
             warm_up=lengths.warm_up,
@@ -156,7 +180,7 @@ def access_cost(service: Service, token: str, seconds: float) -> AccessCost:
     alone = Load(
         host=address.hostname or "127.0.0.1",
         port=address.port or 80,
-        requests=target.requests,
+        requests=target.requests(service, token),
         clients=1,
         begin=time.monotonic(),
         warm_up=1,
@@ -175,22 +199,33 @@ def measure(folder: Path, lengths: Lengths) -> tuple[list[Figures], AccessCost]:
     bare_token = bare.make_token(folder / "bare")
     with running_service(folder) as service:
         token = service.enrolled(USER, "key-user")
-        targets = [prepare(service, token, workload) for workload in WORKLOADS]
+        aws = _access_key(service, token)
+        targets = [prepare(service, token, workload, aws if workload.native else NATIVE) for workload in WORKLOADS]
         rounds: dict[str, list[Figures]] = {workload.name: [] for workload in WORKLOADS}
         for number in range(1, lengths.rounds + 1):
             for target in targets:
-                rate = bare_rate(bare_token, target.workload, lengths.bare)
-                seen = service_load(service, target, lengths)
+                workload = target.workload
+                rate = bare_rate(bare_token, workload, lengths.of(workload).bare)
+                seen = service_load(service, token, target, lengths.of(workload))
                 checked = check_samples(service, token, target, seen)
-                figures = _figures(target, rate, seen, lengths, checked)
-                rounds[target.workload.name].append(figures)
+                native = rounds[workload.native][-1].service_per_second if workload.native else None
+                figures = _figures(target, rate, seen, lengths.of(workload), checked, native)
+                rounds[workload.name].append(figures)
                 click.echo(f"round {number}/{lengths.rounds}: {figures.line()}")
         access = access_cost(service, token, min(lengths.seconds, 10))
         click.echo(access.line())
     return [_median(found) for found in rounds.values()], access
 
 
-def _figures(target: Target, bare_loop: float, seen: list[Measured], lengths: Lengths, checked: int) -> Figures:
+def _access_key(service: Service, token: str) -> AwsKms:
+    with service.caller(token) as caller:
+        made = caller.json("POST", f"/v1/principals/{USER}/access-keys", {})
+    return AwsKms(str(made["access_key_id"]), str(made["secret_access_key"]))
+
+
+def _figures(
+    target: Target, bare_loop: float, seen: list[Measured], lengths: Lengths, checked: int, native: float | None
+) -> Figures:
     latencies = sorted(latency for one in seen for latency in one.latencies)
     failures = [one.first_failure for one in seen if one.failures]
     if failures or len(latencies) < 2:
@@ -201,6 +236,7 @@ def _figures(target: Target, bare_loop: float, seen: list[Measured], lengths: Le
         bare_per_second=bare_loop,
         service_per_second=rate,
         ratio=rate / bare_loop,
+        of_native=None if native is None else rate / native,
         floor=target.workload.floor,
         requests=len(latencies),
         p50_milliseconds=statistics.quantiles(latencies, n=100, method="inclusive")[49] * 1e3,

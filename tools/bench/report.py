@@ -15,7 +15,18 @@ if TYPE_CHECKING:
 
     from tools.bench.access import AccessCost
 
-HEADINGS = ("load", "bare loop /s", "service /s", "ratio", "floor", "p50 ms", "p99 ms", "longest ms", "load tool CPU")
+HEADINGS = (
+    "load",
+    "bare loop /s",
+    "service /s",
+    "ratio",
+    "floor",
+    "of native",
+    "p50 ms",
+    "p99 ms",
+    "longest ms",
+    "load tool CPU",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +34,7 @@ class Figures:
     """One load in one round. Rates are signatures, ciphertexts or data keys per second; latencies are those of
     whole HTTP requests.
 
+    `of_native` is the rate's ratio to that of the same operation over the service's own API, in the same round.
     `load_processor_share` is the load tool's own use of processors (1.0 is one core), which the service did not have.
     """
 
@@ -30,6 +42,7 @@ class Figures:
     bare_per_second: float
     service_per_second: float
     ratio: float
+    of_native: float | None
     floor: float
     requests: int
     p50_milliseconds: float
@@ -47,6 +60,7 @@ class Figures:
             f"{self.service_per_second:,.0f}",
             f"{self.ratio:.2f}",
             f"{self.floor:.2f}",
+            "" if self.of_native is None else f"{self.of_native:.2f}",
             f"{self.p50_milliseconds:.2f}",
             f"{self.p99_milliseconds:.2f}",
             f"{self.longest_milliseconds:.2f}",
@@ -55,9 +69,10 @@ class Figures:
 
     def line(self) -> str:
         """A line for whoever waits."""
+        native = "" if self.of_native is None else f" ({self.of_native:.2f} of native)"
         return (
             f"{self.name}: {self.service_per_second:,.0f}/s, bare loop {self.bare_per_second:,.0f}/s, "
-            f"ratio {self.ratio:.2f}, p50 {self.p50_milliseconds:.1f} ms, p99 {self.p99_milliseconds:.1f} ms, "
+            f"ratio {self.ratio:.2f}{native}, p50 {self.p50_milliseconds:.1f} ms, p99 {self.p99_milliseconds:.1f} ms, "
             f"{self.results_checked} results checked"
         )
 

@@ -48,7 +48,6 @@ OAEP_FILES: Final = (
     "rsa_oaep_2048_sha256_mgf1sha1",
     "rsa_oaep_2048_sha256_mgf1sha256",
     "rsa_oaep_3072_sha256_mgf1sha256",
-    "rsa_oaep_4096_sha256_mgf1sha256",
     "rsa_oaep_misc",
 )
 

@@ -238,7 +238,7 @@ def test_nothing_secret_is_written(
     wrong = "smk_" + uuid.uuid4().hex
     assert service.call(wrong, "POST", f"/v1/keys/{ALIAS}/signatures", MESSAGE).status_code == 401
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service.services.keystore, "signing_key", _bug(enrolled["token"]))
+        patch.setattr(service.services.keystore, "open_key", _bug(enrolled["token"]))
         assert service.call("role/ci", "POST", f"/v1/keys/{ALIAS}/signatures", MESSAGE).status_code == 500
     name = made["name"].partition("/")[2]
     assert service.call("user/admin", "DELETE", f"/v1/principals/role/{name}").status_code == 200

@@ -14,6 +14,7 @@ from sqlalchemy import select
 from keystore.api import CredentialRecord
 from keystore.db.schema import METADATA
 from signer.authn.tokens import new_enrolment_code, new_token, stored_form
+from signer.kms.state_changing import CHANGING as AWS_CHANGING
 from signer.web.contract import contract_of
 from signer.web.routes import ENDPOINTS
 from tests.signer.service import ServiceInProcess, running_service
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from keystore.hsm import Token
     from signer.web.endpoints import Endpoint
 
-CHANGING: Final = [endpoint for endpoint in ENDPOINTS if endpoint.method != "GET"]
+CHANGING: Final = [endpoint for endpoint in ENDPOINTS if endpoint.method != "GET" and not endpoint.wire]
 # Whoever holds a secret in the body needs no credential beside it. Anything more here wants a good reason.
 CREDENTIAL_IN_THE_BODY: Final = {"POST /v1/enrolments", "POST /v1/token-exchange"}
 
@@ -87,4 +88,16 @@ def test_nobody_changes_anything_without_a_credential_that_is_one(scene: Scene, 
             body |= {member: credential or "sme_none"} if name != "a code" else {}
         answer = scene.service.call(credential, endpoint.method, path, body)
         assert (answer.status_code, answer.get_json()["code"]) == (401, "unauthenticated"), name
+    assert scene.rows() == before
+
+
+@pytest.mark.parametrize("operation", sorted(AWS_CHANGING))
+def test_nobody_changes_anything_by_awss_operations_either(scene: Scene, operation: str) -> None:
+    headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"TrentService.{operation}"}
+    before = scene.rows()
+    for name, credential in scene.credentials.items():
+        shown = {} if credential is None else {"Authorization": f"Bearer {credential}"}
+        answer = scene.service.client.post("/", data=b'{"KeyId": "alias/release"}', headers={**headers, **shown})
+        kind = "MissingAuthenticationTokenException" if credential is None else "UnrecognizedClientException"
+        assert (answer.status_code, answer.headers["x-amzn-ErrorType"]) == (400, kind), name
     assert scene.rows() == before

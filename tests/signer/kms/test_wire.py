@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from keystore.access import Change
+from keystore.algorithms import Purpose
 from signer.kms.operations import MEDIA_TYPE
 
 if TYPE_CHECKING:
@@ -152,7 +153,10 @@ def test_who_may_on_every_key_is_told_that_one_is_not_there(service: ServiceInPr
     token = service.made(None, "POST", "/v1/enrolments", {"code": token})["token"]
     refused(service.kms(token, "DescribeKey", absent), "AccessDeniedException")
     service.made("user/admin", "PUT", path, {"policy": allowed})
-    refused(service.kms(token, "DescribeKey", absent), "NotFoundException")
+    told = refused(service.kms(token, "DescribeKey", absent), "NotFoundException")
+    # The service's own keys are nobody's: as if they were not there.
+    (authority,) = service.services.keystore.find_keys_by_purpose(Purpose.CA)
+    assert refused(service.kms(token, "DescribeKey", {"KeyId": authority.id}), "NotFoundException") == told
     sign = {**absent, "Message": MESSAGE, "SigningAlgorithm": "ECDSA_SHA_256"}
     refused(service.kms(token, "Sign", sign), "AccessDeniedException")
     one = {

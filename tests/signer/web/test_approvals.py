@@ -506,7 +506,7 @@ def test_a_fault_after_the_release_uses_the_approval_up(guarded: Guarded, monkey
         raise HsmUnavailable("the token is gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr(guarded.service.services.keystore, "signing_key", fail)
+        patched.setattr(guarded.service.services.keystore, "open_key", fail)
         assert_refused(guarded.sign(approval=approval), 503, "hsm_unavailable")
     assert "used already" in assert_not_released(guarded.sign(approval=approval))
 

@@ -29,7 +29,7 @@ def text(data: bytes) -> str:
 
 
 @pytest.fixture(scope="module")
-def keys(own_service: ServiceInProcess) -> dict[str, str]:
+def keys(service: ServiceInProcess) -> dict[str, str]:
     made = {
         "vault": ("SYMMETRIC_DEFAULT", "encrypt", {}),
         "inbox": ("RSA_2048", "encrypt", {"published": True}),
@@ -37,7 +37,7 @@ def keys(own_service: ServiceInProcess) -> dict[str, str]:
         "meeting": ("ECC_NIST_P256", "agree", {}),
     }
     return {
-        f"{name}": str(own_service.make_key(f"secret-{name}", spec, purpose, **members)["id"])
+        f"{name}": str(service.make_key(f"secret-{name}", spec, purpose, **members)["id"])
         for name, (spec, purpose, members) in made.items()
     }
 
@@ -54,24 +54,24 @@ def everything(service: ServiceInProcess) -> bytes:
 
 
 def test_nothing_secret_is_kept_or_logged(
-    own_service: ServiceInProcess, keys: dict[str, str], capsys: pytest.CaptureFixture[str]
+    service: ServiceInProcess, keys: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     plaintext, message = os.urandom(24), os.urandom(24)
     vault, codes = f"/v1/keys/{keys['vault']}", f"/v1/keys/{keys['codes']}"
-    sealed = result(own_service, f"{vault}/encrypt", {"plaintext": text(plaintext), "context": {"seen": "yes-seen"}})
+    sealed = result(service, f"{vault}/encrypt", {"plaintext": text(plaintext), "context": {"seen": "yes-seen"}})
     of_it = {"ciphertext": sealed["ciphertext"], "context": {"seen": "yes-seen"}}
-    opened = result(own_service, "/v1/decrypt", of_it)
+    opened = result(service, "/v1/decrypt", of_it)
     assert opened["plaintext"] == text(plaintext)
-    data_key = result(own_service, f"{vault}/data-keys", {})["plaintext"]
-    pair = result(own_service, f"{vault}/data-key-pairs", {"spec": "ECC_NIST_P256"})
-    mac = result(own_service, f"{codes}/macs", {"message": text(message)})["mac"]
+    data_key = result(service, f"{vault}/data-keys", {})["plaintext"]
+    pair = result(service, f"{vault}/data-key-pairs", {"spec": "ECC_NIST_P256"})
+    mac = result(service, f"{codes}/macs", {"message": text(message)})["mac"]
     point = pair["public_key"]
-    shared = result(own_service, f"/v1/keys/{keys['meeting']}/shared-secrets", {"public_key": point})["shared_secret"]
-    random = own_service.made(USER, "POST", "/v1/random", {"number_of_bytes": 24})["random"]
-    wrong = own_service.call(USER, "POST", f"{codes}/macs/verify", {"message": text(plaintext), "mac": mac})
+    shared = result(service, f"/v1/keys/{keys['meeting']}/shared-secrets", {"public_key": point})["shared_secret"]
+    random = service.made(USER, "POST", "/v1/random", {"number_of_bytes": 24})["random"]
+    wrong = service.call(USER, "POST", f"{codes}/macs/verify", {"message": text(plaintext), "mac": mac})
     assert_refused(wrong, 422, "invalid_mac")
 
-    kept = everything(own_service) + "".join(capsys.readouterr()).encode()
+    kept = everything(service) + "".join(capsys.readouterr()).encode()
     secrets = [plaintext, message, *map(base64.b64decode, (data_key, pair["private_key"], mac, shared, random))]
     for secret in secrets:
         for form in (secret, text(secret).encode(), secret.hex().encode(), repr(secret)[2:-1].encode()):
@@ -79,16 +79,14 @@ def test_nothing_secret_is_kept_or_logged(
     assert b"yes-seen" in kept  # the context is no secret: it is on record
 
 
-def test_an_idempotency_key_is_refused_where_nothing_is_kept(
-    own_service: ServiceInProcess, keys: dict[str, str]
-) -> None:
+def test_an_idempotency_key_is_refused_where_nothing_is_kept(service: ServiceInProcess, keys: dict[str, str]) -> None:
     header = {"Idempotency-Key": "again"}
-    answer = own_service.call(USER, "POST", f"/v1/keys/{keys['vault']}/data-keys", {}, headers=header)
+    answer = service.call(USER, "POST", f"/v1/keys/{keys['vault']}/data-keys", {}, headers=header)
     assert_refused(answer, 422, "unprocessable", "Idempotency-Key")
 
 
-def test_a_policy_may_allow_data_keys_without_their_plaintext_alone(own_service: ServiceInProcess) -> None:
-    key = own_service.make_key("prepared", "SYMMETRIC_DEFAULT", "encrypt")
+def test_a_policy_may_allow_data_keys_without_their_plaintext_alone(service: ServiceInProcess) -> None:
+    key = service.make_key("prepared", "SYMMETRIC_DEFAULT", "encrypt")
     administers = ["kms:PutKeyPolicy", "kms:GetKeyPolicy", "kms:DescribeKey"]
     condition = {"StringEquals": {"kms:EncryptionContext:host": "db1"}}
     statements = [
@@ -97,13 +95,13 @@ def test_a_policy_may_allow_data_keys_without_their_plaintext_alone(own_service:
         {**_allowed(USER, ["kms:GenerateDataKeyWithoutPlaintext"]), "Condition": condition},
     ]
     policy = {"Version": "2012-10-17", "Statement": statements}
-    own_service.made(KEEPER, "PUT", f"/v1/keys/{key['id']}/policy", policy)
+    service.made(KEEPER, "PUT", f"/v1/keys/{key['id']}/policy", policy)
     path, context = f"/v1/keys/{key['id']}/data-keys", {"context": {"host": "db1"}}
-    made = result(own_service, f"{path}/without-plaintext", context)
+    made = result(service, f"{path}/without-plaintext", context)
     assert "plaintext" not in made
     for refused, body in ((path, context), (f"{path}/without-plaintext", {"context": {"host": "db2"}})):
-        assert_refused(own_service.call(USER, "POST", refused, body), 403, "policy_forbids")
-    answer = own_service.call(USER, "POST", "/v1/decrypt", {"ciphertext": made["ciphertext"], **context})
+        assert_refused(service.call(USER, "POST", refused, body), 403, "policy_forbids")
+    answer = service.call(USER, "POST", "/v1/decrypt", {"ciphertext": made["ciphertext"], **context})
     assert_refused(answer, 403, "policy_forbids")
 
 
@@ -113,33 +111,33 @@ def _allowed(name: str, actions: list[str]) -> dict[str, object]:
 
 
 def test_a_strangers_envelope_is_opened_by_the_services_decrypt(
-    own_service: ServiceInProcess, keys: dict[str, str]
+    service: ServiceInProcess, keys: dict[str, str]
 ) -> None:
     """The third party's flow, by the two APIs: the trust bundle out, the envelope in, its data key decrypted."""
-    trust = parse_trust(own_service.call(None, "GET", "/v1/trust").get_data())
+    trust = parse_trust(service.call(None, "GET", "/v1/trust").get_data())
     inbox = recipient_of(trust, key=keys["inbox"])
     small = encrypt(b"a token", inbox)
     path = f"/v1/keys/{keys['inbox']}/decrypt"
-    assert result(own_service, path, {"ciphertext": text(small)})["plaintext"] == text(b"a token")
+    assert result(service, path, {"ciphertext": text(small)})["plaintext"] == text(b"a token")
     sealed = encrypt(b"long " * 100, inbox, context={"case": "4711"})
     header = read_header(_stream(sealed))
     wrapped = {"ciphertext": text(header.wrapped_data_key), "algorithm": header.algorithm, "key_version": 1}
-    data_key = base64.b64decode(result(own_service, path, wrapped)["plaintext"])
+    data_key = base64.b64decode(result(service, path, wrapped)["plaintext"])
     assert open_bytes(sealed, data_key, context={"case": "4711"})[0] == b"long " * 100
     # An RSA ciphertext names no key.
-    assert_refused(own_service.call(USER, "POST", "/v1/decrypt", {"ciphertext": text(small)}), 422, "undecipherable")
+    assert_refused(service.call(USER, "POST", "/v1/decrypt", {"ciphertext": text(small)}), 422, "undecipherable")
 
 
-def test_a_data_key_of_the_service_seals_an_envelope(own_service: ServiceInProcess, keys: dict[str, str]) -> None:
+def test_a_data_key_of_the_service_seals_an_envelope(service: ServiceInProcess, keys: dict[str, str]) -> None:
     path, context = f"/v1/keys/{keys['vault']}", {"host": "db1"}
-    made = result(own_service, f"{path}/data-keys", {"spec": "AES_256", "context": context})
+    made = result(service, f"{path}/data-keys", {"spec": "AES_256", "context": context})
     plain, wrapped = (base64.b64decode(made[name]) for name in ("plaintext", "ciphertext"))
     sealed = seal_bytes(b"content", data_key=plain, wrapped_data_key=wrapped, key_id=keys["vault"], context=context)
     header = read_header(_stream(sealed))
     asked = {"ciphertext": text(header.wrapped_data_key), "context": dict(header.context)}
-    opened = base64.b64decode(result(own_service, f"{path}/decrypt", asked)["plaintext"])
+    opened = base64.b64decode(result(service, f"{path}/decrypt", asked)["plaintext"])
     assert open_bytes(sealed, opened)[0] == b"content"
-    other = own_service.call(USER, "POST", f"{path}/decrypt", {**asked, "context": {"host": "db2"}})
+    other = service.call(USER, "POST", f"{path}/decrypt", {**asked, "context": {"host": "db2"}})
     assert_refused(other, 422, "undecipherable")
 
 

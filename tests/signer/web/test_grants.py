@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from keystore.access import Change
-from keystore.algorithms import PURPOSES
-from signer.access.grants import USE_OPERATIONS, grantable
+from keystore.algorithms import CALLER_PURPOSES, PURPOSES, Purpose
+from signer.access.duties import USERS_ACTIONS
+from signer.access.grants import COMMON_OPERATIONS, USE_OPERATIONS, grantable
 from signer.web.signing import OPERATIONS
 from tests.signer.web.refusal import assert_refused
 
@@ -195,13 +196,17 @@ def test_a_refused_create_grant_says_why(service: ServiceInProcess, key: str) ->
 
 
 def test_what_may_be_granted_is_what_keys_are_used_for() -> None:
-    used: dict[object, set[str]] = {}
+    assert set(USE_OPERATIONS) == set(CALLER_PURPOSES)
+    granted = {(purpose, spec): grantable(purpose, spec) for purpose in CALLER_PURPOSES for spec in PURPOSES[purpose]}
+    assert frozenset().union(*granted.values()) == (
+        COMMON_OPERATIONS | {action.value for action in USERS_ACTIONS} | {"Verify"}
+    )
+    assert all("CreateGrant" not in operations for operations in granted.values())
     for operation in OPERATIONS.values():
-        used.setdefault(operation.purpose, set()).add(operation.action.value)
-    assert used == {purpose: set(names) for purpose, names in USE_OPERATIONS.items()}
-    for purpose in USE_OPERATIONS:
-        for spec in PURPOSES[purpose]:
-            assert "CreateGrant" not in grantable(purpose, spec)
+        for spec in PURPOSES[operation.purpose]:
+            assert operation.action.value in granted[operation.purpose, spec]
+    assert "GenerateDataKey" in granted[Purpose.ENCRYPT, "SYMMETRIC_DEFAULT"]
+    assert "GenerateDataKey" not in granted[Purpose.ENCRYPT, "RSA_2048"]  # which makes none
 
 
 def test_nothing_is_granted_on_a_key_that_is_to_be_deleted(service: ServiceInProcess, key: str) -> None:
