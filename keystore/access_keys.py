@@ -16,7 +16,7 @@ from keystore.approvals import require_credentials_may_be_added
 from keystore.db.schema import ACCESS_KEYS
 from keystore.errors import IntegrityFailure, LimitExceeded, NotFound, Undecipherable, WrongState
 from keystore.keys import existing
-from keystore.queries import join, parameter
+from keystore.queries import row_by_id
 from keystore.values import stored_time, time_of
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class AccessKeyRepository:
     def __init__(self, store: SealedStore, secrets: SecretBox) -> None:
         self._store = store
         self._secrets = secrets
-        self._access_key_by_id = store.query([join("access_keys", parameter("id"))], _record_of)
+        self._access_key_by_id = store.query(row_by_id("access_keys"), _record_of)
 
     def find_access_key(self, access_key_id: str) -> AccessKeyRecord | None:
         """The access key of this id, whatever its state."""

@@ -30,14 +30,17 @@ _VALID: Final = "valid"
 _REVOKED: Final = "revoked"
 
 
+def _joins_by_version() -> list[Join]:
+    rows = SEALED_TABLES["certificates"].table.alias()
+    return [Join(SEALED_TABLES["certificates"], rows, rows.c.id, rows.c.version_id == parameter("version"))]
+
+
 class CertificateRepository:
     """The certificate chains of key versions; the newest one of a version counts."""
 
     def __init__(self, store: SealedStore) -> None:
         self._store = store
-        rows = SEALED_TABLES["certificates"].table.alias()
-        found = Join(SEALED_TABLES["certificates"], rows, rows.c.id, rows.c.version_id == parameter("version"))
-        self._certificate_by_version = store.query([found], _newest_of)
+        self._certificate_by_version = store.query(_joins_by_version, _newest_of)
 
     def find_certificate(self, version_id: str) -> CertificateRecord | None:
         """The chain that was added last for this version, revoked or not."""

@@ -42,18 +42,22 @@ _EQUALS: Final = "context_equals"
 _SUBSET: Final = "context_subset"
 
 
+def _joins_of_caller() -> list[Join]:
+    rows = SEALED_TABLES["grants"].table.alias()
+    of_caller = and_(
+        rows.c.key_id == parameter("key"),
+        rows.c.state == literal_column("'active'"),
+        rows.c.grantee == parameter("grantee"),
+    )
+    return [Join(SEALED_TABLES["grants"], rows, rows.c.id, of_caller)]
+
+
 class GrantRepository:
     """Reads and writes grants."""
 
     def __init__(self, store: SealedStore) -> None:
         self._store = store
-        rows = SEALED_TABLES["grants"].table.alias()
-        of_caller = and_(
-            rows.c.key_id == parameter("key"),
-            rows.c.state == literal_column("'active'"),
-            rows.c.grantee == parameter("grantee"),
-        )
-        self._grants_of_caller = store.query([Join(SEALED_TABLES["grants"], rows, rows.c.id, of_caller)], _grants_of)
+        self._grants_of_caller = store.query(_joins_of_caller, _grants_of)
 
     def grants_for(self, key_id: str, grantee: str) -> tuple[GrantRecord, ...]:
         """The active grants on a key for one principal, by id: one statement."""

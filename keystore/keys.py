@@ -55,8 +55,8 @@ class KeyRepository:
 
     def __init__(self, store: SealedStore) -> None:
         self._store = store
-        self._by_id: SealedQuery[Key | None] = store.query(_joins_by_id(), _key_of)
-        self._by_alias: SealedQuery[Key | None] = store.query(_joins_by_alias(), _key_of)
+        self._by_id: SealedQuery[Key | None] = store.query(_joins_by_id, _key_of)
+        self._by_alias: SealedQuery[Key | None] = store.query(_joins_by_alias, _key_of)
 
     def get_key(self, reference: str) -> Key:
         """The key of this id or alias. Raises `NotFound`."""

@@ -12,7 +12,7 @@ from keystore.grants import end_grants_of
 from keystore.keys import existing
 from keystore.policies import identity_policies
 from keystore.public_credentials import revoke_all
-from keystore.queries import join, parameter
+from keystore.queries import Join, join, parameter, row_by_id
 from keystore.values import optional_stored_time, optional_time_of, stored_time, time_of
 
 if TYPE_CHECKING:
@@ -26,14 +26,17 @@ if TYPE_CHECKING:
     from keystore.transactions import SealedTransaction
 
 
+def _joins_by_name() -> list[Join]:
+    return [join(table, parameter("name")) for table in ("principals", "principal_policies")]
+
+
 class PeopleRepository:
     """Reads and writes identities. Every method raises `IntegrityFailure`, `StoreUnavailable`, `HsmUnavailable` too."""
 
     def __init__(self, store: SealedStore) -> None:
         self._store = store
-        both = [join(table, parameter("name")) for table in ("principals", "principal_policies")]
-        self._principal_by_name = store.query(both, _principal_of)
-        self._credential_by_id = store.query([join("credentials", parameter("id"))], _credential_of)
+        self._principal_by_name = store.query(_joins_by_name, _principal_of)
+        self._credential_by_id = store.query(row_by_id("credentials"), _credential_of)
 
     def find_principal(self, name: str) -> PrincipalRecord | None:
         """The principal of this name with its policies, deleted or not; None if there never was one."""

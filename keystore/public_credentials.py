@@ -30,14 +30,17 @@ REVOKED: Final = "revoked"
 _PINS: Final = frozenset({CredentialMatch.PUBLIC_KEY, CredentialMatch.CERTIFICATE})
 
 
+def _joins_by_value() -> list[Join]:
+    rows = SEALED_TABLES["public_credentials"].table.alias()
+    return [Join(SEALED_TABLES["public_credentials"], rows, rows.c.id, rows.c.value == parameter("value"))]
+
+
 class PublicCredentialRepository:
     """Reads and writes public credentials. Every method raises `IntegrityFailure`, `StoreUnavailable` too."""
 
     def __init__(self, store: SealedStore) -> None:
         self._store = store
-        rows = SEALED_TABLES["public_credentials"].table.alias()
-        found = Join(SEALED_TABLES["public_credentials"], rows, rows.c.id, rows.c.value == parameter("value"))
-        self._public_credentials_by_value = store.query([found], _records_of)
+        self._public_credentials_by_value = store.query(_joins_by_value, _records_of)
 
     def find_public_credential(self, credential_id: str) -> PublicCredentialRecord | None:
         """The credential of this id, whatever its state."""

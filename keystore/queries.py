@@ -6,7 +6,9 @@ Row, journal entry and head come from one statement and so from one snapshot. Wh
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, func, literal_column, null, select, true
@@ -14,12 +16,12 @@ from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, func, lite
 from keystore.db.schema import ROW_JOURNAL, ROW_JOURNAL_HEAD, SEALED_TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import FromClause, Select
     from sqlalchemy.sql.selectable import NamedFromClause
 
-    from keystore.db.engine import Database, RawRow, Value
+    from keystore.db.engine import Database, Prepared, RawRow, Value
     from keystore.db.schema import SealedTable
     from keystore.journal import Head
     from keystore.sealing import SealedRow
@@ -60,6 +62,10 @@ class Join:
     rows: NamedFromClause
     row_id: ColumnElement[str]
     on: ColumnElement[bool]
+
+
+Joins = Callable[[], "Sequence[Join]"]  # a function of the schema, and always the same one for the same query
+_COMPILED: Final[dict[Joins, tuple[Prepared, tuple[SealedTable, ...]]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +109,28 @@ def _joined(
     return Join(table, rows, row_id, rows.c.id == row_id if on is None else on)
 
 
+@cache
+def row_by_id(table_name: str) -> Joins:
+    """The row of a table by the parameter `id`."""
+    return lambda: [join(table_name, parameter("id"))]
+
+
 def parameter(name: str) -> BindParameter[str]:
     """A named parameter of a query."""
     return bindparam(name)
 
 
-def compile_query(
-    database: Database, joins: Sequence[Join], build: Callable[[Records], T], *, capacity: int
-) -> SealedQuery[T]:
-    """Compile the query over `joins`, in their order, remembering up to `capacity` checked results."""
-    prepared = database.prepare(_statement(joins))
-    tables = tuple(item.table for item in joins)
+def compile_query(database: Database, joins: Joins, build: Callable[[Records], T], *, capacity: int) -> SealedQuery[T]:
+    """The query over what `joins` makes, in its order, remembering up to `capacity` checked results.
+
+    `joins` follows from the schema alone, and so does what is compiled of it: that takes milliseconds, and is done once
+    in a process however many databases it opens.
+    """
+    compiled = _COMPILED.get(joins)
+    if compiled is None:
+        made = joins()
+        compiled = _COMPILED[joins] = (database.prepare(_statement(made)), tuple(item.table for item in made))
+    prepared, tables = compiled
     return SealedQuery(prepared.sql, prepared.names, tables, build, BoundedCache(capacity))
 
 

@@ -23,14 +23,17 @@ if TYPE_CHECKING:
     from keystore.store import SealedStore
 
 
+def _joins_by_name() -> list[Join]:
+    rows = SEALED_TABLES["issuers"].table.alias()
+    return [Join(SEALED_TABLES["issuers"], rows, rows.c.id, rows.c.name == parameter("name"))]
+
+
 class IssuerRepository:
     """Who tokens and assertions speak for."""
 
     def __init__(self, store: SealedStore) -> None:
         self._store = store
-        rows = SEALED_TABLES["issuers"].table.alias()
-        found = Join(SEALED_TABLES["issuers"], rows, rows.c.id, rows.c.name == parameter("name"))
-        self._issuer_by_name = store.query([found], _issuer_of)
+        self._issuer_by_name = store.query(_joins_by_name, _issuer_of)
 
     def get_issuer(self, name: str) -> Issuer:
         """The issuer of this name. Raises `NotFound`."""

@@ -16,19 +16,19 @@ from sqlalchemy import bindparam, func, select
 from keystore.db.schema import DEPLOYMENT, ROW_JOURNAL, ROW_JOURNAL_HEAD, SEALED_TABLES
 from keystore.errors import IntegrityFailure, NotFound, Overtaken
 from keystore.journal import Journal
-from keystore.queries import HEAD_WIDTH, BoundedCache, Verified, compile_page, compile_query, join, parameter, width
+from keystore.queries import HEAD_WIDTH, BoundedCache, Verified, compile_page, compile_query, row_by_id, width
 from keystore.sealing import SealedRow, Sealer, frozen
 from keystore.transactions import SealedTransaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from sqlalchemy import Connection
 
     from keystore.db.engine import Database, RawRow, Value
     from keystore.db.schema import SealedTable
     from keystore.journal import Head
-    from keystore.queries import Join, Records, SealedQuery
+    from keystore.queries import Joins, Records, SealedQuery
 
 T = TypeVar("T")
 
@@ -60,8 +60,8 @@ class SealedStore:
         self._journaled_ids = database.prepare(_JOURNALED_IDS)
         self._check_head()
 
-    def query(self, joins: Sequence[Join], build: Callable[[Records], T]) -> SealedQuery[T]:
-        """Compile a query over several tables for `read`; `build` must depend on the rows alone."""
+    def query(self, joins: Joins, build: Callable[[Records], T]) -> SealedQuery[T]:
+        """A query over several tables for `read`. `build` depends on the rows alone, `joins` on the schema alone."""
         return compile_query(self.database, joins, build, capacity=self._cache_size)
 
     def get(self, table: str, row_id: str) -> SealedRow | None:
@@ -170,7 +170,7 @@ class SealedStore:
         """Compiled when it is first asked for: all of them at once would be a third of a worker's start."""
         query = self._by_id.get(table)
         if query is None:
-            query = self._by_id.setdefault(table, self.query([join(table, parameter("id"))], _one))
+            query = self._by_id.setdefault(table, self.query(row_by_id(table), _one))
         return query
 
     def _check_head(self) -> None:

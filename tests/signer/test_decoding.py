@@ -14,12 +14,18 @@ import pytest
 from signer import request
 from signer.decoding import decode
 from signer.errors import MalformedRequest
+from signer.regions import statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BODIES = sorted(
-    (found for found in vars(request).values() if isinstance(found, type) and issubclass(found, request.Body)),
+    (
+        found
+        for module in (request, statements)
+        for found in vars(module).values()
+        if isinstance(found, type) and issubclass(found, request.Body)
+    ),
     key=lambda body: body.__name__,
 )
 
