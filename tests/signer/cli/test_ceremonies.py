@@ -121,7 +121,7 @@ def test_domains_and_restore(founded: tuple[Path, subprocess.CompletedProcess[st
             "SELECT principal, credential, action, detail FROM log_entries WHERE action LIKE '%Domain' ORDER BY seq"
         ).fetchall()
     assert recorded == [
-        ("service/sealmark", "ceremony:officer", "CreateDomain", '{"domain":"payments"}'),
+        ("service/sealmark", "ceremony:officer", "CreateDomain", '{"domain":"payments","multi_region":false}'),
         ("service/sealmark", "ceremony:officer", "RotateDomain", '{"domain":"default","version":2}'),
     ]
 
