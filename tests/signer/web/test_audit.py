@@ -228,7 +228,7 @@ def test_the_order_of_the_log_goes_on_where_it_was(own_service: ServiceInProcess
         *((f"digest={'A' * 64}", "digest"), (f"digest={','.join(['0' * 64] * 33)}", "digest"), ("key=a%20b", "key")),
         *(("context=run", "context"), ("context==7", "context"), ("outcome=good", "outcome"), ("kind=x", "kind")),
         *(("order=random", "order"), ("limit=0", "limit"), ("limit=1001", "limit"), ("limit=1e3", "limit")),
-        *(("principal=", "principal"), ("action=SignArtefact", "action"), ("action=Decrypt", "action")),
+        *(("principal=", "principal"), ("action=SignArtefact", "action"), ("action=DecryptAll", "action")),
         *(("x=1", "x"), ("key=a&key=b", "key"), (f"principal={'x' * 257}", "principal")),
     ],
 )

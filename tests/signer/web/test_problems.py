@@ -36,7 +36,7 @@ def test_every_row_is_a_refusal_with_a_title() -> None:
         assert 400 <= kind.status < 600, code
         assert kind.title
         assert (kind.status >= 500) == (code in SERVER_FAULTS)
-    assert {kind.status for kind in PROBLEMS.values()} == {401, 403, 404, 405, 409, 413, 415, 422, 429, 500, 503}
+    assert {kind.status for kind in PROBLEMS.values()} == {401, 403, 404, 405, 409, 412, 413, 415, 422, 429, 500, 503}
 
 
 @pytest.mark.parametrize("error", [error for error in ERRORS if error.code not in NEVER_SERVED])
