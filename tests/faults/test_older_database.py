@@ -135,7 +135,9 @@ def started(token: HardwareToken, database: Path) -> None:
     """What a worker does that starts now. Raises what keeps it from starting."""
     keystore = Keystore(token, open_database(url_of(database)))
     try:
-        assemble(keystore, database.parent, ServerConfiguration()).audit.stop()
+        services = assemble(keystore, database.parent, ServerConfiguration())
+        services.upkeep.stop()
+        services.audit.stop()
     finally:
         keystore.database.close()
 

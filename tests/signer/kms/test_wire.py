@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from keystore.access import Change
 from keystore.algorithms import Purpose
 from signer.kms.operations import MEDIA_TYPE
+from tests.signer.guarded import enrolled
 
 if TYPE_CHECKING:
     from werkzeug.test import TestResponse
@@ -116,8 +117,10 @@ def test_the_same_idempotency_key_gives_the_same_answer(service: ServiceInProces
 
 
 def test_a_held_call_says_how_it_is_released_and_is(service: ServiceInProcess) -> None:
+    approver = f"user/of-wire-{uuid.uuid4().hex[:8]}"  # its own: whoever is named in a rule adds no credentials
+    approving = service.tokens.pop(enrolled(service, approver))
     made = service.make_key(f"wire-{uuid.uuid4().hex[:8]}", purpose="general")
-    rule = {"sign": {"approvers": ["user/auditor"], "needed": 1, "window_seconds": 600}}
+    rule = {"sign": {"approvers": [approver], "needed": 1, "window_seconds": 600}}
     service.made("user/key-admin", "PUT", f"/v1/keys/{made['id']}/approval-rule", rule)
     body = {"KeyId": made["id"], "Message": MESSAGE, "SigningAlgorithm": "ECDSA_SHA_256"}
     how = refused(service.kms("role/ci", "Sign", body), "AccessDeniedException")
@@ -125,7 +128,7 @@ def test_a_held_call_says_how_it_is_released_and_is(service: ServiceInProcess) -
     asked = {"operation": "signatures", "request": {"message": MESSAGE, "algorithm": "ECDSA_SHA_256"}}
     held = service.made("role/ci", "POST", f"/v1/keys/{made['id']}/approval-requests", asked)
     vote = {"request_sha256": held["request_sha256"]}
-    service.made("user/auditor", "POST", f"/v1/approval-requests/{held['id']}/approve", vote)
+    service.made(approving, "POST", f"/v1/approval-requests/{held['id']}/approve", vote)
     headers = {"Sealmark-Approval": held["id"]}
     other = {**body, "Message": base64.b64encode(b"another").decode()}
     refused(service.kms("role/ci", "Sign", other, headers), "AccessDeniedException")
