@@ -53,11 +53,16 @@ if TYPE_CHECKING:
 
 _Result = TypeVar("_Result")
 _TURN: Final = 30.0  # seconds a thread waits for a free session
+_TRIES: Final = 5  # with connections of others' making
 _BACK_OFF: Final = 1.0  # seconds between two attempts to reach a lost HSM
 _TEXTS_PATIENCE: Final = 1.5  # seconds to wait for another process that changes the token's texts, which takes 0.3 ms
 _TEXTS_PAUSE: Final = 0.0005
 # A module says these of a bad argument as well as of a lost device: worth a look before everything is torn down.
 _AMBIGUOUS: Final = frozenset({ReturnValue.GENERAL_ERROR, ReturnValue.FUNCTION_FAILED, ReturnValue.DEVICE_MEMORY})
+
+
+class _OvertakenError(CryptokiError):
+    """The connection is of an earlier initialisation of the module: every handle of it is dead."""
 
 
 class Token:
@@ -263,11 +268,24 @@ class Token:
         except CryptokiError as error:
             if error.code not in STALE or (error.code in _AMBIGUOUS and self._is_alive(connection)):
                 raise translate(error) from error
-        connection = self._reconnected(connection)
-        try:
-            return self._attempt(connection, pool, operation)
-        except CryptokiError as error:
-            raise translate(error) from error
+        return self._once_more(connection, pool, operation)
+
+    def _once_more(
+        self,
+        failed: Connection,
+        pool: Callable[[Connection], SimpleQueue[Session]],
+        operation: Callable[[Connection, Session], _Result],
+    ) -> _Result:
+        """With a new connection, and with yet another one where somebody was faster to initialise the module anew."""
+        for _ in range(_TRIES):
+            failed = self._reconnected(failed)
+            try:
+                return self._attempt(failed, pool, operation)
+            except _OvertakenError as error:
+                overtaken = error  # the HSM was not asked at all
+            except CryptokiError as error:
+                raise translate(error) from error
+        raise translate(overtaken) from overtaken
 
     def _attempt(
         self,
@@ -279,7 +297,7 @@ class Token:
             raise HsmUnavailable("the token was opened before a fork: open it in the process that uses it")
         with self._module.gate:
             if not self._is_current(connection):
-                raise CryptokiError("C_GetSessionInfo", ReturnValue.SESSION_HANDLE_INVALID)
+                raise _OvertakenError("C_GetSessionInfo", ReturnValue.SESSION_HANDLE_INVALID)
             sessions = pool(connection)
             try:
                 session = sessions.get(timeout=_TURN)

@@ -328,6 +328,18 @@ def test_two_tokens_of_one_process_do_not_mix_their_handles(token: Token, tmp_pa
     other.close()
 
 
+def test_two_tokens_that_end_each_others_connections_both_get_through(token: Token, founded: TestToken) -> None:
+    """Each begins the module anew; whose connection is ended before it was used makes another one."""
+    other = open_token(founded.configuration, sessions=1)
+    try:
+        expected = token.seal(b"row")
+        with ThreadPoolExecutor(4) as pool:
+            each = [pool.submit(lambda one: {one.seal(b"row") for _ in range(30)}, one) for one in (token, other) * 2]
+            assert [sealed.result() for sealed in each] == [{expected}] * 4
+    finally:
+        other.close()
+
+
 def test_a_domain_key_made_by_another_process_is_found(tmp_path: Path) -> None:
     from keystore.hierarchy import add_domain_key
     from keystore.hsm.officer import open_ceremony
