@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
+from signer.addresses import http_address
 from signer.audit.cosignatures import WitnessKey, parse_witness_key
 from signer.authn.fetching import is_loopback
 from signer.errors import ConfigurationError
@@ -250,18 +251,7 @@ def _url(name: str, value: object) -> str:
 
 
 def _address(name: str, value: object, example: str) -> str:
-    message = f"{name} is an address such as {example}, without a user, a query or a fragment"
-    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
-        raise ConfigurationError(message)
-    try:
-        parts = urlsplit(value)
-        usable = parts.scheme in ("http", "https") and parts.hostname and not parts.username
-        _ = parts.port
-    except ValueError as error:
-        raise ConfigurationError(message) from error
-    if not usable or parts.query or parts.fragment or len(value) > 1024:
-        raise ConfigurationError(message)
-    return value
+    return http_address(value, f"{name} is an address such as {example}, without a user, a query or a fragment")[0]
 
 
 def _whole(name: str, value: object, least: int, most: int) -> int:

@@ -58,7 +58,6 @@ _MODULES: Final = (
     macs,
     agreement,
     importing,
-    replicas,
     key_stores,
 )
 OPERATIONS: Final[Mapping[str, KmsOperation]] = MappingProxyType(

@@ -12,8 +12,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
+from signer.addresses import http_address
 from signer.authn.fetching import is_loopback
 from signer.errors import ConfigurationError
 
@@ -76,20 +76,11 @@ def _region(name: str, table: dict[str, object], state: Path) -> RegionSettings:
 
 def _url(name: str, value: object) -> str:
     msg = f"{name} is the other service's address, such as https://sealmark.eu.example, without a path's end"
-    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
-        raise ConfigurationError(msg)
-    try:
-        parts = urlsplit(value)
-        usable = parts.scheme in ("http", "https") and parts.hostname and not parts.username
-        _ = parts.port
-    except ValueError as error:
-        raise ConfigurationError(msg) from error
-    if not usable or parts.query or parts.fragment or len(value) > 1024:
-        raise ConfigurationError(msg)
+    address, parts = http_address(value, msg)
     if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
         msg = f"{name} must be https: plain http is for a service on this machine"
         raise ConfigurationError(msg)
-    return value.rstrip("/")
+    return address.rstrip("/")
 
 
 def _authority(name: str, value: object, state: Path) -> Path | None:
