@@ -16,7 +16,7 @@ compile() { # output, then uv's own arguments
 }
 
 [ -z "${KEEP-}" ] || cp requirements/*.txt "$scratch/" # KEEP=1: move only what must move
-compile dev.txt pyproject.toml --extra server --extra dev
+compile dev.txt pyproject.toml --extra server --extra tracing --extra dev
 # The others are parts of dev.txt: one version of everything.
 compile server.txt pyproject.toml --extra server --constraint requirements/dev.txt
 compile client.txt pyproject.toml --constraint requirements/dev.txt
@@ -25,5 +25,7 @@ compile python3-saml.txt requirements/python3-saml.in
 compile node.txt requirements/node.in
 compile tlog.txt requirements/tlog.in
 compile aws.txt requirements/aws.in
+compile bench.txt requirements/bench.in
+compile hostile.txt requirements/hostile.in
 compile fuzz.txt requirements/fuzz.in --constraint requirements/dev.txt
 wc -l requirements/*.txt

@@ -8,6 +8,11 @@
 #   tools/setup.sh fuzz       also .venv-fuzz: atheris, and what the verifier and its test builders need (`make fuzz`)
 #   tools/setup.sh tlog       also .venv-tlog: tlog-scales, a reader of logs that is not ours
 #   tools/setup.sh aws        also .venv-aws: clients of AWS KMS; Debian's gnupg
+#   tools/setup.sh bench      also .venv-bench: OpenBao, the benchmark's peer, and matplotlib
+#   tools/setup.sh hostile    also .venv-hostile: schemathesis
+#   tools/setup.sh postgresql also Debian's postgresql, for the tests on it
+#   tools/setup.sh nginx      also Debian's nginx-light, for the tests of several nodes
+#   tools/setup.sh faults     also a C compiler, for the module that stands between the service and its HSM
 #   tools/setup.sh opensaml   also Debian's opensaml-tools, for samlsign
 #
 # Debian packages are installed by root, or through sudo where it asks nothing; elsewhere the one command to run is
@@ -32,6 +37,9 @@ missing_packages() {
     command -v curl >/dev/null || printf ' curl'
     command -v jq >/dev/null || printf ' jq' # what the auditors' pages read JSON with, and their tests run
     case $extras in *" aws "*) command -v gpg >/dev/null || printf ' gnupg' ;; esac
+    case $extras in *" postgresql "*) ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || printf ' postgresql' ;; esac
+    case $extras in *" nginx "*) command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || printf ' nginx-light' ;; esac
+    case $extras in *" faults "*) command -v cc >/dev/null || printf ' gcc libc6-dev' ;; esac
     case $extras in *" opensaml "*) command -v samlsign >/dev/null || printf ' opensaml-tools' ;; esac
 }
 
@@ -124,7 +132,9 @@ for extra in "$@"; do
         environment .venv-node requirements/node.txt
         node_modules tests/interop/npm
         ;;
-    opensaml) ;; # a Debian package, installed above
+    bench) environment .venv-bench requirements/bench.txt ;;
+    hostile) environment .venv-hostile requirements/hostile.txt ;;
+    opensaml | postgresql | nginx | faults) ;; # Debian packages, installed above
     *) fail "unknown argument: $extra" ;;
     esac
 done
