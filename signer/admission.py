@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 GRACE: Final = 0.04  # seconds that a request without a seat waits for a place
 LONGEST_WAIT: Final = 5.0  # seconds that any request waits for one
 OCTETS_OF_ONE: Final = 1024  # of a body, that weigh as much as a request without one
+_OWED: Final = 16.0  # weight that a flow which was empty for a moment makes up for: its answers were on their way
+_FIRST: Final = float("-inf")
 _MOST_FLOWS: Final = 4_096  # that are remembered though nobody waits in them
 Item = TypeVar("Item")
 
@@ -146,19 +148,23 @@ class FairQueue(Generic[Item]):
 
     def _forget(self) -> None:
         """Flows that have had no more than those who come anew."""
-        kept = {caller: flow for caller, flow in self._flows.items() if flow.waiting or flow.had > self._present}
+        kept = {caller: flow for caller, flow in self._flows.items() if flow.waiting or flow.had > self._present - _OWED}
         self._flows = kept if len(kept) < _MOST_FLOWS else {who: flow for who, flow in kept.items() if flow.waiting}
 
     def _line_up(self, flow: _Flow[Item]) -> None:
         self._number += 1
-        turn = -1.0 if flow.caller.health else max(flow.had, self._present)
+        turn = _FIRST if flow.caller.health else self._beginning(flow)
         heappush(self._turns, (turn, self._number, flow))
 
     def _begin(self, flow: _Flow[Item], cost: float) -> None:
-        begins = max(flow.had, self._present)
+        begins = self._beginning(flow)
         flow.had = begins + cost
         if self.waiting and not flow.caller.health:
-            self._present = begins
+            self._present = max(self._present, begins)
+
+    def _beginning(self, flow: _Flow[Item]) -> float:
+        """Where its next request begins: who comes anew, or was away, is owed no more than a moment's worth."""
+        return max(flow.had, self._present - _OWED)
 
 
 def _takes_seats(caller: Caller) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from tests.scale.crowd import Tenant, crowd, signing_request
-from tests.scale.scene import ALGORITHM
+from tests.scale.scene import ALGORITHM, worker_pids
 from tools.service import running_service
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Round:
     two: Sequence[float]
     two_of_peak: float
     unfair: float
+    processor_ms: Sequence[float]  # of the workers, a signature: calm, overloaded, two callers
     others: int  # answers other than 200 and 429, and connections that broke
 
 
@@ -75,9 +77,16 @@ def measure(service: Service, requests: dict[str, bytes], seconds: float) -> Rou
     address = (str(parts.hostname), int(parts.port or 0))
     many, few = (requests[name] for name in _TENANTS)
     warm_up = min(1.0, seconds / 4)
+    used = [_processor_seconds(service)]
     (calm,) = crowd(address, [Tenant(PEAK_CLIENTS, many)], seconds, warm_up=warm_up)
+    used.append(_processor_seconds(service))
     (full,) = crowd(address, [Tenant(TIMES * PEAK_CLIENTS, many)], seconds, warm_up=warm_up)
+    used.append(_processor_seconds(service))
     both = crowd(address, [Tenant(TIMES * PEAK_CLIENTS, many), Tenant(PEAK_CLIENTS, few)], seconds, warm_up=warm_up)
+    used.append(_processor_seconds(service))
+    made = [calm.statuses[200], full.statuses[200], sum(one.statuses[200] for one in both)]
+    whole = (seconds + warm_up) / seconds  # what was made while it warmed up is not counted
+    costs = [1000 * (end - begin) / (count * whole) for begin, end, count in zip(used, used[1:], made, strict=False)]
     peak, overloaded, two = _rate(calm, seconds), _rate(full, seconds), [_rate(one, seconds) for one in both]
     return Round(
         peak=peak,
@@ -91,12 +100,20 @@ def measure(service: Service, requests: dict[str, bytes], seconds: float) -> Rou
         two=two,
         two_of_peak=sum(two) / peak,
         unfair=max(two) / max(min(two), 0.001),
+        processor_ms=costs,
         others=sum(_others(tally) for tally in (calm, full, *both)),
     )
 
 
 def _rate(tally: Tally, seconds: float) -> float:
     return tally.statuses.get(200, 0) / seconds
+
+
+def _processor_seconds(service: Service) -> float:
+    """Of all workers."""
+    stats = [Path(f"/proc/{pid}/stat").read_text(encoding="ascii") for pid in worker_pids(service)]
+    ticks = [stat.rpartition(")")[2].split()[11:13] for stat in stats]
+    return sum(int(one) for two in ticks for one in two) / os.sysconf("SC_CLK_TCK")
 
 
 def _others(tally: Tally) -> int:
