@@ -148,7 +148,9 @@ class FairQueue(Generic[Item]):
 
     def _forget(self) -> None:
         """Flows that have had no more than those who come anew."""
-        kept = {caller: flow for caller, flow in self._flows.items() if flow.waiting or flow.had > self._present - _OWED}
+        kept = {
+            caller: flow for caller, flow in self._flows.items() if flow.waiting or flow.had > self._present - _OWED
+        }
         self._flows = kept if len(kept) < _MOST_FLOWS else {who: flow for who, flow in kept.items() if flow.waiting}
 
     def _line_up(self, flow: _Flow[Item]) -> None:

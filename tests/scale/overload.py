@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from tests.scale.crowd import Tenant, crowd, signing_request
+from tests.scale.crowd import Tenant, apart, crowd, signing_request
 from tests.scale.scene import ALGORITHM, worker_pids
 from tools.service import running_service
 
@@ -54,6 +54,7 @@ class Round:
     refused_p50: float
     refused_p99: float
     two: Sequence[float]
+    two_p50: Sequence[float]
     two_of_peak: float
     unfair: float
     processor_ms: Sequence[float]  # of the workers, a signature: calm, overloaded, two callers
@@ -82,7 +83,7 @@ def measure(service: Service, requests: dict[str, bytes], seconds: float) -> Rou
     used.append(_processor_seconds(service))
     (full,) = crowd(address, [Tenant(TIMES * PEAK_CLIENTS, many)], seconds, warm_up=warm_up)
     used.append(_processor_seconds(service))
-    both = crowd(address, [Tenant(TIMES * PEAK_CLIENTS, many), Tenant(PEAK_CLIENTS, few)], seconds, warm_up=warm_up)
+    both = apart(address, [Tenant(TIMES * PEAK_CLIENTS, many), Tenant(PEAK_CLIENTS, few)], seconds, warm_up=warm_up)
     used.append(_processor_seconds(service))
     made = [calm.statuses[200], full.statuses[200], sum(one.statuses[200] for one in both)]
     whole = (seconds + warm_up) / seconds  # what was made while it warmed up is not counted
@@ -98,6 +99,7 @@ def measure(service: Service, requests: dict[str, bytes], seconds: float) -> Rou
         refused_p50=1000 * full.percentile(429, 0.5),
         refused_p99=1000 * full.percentile(429, 0.99),
         two=two,
+        two_p50=[1000 * one.percentile(200, 0.5) for one in both],
         two_of_peak=sum(two) / peak,
         unfair=max(two) / max(min(two), 0.001),
         processor_ms=costs,
