@@ -138,6 +138,7 @@ def assemble(
             keystore.database,
             [str(witness.key) for witness in configuration.log.witnesses],
             configuration.log.cosignatures,
+            audit.log.shown_heads,
         ),
         saml_metadata=SamlMetadata(keystore, audit, published),
         upkeep=Upkeep(keystore, audit, revocation_lists, regions),
@@ -154,7 +155,7 @@ def assemble(
         trusted_issuers=TrustedIssuerAdministration(keystore),
         exchange=Exchange(keystore, audit, KeySets(keystore.clock)),
         approvals=approvals,
-        auditing=AuditReading(keystore),
+        auditing=AuditReading(keystore, audit.log.shown_heads),
         audit_reports=AuditReports(keystore),
         audit_history=AuditHistory(keystore),
         exporters=tuple(
