@@ -28,7 +28,7 @@ from keystore.errors import IntegrityFailure, KeystoreError
 from signer.audit.checkpoints import NoteSigner, checkpoint_text
 from signer.audit.committer import LOCK_SECONDS
 from signer.audit.groups import Groups
-from signer.audit.logged import Asked, Followed, Logged, NotPublished, Published
+from signer.audit.logged import Asked, Followed, InclusionLines, Logged, NotPublished, Published
 from signer.audit.reading import Head, LogReader
 from signer.audit.records import FURTHER_DIGESTS, rows_entry
 from signer.audit.tree import EMPTY_ROOT
@@ -294,9 +294,9 @@ class Sequencer:
 
         def publish() -> Sequence[Logged]:
             published = self._published(extension.tree) if any(asked.proved for asked in group) else None
-            inclusion = extension.inclusion
+            inclusion: Callable[[int], str] = InclusionLines(extension)
             if published is not None and published.size != extension.tree.size:  # it covers others' leaves too
-                inclusion = partial(self.reader.inclusion, size=published.size)
+                inclusion = partial(self.reader.inclusion_lines, size=published.size)
             return [
                 Logged(inclusion, published, first + place, [entry["leaf"] for entry in asked.entries])
                 for place, asked in zip(places, group, strict=True)

@@ -119,11 +119,11 @@ def inclusion(database: Database, head: Head, row: Row) -> dict[str, object] | N
         size, checkpoint = head.cosigned_size, head.cosigned
     if checkpoint is None or index >= size:
         return None
-    hashes = LogReader(database, head.log, head.first).inclusion(index, size)
+    lines = LogReader(database, head.log, head.first).inclusion_lines(index, size)
     root = _root(index, size, row["leaf_hash"], hashes)
     if base64.b64encode(root).decode() != checkpoint.split("\n")[2]:
         raise AlteredEntry(head, index, f"it is not in the tree of {size} leaves that the checkpoint is about")
-    return {"text": proof_text(row["leaf"], index, hashes, checkpoint), "size": size, "cosigned": cosigned}
+    return {"text": proof_text(row["leaf"], index, lines, checkpoint), "size": size, "cosigned": cosigned}
 
 
 def _root(index: int, size: int, hashed: bytes, hashes: Sequence[bytes]) -> bytes:
