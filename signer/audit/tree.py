@@ -118,8 +118,8 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """What new leaves made of a tree: the new tree, the tiles that became full, and the nodes that are new, by level from
-    the leaves up, which the proofs of the new leaves are made of (`logged.InclusionLines`)."""
+    """What new leaves made of a tree: the new tree, the tiles that became full, and the nodes that are new, by level
+    from the leaves up, which the proofs of the new leaves are made of (`logged.InclusionLines`)."""
 
     tree: Tree
     first: int  # index of the first new leaf
