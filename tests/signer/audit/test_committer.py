@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from keystore.db import create_database
 from keystore.db.schema import AUDIT_EPOCHS
 from keystore.errors import StoreUnavailable
 from signer.audit.committer import GroupCommitter
+from tests.databases import new_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    made = create_database(f"sqlite:///{tmp_path / 'audit.db'}")
+    made = new_database(tmp_path / "audit.db")
     yield made
     made.close()
 
