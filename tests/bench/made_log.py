@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from keystore.db import create_database
 from keystore.db.schema import AUDIT_EPOCHS
 from keystore.sealing import Sealer
 from keystore.store import SealedStore
@@ -26,6 +25,7 @@ from signer.audit.logged import Due
 from signer.audit.outcomes import outcomes_of
 from signer.audit.records import Outcome, canonical, decision
 from signer.audit.sequencer import Sequencer
+from tests.databases import new_database
 from tests.signer.audit.anchor import SoftwareAnchor, software_anchor
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Maker:
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)  # noqa: S311 - the same log for the same seed
         self.anchor = software_anchor(Ed25519PrivateKey.from_private_bytes(self._random.randbytes(32)))
-        self._database: Database = create_database(f"sqlite:///{self.path}")
+        self._database: Database = new_database(self.path)
         self._sequencer = Sequencer(self._database, self.anchor)
         seal_key = self._random.randbytes(32)
         sealer = Sealer(lambda octets: hmac.digest(seal_key, octets, "sha256"), "seal-key")
