@@ -57,7 +57,7 @@ def _stage(folder: Path, lengths: Lengths, *, short: bool) -> Iterator[Stage]:
             "seconds": lengths.seconds,
             "rounds": lengths.rounds,
         }
-        yield Stage(Report(circumstances), both, Sealmark(service), peer, lengths, folder, short)
+        yield Stage(Report(circumstances, short), both, Sealmark(service), peer, lengths, folder, short)
 
 
 def _parts(_context: click.Context, _parameter: click.Parameter, value: str) -> list[str]:

@@ -111,6 +111,7 @@ class Report:
     """What a run has found: its loads, further tables of its other parts, and each asked figure that it measured."""
 
     circumstances: Mapping[str, object]
+    short: bool
     rows: list[Row] = field(default_factory=list)
     grids: list[Grid] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
@@ -140,6 +141,7 @@ class Report:
         for line in self.lines:
             console.print(line)
         document = {
+            "short": self.short,
             "circumstances": dict(self.circumstances),
             "loads": [row.document() for row in self.rows],
             "parts": self.parts,
@@ -149,7 +151,10 @@ class Report:
         (folder / "bench.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         facts = ", ".join(f"{name} {value}" for name, value in self.circumstances.items())
         tables = "\n".join(grid.markdown() for grid in grids)
-        text = f"# Benchmark\n\n{facts}.\n\n{tables}\n" + "".join(f"{line}.\n\n" for line in self.lines)
+        measured = "Only run through, not measured" if self.short else "Measured"
+        text = f"# Benchmark\n\n{measured} by `make bench`: {facts}.\n\n{tables}\n" + "".join(
+            f"{line}.\n\n" for line in self.lines
+        )
         (folder / "bench.md").write_text(text.rstrip() + "\n", encoding="utf-8")
         console.print(f"written: {folder.name}/bench.json, {folder.name}/bench.md")
 

@@ -38,9 +38,9 @@ class Figure:
 
     @property
     def floor(self) -> str:
-        """In words: `≥ 0.45, aim 0.7`, `≤ 5`, or nothing."""
+        """In words: `≥ 0.45, aim 0.7`, `≤ 5`, `0`, or nothing."""
         words = [] if self.least is None else [f"≥ {self.least:,g}"]
-        words += [] if self.most is None else [f"≤ {self.most:,g}"]
+        words += [] if self.most is None else [f"≤ {self.most:,g}" if self.most else "0"]
         words += [] if self.aim is None else [f"aim {self.aim:,g}"]
         return ", ".join(words)
 
