@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import ipaddress
+import resource
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -21,7 +22,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
 from signer.balance import ConnectionCounts
-from signer.config import ServerConfiguration, load_server_configuration
+from signer.config import KEEP_ALIVE_SECONDS, ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
 from signer.lane.worker import GracefulWorker
 from signer.listening import refuse_newcomers
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         [MutableMapping[str, Any], Callable[[str, Iterable[tuple[str, str]]], None]], Iterable[bytes]
     ]
 
+_FILES_BESIDES = 256  # open files of a worker that are no caller's connection
 _log = structlog.get_logger("sealmark.server")
 
 
@@ -94,7 +96,21 @@ def serve(state: Path, bind: str, workers: int | None = None, threads: int | Non
         _log.warning(
             "ceremony_folder_present", alarm=True, folder=str(ceremony), advice="carry its files away and remove it"
         )
+    _allow_files(configuration)
     _Server(state, gunicorn_options(configuration, bind, workers, threads)).run()
+
+
+def _allow_files(configuration: ServerConfiguration) -> None:
+    """As many open files as the connections of a worker need, as far as the system lets this user have them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = configuration.connections + _FILES_BESIDES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        if most < needed:
+            _log.warning(
+                "few_open_files", allowed=most, needed=needed, advice="raise LimitNOFILE, or lower connections"
+            )
 
 
 def gunicorn_options(
@@ -110,7 +126,8 @@ def gunicorn_options(
         "max_requests_jitter": configuration.max_requests // 10,
         "graceful_timeout": configuration.graceful_timeout,
         "timeout": 60,
-        "keepalive": 75,
+        "keepalive": KEEP_ALIVE_SECONDS,
+        "worker_connections": configuration.connections,
         "preload_app": False,
         "limit_request_line": 4094,
         "limit_request_fields": 50,
@@ -207,7 +224,6 @@ def _settle_worker(_worker: object) -> None:
 
 def _close_worker(_arbiter: object, worker: object) -> None:
     """Runs in a worker that is about to end: the audit trail is finished before the HSM and the database close."""
-    app = getattr(worker, "wsgi", None)
-    services = getattr(app, "extensions", {}).get("sealmark")
+    services = getattr(worker, "services", None)
     if services is not None:
         services.close()

@@ -140,6 +140,10 @@ class Lane:
         """The whole answer of a call that ended with an error."""
         self._post(lambda: self._give(flight, octets, closes))
 
+    def make_room(self) -> None:
+        """Ends the connection that has been idle for longest."""
+        self._post(self._end_longest)
+
     def wind_down(self, seconds: float) -> None:
         """Ends every connection that stays idle, within so many seconds at the latest."""
         self._post(lambda: self._wind_down(time.monotonic() + seconds))
@@ -420,11 +424,19 @@ class Lane:
         for connection in list(self._connections.values()):
             if connection.stage is Stage.BUSY:
                 continue
-            until = connection.until
-            if self._ends_at is not None and connection.stage is Stage.READING and not connection.ins:
+            until, reads = connection.until, connection.stage is Stage.READING
+            if reads and connection.ins:
+                self._hand_over(connection)  # what does not come at once is waited for elsewhere
+                continue
+            if self._ends_at is not None and reads:
                 until = min(until, self._ends_at)
             if now >= until:
                 self._close(connection)
+
+    def _end_longest(self) -> None:
+        idle = [connection for connection in self._connections.values() if connection.stage is Stage.READING]
+        if idle:
+            self._close(min(idle, key=lambda connection: connection.until))
 
     def _wind_down(self, ends_at: float) -> None:
         self._ends_at = ends_at

@@ -1,48 +1,43 @@
 """The gunicorn worker of `sealmark serve`: gunicorn accepts, balances, renews and ends; the lane answers plain calls.
 
-A new connection from this machine goes to the lane. A request of it that is not plain comes back, with what was read of
-it, and is answered by one of gunicorn's threads; then the connection is the lane's again. Connections over TLS, and
-from elsewhere, never leave gunicorn's threads.
+A new connection from this machine goes to the lane. A request of it that is not plain, or does not come at once, comes
+back with what was read of it, and goes the way of all others (`receiving_worker`); then the connection is the lane's
+again. Connections over TLS, and from elsewhere, are never the lane's.
 """
 
 from __future__ import annotations
 
 import select
-import ssl
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 from gunicorn import SERVER
 from gunicorn.http import wsgi
 from gunicorn.http.parser import RequestParser
-from gunicorn.workers.gthread import ThreadWorker
 
 from keystore.errors import HsmUnavailable, StoreUnavailable
 from signer.lane.heads import NOT_PLAIN, HeadReader
 from signer.lane.lane import Lane
 from signer.logs import place_of
+from signer.receiving_worker import LINGER_SECONDS, ReceivingWorker
+from signer.receiving_worker import Connection as ReceivedConnection
+from signer.reception import Incoming, Stage
 from signer.web.lane import THIS_MACHINE, SigningLane
 
 if TYPE_CHECKING:
     import socket
-    from concurrent.futures import Future
-
-    from gunicorn.workers.gthread import TConn
 
     from signer.balance import WorkerShare
     from signer.lane.connection import Connection
     from signer.lane.flight import Flight
 
-_STAY_MILLISECONDS: Final = 2
 _TRY_AGAIN_SECONDS: Final = 0.3
-_LINGER_SECONDS: Final = 2.0  # as gunicorn's: for requests that are on their way when the worker is told to end
 _BALANCE_SECONDS: Final = 0.05  # between two looks at how many connections others have
 _log = structlog.get_logger("sealmark.server")
 
 
-class GracefulWorker(ThreadWorker):
+class GracefulWorker(ReceivingWorker):
     """A worker that takes its fair share of connections, has plain calls answered by its lane, and answers all that was
     accepted for it before it ends. A `signer.lane.lane.Host`."""
 
@@ -72,7 +67,7 @@ class GracefulWorker(ThreadWorker):
         self._most_kept_alive = most
 
     lane: Lane | None = None
-    _application: SigningLane
+    _signing: SigningLane
     _looked_at_others = 0.0
 
     def load_wsgi(self) -> None:
@@ -98,21 +93,11 @@ class GracefulWorker(ThreadWorker):
             return  # the poller tells of it again at once
         super().accept(listener)
 
-    def handle(self, conn: TConn) -> bool:
-        """As gunicorn's; then the caller's next requests, as long as they come at once and nobody waits for a thread.
-
-        gunicorn's way back to the poller and out again costs two hand-overs between threads for each request.
-        """
-        result = super().handle(conn)
-        while result is True and self.alive and _asks_again(conn) and self.tpool._work_queue.empty():
-            result = super().handle(conn)
-        return result
-
     def run(self) -> None:
         """As gunicorn's, with the lane beside it."""
-        application = getattr(self.wsgi, "wsgi_app", None)
+        application = self.application.wsgi_app
         if isinstance(application, SigningLane) and not self.cfg.is_ssl:
-            self._application = application
+            self._signing = application
             self.lane = self._lane_of(application)
             self.lane.start()
         try:
@@ -132,12 +117,35 @@ class GracefulWorker(ThreadWorker):
             server=SERVER,
         )
 
-    def enqueue_req(self, conn: TConn) -> None:
-        """As gunicorn's; a newcomer from this machine is the lane's."""
-        if self.lane is not None and not conn.initialized and _address(conn) in THIS_MACHINE:
-            self.lane.adopt(conn.sock, _address(conn), conn)
+    def begin(self, conn: ReceivedConnection) -> None:
+        """As of all workers; a newcomer from this machine is the lane's."""
+        if self._give_to_lane(conn):
+            self._let_go(conn)
         else:
-            super().enqueue_req(conn)
+            super().begin(conn)
+
+    def _keep(self, conn: ReceivedConnection) -> None:
+        if not self._give_to_lane(conn):
+            super()._keep(conn)
+
+    def _give_to_lane(self, conn: ReceivedConnection) -> bool:
+        if self.lane is None or _address(conn) not in THIS_MACHINE:
+            return False
+        octets, conn.incoming = bytes(conn.incoming.octets), Incoming()
+        self.lane.adopt(conn.sock, _address(conn), conn, octets)
+        return True
+
+    def _make_room(self) -> None:
+        if self.lane is not None:
+            self.lane.make_room()
+        super()._make_room()
+
+    def stays_with(self, conn: ReceivedConnection) -> bool:
+        """As of all workers, but for what the lane answers faster."""
+        if not super().stays_with(conn):
+            return False
+        incoming = conn.incoming
+        return self.lane is None or incoming.method != "POST" or self._signing.roads.native(incoming.target) is None
 
     # For the lane, in its thread.
 
@@ -146,20 +154,13 @@ class GracefulWorker(ThreadWorker):
         return float(self.cfg.keepalive)
 
     def hand_over(self, connection: Connection) -> None:
-        conn = cast("TConn", connection.origin)
-        parser = RequestParser(self.cfg, conn.sock, conn.client)
-        parser.unreader.unread(connection.ins)
-        conn.parser, conn.initialized = parser, True
-        self.tpool.submit(self.handle, conn).add_done_callback(partial(self._handled, conn))
+        self.method_queue.defer(self._take_from_lane, connection.origin, connection.ins)
 
-    def _handled(self, conn: TConn, done: Future[bool]) -> None:
-        """In a thread of the pool: the connection is the lane's again, if it goes on."""
-        parser = conn.parser
-        goes_on = not done.cancelled() and done.exception() is None and done.result() is True
-        if self.lane is not None and goes_on and isinstance(parser, RequestParser):
-            self.lane.adopt(conn.sock, _address(conn), conn, parser.unreader.take_buffered())
-        else:
-            self.method_queue.defer(self.finish_request, conn, done)
+    def _take_from_lane(self, conn: ReceivedConnection, octets: bytes) -> None:
+        conn.deadline = time.monotonic() + self.head_seconds
+        self.hold(conn)
+        conn.incoming.feed(octets)
+        self._go_on(conn, Stage.NOTHING)
 
     def refuse(self, flight: Flight, error: Exception) -> None:
         self.tpool.submit(self._refuse, flight, error)
@@ -177,13 +178,13 @@ class GracefulWorker(ThreadWorker):
 
     def refusal(self, flight: Flight, error: Exception, *, closes: bool) -> bytes:
         """The whole answer of a call that ended with an error, as gunicorn and Flask write it."""
-        conn = cast("TConn", flight.connection.origin)
+        conn = cast("ReceivedConnection", flight.connection.origin)
         request = next(RequestParser(self.cfg, iter([flight.octets]), conn.client))
         sink = _Sink()
         response, environ = wsgi.create(request, cast("socket.socket", sink), conn.client, conn.server, self.cfg)
         if closes:
             response.force_close()
-        for some in self._application.refused(error, flight.call, dict(environ), cast("Any", response.start_response)):
+        for some in self._signing.refused(error, flight.call, dict(environ), cast("Any", response.start_response)):
             response.write(some)
         response.close()
         return bytes(sink.octets)
@@ -219,7 +220,7 @@ class GracefulWorker(ThreadWorker):
             self.share.set_accepting(bool(enabled))
         if not enabled and not self.alive:
             if self.lane is not None:
-                self.lane.wind_down(_LINGER_SECONDS)
+                self.lane.wind_down(LINGER_SECONDS)
             for listener in self.sockets:
                 self._take_what_is_left(listener)
             self.sockets = []
@@ -245,20 +246,10 @@ class _Sink:
     send = sendall
 
 
-def _address(conn: TConn) -> str:
+def _address(conn: ReceivedConnection) -> str:
     """The caller's; empty where it has none."""
     return conn.client[0] if isinstance(conn.client, tuple) else ""
 
 
 def _nothing() -> None:
     return
-
-
-def _asks_again(conn: TConn) -> bool:
-    """Whether the next request is there within moments. What TLS or the parser has read ahead is left to the poller."""
-    parser = conn.parser
-    if isinstance(conn.sock, ssl.SSLSocket) or not isinstance(parser, RequestParser) or parser.unreader.buf.getvalue():
-        return False
-    waiting = select.poll()
-    waiting.register(conn.sock.fileno(), select.POLLIN)
-    return bool(waiting.poll(_STAY_MILLISECONDS))
