@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from wsgiref.types import WSGIEnvironment
 
-    from flask import Flask
-
     from signer.services import Services
 
 ANSWER_SECONDS: Final = 30.0  # for a caller to take an answer
@@ -117,7 +115,7 @@ class ReceivingWorker(ThreadWorker):
     """See above. What the configuration sets is known when the application is made, before requests come."""
 
     services: Services | None = None
-    application: Flask
+    application: Any  # Flask's
     queue: FairQueue[Connection]
     overload: Overload
     head_seconds: float
@@ -266,7 +264,7 @@ class ReceivingWorker(ThreadWorker):
     def load_wsgi(self) -> None:
         """As gunicorn's; the application is shown the connection itself, whose certificate it looks at."""
         super().load_wsgi()
-        self.application = application = cast("Flask", self.wsgi)
+        self.application = application = cast("Any", self.wsgi)
         self.services = services = application.extensions["sealmark"]
         configuration = services.configuration
         self.head_seconds, self.body_seconds = configuration.head_seconds, configuration.body_seconds

@@ -25,7 +25,9 @@ class Stage(Enum):
 class Connection:
     """Its socket never blocks. `origin` is gunicorn's own object for it."""
 
-    __slots__ = ("address", "closes", "ended", "flight", "ins", "mask", "origin", "outs", "sock", "stage", "until")
+    __slots__ = (
+        *("address", "closes", "ended", "flight", "fresh", "ins", "mask", "origin", "outs", "sock", "stage", "until"),
+    )
 
     def __init__(self, sock: socket.socket, address: str, origin: object) -> None:
         self.sock = sock
@@ -35,6 +37,7 @@ class Connection:
         self.outs: bytes | memoryview = b""
         self.stage = Stage.READING
         self.flight: Flight | None = None  # the call that it waits for
+        self.fresh = False  # nothing was ever asked on it
         self.ended = False  # the caller sends no more
         self.closes = False  # after what is to go out
         self.until = 0.0  # monotonic; when patience with the caller ends

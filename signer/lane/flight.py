@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Ended(NamedTuple):
     """What a call came to: the octets of its answer's body, or the error that is to be its answer."""
 
-    body: bytes | None
-    error: Exception | None
+    body: bytes = b""
+    error: Exception | None = None
 
 
 class Flight:
@@ -46,7 +46,7 @@ class Flight:
             else:
                 self.due = next(self._steps) if logged is None else self._steps.send(logged)
         except StopIteration as end:
-            return Ended(end.value, None)
+            return Ended(end.value)
         except Exception as error:  # noqa: BLE001 - here errors become answers, as in Flask's handler
-            return Ended(None, error)
+            return Ended(error=error)
         return None

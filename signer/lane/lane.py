@@ -21,12 +21,14 @@ import socket
 import threading
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
+from keystore.clock import system_clock
 from keystore.db import patience
 from keystore.errors import StoreUnavailable
 from signer.call import Call
@@ -73,6 +75,10 @@ class Host(Protocol):
     def keep_alive_seconds(self) -> float:
         """How long a connection may be idle."""
 
+    @property
+    def head_seconds(self) -> float:
+        """How long one on which nothing was ever asked."""
+
     def hand_over(self, connection: Connection) -> None:
         """Answers a request that is not plain; `adopt` gives the connection back."""
 
@@ -99,14 +105,15 @@ class Lane:
         server: str,
         elsewhere: Executor | None = None,
     ) -> None:
-        """`server` names itself in answers. `elsewhere`: where calls are stepped that go to the HSM, and what is due is
-        written, so that nobody waits for a slow HSM's answer to somebody else."""
+        """`server` names itself in answers. `elsewhere`: where calls go on once their intents are written, so that
+        nobody waits for a slow HSM's answer to somebody else; what is due is then written by a thread of its own."""
         self._host = host
         self._heads = heads
         self._writer = writer
         self._moment = moment
         self._server = server
         self._elsewhere = elsewhere
+        self._writes = None if elsewhere is None else ThreadPoolExecutor(1, "lane-writes")
         self._epoll = select.epoll()
         self._connections: dict[int, Connection] = {}
         self._inbox: deque[Callable[[], None]] = deque()
@@ -132,9 +139,11 @@ class Lane:
         self._thread = threading.Thread(target=self._run, name="lane", daemon=True)
         self._thread.start()
 
-    def adopt(self, sock: socket.socket, address: str, origin: object, octets: bytes = b"") -> None:
-        """Serves a connection; `octets` were read from it already."""
-        self._post(lambda: self._adopt(sock, address, origin, octets))
+    def adopt(
+        self, sock: socket.socket, address: str, origin: object, octets: bytes = b"", *, fresh: bool = False
+    ) -> None:
+        """Serves a connection; `octets` were read from it already. `fresh`: nothing was ever asked on it."""
+        self._post(lambda: self._adopt(sock, address, origin, octets, fresh))
 
     def answered(self, flight: Flight, octets: bytes, *, closes: bool) -> None:
         """The whole answer of a call that ended with an error."""
@@ -198,7 +207,9 @@ class Lane:
 
     def _round(self) -> None:
         """What has come; then what must be written, for all of them; then on."""
-        ready = self._epoll.poll(0.0 if self._due or self._new else _LONGEST_WAIT)
+        goes_on = self._new or (self._due and not self._writing)
+        with self._away():
+            ready = self._epoll.poll(0.0 if goes_on else _LONGEST_WAIT)
         for descriptor, mask in ready:
             if descriptor == self._bell:
                 self._read_inbox()
@@ -207,7 +218,7 @@ class Lane:
         new, self._new = self._new, []
         if new:
             self._step(new)
-        if self._due:
+        if self._due and not self._writing:
             self._write_due()
         now = time.monotonic()
         if now >= self._look_at:
@@ -223,16 +234,12 @@ class Lane:
                 with self._away():
                     ended = flight.step()
                 self._stepping = self._stepping[1:]
-                try:
-                    self._settle(flight, ended)
-                except Exception as fault:  # noqa: BLE001 - of this one's connection, and of nobody else's
-                    _log.error("lane_answer_fault", alarm=True, kind=type(fault).__name__, place=place_of(fault))
-                    self._close(flight.connection)
+                self._settle(flight, ended)
         self._since = 0.0
 
     @contextmanager
     def _away(self) -> Iterator[None]:
-        """While the thread is in the HSM or the database, somebody may take over."""
+        """While the thread is in the HSM or the database, or waits, somebody may take over."""
         self._turn.release()
         try:
             yield
@@ -242,26 +249,54 @@ class Lane:
                 raise _TakenOver
 
     def _settle(self, flight: Flight, ended: Ended | None) -> None:
-        if ended is None:
-            self._due.append(flight)
-        elif ended.body is not None:
-            self._answer(flight, ended.body)
-        else:
-            error = ended.error or StoreUnavailable("the call came to nothing")
-            self._host.refuse(flight, error)
+        try:
+            if ended is None:
+                self._due.append(flight)
+            elif ended.error is not None:
+                self._host.refuse(flight, ended.error)
+            else:
+                self._answer(flight, ended.body)
+        except Exception as fault:  # noqa: BLE001 - of this one's connection, and of nobody else's
+            _log.error("lane_answer_fault", alarm=True, kind=type(fault).__name__, place=place_of(fault))
+            self._close(flight.connection)
 
     def _write_due(self) -> None:
+        """All that is due, in one transaction; then on with those calls."""
         flights, self._due = self._due, []
         self._writing = flights
-        self._since = began = time.monotonic()
-        with patience.limited(min(flight.left for flight in flights)), self._away():
-            results = self._written([flight.due for flight in flights if flight.due is not None])
-        self._waited = time.monotonic() - began
-        for flight, result in zip(flights, results, strict=True):
-            flight.logged = result
-            flight.left -= self._waited
+        if self._writes is not None:
+            self._writes.submit(self._write_elsewhere, flights)
+            return
+        self._since = time.monotonic()
+        with self._away():
+            self._write(flights)
         self._writing = []
         self._step(flights)
+
+    def _write(self, flights: list[Flight]) -> None:
+        began = time.monotonic()
+        with patience.limited(min(flight.left for flight in flights)):
+            results = self._written([flight.due for flight in flights if flight.due is not None])
+        waited = time.monotonic() - began
+        for flight, result in zip(flights, results, strict=True):
+            flight.logged = result
+            flight.left -= waited
+        self._waited = waited
+
+    def _write_elsewhere(self, flights: list[Flight]) -> None:
+        self._write(flights)
+        self._post(lambda: self._go_on_elsewhere(flights))
+
+    def _go_on_elsewhere(self, flights: list[Flight]) -> None:
+        self._writing = []
+        for flight in flights:
+            if self._elsewhere is not None:
+                self._elsewhere.submit(self._step_elsewhere, flight)
+
+    def _step_elsewhere(self, flight: Flight) -> None:
+        with patience.limited(flight.left):
+            ended = flight.step()
+        self._post(lambda: self._settle(flight, ended))
 
     def _written(self, dues: list[Due]) -> list[Logged | KeystoreError]:
         try:
@@ -272,11 +307,12 @@ class Lane:
 
     # Connections.
 
-    def _adopt(self, sock: socket.socket, address: str, origin: object, octets: bytes) -> None:
+    def _adopt(self, sock: socket.socket, address: str, origin: object, octets: bytes, fresh: bool) -> None:
         sock.setblocking(False)
         connection = Connection(sock, address, origin)
-        connection.ins = octets
-        connection.until = time.monotonic() + self._host.keep_alive_seconds
+        connection.ins, connection.fresh = octets, fresh
+        patience_with_it = self._host.head_seconds if fresh else self._host.keep_alive_seconds
+        connection.until = time.monotonic() + patience_with_it
         self._connections[sock.fileno()] = connection
         self._epoll.register(sock.fileno(), _READ)
         connection.mask = _READ
@@ -334,7 +370,7 @@ class Lane:
             target=head.path,
             headers=head.headers,
         )
-        connection.stage = Stage.BUSY
+        connection.stage, connection.fresh = Stage.BUSY, False
         left = max(patience.LEAST, patience.REQUEST_SECONDS - self._waited)  # it may have come while that was written
         connection.flight = Flight(connection, head, call, octets, head.road.steps(call), left)
         self._new.append(connection.flight)
@@ -428,7 +464,7 @@ class Lane:
             if reads and connection.ins:
                 self._hand_over(connection)  # what does not come at once is waited for elsewhere
                 continue
-            if self._ends_at is not None and reads:
+            if self._ends_at is not None and reads and not connection.fresh:
                 until = min(until, self._ends_at)
             if now >= until:
                 self._close(connection)
@@ -459,6 +495,8 @@ class Lane:
             self._close(connection)
         self._epoll.close()
         os.close(self._bell)
+        if self._writes is not None:
+            self._writes.shutdown(wait=False)
 
     def _stop(self) -> None:
         self._stopping = True
@@ -475,7 +513,7 @@ class Lane:
             self._inbox.popleft()()
 
     def _now(self) -> str:
-        second = int(time.time())
+        second = int(system_clock().timestamp())
         if self._date[0] != second:
             self._date = second, formatdate(second, usegmt=True)
         return self._date[1]

@@ -119,7 +119,7 @@ class GracefulWorker(ReceivingWorker):
 
     def begin(self, conn: ReceivedConnection) -> None:
         """As of all workers; a newcomer from this machine is the lane's."""
-        if self._give_to_lane(conn):
+        if self._give_to_lane(conn, fresh=True):
             self._let_go(conn)
         else:
             super().begin(conn)
@@ -128,11 +128,11 @@ class GracefulWorker(ReceivingWorker):
         if not self._give_to_lane(conn):
             super()._keep(conn)
 
-    def _give_to_lane(self, conn: ReceivedConnection) -> bool:
+    def _give_to_lane(self, conn: ReceivedConnection, *, fresh: bool = False) -> bool:
         if self.lane is None or _address(conn) not in THIS_MACHINE:
             return False
         octets, conn.incoming = bytes(conn.incoming.octets), Incoming()
-        self.lane.adopt(conn.sock, _address(conn), conn, octets)
+        self.lane.adopt(conn.sock, _address(conn), conn, octets, fresh=fresh)
         return True
 
     def _make_room(self) -> None:
