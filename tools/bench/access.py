@@ -22,6 +22,7 @@ from signer.access import Action, Surroundings, admit, judge
 from signer.authn.authenticator import Authenticator
 from signer.authn.throttle import Throttle
 from signer.call import Call
+from signer.callers import KnownCallers
 from signer.operations.signatures import RawSignatures
 from signer.request import Signatures
 from tools.bench.targets import prepare
@@ -75,7 +76,7 @@ def measure_share(stage: Stage) -> None:
 def _steps(state: Path, token: str, alias: str, body: bytes) -> tuple[float, float]:
     keystore = open_keystore(state)
     try:
-        authenticator, operation = Authenticator(keystore, Throttle()), RawSignatures()
+        authenticator, operation = Authenticator(keystore, Throttle(), KnownCallers()), RawSignatures()
         call = Call("0" * 32, None, "127.0.0.1", f"Bearer {token}", None, body)
         key, asked = keystore.get_key(alias), msgspec.json.decode(body, type=Signatures)
         authentications, decisions = [], []
