@@ -101,6 +101,11 @@ class Loops:
         return Rate(made, time.perf_counter() - started, time.process_time() - processor)
 
 
+def sign_and_verify(token: BareToken, spec: str, begin: float, seconds: float) -> Rate:
+    """One loop in a process that does nothing else."""
+    return Loops(token).run(spec, begin, seconds)
+
+
 def _encrypting_loop(session: pkcs11.Session, *, of_its_random: bool) -> Callable[[bytes], None]:
     key = session.generate_key(pkcs11.KeyType.AES, 256, store=False)
     if not isinstance(key, EncryptMixin) or not isinstance(key, DecryptMixin):
