@@ -40,7 +40,7 @@ PARTS: Final[dict[str, Callable[[Stage], None]]] = {
     "scaling": measure_scaling,
     "curve": measure_curve,
 }
-SHORT: Final = Lengths(0.1, 0.5, 0.2, 1)
+SHORT: Final = Lengths(0.05, 0.3, 0.1, 1)
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ _LOADS: Final = (SINGLE, RSA)
 
 def measure_curve(stage: Stage) -> None:
     """Points into the report's parts, as `curve`, and a table."""
-    clients, warm_up, seconds = (CLIENTS[::3], 0.1, 0.3) if stage.short else (CLIENTS, _WARM_UP, _SECONDS)
+    clients, warm_up, seconds = (CLIENTS[::3], 0.05, 0.2) if stage.short else (CLIENTS, _WARM_UP, _SECONDS)
     loads = _LOADS[:1] if stage.short else _LOADS
     points: list[dict[str, Any]] = []
     for workload in loads:

@@ -128,9 +128,8 @@ def _bare(token: BareToken) -> float:
 
 
 def _bare_loop(token: BareToken) -> float:
-    begun = time.process_time()
     made = sign_and_verify(token, "ECC_NIST_P256", time.monotonic(), _SECONDS)
-    return (time.process_time() - begun) / made.signatures * 1e6
+    return made.processor_seconds / made.signatures * 1e6
 
 
 if __name__ == "__main__":
