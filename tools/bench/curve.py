@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CLIENTS: Final = (1, 2, 4, 8, 16, 32, 64)
-_SECONDS: Final = 3.0
-_WARM_UP: Final = 0.7
+_SECONDS: Final = 2.5
+_WARM_UP: Final = 0.5
 _LOADS: Final = (SINGLE, RSA)
 
 

@@ -107,7 +107,7 @@ def _grid(medians: list[Scaling]) -> Grid:
 
 
 def _round(stage: Stage, one: Target, two: Target) -> Scaling:
-    warm_up, seconds = (0.05, 0.3) if stage.short else (0.7, 3.0)
+    warm_up, seconds = (0.05, 0.3) if stage.short else (0.5, 2.5)
     spec, drivers = one.workload.spec, stage.drivers
     core = min(os.sched_getaffinity(0))
     bare_one, bare_two = (drivers.bare(spec, seconds, count).per_second for count in (1, 2))
