@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from keystore.db.schema import DIGEST_BUCKET
 from signer.audit.checkpoints import NoteSigner, checkpoint_text
 from signer.audit.records import decision
 from verifier.log.tree import TileTree, fold, split_hashes

@@ -174,7 +174,7 @@ class Checker:
                 self._note_digest(digest, seq)
 
     def _note_digest(self, digest: Value, seq: Value) -> None:
-        said = digest.hex() if isinstance(digest, bytes) else str(digest)
+        said = digest.hex() if isinstance(digest, bytes) else repr(digest)
         message = f"the digest {said} is not one that the record of entry {seq} has"
         self._findings.add(message, table="log_digests", row=said)
 
