@@ -161,7 +161,7 @@ class FairQueue(Generic[Item]):
     def _begin(self, flow: _Flow[Item], cost: float) -> None:
         begins = self._beginning(flow)
         flow.had = begins + cost
-        if self.waiting and not flow.caller.health:
+        if not flow.caller.health:
             self._present = max(self._present, begins)
 
     def _beginning(self, flow: _Flow[Item]) -> float:

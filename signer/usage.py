@@ -35,6 +35,7 @@ class Usage:
         Raises `Unprocessable` for a period that is too long, or has no time in it, `MalformedRequest`.
         """
         begin, end = self._period(query)
+        action = None if query.action is None else known_action(query.action)
         place = None if after is None else _read_place(after)
         told: dict[str, object] = {"from": _moment(begin), "to": _moment(end)}
         found = days_used(self._keystore.database, begin, end)
@@ -44,7 +45,7 @@ class Usage:
         first = max(begin, found[0] // DAY * DAY, 0 if place is None else place[0] * DAY)
         last: _Place | None = None
         for day in range(first // DAY, found[1] // DAY + 1):
-            for one in self._of_day(query, max(begin, day * DAY), min(end, (day + 1) * DAY)):
+            for one in self._of_day(query, action, max(begin, day * DAY), min(end, (day + 1) * DAY)):
                 here = (day, *one[:4])
                 if place is not None and here <= place:
                     continue
@@ -69,9 +70,8 @@ class Usage:
             raise Unprocessable(msg, field="from")
         return microseconds(begin) or 0, microseconds(end) or 0
 
-    def _of_day(self, query: UsageQuery, begin: int, end: int) -> list[Used]:
+    def _of_day(self, query: UsageQuery, action: str | None, begin: int, end: int) -> list[Used]:
         keys = () if query.key is None else self._names(query.key)
-        action = None if query.action is None else known_action(query.action)
         found = used_between(self._keystore.database, begin, end, principal=query.principal, keys=keys, action=action)
         return sorted(self._by_id(found))
 
