@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from keystore.db import create_database
 from keystore.db.schema import AUDIT_EPOCHS
 from keystore.sealing import Sealer
 from keystore.store import SealedStore
 from signer.audit.identifiers import time_ordered_id
 from signer.audit.logged import Due
-from signer.audit.records import Outcome, canonical, decision, outcome_of
+from signer.audit.outcomes import outcomes_of
+from signer.audit.records import Outcome, canonical, decision
 from signer.audit.sequencer import Sequencer
+from tests.databases import new_database
 from tests.signer.audit.anchor import SoftwareAnchor, software_anchor
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Maker:
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)  # noqa: S311 - the same log for the same seed
         self.anchor = software_anchor(Ed25519PrivateKey.from_private_bytes(self._random.randbytes(32)))
-        self._database: Database = create_database(f"sqlite:///{self.path}")
+        self._database: Database = new_database(self.path)
         self._sequencer = Sequencer(self._database, self.anchor)
         seal_key = self._random.randbytes(32)
         sealer = Sealer(lambda octets: hmac.digest(seal_key, octets, "sha256"), "seal-key")
@@ -163,15 +164,15 @@ class Maker:
             "approval": None,
         }
         intents.append(intent)
-        return [self._outcome(intent, item) for item in range(items)]
+        outcomes = [self._outcome(item) for item in range(items)]
+        return outcomes_of(intent, outcomes, time=_now(), epoch=self._epoch)
 
-    def _outcome(self, intent: dict[str, Any], item: int) -> Entry:
+    def _outcome(self, item: int) -> Outcome:
         digest = self._random.randbytes(32)
         about = {"name": f"file-{item}.tar.gz", "size": 1000 + item, "digests": {"sha256": digest.hex()}}
         count = self._random.choice((1, 1, 2))
         made = [(digest if at == 0 else self._random.randbytes(32), self._random.randbytes(32)) for at in range(count)]
-        outcome = Outcome(item, "succeeded", None, made, about=canonical(about), artifact_digest=digest)
-        return outcome_of(intent, outcome, time=_now(), epoch=self._epoch)
+        return Outcome(item, "succeeded", None, made, about=canonical(about), artifact_digest=digest)
 
 
 def _now() -> int:

@@ -15,6 +15,7 @@ from keystore import signing
 from signer.audit import trail
 from signer.audit.checkpoints import checkpoint_text
 from signer.audit.logged import Logged
+from tests.databases import path_of
 from tests.faults import storage
 from tests.faults.conftest import FaultyService
 from tests.faults.faulty_token import FaultyToken
@@ -43,7 +44,7 @@ def quiet(token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fa
 
 def _intents_seen_by_others(faulty: FaultyService) -> list[dict[str, Any]]:
     """What another process would read now: only what is committed."""
-    path = faulty.running.services.keystore.database.path
+    path = path_of(faulty.running.services.keystore.database)
     connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     try:
         connection.row_factory = sqlite3.Row
@@ -53,7 +54,7 @@ def _intents_seen_by_others(faulty: FaultyService) -> list[dict[str, Any]]:
 
 
 def _outcomes_seen_by_others(faulty: FaultyService, intent_id: str) -> int:
-    connection = sqlite3.connect(f"file:{faulty.running.services.keystore.database.path}?mode=ro", uri=True)
+    connection = sqlite3.connect(f"file:{path_of(faulty.running.services.keystore.database)}?mode=ro", uri=True)
     try:
         count = "SELECT count(*) FROM log_entries WHERE intent_id = ?"
         (found,) = connection.execute(count, (intent_id,)).fetchone()
@@ -121,7 +122,7 @@ def test_each_algorithm_of_a_batch_has_its_intent_before_its_first_signature(fau
 
 
 def _database(faulty: FaultyService) -> Path:
-    return faulty.running.services.keystore.database.path
+    return path_of(faulty.running.services.keystore.database)
 
 
 def _others_could_write(path: Path) -> bool:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from keystore.db import create_database
 from keystore.db.schema import AUDIT_INTENTS, LOG_ENTRIES
 from keystore.errors import Conflict, KeystoreError, StoreUnavailable
 from signer.audit.logged import Due, Logged
 from signer.audit.sequencer import Sequencer
+from tests.databases import new_database
 from tests.signer.audit.anchor import software_anchor
 from tests.signer.audit.software_log import numbered
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    made = create_database(f"sqlite:///{tmp_path / 'audit.db'}")
+    made = new_database(tmp_path / "audit.db")
     yield made
     made.close()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import delete, select, update
 
-from keystore.db import create_database, open_database
+from keystore.db import open_database
 from keystore.db.schema import LOG_ENTRIES, LOG_HEADS, LOG_TILES, ROW_JOURNAL, ROW_JOURNAL_HEAD
 from keystore.errors import HsmUnavailable, IntegrityFailure, KeystoreError, StoreUnavailable
 from keystore.log_anchor import KeptHead
@@ -21,6 +21,7 @@ from signer.audit.reading import LogReader, heads
 from signer.audit.records import decision
 from signer.audit.sequencer import Sequencer
 from signer.audit.tree import EMPTY_ROOT, leaf_hash, node_hash
+from tests.databases import new_database, url_of
 from tests.signer.audit.anchor import SoftwareAnchor, software_anchor
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    made = create_database(f"sqlite:///{tmp_path / 'log.db'}")
+    made = new_database(tmp_path / "log.db")
     yield made
     made.close()
 
@@ -126,7 +127,7 @@ def test_what_needs_no_proof_makes_no_checkpoint(
 
 def test_sequencers_of_several_workers_make_one_log(tmp_path: Path, database: Database, anchor: SoftwareAnchor) -> None:
     """Three of them, twelve threads: each entry once, each proof good, never two heads of one size."""
-    databases = [open_database(f"sqlite:///{tmp_path / 'log.db'}") for _ in range(3)]
+    databases = [open_database(url_of(tmp_path / "log.db")) for _ in range(3)]
     workers = [Sequencer(one, anchor) for one in databases]
     proofs: list[str] = []
 
@@ -326,7 +327,7 @@ def test_a_database_behind_the_kept_head_is_refused_at_start(
     sequencer.append(entries(kept - 2), proved=True)
     sequencer.keep()
     assert (anchor.kept.size, anchor.kept.root) == (kept, heads(database)[0].root)
-    old = open_database(f"sqlite:///{tmp_path / 'old.db'}")
+    old = open_database(url_of(tmp_path / "old.db"))
     with pytest.raises(IntegrityFailure, match=f"log at 2 leaves: the HSM keeps the head of {kept} leaves"):
         Sequencer(old, anchor)
     old.close()
