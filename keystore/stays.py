@@ -1,8 +1,8 @@
 """Who is inside the HSM just now: one `Stay` for each call, from before it waits for a session until it is back.
 
-A call into a PKCS#11 module cannot be interrupted. A watchdog (`signer.watchdog`) looks at these and gives up those that
-stay too long: what they bring after all is refused to whoever made the call, so that it is never released. Knows nothing
-of PKCS#11.
+A call into a PKCS#11 module cannot be interrupted. A watchdog (`signer.watchdog`) looks at these and gives up those
+that stay too long: what they bring after all is refused to whoever made the call, so that it is never released. Knows
+nothing of PKCS#11.
 """
 
 from __future__ import annotations

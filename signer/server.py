@@ -22,14 +22,15 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 from gunicorn.http.parser import RequestParser
-from gunicorn.workers.gthread import ThreadWorker
 
+from keystore.configuration import load_keystore_configuration
 from keystore.errors import HsmUnavailable, StoreUnavailable
 from signer.balance import ConnectionCounts, WorkerShare
 from signer.config import ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
 from signer.listening import refuse_newcomers
 from signer.logs import configure_logs, json_formatter
+from signer.watched import DEADLINE_SECONDS, WatchedWorker
 
 if TYPE_CHECKING:
     import socket
@@ -60,7 +61,7 @@ class GracefulArbiter(Arbiter):
         super().stop(graceful)
 
 
-class GracefulWorker(ThreadWorker):
+class GracefulWorker(WatchedWorker):
     """A worker that takes its fair share of connections, whose threads stay with busy callers, and that answers all
     that was accepted for it before it ends."""
 
@@ -129,7 +130,10 @@ class GracefulWorker(ThreadWorker):
             self.share.set_accepting(bool(enabled))
         if not enabled and not self.alive:
             for listener in self.sockets:
-                self._take_what_is_left(listener)
+                if self.retired:
+                    listener.close()  # others take what is left
+                else:
+                    self._take_what_is_left(listener)
             self.sockets = []
 
     def _take_what_is_left(self, listener: socket.socket) -> None:
@@ -164,9 +168,10 @@ class JsonLogger(Logger):
 class _Server(BaseApplication):
     """gunicorn with its settings given here instead of on a command line."""
 
-    def __init__(self, state: Path, options: dict[str, Any]) -> None:
+    def __init__(self, state: Path, options: dict[str, Any], hsm_deadline: float = DEADLINE_SECONDS) -> None:
         self._state = state
         self._options = options
+        self.hsm_deadline = hsm_deadline
         super().__init__()
 
     def load_config(self) -> None:
@@ -193,7 +198,8 @@ def serve(state: Path, bind: str, workers: int | None = None, threads: int | Non
         _log.warning(
             "ceremony_folder_present", alarm=True, folder=str(ceremony), advice="carry its files away and remove it"
         )
-    _Server(state, gunicorn_options(configuration, bind, workers, threads)).run()
+    deadline = load_keystore_configuration(state).hsm.deadline_seconds
+    _Server(state, gunicorn_options(configuration, bind, workers, threads), deadline).run()
 
 
 def gunicorn_options(

@@ -1,7 +1,8 @@
-"""A PIN that the token has refused is not tried again, by any process and after any restart: a few more would lock it.
+"""A PIN that the token has refused is not tried again, by any process or after any restart: a few more would lock it.
 
-The mark of it, `hsm.refused` beside the lock of logins, holds a salted scrypt of the PIN. It counts until the PIN's file
-holds another one, or somebody removes it, who says by that: try this one once more. Whoever uses this holds that lock.
+The mark of it, `hsm.refused` beside the lock of logins, holds a salted scrypt of the PIN. It counts until the PIN's
+file holds another one, or somebody removes it, who says by that: try this one once more. Whoever uses this holds that
+lock.
 """
 
 from __future__ import annotations
@@ -17,8 +18,6 @@ from pkcs11 import TokenFlag
 from keystore.errors import HsmUnavailable
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from keystore.configuration import HsmConfiguration
 
 _SALT: Final = 16  # octets
@@ -39,13 +38,17 @@ class RefusedPins:
         """Raises: `HsmUnavailable` for the PIN of the mark, and for any PIN while the mark cannot be read."""
         hashed = hashlib.sha256(pin).digest()
         if self._unmarked is not None and hmac.compare_digest(self._unmarked, hashed):
-            raise HsmUnavailable(f"the token refuses the PIN in {self._file}: it is not tried again; write another there")
+            raise HsmUnavailable(
+                f"the token refuses the PIN in {self._file}: it is not tried again; write another there"
+            )
         try:
             mark = self._mark.read_bytes()
         except FileNotFoundError:
             return
         except OSError as error:
-            raise HsmUnavailable(f"{self._mark} cannot be read: {error.strerror}; no PIN is tried until then") from error
+            raise HsmUnavailable(
+                f"{self._mark} cannot be read: {error.strerror}; no PIN is tried until then"
+            ) from error
         if self._known != (hashed, mark):
             if len(mark) == _SALT + _HASH and not hmac.compare_digest(_marked(pin, mark[:_SALT]), mark):
                 return
@@ -73,16 +76,14 @@ class RefusedPins:
 
     @property
     def _advice(self) -> str:
-        return (
-            f"it is not tried again. Write the right one there; or, if this is the right one by now, remove {self._mark}"
-        )
+        return f"it is not tried again. Write the right one there; or, if this one is right by now, remove {self._mark}"
 
 
 def require_tries_left(flags: TokenFlag) -> None:
     """Raises: `HsmUnavailable` where the token says that the next wrong PIN would be the last, or that it is locked."""
     if TokenFlag.USER_PIN_LOCKED in flags:
         raise HsmUnavailable(
-            "the token's user PIN is locked: the security officer sets it anew (C_InitPIN); write it into the PIN's file"
+            "the token's user PIN is locked: the officer sets another one (C_InitPIN), which then goes into the PIN's file"
         )
     if TokenFlag.USER_PIN_FINAL_TRY in flags:
         raise HsmUnavailable(

@@ -29,8 +29,8 @@ from keystore.hsm.connection import complete, file_lock, log_in, read_pin
 from keystore.hsm.data_objects import read_text, require_room, write_text
 from keystore.hsm.imported import bring_in
 from keystore.hsm.mechanisms import HMAC_SHA256, KEY_TYPES, key_spec, mac_call, require_use, signing_call
-from keystore.hsm.module import load_module
 from keystore.hsm.mending import Mender
+from keystore.hsm.module import load_module
 from keystore.hsm.pins import RefusedPins
 from keystore.hsm.readable_pairs import make_readable_pair
 from keystore.hsm.return_values import GONE, STALE, CryptokiError, ReturnValue
@@ -85,12 +85,12 @@ class Token:
 
     def seal(self, message: bytes) -> bytes:
         """HMAC-SHA-256 by the integrity key, 32 octets."""
-        return self._sealing(lambda connection, session: session.sign(HMAC_SHA256, connection.integrity, message))
+        return self._signing(lambda connection, session: session.sign(HMAC_SHA256, connection.integrity, message))
 
     def link_seal(self, domain: str, message: bytes) -> bytes:
         """HMAC-SHA-256 by the link key of a domain of multi-region keys, 32 octets: the same in each of its regions."""
         label = labels.link_label(domain)
-        return self._sealing(
+        return self._signing(
             lambda connection, session: session.sign(HMAC_SHA256, self._link_key(connection, label), message)
         )
 
@@ -249,13 +249,6 @@ class Token:
         with self._module.gate.exclusive():
             if self._is_current(self._connection):
                 self._module.finalise()
-
-    def _sealing(self, operation: Callable[[Connection, Session], _Result]) -> _Result:
-        """What the service does for itself: that the module lacks it is not for callers to hear as their mistake."""
-        try:
-            return self._signing(operation)
-        except Unsupported as error:
-            raise HsmUnavailable(str(error)) from error
 
     def _signing(self, operation: Callable[[Connection, Session], _Result]) -> _Result:
         return self._run(Work.USE, lambda connection: connection.signing, operation)

@@ -7,17 +7,14 @@ from typing import Final
 from keystore.errors import HsmUnavailable, KeystoreError, Unsupported
 from keystore.hsm.return_values import LACKING, PIN_REFUSED, CryptokiError
 
-
-# What the service needs of any module: that it is lacking is no mistake of a caller's.
-_OWN: Final = frozenset(
-    {"C_OpenSession", "C_Login", "C_FindObjects", "C_GetAttributeValue", "C_UnwrapKey", "C_DestroyObject"}
-)
+# Where a key is made or taken in, its spec may be one that the module lacks. Anywhere else it was in use already.
+_MAKES_KEYS: Final = frozenset({"C_GenerateKey", "C_GenerateKeyPair", "C_CreateObject", "C_WrapKey"})
 
 
 def translate(error: CryptokiError) -> KeystoreError:
     """What to raise instead, `from error`."""
     if error.code in PIN_REFUSED:
         return HsmUnavailable(f"the token refuses the PIN ({error})")
-    if error.code in LACKING and error.function not in _OWN:
+    if error.code in LACKING and error.function in _MAKES_KEYS:
         return Unsupported(f"the HSM module does not support this ({error})", field="spec")
     return HsmUnavailable(f"the HSM failed ({error})")

@@ -117,11 +117,27 @@ static void hold(struct function *function) {
     atomic_fetch_sub(&function->waiting, 1);
 }
 
+/* This process's place among those that have sessions. */
+static struct process *own_process(void) {
+    int32_t own = (int32_t)getpid();
+    for (int at = 0; at < PROCESSES; at++)
+        if (atomic_load(&control->processes[at].pid) == own) return &control->processes[at];
+    for (int at = 0; at < PROCESSES; at++) {
+        int32_t pid = atomic_load(&control->processes[at].pid);
+        if (pid && (!kill(pid, 0) || errno != ESRCH)) continue;
+        if (!atomic_compare_exchange_strong(&control->processes[at].pid, &pid, own)) continue;
+        atomic_store(&control->processes[at].sessions, 0);
+        return &control->processes[at];
+    }
+    abort();
+}
+
 static void drop_sessions(void) {
     uint32_t drops = atomic_load(&control->drops);
     if (atomic_exchange(&dropped, drops) == drops) return;
     pthread_rwlock_wrlock(&inside);
     ((word(*)(word))real[AT_C_CloseAllSessions])(atomic_load(&slot));
+    atomic_store(&own_process()->sessions, 0);
     pthread_rwlock_unlock(&inside);
 }
 
@@ -130,6 +146,15 @@ static int is_local(int at) {
 }
 
 static int is_of_slots(int at) { return at >= AT_C_GetSlotList && at <= AT_C_GetMechanismInfo; }
+
+/* An error of these ends what their Init began (PKCS#11 v2.40, 5.8 to 5.13). The real one is let do so, and what it
+ * makes is thrown away; asked for the length alone (no output), it would go on. */
+static void end_operation(int at, word session, word data, word length) {
+    static _Thread_local unsigned char output[16384];
+    word room = sizeof output;
+    if (at == AT_C_Encrypt || at == AT_C_Decrypt || at == AT_C_Digest || at == AT_C_Sign)
+        ((word(*)(word, word, word, word, word))real[at])(session, data, length, (word)output, (word)&room);
+}
 
 /* Whether the call is answered here, and with what. */
 static int answered(int at, word *code) {
@@ -150,21 +175,6 @@ static int answered(int at, word *code) {
         *code = atomic_load(&function->code);
     if (*code != OK) atomic_fetch_add(&function->answered, 1);
     return *code != OK;
-}
-
-/* This process's place among those that have sessions. */
-static struct process *own_process(void) {
-    int32_t own = (int32_t)getpid();
-    for (int at = 0; at < PROCESSES; at++)
-        if (atomic_load(&control->processes[at].pid) == own) return &control->processes[at];
-    for (int at = 0; at < PROCESSES; at++) {
-        int32_t pid = atomic_load(&control->processes[at].pid);
-        if (pid && (!kill(pid, 0) || errno != ESRCH)) continue;
-        if (!atomic_compare_exchange_strong(&control->processes[at].pid, &pid, own)) continue;
-        atomic_store(&control->processes[at].sessions, 0);
-        return &control->processes[at];
-    }
-    abort();
 }
 
 static uint32_t open_sessions(void) {
@@ -191,10 +201,21 @@ static uint32_t open_sessions(void) {
 #define GIVEN6 GIVEN5, f
 #define GIVEN8 GIVEN6, g, h
 
+#define ENDED1(at) (void)0
+#define ENDED2(at) (void)0
+#define ENDED3(at) (void)0
+#define ENDED4(at) (void)0
+#define ENDED5(at) end_operation(at, a, b, c)
+#define ENDED6(at) (void)0
+#define ENDED8(at) (void)0
+
 #define FORWARD(name, count)                                                                                           \
     static word forwarded_##name(WORDS##count) {                                                                       \
         word code;                                                                                                     \
-        if (answered(AT_##name, &code)) return code;                                                                   \
+        if (answered(AT_##name, &code)) {                                                                              \
+            ENDED##count(AT_##name);                                                                                   \
+            return code;                                                                                               \
+        }                                                                                                              \
         pthread_rwlock_rdlock(&inside);                                                                                \
         code = ((word(*)(WORDS##count))real[AT_##name])(GIVEN##count);                                                 \
         pthread_rwlock_unlock(&inside);                                                                                \

@@ -75,7 +75,8 @@ class Control:
         self._control = _Control.from_buffer(self._memory)
 
     def function(self, name: str) -> Function:
-        return self._control.functions[list(FUNCTIONS).index(name)]
+        function: Function = self._control.functions[list(FUNCTIONS).index(name)]
+        return function
 
     def calls(self, name: str) -> int:
         return int(self.function(name).calls)
@@ -124,11 +125,15 @@ class Control:
         """Adds flags to those that the token has (CKF_..., PKCS#11 v2.40 base specification 3.2)."""
         self._control.token_flags = flags
 
+    def sessions(self) -> int:
+        """How many the living processes have open."""
+        return sum(process.sessions for process in self._control.processes if Path(f"/proc/{process.pid}").exists())
+
     def heal(self) -> None:
-        """Ends every fault; the counts stay."""
+        """Ends every fault; the counts stay, and the limit of sessions."""
         for function in self._control.functions:
             function.times = function.skip = function.delay = function.catch = function.held = 0
-        self._control.away = self._control.most_sessions = self._control.delay = self._control.token_flags = 0
+        self._control.away = self._control.delay = self._control.token_flags = 0
 
 
 def until(condition: Callable[[], object], what: str, *, seconds: float = 60) -> None:

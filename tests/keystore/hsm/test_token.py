@@ -261,15 +261,19 @@ def test_a_device_error_is_mended_once(founded: TestToken, monkeypatch: pytest.M
 
 def test_a_refusal_is_not_retried(founded: TestToken, monkeypatch: pytest.MonkeyPatch) -> None:
     signing = Injected(founded.configuration.module, monkeypatch, "C_Sign")
-    opened = open_token(founded.configuration, sessions=1)
+    opened = open_token(founded.configuration, sessions=2)
     backing, _ = new_key(opened, "refused")
     signing.calls = 0
     signing.answer(ReturnValue.MECHANISM_INVALID, 2)
-    with pytest.raises(Unsupported):
+    with pytest.raises(HsmUnavailable, match="MECHANISM_INVALID"):  # no mistake of whoever calls
         opened.sign(backing, P256, DIGEST)
-    with pytest.raises(HsmUnavailable):  # no caller has asked for a seal
+    with pytest.raises(HsmUnavailable, match="MECHANISM_INVALID"):
         opened.seal(b"row")
     assert signing.calls == 2
+    generating = Injected(founded.configuration.module, monkeypatch, "C_GenerateKeyPair")
+    generating.answer(ReturnValue.MECHANISM_INVALID, 1)
+    with pytest.raises(Unsupported):
+        opened.generate("ECC_NIST_P256", DOMAIN, "key/none")
     opened.close()
 
 
@@ -298,7 +302,7 @@ def test_a_wrong_pin_is_tried_once_by_all_and_for_good(tmp_path: Path, monkeypat
     logins.calls = 0
     lose_the_hsm(own)
     for _ in range(5):
-        with pytest.raises(HsmUnavailable, match="refuses the PIN in .*: it is not tried again. Write the right one"):
+        with pytest.raises(HsmUnavailable, match=r"refuses the PIN in .*: it is not tried again\. Write the right"):
             opened.seal(b"row")
     for _ in range(2):  # other processes, and this one after a restart
         with pytest.raises(HsmUnavailable, match="it is not tried again"):
@@ -375,17 +379,14 @@ def test_a_token_that_is_gone_is_found_when_it_is_back(tmp_path: Path) -> None:
     opened.close()
 
 
-def test_what_was_given_up_is_not_released(
-    token: Token, founded: TestToken, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_given_up_is_not_released(token: Token, founded: TestToken, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever watches gives a call up; what it brings after all is refused to whoever made it."""
     signing = Injected(founded.configuration.module, monkeypatch, "C_Sign")
-    given_up = []
+    given_up: list[tuple[Work, bool, bool]] = []
 
     def give_up(*_: object) -> None:
-        for stay in STAYS.now():
-            if stay.thread == threading.get_ident():
-                given_up.append((stay.work, STAYS.give_up(stay), STAYS.give_up(stay)))
+        own = [stay for stay in STAYS.now() if stay.thread == threading.get_ident()]
+        given_up.extend((stay.work, STAYS.give_up(stay), STAYS.give_up(stay)) for stay in own)
 
     token.seal(b"connected")
     signing.watch = give_up
