@@ -83,7 +83,7 @@ def require_tries_left(flags: TokenFlag) -> None:
     """Raises: `HsmUnavailable` where the token says that the next wrong PIN would be the last, or that it is locked."""
     if TokenFlag.USER_PIN_LOCKED in flags:
         raise HsmUnavailable(
-            "the token's user PIN is locked: the officer sets another one (C_InitPIN), which then goes into the PIN's file"
+            "the token's user PIN is locked: the officer sets another one (C_InitPIN), to be written into its file"
         )
     if TokenFlag.USER_PIN_FINAL_TRY in flags:
         raise HsmUnavailable(

@@ -23,6 +23,7 @@ from keystore.hsm.audit import (
     check_log_key,
     exactly_one,
     trusted_labels,
+    without_strangers,
 )
 from keystore.hsm.backing import cache_name, generate, open_backing
 from keystore.hsm.connection import complete, file_lock, log_in, read_pin
@@ -73,6 +74,7 @@ class Token:
         self._sessions = sessions
         self._module = load_module(configuration.module)
         self._pins = RefusedPins(configuration)
+        self._looked_through = False
         self._mender = Mender(self._connect, self._is_current)
 
     @property
@@ -354,7 +356,11 @@ class Token:
         check_log_key(login.session)
         login.session.sign(HMAC_SHA256, integrity, b"alive")
         connection = complete(self._module, login, integrity, cache_size=self._cache_size, sessions=self._sessions)
-        for label in trusted_labels(login.session):
+        found = trusted_labels(login.session)
+        if not self._looked_through:  # once: it takes its time where many keys stay on the token
+            found += without_strangers(login.session)
+            self._looked_through = True
+        for label in found:
             if labels.parse_link_label(label) is not None:
                 self._link_key(connection, label)
             elif label not in (labels.REGION, labels.INTEGRITY):
