@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import threading
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from keystore.errors import HsmUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sized
 
 
 class Work(Enum):
@@ -23,13 +26,14 @@ class Work(Enum):
 
 
 class Stay:
-    """One thread's call into the HSM."""
+    """One thread's call into the HSM, or its calls for a batch."""
 
-    __slots__ = ("thread", "work")
+    __slots__ = ("made", "thread", "work")
 
-    def __init__(self, thread: int, work: Work) -> None:
+    def __init__(self, thread: int, work: Work, made: Sized) -> None:
         self.thread = thread  # `threading.get_ident()` of it
         self.work = work
+        self.made = made  # what has come of a batch so far
 
 
 class Stays:
@@ -38,8 +42,9 @@ class Stays:
     def __init__(self) -> None:
         self._inside: dict[Stay, None] = {}
 
-    def enter(self, work: Work) -> Stay:
-        stay = Stay(threading.get_ident(), work)
+    def enter(self, work: Work, made: Sized = ()) -> Stay:
+        """`made` grows with each result of a batch."""
+        stay = Stay(threading.get_ident(), work, made)
         self._inside[stay] = None
         return stay
 

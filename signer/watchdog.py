@@ -32,7 +32,6 @@ from signer.kms.operations import MEDIA_TYPE
 from signer.problems import PROBLEMS, RETRY_AFTER_SECONDS, problem_for
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterable
 
     from keystore.stays import Stay
@@ -42,18 +41,16 @@ _LOOKS: Final = 20  # in the time of a deadline ...
 _SHORTEST_PAUSE: Final = 0.005  # ... but not more often than this, seconds
 _LONGEST_PAUSE: Final = 0.1
 _RETIRED_SECONDS: Final = 0.1  # what is left of a deadline in a process whose HSM has hung already
-_WRITING_SECONDS: Final = 0.5  # for an answer to a caller who does not read
 _log = structlog.get_logger("sealmark.watchdog")
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A caller who waits for a thread: where to answer, whether it speaks AWS's protocol, and what to call when it has
-    been answered and the connection is to end."""
+    """A caller who waits for a thread: whether it speaks AWS's protocol, and what takes its whole HTTP response, after
+    which the connection ends."""
 
-    connection: socket.socket
     wire: bool
-    ended: Callable[[], None]
+    answer: Callable[[bytes], None]
 
 
 class Watchdog:
@@ -76,7 +73,7 @@ class Watchdog:
         self._callers = callers
         self._retire = retire
         self._stays = stays
-        self._ages: dict[Stay, float] = {}
+        self._ages: dict[Stay, tuple[int, float]] = {}  # what it had made, and seconds since
         self._retired = False
 
     def start(self) -> None:
@@ -85,12 +82,18 @@ class Watchdog:
 
     def look(self, passed: float) -> None:
         """Gives up whoever is overdue, `passed` seconds after the last look."""
-        present = self._stays.now()
-        self._ages = {stay: self._ages.get(stay, -passed) + passed for stay in present}
-        for stay, age in self._ages.items():
-            allowed = _RETIRED_SECONDS if self._retired and stay.work is Work.USE else self._allowed[stay.work]
-            if age > min(allowed, self._allowed[stay.work]) and self._stays.give_up(stay):
+        self._ages = {stay: self._age(stay, passed) for stay in self._stays.now()}
+        for stay, (_, age) in self._ages.items():
+            allowed = self._allowed[stay.work]
+            if self._retired and stay.work is Work.USE:
+                allowed = min(allowed, _RETIRED_SECONDS)
+            if age > allowed and self._stays.give_up(stay):
                 self._give_up(stay, age)
+
+    def _age(self, stay: Stay, passed: float) -> tuple[int, float]:
+        """A batch is as old as its last result."""
+        made, age = self._ages.get(stay, (-1, 0.0))
+        return (made, age + passed) if made == len(stay.made) else (len(stay.made), 0.0)
 
     def _give_up(self, stay: Stay, age: float) -> None:
         waiting = list(self._callers(stay.thread))
@@ -106,7 +109,7 @@ class Watchdog:
             self._retired = True
             self._retire()
         for one in waiting:
-            _answer(one)
+            one.answer(unavailable(secrets.token_hex(16), wire=one.wire))
 
     def _watch(self) -> None:
         last = time.monotonic()
@@ -146,13 +149,3 @@ def unavailable(request_id: str, *, wire: bool) -> bytes:
     }
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode("ascii") + body
-
-
-def _answer(waiting: Waiting) -> None:
-    try:
-        waiting.connection.settimeout(_WRITING_SECONDS)
-        waiting.connection.sendall(unavailable(secrets.token_hex(16), wire=waiting.wire))
-    except (OSError, ValueError):  # the caller has gone, or does not read
-        pass
-    finally:
-        waiting.ended()

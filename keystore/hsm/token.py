@@ -41,7 +41,7 @@ from keystore.hsm.uses import agree, decrypt, decrypt_raw, encrypt, material_id
 from keystore.stays import STAYS, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence, Sized
     from contextlib import AbstractContextManager
 
     from keystore.algorithms import SigningAlgorithm, UseAlgorithm
@@ -98,13 +98,24 @@ class Token:
 
     def sign(self, backing: BackingKey, algorithm: SigningAlgorithm, data: bytes) -> bytes:
         """Raw octets of a signature over a digest (over the message for PureEdDSA), not yet verified by anybody."""
-        call = signing_call(backing.spec, algorithm.name)
-        message = call.input(data)
+        made: list[bytes] = []
+        self.sign_each(backing, algorithm, (data,), made)
+        return made[0]
 
-        signature = self._using(backing, lambda _, session, key: session.sign(call.mechanism, key, message))
-        if len(signature) != call.signature_length:
-            raise HsmFault(f"the HSM's signature has {len(signature)} octets, not {call.signature_length}")
-        return signature
+    def sign_each(
+        self, backing: BackingKey, algorithm: SigningAlgorithm, inputs: Sequence[bytes], made: list[bytes]
+    ) -> None:
+        """The same of each, one after the other on one session; what was made before an error is in `made` too."""
+        call = signing_call(backing.spec, algorithm.name)
+        messages = [call.input(data) for data in inputs]
+
+        def rest(_connection: Connection, session: Session, key: Key) -> None:
+            session.sign_each(call.mechanism, key, messages[len(made) :], made)  # after a new login: where it stopped
+
+        self._using(backing, rest, made)
+        for signature in made:
+            if len(signature) != call.signature_length:
+                raise HsmFault(f"the HSM's signature has {len(signature)} octets, not {call.signature_length}")
 
     def encrypt(self, backing: BackingKey, plaintext: bytes, associated: bytes) -> bytes:
         """AES-256-GCM: nonce, ciphertext and tag, which the key has been seen to open again."""
@@ -252,8 +263,8 @@ class Token:
             if self._is_current(self._connection):
                 self._module.finalise()
 
-    def _signing(self, operation: Callable[[Connection, Session], _Result]) -> _Result:
-        return self._run(Work.USE, lambda connection: connection.signing, operation)
+    def _signing(self, operation: Callable[[Connection, Session], _Result], made: Sized = ()) -> _Result:
+        return self._run(Work.USE, lambda connection: connection.signing, operation, made)
 
     def _generating(self, operation: Callable[[Connection, Session], _Result]) -> _Result:
         return self._run(Work.GENERATION, lambda connection: connection.generating, operation)
@@ -263,8 +274,9 @@ class Token:
         work: Work,
         pool: Callable[[Connection], SimpleQueue[Session]],
         operation: Callable[[Connection, Session], _Result],
+        made: Sized = (),
     ) -> _Result:
-        stay = STAYS.enter(work)
+        stay = STAYS.enter(work, made)
         try:
             connection = self._mender.usable()
             try:
@@ -387,7 +399,9 @@ class Token:
                 connection.domains[label] = audited_domain_key(connection.owner, label)
             return connection.domains[label]
 
-    def _using(self, backing: BackingKey, use: Callable[[Connection, Session, Key], _Result]) -> _Result:
+    def _using(
+        self, backing: BackingKey, use: Callable[[Connection, Session, Key], _Result], made: Sized = ()
+    ) -> _Result:
         """Opens the key and uses it. One that is kept on the token is looked for once more where it is gone."""
 
         def operation(connection: Connection, session: Session) -> _Result:
@@ -402,7 +416,7 @@ class Token:
                     raise
             return self._used(connection, session, backing, use)
 
-        return self._signing(operation)
+        return self._signing(operation, made)
 
     def _used(
         self,
