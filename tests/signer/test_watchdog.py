@@ -90,7 +90,7 @@ def test_after_a_hang_nobody_waits_long(place: Place) -> None:
     place.stays.enter(Work.USE)
     place.pass_time(1.5)
     place.stays.enter(Work.USE)
-    place.pass_time(0.15, step=0.05)
+    place.pass_time(0.2, step=0.05)
     assert len(place.answers) == 2
 
 
