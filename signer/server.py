@@ -21,12 +21,14 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
+from keystore.configuration import load_keystore_configuration
 from signer.balance import ConnectionCounts
 from signer.config import KEEP_ALIVE_SECONDS, ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
 from signer.lane.worker import GracefulWorker
 from signer.listening import refuse_newcomers
 from signer.logs import configure_logs, json_formatter
+from signer.watched import DEADLINE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, MutableMapping
@@ -67,9 +69,10 @@ class JsonLogger(Logger):
 class _Server(BaseApplication):
     """gunicorn with its settings given here instead of on a command line."""
 
-    def __init__(self, state: Path, options: dict[str, Any]) -> None:
+    def __init__(self, state: Path, options: dict[str, Any], hsm_deadline: float = DEADLINE_SECONDS) -> None:
         self._state = state
         self._options = options
+        self.hsm_deadline = hsm_deadline
         super().__init__()
 
     def load_config(self) -> None:
@@ -96,8 +99,9 @@ def serve(state: Path, bind: str, workers: int | None = None, threads: int | Non
         _log.warning(
             "ceremony_folder_present", alarm=True, folder=str(ceremony), advice="carry its files away and remove it"
         )
+    deadline = load_keystore_configuration(state).hsm.deadline_seconds
     _allow_files(configuration)
-    _Server(state, gunicorn_options(configuration, bind, workers, threads)).run()
+    _Server(state, gunicorn_options(configuration, bind, workers, threads), deadline).run()
 
 
 def _allow_files(configuration: ServerConfiguration) -> None:

@@ -22,7 +22,7 @@ class Ended(NamedTuple):
 class Flight:
     """One call. `octets` are its whole request; `left` is how many seconds it may still wait for the database."""
 
-    __slots__ = ("_steps", "call", "connection", "due", "head", "left", "logged", "octets")
+    __slots__ = ("_steps", "call", "connection", "due", "head", "left", "logged", "lost", "octets")
 
     def __init__(
         self, connection: Connection, head: PlainHead, call: Call, octets: bytes, steps: Steps[bytes], left: float
@@ -34,6 +34,7 @@ class Flight:
         self.left = left
         self.due: Due | None = None  # what must be written before it goes on
         self.logged: Logged | KeystoreError | None = None  # what became of that
+        self.lost = False  # given up: whatever comes of it is thrown away
         self._steps = steps
 
     def step(self) -> Ended | None:

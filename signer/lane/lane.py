@@ -123,7 +123,7 @@ class Lane:
         self._due: list[Flight] = []  # that wait for a write
         self._writing: list[Flight] = []  # whose write is under way
         self._stepping: list[Flight] = []  # of this moment, the one that is stepped now first
-        self._since = 0.0  # monotonic; when the step or the write that is under way began
+        self._elsewhere_at: dict[int, Flight] = {}  # by thread
         self._waited = 0.0  # seconds that the last write took
         self._date = (0, "")
         self._look_at = 0.0  # monotonic; when what is overdue is looked for next
@@ -146,7 +146,7 @@ class Lane:
         self._post(lambda: self._adopt(sock, address, origin, octets, fresh))
 
     def answered(self, flight: Flight, octets: bytes, *, closes: bool) -> None:
-        """The whole answer of a call that ended with an error."""
+        """The whole answer of a call that ended with an error, or was given up."""
         self._post(lambda: self._give(flight, octets, closes))
 
     def make_room(self) -> None:
@@ -163,24 +163,23 @@ class Lane:
         if self._thread is not None:
             self._thread.join(timeout=5)
 
-    def in_flight(self) -> tuple[float, list[socket.socket], list[socket.socket]]:
-        """For a watchdog: since when (monotonic; 0: not at all) the thread is in one step or write; the sockets that
-        wait for that very step or write, and those of the other calls of the moment."""
-        stepping, since = list(self._stepping), self._since
-        if stepping:
-            return since, [stepping[0].connection.sock], [flight.connection.sock for flight in stepping[1:]]
-        return since, [flight.connection.sock for flight in self._writing], []
-
-    def take_over(self, answer: Callable[[Flight], bytes]) -> None:
-        """Goes on with a new thread, without the one call (or the calls of the one write) that the old thread hangs
-        in: those are given the octets that `answer` makes, and their connections end."""
+    def take_over(self, thread: int) -> list[Flight]:
+        """The calls that wait for what the thread of this identity hangs in, one step or one write: they are the
+        watchdog's from now on, to be `answered`. All others go on, with a new thread in place of that one.
+        """
+        lost = self._elsewhere_at.pop(thread, None)
+        if lost is not None:
+            lost.lost = True
+            return [lost]
         with self._turn:
+            if self._thread is None or self._thread.ident != thread:
+                return []
             hung = self._stepping[:1] or self._writing
             self._new[:0] = self._stepping[1:]
             self._stepping, self._writing = [], []
-            self._inbox.appendleft(lambda: self._give_up(hung, answer))
             self.start()
             os.eventfd_write(self._bell, 1)
+        return hung
 
     # The thread.
 
@@ -230,12 +229,10 @@ class Lane:
         with patience.limited(min(flight.left for flight in flights)), self._moment():
             while self._stepping:
                 flight = self._stepping[0]
-                self._since = time.monotonic()
                 with self._away():
                     ended = flight.step()
                 self._stepping = self._stepping[1:]
                 self._settle(flight, ended)
-        self._since = 0.0
 
     @contextmanager
     def _away(self) -> Iterator[None]:
@@ -250,6 +247,8 @@ class Lane:
 
     def _settle(self, flight: Flight, ended: Ended | None) -> None:
         try:
+            if flight.lost:
+                return
             if ended is None:
                 self._due.append(flight)
             elif ended.error is not None:
@@ -267,7 +266,6 @@ class Lane:
         if self._writes is not None:
             self._writes.submit(self._write_elsewhere, flights)
             return
-        self._since = time.monotonic()
         with self._away():
             self._write(flights)
         self._writing = []
@@ -294,8 +292,10 @@ class Lane:
                 self._elsewhere.submit(self._step_elsewhere, flight)
 
     def _step_elsewhere(self, flight: Flight) -> None:
+        self._elsewhere_at[threading.get_ident()] = flight
         with patience.limited(flight.left):
             ended = flight.step()
+        self._elsewhere_at.pop(threading.get_ident(), None)
         self._post(lambda: self._settle(flight, ended))
 
     def _written(self, dues: list[Due]) -> list[Logged | KeystoreError]:
@@ -477,10 +477,6 @@ class Lane:
     def _wind_down(self, ends_at: float) -> None:
         self._ends_at = ends_at
         self._look_at = 0.0
-
-    def _give_up(self, hung: list[Flight], answer: Callable[[Flight], bytes]) -> None:
-        for flight in hung:
-            self._give(flight, answer(flight), closes=True)
 
     def _abandon_all(self) -> None:
         """After a fault of the lane itself: nobody waits for an answer that will not come."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import select
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
@@ -20,13 +21,16 @@ from keystore.errors import HsmUnavailable, StoreUnavailable
 from signer.lane.heads import NOT_PLAIN, HeadReader
 from signer.lane.lane import Lane
 from signer.logs import place_of
-from signer.receiving_worker import LINGER_SECONDS, ReceivingWorker
+from signer.receiving_worker import LINGER_SECONDS
 from signer.receiving_worker import Connection as ReceivedConnection
 from signer.reception import Incoming, Stage
+from signer.watchdog import Waiting
+from signer.watched import WatchedWorker
 from signer.web.lane import THIS_MACHINE, SigningLane
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterator
 
     from signer.balance import WorkerShare
     from signer.lane.connection import Connection
@@ -37,7 +41,7 @@ _BALANCE_SECONDS: Final = 0.05  # between two looks at how many connections othe
 _log = structlog.get_logger("sealmark.server")
 
 
-class GracefulWorker(ReceivingWorker):
+class GracefulWorker(WatchedWorker):
     """A worker that takes its fair share of connections, has plain calls answered by its lane, and answers all that was
     accepted for it before it ends. A `signer.lane.lane.Host`."""
 
@@ -147,6 +151,13 @@ class GracefulWorker(ReceivingWorker):
         incoming = conn.incoming
         return self.lane is None or incoming.method != "POST" or self._signing.roads.native(incoming.target) is None
 
+    def _claimed_callers(self, thread: int) -> Iterator[Waiting]:
+        """As of all workers; where it is the lane's thread that hangs, another one goes on with all other calls."""
+        yield from super()._claimed_callers(thread)
+        if (lane := self.lane) is not None:
+            for flight in lane.take_over(thread):
+                yield Waiting(flight.head.road.wire, partial(lane.answered, flight, closes=True))
+
     # For the lane, in its thread.
 
     @property
@@ -222,7 +233,10 @@ class GracefulWorker(ReceivingWorker):
             if self.lane is not None:
                 self.lane.wind_down(LINGER_SECONDS)
             for listener in self.sockets:
-                self._take_what_is_left(listener)
+                if self.retired:
+                    listener.close()  # others take what is left
+                else:
+                    self._take_what_is_left(listener)
             self.sockets = []
 
     def _take_what_is_left(self, listener: socket.socket) -> None:

@@ -316,15 +316,14 @@ def test_another_thread_goes_on_where_one_hangs(running: Running) -> None:
     for at, caller in enumerate(callers):
         caller.send(request_of(at))
     assert hung.wait(20)
-    since, stuck, _ = running.lane.in_flight()
-    assert since > 0
-    assert len(stuck) == 1
     old = running.lane._thread
-    running.lane.take_over(lambda _flight: answer_of(b"given up", 503))
+    assert old is not None
+    assert running.lane.take_over(threading.get_ident()) == []
+    (lost,) = running.lane.take_over(old.ident or 0)
+    running.lane.answered(lost, answer_of(b"given up", 503), closes=True)
     assert callers[0].answer()[0] == 503
     assert [caller.made() for caller in callers[1:]] == [1, 2, 3, 4, 5]
     go.set()
-    assert old is not None
     old.join(20)
     assert not old.is_alive()
     assert callers[0].is_closed()
@@ -343,6 +342,33 @@ def test_slow_calls_of_the_hsm_overlap_where_they_go_elsewhere() -> None:
         for at, caller in enumerate(callers):
             caller.send(request_of(at))
         assert [caller.made() for caller in callers] == list(range(8))
+    close_all(running)
+
+
+def test_a_call_that_hangs_elsewhere_is_given_up_alone() -> None:
+    hung, go = threading.Event(), threading.Event()
+    where: list[int] = []
+
+    def hang(call: Call) -> None:
+        if call.body == b"0":
+            where.append(threading.get_ident())
+            hung.set()
+            assert go.wait(30)
+
+    with ThreadPoolExecutor(2) as pool, running_lane(pool) as running:
+        running.roads.at["signed"] = hang
+        stuck, other = running.caller(), running.caller()
+        stuck.send(request_of(0))
+        assert hung.wait(20)
+        other.send(request_of(1))
+        assert other.made() == 1
+        (lost,) = running.lane.take_over(where[0])
+        running.lane.answered(lost, answer_of(b"given up", 503), closes=True)
+        assert stuck.answer()[0] == 503
+        go.set()
+        other.send(request_of(2))
+        assert other.made() == 2
+    assert sum(len(due.entries) for group in running.writer.groups for due in group) == 2
     close_all(running)
 
 
