@@ -501,8 +501,9 @@ class Lane:
             self._close(connection)
         self._epoll.close()
         os.close(self._bell)
-        if self._writes is not None:
-            self._writes.shutdown(wait=False)
+        for pool in (self._writes, self._elsewhere):
+            if pool is not None:
+                pool.shutdown(wait=False)
 
     def _stop(self) -> None:
         self._stopping = True
