@@ -26,6 +26,7 @@ DEFAULT_TOKEN_KEYS: Final = 1000
 DEFAULT_DEADLINE: Final = 5.0  # seconds
 DEFAULT_DATABASE_URL: Final = "sqlite:///sealmark.db"
 _SQLITE: Final = "sqlite:///"
+_HSM_SETTINGS: Final = {"uri", "cache_size", "sessions", "token_keys", "deadline_seconds", "concurrent_calls"}
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
