@@ -403,6 +403,16 @@ REQUEST_NONCES: Final = Table(
     Index("request_nonces_by_time", "kept_until"),
 )
 
+# How much of each quota has been claimed in its window, by all workers together; one row a quota and subject.
+QUOTA_WINDOWS: Final = Table(
+    "quota_windows",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    _number("window"),  # its number since 1970
+    _number("used"),
+    _number("carried"),  # what the windows before have left for this one
+)
+
 AUDIT_EPOCHS: Final = Table(
     "audit_epochs",
     METADATA,

@@ -655,6 +655,14 @@ def _public_credentials() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("request_nonces_by_time", "request_nonces", ["kept_until"], unique=False)
+    op.create_table(
+        "quota_windows",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("window", sa.BigInteger(), nullable=False),
+        sa.Column("used", sa.BigInteger(), nullable=False),
+        sa.Column("carried", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
 
 
 def _trusted_issuers() -> None:
