@@ -175,7 +175,7 @@ class Checker:
 
     def _note_digest(self, digest: Value, seq: Value) -> None:
         said = digest.hex() if isinstance(digest, bytes) else repr(digest)
-        message = f"the digest {said} is not one that the record of entry {seq} has"
+        message = f"the digest {said} is not one that the record of entry {seq!r} has"
         self._findings.add(message, table="log_digests", row=said)
 
     def _check_links(self, rows: dict[int, tuple[int, str]]) -> None:
