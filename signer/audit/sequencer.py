@@ -30,8 +30,8 @@ from signer.audit.committer import LOCK_SECONDS
 from signer.audit.groups import Groups
 from signer.audit.logged import Asked, Followed, Logged, NotPublished, Published
 from signer.audit.reading import Head, LogReader
-from signer.audit.records import FURTHER_DIGESTS, rows_entry
-from signer.audit.tree import EMPTY_ROOT
+from signer.audit.records import FURTHER_DIGESTS, former_entry, rows_entry
+from signer.audit.tree import EMPTY_TREE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -207,7 +207,8 @@ class Sequencer:
         )
 
     def _open(self, kept: KeptHead | None) -> Head:
-        """This log's row; made if the HSM's log has never had an entry."""
+        """This log's row; made if the HSM's log has never had an entry. Where it follows a former one, its leaf 0 is
+        the head at which that one ended, and there from the beginning."""
         with self._database.write() as connection:
             mine = select(LOG_HEADS).where(LOG_HEADS.c.origin == self._anchor.origin)
             found = connection.execute(mine).one_or_none()
@@ -215,16 +216,23 @@ class Sequencer:
                 return Head(*found)
             size = 0 if kept is None or kept.origin != self._anchor.origin else kept.size
             _require(size == 0, 0, f"the HSM keeps the head of {size} leaves")
-            former = connection.execute(select(LOG_HEADS).order_by(LOG_HEADS.c.log.desc()).limit(1)).one_or_none()
+            newest = connection.execute(select(LOG_HEADS).order_by(LOG_HEADS.c.log.desc()).limit(1)).one_or_none()
+            former = None if newest is None else Head(*newest)
             last = connection.execute(select(func.max(LOG_ENTRIES.c.seq))).scalar_one()
+            first = 0 if last is None else last + 1
+            tree = EMPTY_TREE
+            if former is not None:
+                entry = former_entry(former, time=_now())
+                connection.execute(insert(LOG_ENTRIES).values({"seq": first, **entry}))
+                tree = tree.extended([entry["leaf_hash"]]).tree
             head = Head(
-                log=1 if former is None else Head(*former).log + 1,
+                log=1 if former is None else former.log + 1,
                 origin=self._anchor.origin,
                 public_key=self._anchor.public_key,
-                first=0 if last is None else last + 1,
-                size=0,
-                root=EMPTY_ROOT,
-                journal=0 if former is None else Head(*former).journal,
+                first=first,
+                size=tree.size,
+                root=tree.root,
+                journal=0 if former is None else former.journal,
                 checkpoint_size=-1,
                 checkpoint=None,
                 cosigned_size=0,
