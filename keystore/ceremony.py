@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from keystore import shares as custody
+from keystore.backup import Backup, back_up
 from keystore.clock import system_clock
 from keystore.configuration import load_keystore_configuration
 from keystore.db import create_database
@@ -26,7 +27,7 @@ from keystore.hsm import labels, open_token
 from keystore.hsm.connection import read_pin
 from keystore.hsm.officer import open_ceremony
 from keystore.log_anchor import LogAnchor, begin_log
-from keystore.restoration import RestoreOptions, RestoreReport, restore
+from keystore.restoration import RestoreOptions, RestoreReport, restore, restore_database
 from keystore.roots import root_values
 from keystore.sealing import Sealer
 from keystore.shared_domains import AdoptedDomain, adopt_domain, export_domain
@@ -51,17 +52,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdoptedDomain",
+    "Backup",
     "InitOptions",
     "InitResult",
     "RestoreOptions",
     "RestoreReport",
     "adopt_domain",
+    "back_up",
     "create_domain",
     "export_domain",
     "initialise",
     "prove_officer",
     "renew_log",
     "restore",
+    "restore_database",
     "rotate_domain",
 ]
 

@@ -6,8 +6,9 @@ import json
 import os
 import secrets
 import shutil
+import tomllib
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from keystore.configuration import (
     DEFAULT_DATABASE_URL,
@@ -32,6 +33,7 @@ _SOFTHSM_MODULES: Final = (
     "/usr/local/lib/softhsm/libsofthsm2.so",
     "/opt/homebrew/lib/softhsm/libsofthsm2.so",
 )
+_UNFINISHED: Final = "unfinished"
 _TOKEN_LABEL: Final = "sealmark"
 _PIN_OCTETS: Final = 24
 
@@ -40,9 +42,12 @@ _PIN_OCTETS: Final = 24
 def new_state_directory(path: Path) -> Iterator[StateDirectory]:
     """A directory of mode 0700, missing or empty before; whatever is put into it goes again if the block fails.
 
+    What a ceremony left there that was killed counts as nothing: it says so itself, and has no configuration yet.
     Raises: `CeremonyError`.
     """
     existed = path.exists()
+    if existed and path.is_dir() and (path / _UNFINISHED).is_file() and not StateDirectory(path).configuration.exists():
+        _empty(path)
     if existed and (not path.is_dir() or any(path.iterdir())):
         raise CeremonyError(f"{path} is there already and not an empty directory: a ceremony makes a new one")
     state = StateDirectory(path.resolve())
@@ -52,7 +57,9 @@ def new_state_directory(path: Path) -> Iterator[StateDirectory]:
     except OSError as error:
         raise CeremonyError(f"{path} cannot be made: {error.strerror}") from error
     try:
+        write_secret(state.path / _UNFINISHED, "A ceremony is at work here, or was killed: it may be run again.")
         yield state
+        (state.path / _UNFINISHED).unlink()
     except BaseException:
         _empty(state.path)
         if not existed:
@@ -111,9 +118,55 @@ def make_ceremony_directory(state: StateDirectory) -> None:
     state.ceremony.mkdir(mode=0o700, exist_ok=True)
 
 
-def write_configuration(state: StateDirectory, uri: str) -> None:
-    """DIR/sealmark.toml, written last of all: a directory without it was never finished."""
-    text = f"""# Made by a Sealmark ceremony. Secrets are in files of their own, never here.
+def write_configuration(state: StateDirectory, uri: str, former: str | None = None) -> None:
+    """DIR/sealmark.toml, written last of all: a directory without it was never finished.
+
+    `former` is the configuration of the service that is brought back: its settings are kept, but for HSM and database.
+    """
+    text = _new_configuration(uri) if former is None else carried_configuration(former, uri)
+    write_secret(state.configuration, text.rstrip("\n"))
+
+
+def carried_configuration(former: str, uri: str) -> str:
+    """A configuration with another `hsm.uri`, and the database that a new state directory has.
+
+    Raises: `CeremonyError` where that cannot be said by changing lines.
+    """
+    wanted: dict[str, Any] = _parsed(former)
+    wanted["hsm"] = {**wanted.get("hsm", {}), "uri": uri}
+    wanted["database"] = {"url": DEFAULT_DATABASE_URL}
+    kept, hsm = _without(former, "database"), [f"uri = {json.dumps(uri, ensure_ascii=False)}"]
+    kept, settings = _without(kept, "hsm"), wanted["hsm"]
+    hsm += [f"{name} = {json.dumps(value)}" for name, value in settings.items() if name != "uri"]
+    made = ["", "[hsm]", *hsm, "", "[database]", f"url = {json.dumps(DEFAULT_DATABASE_URL)}", ""]
+    text = kept.rstrip("\n") + "\n" + "\n".join(made)
+    if _parsed(text) != wanted:
+        raise CeremonyError(
+            "the backup's sealmark.toml cannot be taken over: write [hsm] and [database] as tables of their own there"
+        )
+    return text
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CeremonyError(f"the backup's sealmark.toml is not readable TOML: {error}") from error
+
+
+def _without(text: str, table: str) -> str:
+    """The lines of a configuration but for those of one table."""
+    kept, inside = [], False
+    for line in text.splitlines():
+        if line.lstrip().startswith("["):
+            inside = line.split("#")[0].strip() == f"[{table}]"
+        if not inside:
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def _new_configuration(uri: str) -> str:
+    return f"""# Made by a Sealmark ceremony. Secrets are in files of their own, never here.
 
 [hsm]
 uri = {json.dumps(uri, ensure_ascii=False)}
@@ -121,7 +174,6 @@ uri = {json.dumps(uri, ensure_ascii=False)}
 [database]
 url = {json.dumps(DEFAULT_DATABASE_URL)}
 """
-    write_secret(state.configuration, text.rstrip("\n"))
 
 
 def write_secret(path: Path, text: str) -> None:

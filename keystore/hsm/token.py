@@ -223,6 +223,10 @@ class Token:
 
         self._signing(operation)
 
+    def holds(self, label: str) -> bool:
+        """Whether an object of this label is on the token."""
+        return self._signing(lambda _, session: bool(session.find(labelled(label))))
+
     def read_text(self, name: str) -> str | None:
         """The text of that name on the token; None if there is none."""
         return self._signing(lambda connection, _: read_text(connection, name))
@@ -450,7 +454,6 @@ class Token:
                 return cached
             key = self._opened(connection, backing)
             return connection.cache.add(name, key, _destroyer(connection), permanent=backing.wrapped is None)
-
 
     def _opened(self, connection: Connection, backing: BackingKey) -> Key:
         label = backing.domain_label

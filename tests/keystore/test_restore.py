@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from keystore import open_keystore, restoration
+from keystore import open_keystore
 from keystore.algorithms import PURPOSES, SOFTWARE_ONLY, Purpose
 from keystore.api import Storage
 from keystore.ceremony import InitOptions, RestoreOptions, initialise, restore, rotate_domain
 from keystore.configuration import StateDirectory
 from keystore.errors import CeremonyError, HsmUnavailable, IntegrityFailure, KeystoreError
+from keystore.loading import copy_database
 from keystore.log_anchor import EMPTY_ROOT, KeptHead
 from tests.keystore.support import allow_software_keys, intent_for, new_key
 
@@ -157,7 +158,7 @@ def test_a_database_that_was_changed_is_refused(
     old: Deployment, tmp_path: Path, statement: str, error: type[KeystoreError]
 ) -> None:
     copied = tmp_path / "copied.db"
-    restoration._copy_database(old.state.database, copied)
+    copy_database(old.state.database, copied)
     with sqlite3.connect(copied) as connection:
         connection.execute("PRAGMA foreign_keys=OFF")
         connection.execute(statement)

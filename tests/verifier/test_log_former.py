@@ -40,7 +40,10 @@ def following(size: int, /, **changes: object) -> list[Entry]:
 
 
 def written(folder: Path, made: list[Entry]) -> Path:
-    lines = [*export_lines(made)[:-1], json.dumps({"checkpoint": checkpoint(made, signer=NEW).decode()}).encode() + b"\n"]
+    lines = [
+        *export_lines(made)[:-1],
+        json.dumps({"checkpoint": checkpoint(made, signer=NEW).decode()}).encode() + b"\n",
+    ]
     path = folder / "new.jsonl"
     path.write_bytes(b"".join(lines))
     return path

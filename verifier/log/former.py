@@ -28,7 +28,9 @@ def require_follows(said: FormerLeaf | None, kept: KeptHead) -> None:
         raise LogRejected(f"the log follows {said.origin}, and the former head is of {kept.origin}", index=0)
     if said.size > kept.size:
         message = f"the former log ended at {said.size} entries, and {kept.size} of them were audited"
-        raise Indeterminate("unreadable_file", f"{message}: audit it to its end, with its kept head, and then this one.")
+        raise Indeterminate(
+            "unreadable_file", f"{message}: audit it to its end, with its kept head, and then this one."
+        )
     if said.size < kept.size:
         message = f"the log follows the first {said.size} entries of {kept.origin}, and {kept.size} were audited"
         raise LogRejected(f"{message}: entries {said.size} to {kept.size - 1} were cut off", index=0, size=said.size)
