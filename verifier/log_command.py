@@ -50,8 +50,8 @@ def log(
 
     SOURCE is a directory of its tiles (checkpoint, tile/L/N, tile/entries/N), or an export (JSON Lines), in which the
     records behind the entries are checked as well. With --head, a history that was rewritten or cut since the last time
-    is rejected; the head in FILE moves forward only when everything held. With --former, so is a log that does not begin
-    where the one before it ended: after a new HSM or a restored database.
+    is rejected; the head in FILE moves forward only when everything held. With --former, so is a log that does not
+    begin where the one before it ended: after a new HSM or a restored database.
 
     \b
     Examples:

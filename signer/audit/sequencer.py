@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 _GROUP_LIMIT: Final = 64  # requests; each has up to some hundred entries
 _JOURNAL_CHUNK: Final = 2_000  # entries of the rows' journal that become leaves at once
+_REMEDY: Final = "bring the newest one back, or begin another log (sealmark restore --new-log)"
 _log = structlog.get_logger("sealmark.audit")
 
 
@@ -405,7 +406,7 @@ class Sequencer:
 
 def _require(condition: bool, size: object, reason: str) -> None:
     if not condition:
-        msg = f"log at {size} leaves: {reason}; the database is behind, or was changed"
+        msg = f"log at {size} leaves: {reason}; the database is behind, or was changed: {_REMEDY}"
         raise IntegrityFailure(msg)
 
 

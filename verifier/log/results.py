@@ -21,9 +21,9 @@ class LogAudit:
 
     `first_time` and `last_time` are the earliest and the latest time in a leaf (RFC 3339), `journal` the first and the
     last entry of the rows' journal. `former` is where another log ended whose place this one took, as its entry 0 says;
-    None too where that was not read. `cosigned_size` is the largest size that enough witnesses saw, `cosigned` when each
-    of them did. `counts` (of leaves that count what is not recorded one by one) is None without records: the leaf does
-    not tell, and `decisions` has them.
+    None too where that was not read. `cosigned_size` is the largest size that enough witnesses saw, `cosigned` when
+    each of them did. `counts` (of leaves that count what is not recorded one by one) is None without records: the leaf
+    does not tell, and `decisions` has them.
     """
 
     origin: str
