@@ -140,11 +140,18 @@ def carried_configuration(former: str, uri: str) -> str:
     hsm += [f"{name} = {json.dumps(value)}" for name, value in settings.items() if name != "uri"]
     made = ["", "[hsm]", *hsm, "", "[database]", f"url = {json.dumps(DEFAULT_DATABASE_URL)}", ""]
     text = kept.rstrip("\n") + "\n" + "\n".join(made)
-    if _parsed(text) != wanted:
+    if not _says(text, wanted):
         raise CeremonyError(
             "the backup's sealmark.toml cannot be taken over: write [hsm] and [database] as tables of their own there"
         )
     return text
+
+
+def _says(text: str, wanted: dict[str, Any]) -> bool:
+    try:
+        return tomllib.loads(text) == wanted
+    except tomllib.TOMLDecodeError:
+        return False
 
 
 def _parsed(text: str) -> dict[str, Any]:
