@@ -2,7 +2,7 @@
 
 To another HSM the custodians bring the region key, in shares; everything else comes out of what was kept. The token
 then holds the same region, domain, link and integrity keys, so that every wrapped key and every seal is good there.
-Keys that the old HSM could not wrap stay behind; the report lists them.
+Keys that the old HSM could not wrap stay behind; the report lists them, and they are disabled.
 
 The log is not gone on with by itself: another HSM has no key of it, and a database that is older than what the HSM or a
 witness has seen must not be signed for. Another log is begun by an officer's decision (`keystore.ceremony.renew_log`).
@@ -28,7 +28,7 @@ from keystore.hsm import open_token
 from keystore.hsm.connection import read_pin
 from keystore.hsm.labels import INTEGRITY
 from keystore.hsm.officer import open_ceremony
-from keystore.keys import KeyRepository
+from keystore.keys import KeyRepository, existing
 from keystore.loading import copy_database, load_tables, unload
 from keystore.roots import ACTIVE, TABLE, unchecked_roots
 from keystore.software import rewrapped
@@ -61,7 +61,7 @@ class RestoreOptions:
 
 @dataclass(frozen=True, slots=True)
 class NotCarried:
-    """A key whose private half is still in the old HSM alone."""
+    """A key whose private half is still in the old HSM alone. It is disabled."""
 
     key_id: str
     alias: str | None
@@ -186,6 +186,7 @@ def _check_everything(
         if store.get("deployment", "deployment") is None:
             raise CeremonyError("the database has no deployment row")
         carried, left = _open_keys(token, store, told)
+        _disable(store, left)
         domains = tuple(row.id for row in store.select("domains"))
         return RestoreReport(state, domains, carried, left, rows)
     finally:
@@ -203,6 +204,15 @@ def _open_keys(token: Token, store: SealedStore, told: Progress) -> tuple[int, t
             carried += 1
     told("keys", len(keys), len(keys))
     return carried, tuple(left)
+
+
+def _disable(store: SealedStore, left: Sequence[NotCarried]) -> None:
+    """Keys that cannot be used here say so to whoever calls, at once: not that trying again might help."""
+    for each in left:
+        with store.transaction() as transaction:
+            row = existing(transaction, "keys", each.key_id)
+            if KeyState(row.text("state")) is KeyState.ENABLED:
+                transaction.update(row, {"state": KeyState.DISABLED.value})
 
 
 def _opens(token: Token, key: Key, at: int) -> bool:

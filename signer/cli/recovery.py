@@ -102,8 +102,8 @@ def restore(
     """Bring a service back from its backup.
 
     To another HSM: DIR (--state) is missing or empty, and enough custodians bring their shares. Every wrapped key signs
-    there as before; what only the old HSM holds is listed. To the HSM that it had: DIR is the service's own folder, and
-    its database is gone; no share is needed.
+    there as before; what only the old HSM holds is listed, and disabled. To the HSM that it had: DIR is the service's
+    own folder, and its database is gone; no share is needed.
 
     The log goes on only where HSM and witnesses have seen no more of it. Another HSM has no key of it. The service
     signs nothing then, until --new-log begins another log, whose entry 0 says where the former one ended. It needs the
@@ -139,7 +139,7 @@ def restore(
         print_table(
             ("id", "alias", "spec"),
             [tuple(each.values()) for each in lost],
-            title="Not carried: only the HSM that they were made in holds them; they refuse to sign here",
+            title="Not carried, and disabled: only the HSM that they were made in holds them",
         )
     print_record(facts)
     _say_what_is_next(state, new_log)

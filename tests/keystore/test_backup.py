@@ -27,7 +27,7 @@ from keystore.ceremony import (
     rotate_domain,
 )
 from keystore.configuration import StateDirectory
-from keystore.errors import CeremonyError, ConfigurationError, HsmUnavailable, IntegrityFailure
+from keystore.errors import CeremonyError, ConfigurationError, IntegrityFailure, WrongState
 from keystore.state_files import carried_configuration
 from tests.hsm_support import SOFTHSM, make_empty_token
 from tests.keystore.support import Attacker, intent_for, new_key
@@ -98,7 +98,7 @@ def test_it_is_restored_to_another_hsm(made: Deployment, tmp_path: Path) -> None
     assert (report.carried, [key.key_id for key in report.not_carried]) == (3, [made.on_token.id])
     assert {what: done for what, done, total in told if done == total} == {"rows": told[0][2], "keys": 4}
     signs(tmp_path / "new", *made.keys)
-    with pytest.raises(HsmUnavailable, match="0 private keys labelled"):
+    with pytest.raises(WrongState, match="the key is disabled"):
         signs(tmp_path / "new", made.on_token)
     assert not (tmp_path / "new" / "unfinished").exists()
 
