@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import func, make_url, select
+from sqlalchemy import func, select
 
 from keystore.api import KeyState
 from keystore.backup_files import (
@@ -64,7 +64,8 @@ def back_up(state: Path, out: Path, progress: Callable[[int, int], None] | None 
     """
     configuration = load_keystore_configuration(state)
     _require_new(out)
-    with closing(open_database(configuration.database_url)) as database, database.read() as connection:
+    place = configuration.database
+    with closing(open_database(place.url, place.password_file)) as database, database.read() as connection:
         token = open_token(configuration.hsm, sessions=1)  # before the folder is made: an HSM that is away leaves none
         try:
             _make_folder(out)
@@ -93,9 +94,6 @@ def _make_folder(out: Path) -> None:
 
 def _copied_configuration(configuration: KeystoreConfiguration, out: Path) -> BackedUpFile:
     text = configuration.state.configuration.read_text(encoding="utf-8")
-    password = make_url(configuration.database_url).password
-    if password:
-        text = text.replace(str(password), "***")
     with Writer(out, CONFIGURATION) as file:
         file.write(text.encode())
     return file.done(0)

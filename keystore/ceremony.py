@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,13 +19,13 @@ from keystore import shares as custody
 from keystore.backup import Backup, back_up
 from keystore.clock import system_clock
 from keystore.configuration import load_keystore_configuration
-from keystore.db import create_database
 from keystore.domains import create_domain, open_deployment, rotate_domain
 from keystore.errors import CeremonyError
 from keystore.hierarchy import found_hierarchy, renew_log_key
 from keystore.hsm import labels, open_token
 from keystore.hsm.connection import read_pin
 from keystore.hsm.officer import open_ceremony
+from keystore.loading import new_database
 from keystore.log_anchor import LogAnchor, begin_log
 from keystore.restoration import RestoreOptions, RestoreReport, restore, restore_database
 from keystore.roots import root_values
@@ -76,7 +76,8 @@ _DOMAINS: Final = ("default",)
 
 @dataclass(frozen=True, slots=True)
 class InitOptions:
-    """What `init` is told. `hsm_uri` names an initialised token of another HSM, with its officer's PIN in a file."""
+    """What `init` is told. `hsm_uri` names an initialised token of another HSM, with its officer's PIN in a file;
+    `database_url` an empty database of a PostgreSQL server, with its password in a file."""
 
     account: str = "000000000000"
     region: str = "us-east-1"
@@ -84,6 +85,8 @@ class InitOptions:
     threshold: int = 3
     hsm_uri: str | None = None
     officer_pin_source: Path | None = None
+    database_url: str | None = None
+    database_password_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,10 @@ def initialise(state: Path, options: InitOptions) -> InitResult:
     _check(options)
     with new_state_directory(state) as directory:
         uri, configuration, officer_pin = prepare_token(directory, options.hsm_uri, options.officer_pin_source)
-        with closing(create_database(f"sqlite:///{directory.database}")) as database:
+        with new_database(directory, options.database_url, options.database_password_file) as (
+            database,
+            database_configuration,
+        ):
             # The token comes last: what was made there cannot be taken back.
             with open_ceremony(configuration, officer_pin=officer_pin, user_pin=read_pin(configuration)) as ceremony:
                 hierarchy = found_hierarchy(ceremony, _DOMAINS)
@@ -115,7 +121,7 @@ def initialise(state: Path, options: InitOptions) -> InitResult:
                 finally:
                     hierarchy.forget()
                 _write_first_rows(database, configuration, hierarchy, options)
-                write_configuration(directory, uri)
+                write_configuration(directory, uri, database_configuration)
     if directory.officer_pin.exists():
         files = (directory.officer_pin, *files)
     return InitResult(directory, token, _DOMAINS, files)

@@ -10,7 +10,7 @@ witness has seen must not be signed for. Another log is begun by an officer's de
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +19,7 @@ from sqlalchemy import select
 from keystore import shares as custody
 from keystore.api import KeyState
 from keystore.backup_files import BackupFolder
-from keystore.configuration import StateDirectory, load_keystore_configuration
+from keystore.configuration import load_keystore_configuration
 from keystore.db import open_database
 from keystore.db.schema import SEALED_TABLES
 from keystore.errors import CeremonyError, HsmFault, HsmUnavailable
@@ -29,7 +29,7 @@ from keystore.hsm.connection import read_pin
 from keystore.hsm.labels import INTEGRITY
 from keystore.hsm.officer import open_ceremony
 from keystore.keys import KeyRepository, existing
-from keystore.loading import copy_database, load_tables, unload
+from keystore.loading import copy_database, database_in_its_place, load_tables, new_database, require_version
 from keystore.roots import ACTIVE, TABLE, unchecked_roots
 from keystore.software import rewrapped
 from keystore.state_files import new_state_directory, prepare_token, write_configuration
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from keystore.api import Key
-    from keystore.configuration import HsmConfiguration
+    from keystore.configuration import DatabaseConfiguration, HsmConfiguration, StateDirectory
     from keystore.db import Database
     from keystore.hierarchy import WrappedRoot
     from keystore.hsm import Token
@@ -53,10 +53,13 @@ _PAGE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class RestoreOptions:
-    """`hsm_uri` names an initialised token of another HSM, with its officer's PIN in a file; a SoftHSM otherwise."""
+    """`hsm_uri` names an initialised token of another HSM, with its officer's PIN in a file; a SoftHSM otherwise.
+    `database_url` is an empty database of a PostgreSQL server, with its password in a file; a SQLite file otherwise."""
 
     hsm_uri: str | None = None
     officer_pin_source: Path | None = None
+    database_url: str | None = None
+    database_password_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +95,14 @@ def restore(
     told = progress or _silent
     try:
         backup = _checked_backup(source)
-        with new_state_directory(state_new) as state:
-            with closing(_brought_in(state, source, backup, told)) as database:
-                roots = _read_roots(database)
-                uri, configuration, officer_pin = prepare_token(state, options.hsm_uri, options.officer_pin_source)
-                with open_ceremony(
-                    configuration, officer_pin=officer_pin, user_pin=read_pin(configuration)
-                ) as ceremony:
-                    restore_hierarchy(ceremony, region_key, roots, _check_of(backup))
-                report = _check_everything(state, configuration, database, told)
-            write_configuration(state, uri, None if backup is None else backup.configuration())
+        with new_state_directory(state_new) as state, _brought_in(state, source, backup, options, told) as brought:
+            database, place = brought
+            roots = _read_roots(database)
+            uri, configuration, officer_pin = prepare_token(state, options.hsm_uri, options.officer_pin_source)
+            with open_ceremony(configuration, officer_pin=officer_pin, user_pin=read_pin(configuration)) as ceremony:
+                restore_hierarchy(ceremony, region_key, roots, _check_of(backup))
+            report = _check_everything(state, configuration, database, told)
+            write_configuration(state, uri, place, None if backup is None else backup.configuration())
             return report
     finally:
         region_key[:] = bytes(len(region_key))
@@ -118,19 +119,15 @@ def restore_database(state: Path, source: Path, progress: Progress | None = None
     backup = _checked_backup(source)
     if backup is None:
         raise CeremonyError(f"{source} is no folder of a backup: name what `sealmark backup --out` has made")
-    token = open_token(configuration.hsm)
-    try:
-        backup.require_seal(token.seal)
-        _require_roots(token, backup)
-        load_tables(configuration.database_url, backup, lambda done, rows: told("rows", done, rows))
-    finally:
-        token.close()
-    try:
-        with closing(open_database(configuration.database_url)) as database:
-            return _check_everything(configuration.state, configuration.hsm, database, told)
-    except BaseException:
-        unload(configuration.database_url)
-        raise
+    with database_in_its_place(configuration.database) as database:
+        token = open_token(configuration.hsm)
+        try:
+            backup.require_seal(token.seal)
+            _require_roots(token, backup)
+        finally:
+            token.close()
+        load_tables(database, backup, lambda done, rows: told("rows", done, rows))
+        return _check_everything(configuration.state, configuration.hsm, database, told)
 
 
 def _checked_backup(source: Path) -> BackupFolder | None:
@@ -138,17 +135,25 @@ def _checked_backup(source: Path) -> BackupFolder | None:
     if source.is_file():
         return None
     backup = BackupFolder(source)
+    require_version(backup)
     backup.check()
     return backup
 
 
-def _brought_in(state: StateDirectory, source: Path, backup: BackupFolder | None, told: Progress) -> Database:
-    url = f"sqlite:///{state.database}"
+@contextmanager
+def _brought_in(
+    state: StateDirectory, source: Path, backup: BackupFolder | None, options: RestoreOptions, told: Progress
+) -> Iterator[tuple[Database, DatabaseConfiguration | None]]:
     if backup is None:
+        if options.database_url is not None:
+            raise CeremonyError("a copy of a SQLite database is restored to a file; a backup's folder, to a server too")
         copy_database(source, state.database)
-    else:
-        load_tables(url, backup, lambda done, rows: told("rows", done, rows))
-    return open_database(url)
+        with closing(open_database(f"sqlite:///{state.database}")) as copied:
+            yield copied, None
+        return
+    with new_database(state, options.database_url, options.database_password_file) as (database, place):
+        load_tables(database, backup, lambda done, rows: told("rows", done, rows))
+        yield database, place
 
 
 def _check_of(backup: BackupFolder | None) -> Callable[[Callable[[bytes], bytes]], None]:

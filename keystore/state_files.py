@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from keystore.configuration import (
     DEFAULT_DATABASE_URL,
+    DatabaseConfiguration,
     StateDirectory,
     hsm_configuration,
     read_secret,
@@ -22,7 +23,7 @@ from keystore.hsm.officer import initialise_token
 from keystore.token_uri import parse_token_uri
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from keystore.configuration import HsmConfiguration
@@ -118,33 +119,43 @@ def make_ceremony_directory(state: StateDirectory) -> None:
     state.ceremony.mkdir(mode=0o700, exist_ok=True)
 
 
-def write_configuration(state: StateDirectory, uri: str, former: str | None = None) -> None:
+def write_configuration(
+    state: StateDirectory, uri: str, database: DatabaseConfiguration | None = None, former: str | None = None
+) -> None:
     """DIR/sealmark.toml, written last of all: a directory without it was never finished.
 
-    `former` is the configuration of the service that is brought back: its settings are kept, but for HSM and database.
+    `database` None: DIR/sealmark.db. `former` is the configuration of the service that is brought back: its settings
+    are kept, but for HSM and database.
     """
-    text = _new_configuration(uri) if former is None else carried_configuration(former, uri)
+    database = database or DatabaseConfiguration(DEFAULT_DATABASE_URL)
+    text = _new_configuration(uri, database) if former is None else carried_configuration(former, uri, database)
     write_secret(state.configuration, text.rstrip("\n"))
 
 
-def carried_configuration(former: str, uri: str) -> str:
-    """A configuration with another `hsm.uri`, and the database that a new state directory has.
+def carried_configuration(former: str, uri: str, database: DatabaseConfiguration) -> str:
+    """A configuration with another `hsm.uri` and another database.
 
     Raises: `CeremonyError` where that cannot be said by changing lines.
     """
     wanted: dict[str, Any] = _parsed(former)
-    wanted["hsm"] = {**wanted.get("hsm", {}), "uri": uri}
-    wanted["database"] = {"url": DEFAULT_DATABASE_URL}
-    kept, hsm = _without(former, "database"), [f"uri = {json.dumps(uri, ensure_ascii=False)}"]
-    kept, settings = _without(kept, "hsm"), wanted["hsm"]
-    hsm += [f"{name} = {json.dumps(value)}" for name, value in settings.items() if name != "uri"]
-    made = ["", "[hsm]", *hsm, "", "[database]", f"url = {json.dumps(DEFAULT_DATABASE_URL)}", ""]
-    text = kept.rstrip("\n") + "\n" + "\n".join(made)
+    hsm = {**wanted.get("hsm", {}), "uri": uri}
+    wanted |= {"hsm": hsm, "database": _told(database)}
+    made = [line for name in ("hsm", "database") for line in ("", f"[{name}]", *_lines(wanted[name]))]
+    text = _without(_without(former, "database"), "hsm").rstrip("\n") + "\n" + "\n".join([*made, ""])
     if not _says(text, wanted):
         raise CeremonyError(
             "the backup's sealmark.toml cannot be taken over: write [hsm] and [database] as tables of their own there"
         )
     return text
+
+
+def _told(database: DatabaseConfiguration) -> dict[str, str]:
+    password_file = database.password_file
+    return {"url": database.url} | ({} if password_file is None else {"password_file": str(password_file)})
+
+
+def _lines(settings: Mapping[str, Any]) -> list[str]:
+    return [f"{name} = {_quoted(value)}" for name, value in settings.items()]
 
 
 def _says(text: str, wanted: dict[str, Any]) -> bool:
@@ -172,15 +183,20 @@ def _without(text: str, table: str) -> str:
     return "\n".join(kept)
 
 
-def _new_configuration(uri: str) -> str:
+def _new_configuration(uri: str, database: DatabaseConfiguration) -> str:
+    made = "\n".join(_lines(_told(database)))
     return f"""# Made by a Sealmark ceremony. Secrets are in files of their own, never here.
 
 [hsm]
-uri = {json.dumps(uri, ensure_ascii=False)}
+uri = {_quoted(uri)}
 
 [database]
-url = {json.dumps(DEFAULT_DATABASE_URL)}
+{made}
 """
+
+
+def _quoted(value: str | int) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def write_secret(path: Path, text: str) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from keystore.keystore import Keystore
     from signer.access import Permit
     from signer.audit import AuditTrail, RecordedIntent
+    from signer.audit.logged import Steps
     from signer.audit.records import OutcomeKind
     from signer.call import Call
     from signer.formats.observed import MadeSignature
@@ -67,8 +68,8 @@ class Making:
     key: Key
     version: KeyVersion
 
-    def make_all(self, plan: Plan) -> list[Output]:
-        """One result an item, in the order asked: what was made, or `error`. All are recorded before this returns.
+    def make_all(self, plan: Plan) -> Steps[list[Output]]:
+        """One result an item, in the order asked: what was made, or `error`. All are recorded before this ends.
 
         Raises: the item's own `Unprocessable` where the call has but one item; faults of the HSM, the keystore and the
         audit trail.
@@ -79,15 +80,17 @@ class Making:
         batches: list[_Batch] = []
         try:
             for algorithm, positions in _by_algorithm(plan).items():
-                batch = _Batch(self._open(algorithm, positions, plan), plan, positions)
+                intent = yield from self._open(algorithm, positions, plan)
+                batch = _Batch(intent, plan, positions)
                 batches.append(batch)
                 self._make_batch(batch, algorithm, plan, results)
                 refused |= batch.refused
         except Exception as error:
-            self._record_failure(batches, never_intended, error)
+            yield from self._record_failure(batches, never_intended, error)
             raise
         closings = [(batch.intent, batch.outcomes("succeeded", None)) for batch in batches]
-        for batch, proofs in zip(batches, self.audit.close(closings, never_intended), strict=True):
+        made = yield from self.audit.closing(closings, never_intended)
+        for batch, proofs in zip(batches, made, strict=True):
             for position, proof in zip(batch.positions, proofs, strict=True):
                 if proof:  # of what was signed; the rest is in the log as durably, under its next checkpoint
                     results[position]["proof"] = proof
@@ -97,9 +100,9 @@ class Making:
             results[position] = {"error": problem_for(refusal, request_id=self.call.request_id)}
         return results
 
-    def _open(self, algorithm: str, positions: list[int], plan: Plan) -> RecordedIntent:
+    def _open(self, algorithm: str, positions: list[int], plan: Plan) -> Steps[RecordedIntent]:
         key = audited(self.key, self.version, algorithm)
-        return self.audit.open(self.permit, self.call, key, len(positions), plan.context)
+        return self.audit.opening(self.permit, self.call, key, len(positions), plan.context)
 
     def _make_batch(self, batch: _Batch, algorithm: str, plan: Plan, results: list[Output]) -> None:
         """Makes every item of the batch into `results`, or finds that it cannot be made."""
@@ -112,9 +115,12 @@ class Making:
             "algorithm": algorithm,
             "request_id": self.call.request_id,
         }
+        together = [] if opened is None or not signs else _digests_of(batch)
+        if len(together) > 1:
+            self._sign_together(batch, cast("SigningKey", opened), together, common, results)
         for position in batch.positions:
             item = plan.items[position]
-            if not isinstance(item, Prepared):
+            if not isinstance(item, Prepared) or position in batch.made:
                 continue
             key: Any = opened
             if signs and opened is not None:
@@ -125,7 +131,22 @@ class Making:
             except Unprocessable as refusal:
                 batch.refused[position] = refusal
 
-    def _record_failure(self, batches: list[_Batch], never_intended: ItemsRefused, error: Exception) -> None:
+    def _sign_together(
+        self,
+        batch: _Batch,
+        opened: SigningKey,
+        together: Sequence[tuple[int, bytes]],
+        common: Output,
+        results: list[Output],
+    ) -> None:
+        """Signs digests one after the other: (position, digest) of each. What is made is kept as it comes."""
+        key = ObservedKey(opened)
+        signatures = key.sign_digests([digest for _, digest in together])
+        for (position, _), signature in zip(together, signatures, strict=True):
+            batch.made[position] = [key.made[-1]]
+            results[position] = common | {"signature": signature}
+
+    def _record_failure(self, batches: list[_Batch], never_intended: ItemsRefused, error: Exception) -> Steps[None]:
         """Nothing is released: every item of every batch has failed, whatever the HSM returned for it."""
         code = code_of(error)
         kind: OutcomeKind = "failed" if code in SERVER_FAULTS else "denied"  # denied: the key was disabled meanwhile
@@ -138,7 +159,9 @@ class Making:
         if not batches:  # no intent could be written: nothing has happened that a record is owed
             return
         try:
-            self.audit.close([(batch.intent, batch.outcomes(kind, code)) for batch in batches], never_intended)
+            yield from self.audit.closing(
+                [(batch.intent, batch.outcomes(kind, code)) for batch in batches], never_intended
+            )
         except AuditUnavailable:
             _log.error("failure_recorded_late", alarm=True, key_id=self.key.id, code=code)
 
@@ -149,6 +172,14 @@ def _outcome(plan: Plan, position: int, kind: OutcomeKind, code: str | None, mad
     about, digest = (item.about, item.artifact_digest) if isinstance(item, Prepared) else (None, None)
     told = None if about is None else canonical(about)
     return Outcome(position, kind, code, tuple(made), about=told, artifact_digest=digest)
+
+
+def _digests_of(batch: _Batch) -> list[tuple[int, bytes]]:
+    """The items that are nothing but a digest to be signed: (position, digest) of each."""
+    items = ((position, batch.plan.items[position]) for position in batch.positions)
+    return [
+        (position, item.digest) for position, item in items if isinstance(item, Prepared) and item.digest is not None
+    ]
 
 
 def _by_algorithm(plan: Plan) -> dict[str, list[int]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from keystore import open_keystore
 from keystore.ceremony import Backup, back_up, prove_officer, renew_log
-from keystore.configuration import load_database_url
+from keystore.configuration import load_database_configuration
 from keystore.db import open_database
 from keystore.errors import CeremonyError, HsmFault, HsmUnavailable, IntegrityFailure, KeystoreError
 from signer.audit.epochs import live
@@ -92,7 +92,8 @@ def _former(state: Path) -> Head:
         raise CeremonyError(
             "the service runs: stop it first, on every machine; a log is ended when nobody writes to it"
         )
-    database = open_database(load_database_url(state))
+    place = load_database_configuration(state)
+    database = open_database(place.url, place.password_file)
     try:
         found = heads(database)
     finally:

@@ -13,7 +13,7 @@ import click
 
 from signer.cli.ceremony import officer_pin, share_from_file, shares_from_prompt
 from signer.cli.extra import server_parts
-from signer.cli.operator import hsm_options, pin_file, state_option
+from signer.cli.operator import database_options, hsm_options, pin_file, state_option
 from signer.cli.options import current_settings, json_option
 from signer.cli.output import note, print_json, print_record, print_table
 from signer.cli.progress import progress_shown
@@ -90,6 +90,7 @@ def backup(state: Path, out: Path) -> None:
 )
 @click.option("--new-log", is_flag=True, help="Begin another log, where the one of the backup cannot be gone on with.")
 @hsm_options
+@database_options
 @json_option
 def restore(
     state: Path,
@@ -98,6 +99,8 @@ def restore(
     new_log: bool,
     hsm_uri: str | None,
     officer_pin_source: str | None,
+    database_url: str | None,
+    database_password_file: Path | None,
 ) -> None:
     """Bring a service back from its backup.
 
@@ -125,9 +128,14 @@ def restore(
         raise click.UsageError("without --backup, DIR is the folder of a service, and no share is needed")
     if source is not None:
         if in_place:
-            report = _into_its_own_folder(state, source, shares, hsm_uri)
+            if shares or hsm_uri is not None or database_url is not None:
+                raise click.UsageError(f"{state} is a service's folder, with HSM and settings: give --backup alone")
+            report = _into_its_own_folder(state, source)
         else:
-            report = _to_another_hsm(state, source, shares, hsm_uri, officer_pin_source)
+            # In the embedded HSM, which is made now, the officer's PIN is made too; a later --new-log reads it in DIR.
+            pin = None if hsm_uri is None else pin_file(officer_pin_source)
+            words = [share_from_file(path) for path in shares] if shares else shares_from_prompt()
+            report = _to_another_hsm(state, source, words, (hsm_uri, pin, database_url, database_password_file))
         facts |= {"domains": list(report.domains), "keys_carried": report.carried, "rows": report.rows}
         lost = [{"id": key.key_id, "alias": key.alias, "spec": key.spec} for key in report.not_carried]
     if new_log:
@@ -146,21 +154,16 @@ def restore(
 
 
 def _to_another_hsm(
-    state: Path, source: Path, shares: tuple[Path, ...], hsm_uri: str | None, officer_pin_source: str | None
+    state: Path, source: Path, words: list[str], options: tuple[str | None, Path | None, str | None, Path | None]
 ) -> RestoreReport:
     with server_parts():
         from keystore.ceremony import RestoreOptions
         from keystore.ceremony import restore as restore_service
-    # In the embedded HSM, which is made now, the officer's PIN is made too; a later --new-log reads it in DIR.
-    pin = None if hsm_uri is None else pin_file(officer_pin_source)
-    words = [share_from_file(path) for path in shares] if shares else shares_from_prompt()
     with progress_shown(_WORDS) as told:
-        return restore_service(state, source, words, RestoreOptions(hsm_uri, pin), told)
+        return restore_service(state, source, words, RestoreOptions(*options), told)
 
 
-def _into_its_own_folder(state: Path, source: Path, shares: tuple[Path, ...], hsm_uri: str | None) -> RestoreReport:
-    if shares or hsm_uri is not None:
-        raise click.UsageError(f"{state} is the folder of a service, with an HSM of its own: give --backup alone")
+def _into_its_own_folder(state: Path, source: Path) -> RestoreReport:
     with server_parts():
         from keystore.ceremony import restore_database
     with progress_shown(_WORDS) as told:

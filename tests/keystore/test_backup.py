@@ -26,9 +26,10 @@ from keystore.ceremony import (
     restore_database,
     rotate_domain,
 )
-from keystore.configuration import StateDirectory
+from keystore.configuration import DatabaseConfiguration, StateDirectory
 from keystore.errors import CeremonyError, ConfigurationError, IntegrityFailure, WrongState
 from keystore.state_files import carried_configuration
+from tests.databases import empty_database, init_options
 from tests.hsm_support import SOFTHSM, make_empty_token
 from tests.keystore.support import Attacker, intent_for, new_key
 
@@ -138,6 +139,20 @@ def edited(folder: Path) -> None:
                 file["sha256"] = hashlib.sha256(octets).hexdigest()
 
     resealed(folder, put_right)
+
+
+def test_a_backup_moves_from_one_database_to_another(tmp_path: Path) -> None:
+    """From the database that the tests run on to a file, and from a file to it."""
+    state = initialise(tmp_path / "state", init_options(tmp_path / "state")).state
+    keystore = open_keystore(state.path)
+    key = keystore.create_key(new_key("release"))
+    keystore.close()
+    shares = [state.share(number).read_text() for number in (1, 2, 3)]
+    restore(tmp_path / "file", back_up(state.path, tmp_path / "one").folder, shares, RestoreOptions())
+    signs(tmp_path / "file", key)
+    there = RestoreOptions(database_url=empty_database(tmp_path / "server" / "sealmark.db"))
+    restore(tmp_path / "server", back_up(tmp_path / "file", tmp_path / "two").folder, shares, there)
+    signs(tmp_path / "server", key)
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -307,6 +322,7 @@ def test_an_hsm_of_ones_own_goes_on_with_what_was_cut_short(
 
 
 def test_settings_are_taken_over_but_for_hsm_and_database() -> None:
+    place = DatabaseConfiguration("postgresql://sealmark@db/x", Path("/run/secret"))
     former = """# ours
 [hsm]
 uri = "pkcs11:token=a"
@@ -319,14 +335,14 @@ url = "postgresql://db/x"
 to = "file:audit.jsonl"
 format = "json"
 """
-    text = carried_configuration(former, "pkcs11:token=b")
+    text = carried_configuration(former, "pkcs11:token=b", place)
     assert tomllib.loads(text) == {
         "hsm": {"uri": "pkcs11:token=b", "sessions": 4},
-        "database": {"url": "sqlite:///sealmark.db"},
+        "database": {"url": "postgresql://sealmark@db/x", "password_file": "/run/secret"},
         "server": {"workers": 4},
         "audit": {"exports": [{"to": "file:audit.jsonl", "format": "json"}]},
     }
     with pytest.raises(CeremonyError, match="as tables of their own"):
-        carried_configuration('hsm.uri = "pkcs11:token=a"\n', "pkcs11:token=b")
+        carried_configuration('hsm.uri = "pkcs11:token=a"\n', "pkcs11:token=b", place)
     with pytest.raises(CeremonyError, match="not readable TOML"):
-        carried_configuration("[", "pkcs11:token=b")
+        carried_configuration("[", "pkcs11:token=b", place)

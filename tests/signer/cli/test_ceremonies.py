@@ -142,7 +142,7 @@ def test_domains_and_restore(founded: tuple[Path, subprocess.CompletedProcess[st
     assert "p256" not in restored.stdout
     assert re.search(r"^log +sealmark/123456789012/us-east-1/[0-9a-f]{16}$", restored.stdout, re.MULTILINE)
     taken = sealmark(*arguments, *shares, folder=tmp_path)
-    assert (taken.returncode, "folder of a service" in taken.stderr) == (2, True)
+    assert (taken.returncode, "give --backup alone" in taken.stderr) == (2, True)
 
 
 def test_a_wrong_officer_pin_is_refused(founded: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
