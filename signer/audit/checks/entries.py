@@ -96,8 +96,11 @@ class Checker:
             leaf = self._leaf(entry, index)
             if leaf is None:
                 continue
-            if leaf.journal:
-                self._check_rows(entry, index)
+            if leaf.former:
+                self._check_bare(entry, index, "former")
+                self._undated.append((entry, index))
+            elif leaf.journal:
+                self._check_bare(entry, index, "rows")
                 rows[leaf.journal] = (index, leaf.link)
                 self._undated.append((entry, index))
             elif (record := self._check_decision(entry, leaf, index)) is not None:
@@ -126,11 +129,12 @@ class Checker:
             f"entry {index}: {column} {what}", table="log_entries", row=entry.seq, column=column, index=index
         )
 
-    def _check_rows(self, entry: Entry, index: int) -> None:
+    def _check_bare(self, entry: Entry, index: int, kind: str) -> None:
+        """An entry that has no record: all that it says stands in its leaf."""
         expected = tuple(entry.searched[at] if at == _TIME else None for at in range(1, len(_SEARCHED)))
         found = (*entry.searched, entry.nonce, entry.record)
-        for column in _differing((*_SEARCHED, "nonce", "record"), found, ("rows", *expected, None, None)):
-            self._note(entry, index, column, "says something, and its leaf is of a row")
+        for column in _differing((*_SEARCHED, "nonce", "record"), found, (kind, *expected, None, None)):
+            self._note(entry, index, column, "says something, and its leaf is of a row or a former log")
 
     def check_times(self, following: int) -> None:
         """That the rows since the last decision are dated between it and what follows: their leaves say no time."""
