@@ -140,8 +140,10 @@ ONLY = {
     "signer.witness": ("signer/witness", "signer/cli/witness.py"),
     # the key that may be used is had from `keystore.api`; the parts behind it are joined in one place
     "keystore.hsm": ("keystore",),
-    "keystore.ceremony": ("keystore", "signer/cli", "signer/people.py", "signer/break_glass.py"),
-    "keystore.open_keystore": ("signer/app.py", "signer/cli", "signer/people.py", "signer/ceremonies.py"),
+    "keystore.ceremony": ("keystore", "signer/cli", "signer/people.py", "signer/break_glass.py", "signer/recovery.py"),
+    "keystore.open_keystore": (
+        *("signer/app.py", "signer/cli", "signer/people.py", "signer/ceremonies.py", "signer/recovery.py"),
+    ),
     "signer.cli": ("signer/cli",),
 }
 
