@@ -82,6 +82,7 @@ class Making:
                 batch = _Batch(self._open(algorithm, positions, plan), plan, positions)
                 batches.append(batch)
                 self._make_batch(batch, algorithm, plan, results)
+                self.call.trace.lap("hsm")
                 refused |= batch.refused
         except Exception as error:
             self._record_failure(batches, never_intended, error)
@@ -91,6 +92,7 @@ class Making:
             for position, proof in zip(batch.positions, proofs, strict=True):
                 if proof:  # of what was signed; the rest is in the log as durably, under its next checkpoint
                     results[position]["proof"] = proof
+        self.call.trace.lap("commit")
         if plan.single and refused:
             raise refused[0]
         for position, refusal in refused.items():

@@ -128,6 +128,7 @@ class Pipeline:
                 raise Unprocessable(NOT_KEPT, field="Idempotency-Key")
             # the same request again gets the same answer
             repeated = self._idempotency.begin(permit, call, key.id)
+            call.trace.lap("decision")
         if repeated.answer is not None:
             self._audit.note(principal, operation.action.value, call, key=key.id, code=REPEATED)
             return repeated.answer
@@ -211,6 +212,7 @@ class Pipeline:
             permit = self._permit(admission, call, key, (details(body),), grants, key_named.reference)
             before(permit, key, body)
             permit = self._approvals.release(permit, call, key, body)
+            call.trace.lap("decision")
             if about is not None:
                 permit = permit_approved(permit, about)
         return self._recorded(permit, call, key, lambda: work(permit, key, body), named)
@@ -351,6 +353,7 @@ class Pipeline:
             raise
         call.trace.told = True  # from here on every way out has a record
         call.trace.caller = principal.name
+        call.trace.lap("authentication")
         return principal
 
     def refuse(self, call: Call, action: str, body_type: type[msgspec.Struct], refusal: SealmarkError) -> NoReturn:
@@ -458,6 +461,7 @@ class Pipeline:
             raise self._absent(admission, call) from absent
         if key.state is KeyState.DELETED:
             raise self._absent(admission, call)
+        call.trace.key = key.id
         return key
 
     def _absent(self, admission: Admission, call: Call) -> NotFound:
@@ -487,6 +491,7 @@ class Pipeline:
         subject: str | None = None,
     ) -> Iterator[_Named]:
         named = _Named(None if callable(reference) else reference)
+        call.trace.operation = action.value
         try:
             yield named
         except Exception as error:

@@ -25,11 +25,14 @@ from gunicorn.http.parser import RequestParser
 from gunicorn.workers.gthread import ThreadWorker
 
 from keystore.errors import HsmUnavailable, StoreUnavailable
+from signer import metrics_listener
 from signer.balance import ConnectionCounts, WorkerShare
 from signer.config import ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
+from signer.figures import FOLDER, begin_anew
 from signer.listening import refuse_newcomers
 from signer.logs import configure_logs, json_formatter
+from signer.tracing import require_tracing
 
 if TYPE_CHECKING:
     import socket
@@ -164,9 +167,10 @@ class JsonLogger(Logger):
 class _Server(BaseApplication):
     """gunicorn with its settings given here instead of on a command line."""
 
-    def __init__(self, state: Path, options: dict[str, Any]) -> None:
+    def __init__(self, state: Path, options: dict[str, Any], metrics: socket.socket | None = None) -> None:
         self._state = state
         self._options = options
+        self._metrics = metrics  # bound here, so that all workers listen on it
         super().__init__()
 
     def load_config(self) -> None:
@@ -180,7 +184,7 @@ class _Server(BaseApplication):
         # In the worker, after the fork: the PKCS#11 module must never be loaded before.
         from signer.app import create_app
 
-        return cast("_Application", create_app(self._state))
+        return cast("_Application", create_app(self._state, self._metrics))
 
 
 def serve(state: Path, bind: str, workers: int | None = None, threads: int | None = None) -> None:
@@ -193,7 +197,11 @@ def serve(state: Path, bind: str, workers: int | None = None, threads: int | Non
         _log.warning(
             "ceremony_folder_present", alarm=True, folder=str(ceremony), advice="carry its files away and remove it"
         )
-    _Server(state, gunicorn_options(configuration, bind, workers, threads)).run()
+    metrics = metrics_listener.bind(configuration)
+    metrics_listener.token_digest(configuration.metrics)
+    begin_anew(state / FOLDER)
+    require_tracing(configuration.tracing)
+    _Server(state, gunicorn_options(configuration, bind, workers, threads), metrics).run()
 
 
 def gunicorn_options(

@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from keystore.db import patience, sqlite
 from keystore.db.lock import WriteLock
 from keystore.errors import StoreUnavailable
+from keystore.measures import observe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -168,8 +169,12 @@ class Database:
 
         Raises `StoreUnavailable` (also when the lock is not had within seconds) and `Conflict`. Not to be nested.
         """
-        with self._lock.held(), _translated(), self._writer.begin() as connection:
-            yield connection
+        since = monotonic()
+        try:
+            with self._lock.held(), _translated(), self._writer.begin() as connection:
+                yield connection
+        finally:
+            observe(("database_seconds", "change"), monotonic() - since)
 
     @contextmanager
     def change(self) -> Iterator[None]:
@@ -202,6 +207,8 @@ class Database:
             except BaseException:
                 self._roll_back(connection)
                 raise
+            finally:
+                observe(("database_seconds", "append"), monotonic() - since)
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         """Leaves the thread's connection fit for the next call: on a full disk, reading still works."""

@@ -38,6 +38,7 @@ from keystore.hsm.return_values import GONE, PIN_REFUSED, STALE, CryptokiError, 
 from keystore.hsm.templates import private_key_labelled
 from keystore.hsm.translation import translate
 from keystore.hsm.uses import agree, decrypt, decrypt_raw, encrypt, material_id
+from keystore.measures import GAUGES, count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +56,8 @@ _Result = TypeVar("_Result")
 _TURN: Final = 30.0  # seconds a thread waits for a free session
 _TRIES: Final = 5  # with connections of others' making
 _BACK_OFF: Final = 1.0  # seconds between two attempts to reach a lost HSM
+_HIT: Final = ("opened_key_uses", "hit")
+_MISS: Final = ("opened_key_uses", "miss")
 _TEXTS_PATIENCE: Final = 1.5  # seconds to wait for another process that changes the token's texts, which takes 0.3 ms
 _TEXTS_PAUSE: Final = 0.0005
 # A module says these of a bad argument as well as of a lost device: worth a look before everything is torn down.
@@ -78,6 +81,9 @@ class Token:
         self._not_before = 0.0
         self._closed = False
         self._connection = self._connect()
+        GAUGES["hsm_sessions",] = lambda: sessions
+        GAUGES["hsm_sessions_free",] = lambda: self._connection.signing.qsize()
+        GAUGES["opened_keys",] = lambda: len(self._connection.cache)
 
     @property
     def info(self) -> TokenInfo:
@@ -334,6 +340,7 @@ class Token:
             except KeystoreError:
                 self._not_before = time.monotonic() + _BACK_OFF
                 raise
+            count(("hsm_reconnects",))
             return self._connection
 
     def _connect(self) -> Connection:
@@ -419,7 +426,9 @@ class Token:
         name = cache_name(backing)
         cached = connection.cache.acquire(name)
         if cached is not None:
+            count(_HIT)
             return cached
+        count(_MISS)
         with connection.owning:
             cached = connection.cache.acquire(name)
             if cached is not None:

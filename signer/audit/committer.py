@@ -28,7 +28,9 @@ class GroupCommitter:
         self._database = database
         self._inserts: dict[str, tuple[Prepared, Callable[[Row], RawRow]]] = {}
         # One statement for a table holds the database for a shorter time than a transaction over several.
-        self._groups: Groups[_Insert, bool] = Groups(self._write, limit=_GROUP_LIMIT, together=_same_table)
+        self._groups: Groups[_Insert, bool] = Groups(
+            self._write, name="intents", limit=_GROUP_LIMIT, together=_same_table
+        )
 
     def commit(self, table: Table, rows: Sequence[Row]) -> None:
         """Returns once the rows are durable. Raises `StoreUnavailable` if they are not."""

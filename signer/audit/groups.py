@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from keystore.db import patience
 from keystore.errors import KeystoreError, StoreUnavailable
+from keystore.measures import GAUGES, count, observe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,11 +46,14 @@ class Groups(Generic[Item, Result]):
         self,
         commit: Callable[[Callable[[], list[Item]]], Callable[[], Sequence[Result]]],
         *,
+        name: str = "rows",
         limit: int,
         together: Callable[[Item, Item], bool] = lambda _first, _other: True,
     ) -> None:
         self._commit = commit
         self._limit = limit
+        self._waited, self._grouped = ("line_seconds", name), ("line_groups", name)
+        GAUGES["line_waiting", name] = lambda: len(self.waiting)
         self._together = together
         self._guard = threading.Lock()
         self._led = False
@@ -71,6 +75,7 @@ class Groups(Generic[Item, Result]):
             self._lead()
         else:
             patience.spend(since)  # whoever led has waited for all
+        observe(self._waited, monotonic() - since)
         if ticket.error is not None or ticket.result is None:
             fault = ticket.error or StoreUnavailable("the group was left by whoever led it")
             raise type(fault)(str(fault)) from fault
@@ -107,6 +112,7 @@ class Groups(Generic[Item, Result]):
                 self._hand_on()
             results = after()
             error = None
+            count(self._grouped)
         except KeystoreError as fault:
             error = fault
         finally:

@@ -27,6 +27,7 @@ from sqlalchemy import exists, select, update
 from keystore.db import patience
 from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS, LOG_ENTRIES
 from keystore.errors import HsmUnavailable, KeystoreError
+from keystore.measures import GAUGES
 from signer.audit.committer import GroupCommitter
 from signer.audit.epochs import Epoch, claimed, forget
 from signer.audit.identifiers import time_ordered_id
@@ -82,6 +83,7 @@ class AuditTrail:
         self._counts: dict[str, Counter[str]] = {}
         self._counts_guard = threading.Lock()
         self._counted_at = time.monotonic()
+        GAUGES["audit_overdue",] = lambda: len(self._overdue)
         self._stopping = threading.Event()
         try:
             self._committer.commit(AUDIT_EPOCHS, [{"id": self._epoch.id, "started_at": _now(), "closed_at": None}])
@@ -132,6 +134,7 @@ class AuditTrail:
                 )
             raise
         self._translated(lambda: self._committer.commit(AUDIT_INTENTS, [row]))
+        call.trace.lap("intent")
         return recorded(row, permit)
 
     def close(

@@ -21,6 +21,8 @@ from keystore.db import patience
 from signer.call import Call
 from signer.kms.encoding import encode
 from signer.kms.operations import MEDIA_TYPE, answer
+from signer.measuring import call_begins, call_ended, call_leaves
+from signer.tracing import begun
 from signer.web.http import CALLER_REQUEST_ID, MAXIMUM_BODY, RESPONSE_HEADERS, error_response
 from signer.web.kms import PATH as WIRE_PATH
 from signer.web.kms import REQUEST_ID, is_wire
@@ -70,8 +72,12 @@ class SigningLane:
         self._for_flask = _FOR_FLASK if header is None else _FOR_FLASK | {environment_name(header)}
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        with patience.limited():
-            return self._answered(environ, start_response)
+        call_begins()
+        try:
+            with patience.limited():
+                return self._answered(environ, start_response)
+        finally:
+            call_leaves()
 
     def _answered(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         road = self._road(environ)
@@ -88,6 +94,7 @@ class SigningLane:
             target=environ["PATH_INFO"],
             secure=environ["wsgi.url_scheme"] == "https",
             headers=_headers(environ) if road.wire or _is_aws_signed(environ) else {},
+            trace=begun(environ.get("HTTP_TRACEPARENT")),
         )
         try:
             body = road.answer(call)
@@ -100,6 +107,7 @@ class SigningLane:
             *([(REQUEST_ID, call.request_id)] if road.wire else []),
             *RESPONSE_HEADERS,
         ]
+        call_ended(call.trace, None, "none")
         start_response("200 OK", headers)
         return (body,)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from flask import Flask, Response
+from flask import Flask, Response, g, request
 
+from signer.call import Trace
 from signer.kms.operations import MEDIA_TYPE
+from signer.measuring import call_ended
 from signer.web import (
     access,
     access_keys,
@@ -92,6 +94,7 @@ def register(app: Flask, services: Services) -> None:
     @app.after_request
     def name_the_request(response: Response) -> Response:
         counting.count(response)
+        call_ended(g.call.trace if "call" in g else Trace(), g.get("refused_with"), request.endpoint or "UnknownCall")
         response.headers["X-Request-Id"] = request_id()
         for name, value in RESPONSE_HEADERS:
             response.headers.setdefault(name, value)
