@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 # Upper bounds of the classes of a duration, seconds; what took longer is in a last class of its own.
 BOUNDS: Final = (
@@ -94,6 +92,6 @@ class Measures:
 
 MEASURES: Final = Measures()  # of this process
 # What is so at the moment of asking, such as how many sessions are free: whoever has it says here how it is found out.
-GAUGES: Final[dict[Name, "Callable[[], float]"]] = {}
+GAUGES: Final[dict[Name, Callable[[], float]]] = {}
 count = MEASURES.count
 observe = MEASURES.observe

@@ -96,7 +96,7 @@ def log_state(rows: Rows) -> LogState | None:
         return None
     origin, first, size, journal, checkpoint_size, cosigned_size, note = found[0]
     covered = max(0, checkpoint_size)  # -1: there was no checkpoint yet
-    last_row = _only(rows(select(ROW_JOURNAL_HEAD.c.seq))) or 0
+    last_row = _number(rows, select(ROW_JOURNAL_HEAD.c.seq)) or 0
     return LogState(
         origin=origin,
         size=size,
@@ -110,13 +110,19 @@ def log_state(rows: Rows) -> LogState | None:
     )
 
 
-def _only(found: Sequence[Sequence[Any]]) -> Any:
-    return found[0][0] if found else None
+def _number(rows: Rows, statement: Select[Any]) -> int | None:
+    """The only column of the only row."""
+    found = rows(statement)
+    return int(found[0][0]) if found and found[0][0] is not None else None
+
+
+def _time(rows: Rows, statement: Select[Any]) -> datetime | None:
+    found = _number(rows, statement)
+    return None if found is None else time_of(found)
 
 
 def _time_of_leaf(rows: Rows, seq: int) -> datetime | None:
-    written = _only(rows(select(LOG_ENTRIES.c.time).where(LOG_ENTRIES.c.seq == seq)))
-    return None if written is None else time_of(written)
+    return _time(rows, select(LOG_ENTRIES.c.time).where(LOG_ENTRIES.c.seq == seq))
 
 
 def ending_certificates(rows: Rows, now: datetime, within: timedelta, most: int) -> list[CertificateEnd]:
@@ -162,22 +168,21 @@ def authority_validity(rows: Rows) -> tuple[datetime, datetime] | None:
 
 def revocation_list_end(rows: Rows) -> datetime | None:
     """When the revocation list ends that is published; None where none was signed yet."""
-    ends = _only(rows(select(SIGNED_DOCUMENTS.c.valid_until).where(SIGNED_DOCUMENTS.c.id == REVOCATION_LIST)))
-    return None if ends is None else time_of(ends)
+    return _time(rows, select(SIGNED_DOCUMENTS.c.valid_until).where(SIGNED_DOCUMENTS.c.id == REVOCATION_LIST))
 
 
 def key_counts(rows: Rows) -> KeyCounts:
     """How many keys there are, of which kind."""
     columns = KEYS.c
     counted = rows(select(columns.state, func.count()).group_by(columns.state))
-    due = _only(rows(select(func.min(columns.deletion_at)).where(columns.state == KeyState.PENDING_DELETION.value)))
+    due = select(func.min(columns.deletion_at)).where(columns.state == KeyState.PENDING_DELETION.value)
     software = select(func.count()).where(
         columns.protection == Protection.SOFTWARE.value, columns.state != KeyState.DELETED.value
     )
     kept = select(func.count()).select_from(KEY_VERSIONS).where(KEY_VERSIONS.c.token_label.is_not(None))
     return KeyCounts(
         by_state={str(state): int(number) for state, number in counted},
-        software=int(_only(rows(software))),
-        on_token=int(_only(rows(kept))),
-        next_deletion=None if due is None else time_of(due),
+        software=_number(rows, software) or 0,
+        on_token=_number(rows, kept) or 0,
+        next_deletion=_time(rows, due),
     )

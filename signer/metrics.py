@@ -76,7 +76,9 @@ HISTOGRAMS: Final[Mapping[str, Family]] = {
         "call_seconds", "From the moment a call was read until its answer was made.", ("operation", "outcome")
     ),
     "hsm_seconds": Family("hsm_seconds", "Time in the PKCS#11 module.", ("function",)),
-    "line_seconds": Family("commit_wait_seconds", "From standing in line until what was written is durable.", ("line",)),
+    "line_seconds": Family(
+        "commit_wait_seconds", "From standing in line until what was written is durable.", ("line",)
+    ),
     "database_seconds": Family("database_seconds", "Transactions that write, with the wait for their turn.", ("kind",)),
 }
 # Of each living worker. How several make one: added up, or the least of them.

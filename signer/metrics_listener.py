@@ -18,7 +18,7 @@ from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -164,17 +164,17 @@ class _Server(HTTPServer):
         self._tls = not is_loopback_bind(configuration.metrics.bind or "127.0.0.1:0")
         self._places = threading.BoundedSemaphore(_THREADS)
 
-    def get_request(self) -> tuple[Any, Any]:
-        connection, address = self.socket.accept()
+    def get_request(self) -> tuple[socket.socket, str]:
+        connection, (host, *_) = self.socket.accept()
         connection.setblocking(True)
         connection.settimeout(_CALLER_SECONDS)
-        return connection, address
+        return connection, str(host)
 
-    def process_request(self, request: Any, client_address: Any) -> None:
+    def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
         self._places.acquire()
         threading.Thread(target=self._answer, args=(request, client_address), daemon=True).start()
 
-    def _answer(self, request: Any, client_address: Any) -> None:
+    def _answer(self, request: socket.socket, client_address: str) -> None:
         # However slowly it speaks: a caller has so long, and then its place is another's.
         end = threading.Timer(_CALLER_SECONDS, _cut_off, (request,))
         end.start()
@@ -194,7 +194,7 @@ class _Server(HTTPServer):
         context.load_cert_chain(str(self._configuration.tls_certificate), str(self._configuration.tls_key))
         return context.wrap_socket(connection, server_side=True)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
         """A caller's fault is nothing to log; its words would be the caller's."""
 
 
@@ -236,5 +236,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """No access log."""
+
+    def log_error(self, *_: object) -> None:
+        """A caller's fault is nothing to log."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from importlib.util import find_spec
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from keystore.clock import system_clock
 from signer.call import Trace
@@ -19,7 +19,9 @@ from signer.errors import ConfigurationError
 from signer.measuring import WATCH
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import Tracer, TracerProvider
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Tracer
 
     from signer.config import TracingConfiguration
 
@@ -98,7 +100,7 @@ class Emitter:
         def at(counter: float) -> int:
             return now - (counted - int(counter * _SECONDS))
 
-        attributes: dict[str, Any] = {"sealmark.operation": operation}
+        attributes: dict[str, str] = {"sealmark.operation": operation}
         if code is not None:
             attributes["sealmark.code"] = code
         if trace.key is not None:
@@ -125,16 +127,16 @@ class Emitter:
         self._provider.shutdown()
 
 
-def _context(parent: str | None) -> Any:
+def _context(parent: str | None) -> Context:
     """The caller's span as the parent; none where there is no such header, or it is not one."""
-    from opentelemetry.context import Context
+    from opentelemetry import context
     from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
     found = _TRACEPARENT.fullmatch(parent or "")
     if found is None:
-        return Context()
+        return context.Context()
     flags = TraceFlags(int(found[3], 16) & _SAMPLED)
     return set_span_in_context(
         NonRecordingSpan(SpanContext(int(found[1], 16), int(found[2], 16), is_remote=True, trace_flags=flags)),
-        Context(),
+        context.Context(),
     )

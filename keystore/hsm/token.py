@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -81,13 +82,16 @@ class Token:
         self._not_before = 0.0
         self._closed = False
         self._connection = self._connect()
-        GAUGES["hsm_sessions",] = lambda: sessions
-        GAUGES["hsm_sessions_free",] = lambda: self._connection.signing.qsize()
+        GAUGES["hsm_sessions",] = partial(float, sessions)
+        GAUGES["hsm_sessions_free",] = self._free_sessions
         GAUGES["opened_keys",] = lambda: len(self._connection.cache)
 
     @property
     def info(self) -> TokenInfo:
         return self._connection.info
+
+    def _free_sessions(self) -> float:
+        return self._connection.signing.qsize()
 
     def seal(self, message: bytes) -> bytes:
         """HMAC-SHA-256 by the integrity key, 32 octets."""

@@ -38,7 +38,7 @@ def docs(_services: Services, _call: Call) -> Response:
 
 ENDPOINTS: Final = (
     Endpoint("GET", "/healthz", "Is the process alive", alive, tag="service"),
-    Endpoint("GET", "/readyz", "Which part is not ready: database, HSM, audit trail, certificates, configuration", ready, tag="service"),
+    Endpoint("GET", "/readyz", "Can it sign, and which part cannot be used", ready, tag="service"),
     Endpoint("GET", "/openapi.json", "This contract, OpenAPI 3.1", openapi, tag="service"),
     Endpoint("GET", "/docs", "This contract as a page to read", docs, media_type="text/html", tag="service"),
 )
