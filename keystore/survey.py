@@ -46,6 +46,7 @@ class LogState:
 
     origin: str
     size: int
+    root: bytes
     checkpoint_size: int
     cosigned_size: int
     cosignatures: int  # that its last cosigned checkpoint carries
@@ -90,16 +91,26 @@ def schema_version(rows: Rows) -> str:
 def log_state(rows: Rows) -> LogState | None:
     """The newest log; None where no service has run with the database yet."""
     head = LOG_HEADS.c
-    columns = head.origin, head.first, head.size, head.journal, head.checkpoint_size, head.cosigned_size, head.cosigned
+    columns = (
+        head.origin,
+        head.root,
+        head.first,
+        head.size,
+        head.journal,
+        head.checkpoint_size,
+        head.cosigned_size,
+        head.cosigned,
+    )
     found = rows(select(*columns).order_by(head.log.desc()).limit(1))
     if not found:
         return None
-    origin, first, size, journal, checkpoint_size, cosigned_size, note = found[0]
+    origin, root, first, size, journal, checkpoint_size, cosigned_size, note = found[0]
     covered = max(0, checkpoint_size)  # -1: there was no checkpoint yet
     last_row = _number(rows, select(ROW_JOURNAL_HEAD.c.seq)) or 0
     return LogState(
         origin=origin,
         size=size,
+        root=root,
         checkpoint_size=covered,
         cosigned_size=cosigned_size,
         cosignatures=max(0, sum(line.startswith(_SIGNATURE) for line in (note or "").splitlines()) - 1),

@@ -90,6 +90,14 @@ def database_path(url: str) -> Path:
     return sqlite.database_path(sqlite.parse_url(url))
 
 
+def integrity_problems(path: Path) -> list[str]:
+    """What SQLite finds wrong with the pages of the file; nothing of what the rows say. Raises `StoreUnavailable`,
+    `IntegrityFailure`."""
+    with snapshot(path) as found:
+        said = [str(line) for (line,) in found._fetch("PRAGMA quick_check(10)", ())]
+    return [] if said == ["ok"] else said
+
+
 @contextmanager
 def snapshot(path: Path) -> Iterator[Snapshot]:
     """The database in this file as it is now. Raises `StoreUnavailable`."""
