@@ -105,7 +105,9 @@ SURVEYED: Final[Mapping[str, Family]] = {
         Family("log_rows_waiting", "Changes of sealed rows that are no leaves yet."),
         Family("log_newest_covered_seconds", "Age of the newest leaf that a checkpoint covers."),
         Family("log_uncovered_seconds", "Age of the oldest leaf that no checkpoint covers; 0: there is none."),
-        Family("log_uncosigned_seconds", "Age of the oldest leaf that no witness has cosigned; 0: there is none."),
+        Family(
+            "log_uncosigned_seconds", "Age of the oldest leaf that no witness has cosigned, where there are witnesses."
+        ),
         Family("keys", "Keys, by state.", ("state",)),
         Family("software_keys", "Keys whose private half is used in the service's process."),
         Family("software_keys_allowed", "1: the configuration allows such keys."),
@@ -242,7 +244,7 @@ class _Survey:
         try:
             with survey.reading(self._keystore.database) as rows:
                 moment = self._keystore.clock()
-                self._quick = _log_samples(rows, moment)
+                self._quick = _log_samples(rows, moment, witnessed=bool(self._configuration.log.witnesses))
                 if now - self._asked_slowly >= _SLOW_SECONDS:
                     self._slow = [*_key_samples(rows, moment), *_certificate_samples(rows, moment)]
                     self._schema = survey.schema_version(rows)
@@ -272,7 +274,7 @@ def _age(moment: datetime, written: datetime | None) -> float:
     return 0.0 if written is None else max(0.0, (moment - written).total_seconds())
 
 
-def _log_samples(rows: Rows, moment: datetime) -> _Samples:
+def _log_samples(rows: Rows, moment: datetime, *, witnessed: bool) -> _Samples:
     log = survey.log_state(rows)
     if log is None:
         return []
@@ -284,8 +286,9 @@ def _log_samples(rows: Rows, moment: datetime) -> _Samples:
         "log_rows_waiting": log.rows_waiting,
         "log_newest_covered_seconds": _age(moment, log.newest_covered),
         "log_uncovered_seconds": _age(moment, log.oldest_uncovered),
-        "log_uncosigned_seconds": _age(moment, log.oldest_uncosigned),
     }
+    if witnessed:
+        values["log_uncosigned_seconds"] = _age(moment, log.oldest_uncosigned)
     return [(name, (), value) for name, value in values.items()]
 
 

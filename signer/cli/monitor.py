@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -95,7 +95,7 @@ class Bounds:
     type=click.FloatRange(1),
     default=60.0,
     show_default=True,
-    help="How far entry and clock may differ.",
+    help="How far the log's time and the clock may be apart.",
 )
 @connection_options
 @click.pass_context
@@ -122,7 +122,7 @@ def monitor(
     \b
     Examples:
       sealmark --token-file monitor.token monitor --key release
-      sealmark --token-file monitor.token monitor --key release --every 30 --json --textfile /var/lib/node_exporter/sealmark.prom
+      sealmark --token-file monitor.token monitor --key release --every 30 --json --textfile sealmark.prom
     """
     if count is not None and every is None:
         raise click.UsageError("--count goes with --every")
@@ -156,14 +156,11 @@ def look_once(key: str, trust: bytes | None, bounds: Bounds, largest: float) -> 
     """One look. `largest` is the size of the log at the largest that was seen before."""
     look = Look(datetime.now(UTC), key)
     look.figures["last_look_timestamp_seconds"] = look.at.timestamp()
-    _noted(look, "not_ready", lambda: _look_at_readiness())
+    _noted(look, "not_ready", _look_at_readiness)
     _noted(look, "signature", lambda: _look_at_signature(look, trust, bounds, largest))
     _noted(look, "crl", lambda: _look_at_crl(look))
     look.figures["success"] = float(not look.wrong)
     return look
-
-
-_Result = TypeVar("_Result")
 
 
 def _noted(look: Look, what: str, work: Callable[[], None]) -> None:
@@ -229,7 +226,7 @@ def _judge(
     largest: float,
 ) -> None:
     """The signature and its proof; then what the proof says of the log."""
-    from verifier import VerificationError, verify_log_proof
+    from verifier import DecisionLeaf, VerificationError, verify_log_proof
 
     proof = proof_of(result)
     (signature,) = made_signatures(result, (wanted,)).values()
@@ -239,8 +236,9 @@ def _judge(
     except VerificationError as refused:  # not after what was just verified
         raise CommandFailed(refused.message, code=refused.code) from refused
     look.figures["log_entries"] = float(entry.checkpoint.size)
-    logged_at = entry.leaf.time
-    away = abs((datetime.now(UTC) - logged_at).total_seconds())
+    if not isinstance(entry.leaf, DecisionLeaf):
+        raise CommandFailed("the proof is of another kind of entry", code="log_entry_mismatch")
+    away = abs((datetime.now(UTC) - entry.leaf.time).total_seconds())
     look.figures["log_seconds"] = away
     if away > bounds.log_seconds:
         look.wrong["clock"] = f"the log's entry and this machine's clock are {away:.0f} s apart"

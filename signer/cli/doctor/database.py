@@ -1,4 +1,4 @@
-"""The database: that it can be read, its pages, its schema, its log, its certificates, and the clock beside its times."""
+"""The database: that it can be read, its pages, schema, log and certificates, and the clock beside its times."""
 
 from __future__ import annotations
 
@@ -138,7 +138,8 @@ def check_keys(rows: Rows, configuration: KeystoreConfiguration, now: datetime) 
     elif counts.on_token * 10 >= most * 9:
         yield warn("token_keys", f"{counts.on_token} keys on the token, {most} allowed", "raise hsm.token_keys")
     if counts.next_deletion is not None:
-        says = f"{counts.by_state.get('pending_deletion', 0)} keys wait for deletion, the next {counts.next_deletion:%Y-%m-%d}"
+        waiting = counts.by_state.get("pending_deletion", 0)
+        says = f"{waiting} keys wait for deletion, the next {counts.next_deletion:%Y-%m-%d}"
         yield warn("deletion", says, "`sealmark keys cancel-deletion KEY` keeps one")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from signer.cli.doctor.database import opened
 from signer.cli.doctor.findings import Finding, fail, ok, warn
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _check_logged_in(
         return
     if rows is None:
         return
-    yield from _check_anchor(token, rows)
+    yield from _check_anchor(configuration, token, rows)
     if full:
         try:
             number = count_sealed_rows(configuration, token)
@@ -72,8 +73,9 @@ def _check_logged_in(
             yield fail("seals", str(fault), "somebody changed the database: docs/tamper-evidence.md")
 
 
-def _check_anchor(token: LoggedIn, rows: Rows) -> Iterator[Finding]:
-    """The database may be ahead of what the HSM keeps, never behind."""
+def _check_anchor(configuration: KeystoreConfiguration, token: LoggedIn, rows: Rows) -> Iterator[Finding]:
+    """The database may be ahead of what the HSM keeps, never behind; so the HSM is asked first, and a service may be
+    at work between the two."""
     from keystore import survey
     from keystore.errors import KeystoreError
 
@@ -82,7 +84,8 @@ def _check_anchor(token: LoggedIn, rows: Rows) -> Iterator[Finding]:
     except KeystoreError as fault:
         yield fail("log_anchor", str(fault), "see `log's head or key is missing` in docs/operations")
         return
-    log = survey.log_state(rows)
+    with opened(configuration) as later:
+        log = survey.log_state(later)
     if log is None or log.origin != kept.origin:
         says = f"the HSM keeps a head of the log {kept.origin}, and the database's log is another one"
         yield warn("log_anchor", says, "start the service: it begins a log, or says why it does not")
