@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from keystore import shares as custody
 from keystore.clock import system_clock
-from keystore.configuration import load_keystore_configuration
+from keystore.configuration import DatabaseConfiguration, load_keystore_configuration
 from keystore.db import create_database
 from keystore.domains import create_domain, open_deployment, rotate_domain
 from keystore.errors import CeremonyError
@@ -72,7 +72,8 @@ _DOMAINS: Final = ("default",)
 
 @dataclass(frozen=True, slots=True)
 class InitOptions:
-    """What `init` is told. `hsm_uri` names an initialised token of another HSM, with its officer's PIN in a file."""
+    """What `init` is told. `hsm_uri` names an initialised token of another HSM, with its officer's PIN in a file;
+    `database_url` an empty database of a PostgreSQL server, with its password in a file."""
 
     account: str = "000000000000"
     region: str = "us-east-1"
@@ -80,6 +81,8 @@ class InitOptions:
     threshold: int = 3
     hsm_uri: str | None = None
     officer_pin_source: Path | None = None
+    database_url: str | None = None
+    database_password_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ def initialise(state: Path, options: InitOptions) -> InitResult:
     _check(options)
     with new_state_directory(state) as directory:
         uri, configuration, officer_pin = prepare_token(directory, options.hsm_uri, options.officer_pin_source)
-        with closing(create_database(f"sqlite:///{directory.database}")) as database:
+        with _new_database(directory, options) as (database, database_configuration):
             # The token comes last: what was made there cannot be taken back.
             with open_ceremony(configuration, officer_pin=officer_pin, user_pin=read_pin(configuration)) as ceremony:
                 hierarchy = found_hierarchy(ceremony, _DOMAINS)
@@ -111,10 +114,36 @@ def initialise(state: Path, options: InitOptions) -> InitResult:
                 finally:
                     hierarchy.forget()
                 _write_first_rows(database, configuration, hierarchy, options)
-                write_configuration(directory, uri)
+                write_configuration(directory, uri, database_configuration)
     if directory.officer_pin.exists():
         files = (directory.officer_pin, *files)
     return InitResult(directory, token, _DOMAINS, files)
+
+
+@contextmanager
+def _new_database(
+    directory: StateDirectory, options: InitOptions
+) -> Iterator[tuple[Database, DatabaseConfiguration | None]]:
+    """An empty database, and what the configuration says of it (None: the file that it means anyway).
+
+    What was made on a server is taken back if the block fails; a file goes with its directory.
+    """
+    if options.database_url is None:
+        if options.database_password_file is not None:
+            raise CeremonyError("a database's password file is given, but no database (postgresql://...)")
+        with closing(create_database(f"sqlite:///{directory.database}")) as database:
+            yield database, None
+        return
+    if not options.database_url.startswith("postgresql:"):
+        raise CeremonyError("a database is named by postgresql://USER@HOST:PORT/NAME; SQLite's file is in DIR")
+    password_file = options.database_password_file
+    told = DatabaseConfiguration(options.database_url, None if password_file is None else password_file.resolve())
+    with closing(create_database(told.url, told.password_file)) as database:
+        try:
+            yield database, told
+        except BaseException:
+            database.discard()
+            raise
 
 
 def prove_officer(state: Path, officer_pin: bytes) -> None:

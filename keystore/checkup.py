@@ -71,7 +71,7 @@ def count_sealed_rows(configuration: KeystoreConfiguration, token: LoggedIn) -> 
 
     Raises: `IntegrityFailure` naming the row, `StoreUnavailable`, `HsmUnavailable`.
     """
-    database = open_database(configuration.database_url)
+    database = open_database(configuration.database.url, configuration.database.password_file)
     try:
         return open_store(database, token.token.seal).verify_everything()
     finally:

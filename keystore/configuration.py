@@ -103,12 +103,31 @@ class HsmConfiguration:
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseConfiguration:
+    """Where the database is: `sqlite:///` and an absolute path, or `postgresql://` with what libpq is told; no password
+    is in it. `password_file` holds one, for PostgreSQL."""
+
+    url: str
+    password_file: Path | None = None
+
+    @property
+    def file(self) -> Path | None:
+        """SQLite's file; None where a server has the database."""
+        return Path(self.url.removeprefix(_SQLITE)) if self.url.startswith(_SQLITE) else None
+
+
+def database_at(place: str) -> DatabaseConfiguration:
+    """What somebody typed: a SQLite file's path, or a URL."""
+    return DatabaseConfiguration(place if "://" in place else f"{_SQLITE}{Path(place).absolute()}")
+
+
+@dataclass(frozen=True, slots=True)
 class KeystoreConfiguration:
-    """All that the keystore is told. `database_url` is SQLAlchemy's, with an absolute path for SQLite."""
+    """All that the keystore is told."""
 
     state: StateDirectory
     hsm: HsmConfiguration
-    database_url: str
+    database: DatabaseConfiguration
     software_specs: tuple[str, ...] = ()  # what may be made of `protection: software`
 
 
@@ -117,11 +136,9 @@ def load_keystore_configuration(state: Path) -> KeystoreConfiguration:
     directory = StateDirectory(state.resolve())
     document = _document(directory)
     hsm = _table(document, "hsm", {"uri", "cache_size", "sessions", "token_keys"})
-    database = _table(document, "database", {"url"})
     keys = _table(document, "keys", {"software_specs"})
     if "uri" not in hsm:
         raise ConfigurationError("hsm.uri is missing")
-    url = _text(database.get("url", DEFAULT_DATABASE_URL), "database.url")
     return KeystoreConfiguration(
         state=directory,
         hsm=hsm_configuration(
@@ -131,7 +148,7 @@ def load_keystore_configuration(state: Path) -> KeystoreConfiguration:
             sessions=_count(hsm.get("sessions", DEFAULT_SESSIONS), "hsm.sessions", 256),
             token_keys=_count(hsm.get("token_keys", DEFAULT_TOKEN_KEYS), "hsm.token_keys", 1_000_000),
         ),
-        database_url=_absolute_database_url(directory, url),
+        database=_database(directory, document),
         software_specs=_software_specs(keys.get("software_specs", [])),
     )
 
@@ -150,14 +167,13 @@ def _document(directory: StateDirectory) -> dict[str, object]:
         raise ConfigurationError(f"{directory.configuration} is not readable TOML: {error}") from error
 
 
-def load_database_url(state: Path) -> str:
+def load_database_configuration(state: Path) -> DatabaseConfiguration:
     """Where the database of DIR is, for whoever needs nothing else of the service: no HSM, no PIN, and nothing written.
 
     Raises: `ConfigurationError`.
     """
     directory = StateDirectory(state.resolve())
-    database = _table(_document(directory), "database", {"url"})
-    return _absolute_database_url(directory, _text(database.get("url", DEFAULT_DATABASE_URL), "database.url"))
+    return _database(directory, _document(directory))
 
 
 def hsm_configuration(
@@ -262,7 +278,12 @@ def _software_specs(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _absolute_database_url(state: StateDirectory, url: str) -> str:
-    if not url.startswith(_SQLITE) or url.startswith(f"{_SQLITE}/"):
-        return url
-    return f"{_SQLITE}{state.path / url.removeprefix(_SQLITE)}"
+def _database(state: StateDirectory, document: Mapping[str, object]) -> DatabaseConfiguration:
+    database = _table(document, "database", {"url", "password_file"})
+    url = _text(database.get("url", DEFAULT_DATABASE_URL), "database.url")
+    if url.startswith(_SQLITE) and not url.startswith(f"{_SQLITE}/"):
+        url = f"{_SQLITE}{state.path / url.removeprefix(_SQLITE)}"
+    password_file = database.get("password_file")
+    if password_file is None:
+        return DatabaseConfiguration(url)
+    return DatabaseConfiguration(url, state.path / _text(password_file, "database.password_file"))

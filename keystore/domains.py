@@ -220,7 +220,7 @@ def _older_roots(store: SealedStore, name: str, version: int) -> list[SealedRow]
 def open_deployment(state: Path) -> Iterator[Deployment]:
     """For a ceremony on a deployment that is in use or stopped. Raises: `ConfigurationError`, and as its parts."""
     configuration = load_keystore_configuration(state)
-    database = open_database(configuration.database_url)
+    database = open_database(configuration.database.url, configuration.database.password_file)
     try:
         token = open_token(configuration.hsm)
         try:

@@ -372,7 +372,7 @@ class Keystore(
 def open_state(state: Path) -> Keystore:
     """What `keystore.open_keystore` does."""
     configuration = load_keystore_configuration(state)
-    database = open_database(configuration.database_url)
+    database = open_database(configuration.database.url, configuration.database.password_file)
     try:
         hsm = configuration.hsm
         token = open_token(hsm, cache_size=hsm.cache_size, sessions=hsm.sessions)

@@ -11,6 +11,7 @@ import threading
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Final
 
 # Upper bounds of the classes of a duration, seconds; what took longer is in a last class of its own.
@@ -88,6 +89,21 @@ class Measures:
         with self._guard:
             self._living.append((threading.current_thread(), figures))
         return figures
+
+
+class Timed:
+    """A block whose time is observed, however it ends."""
+
+    __slots__ = ("_name", "_since")
+
+    def __init__(self, name: Name) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._since = perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        MEASURES.observe(self._name, perf_counter() - self._since)
 
 
 MEASURES: Final = Measures()  # of this process

@@ -65,7 +65,7 @@ class Join:
 
 
 Joins = Callable[[], "Sequence[Join]"]  # a function of the schema, and always the same one for the same query
-_COMPILED: Final[dict[Joins, tuple[Prepared, tuple[SealedTable, ...]]]] = {}
+_COMPILED: Final[dict[tuple[str, Joins], tuple[Prepared, tuple[SealedTable, ...]]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +126,11 @@ def compile_query(database: Database, joins: Joins, build: Callable[[Records], T
     `joins` follows from the schema alone, and so does what is compiled of it: that takes milliseconds, and is done once
     in a process however many databases it opens.
     """
-    compiled = _COMPILED.get(joins)
+    of = database.dialect.name, joins
+    compiled = _COMPILED.get(of)
     if compiled is None:
         made = joins()
-        compiled = _COMPILED[joins] = (database.prepare(_statement(made)), tuple(item.table for item in made))
+        compiled = _COMPILED[of] = (database.prepare(_statement(made)), tuple(item.table for item in made))
     prepared, tables = compiled
     return SealedQuery(prepared.sql, prepared.names, tables, build, BoundedCache(capacity))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from keystore.configuration import (
     DEFAULT_DATABASE_URL,
+    DatabaseConfiguration,
     StateDirectory,
     hsm_configuration,
     read_secret,
@@ -111,17 +112,26 @@ def make_ceremony_directory(state: StateDirectory) -> None:
     state.ceremony.mkdir(mode=0o700, exist_ok=True)
 
 
-def write_configuration(state: StateDirectory, uri: str) -> None:
-    """DIR/sealmark.toml, written last of all: a directory without it was never finished."""
+def write_configuration(state: StateDirectory, uri: str, database: DatabaseConfiguration | None = None) -> None:
+    """DIR/sealmark.toml, written last of all: a directory without it was never finished.
+
+    `database` None: DIR/sealmark.db.
+    """
+    database = database or DatabaseConfiguration(DEFAULT_DATABASE_URL)
+    password = "" if database.password_file is None else f"password_file = {_quoted(str(database.password_file))}\n"
     text = f"""# Made by a Sealmark ceremony. Secrets are in files of their own, never here.
 
 [hsm]
-uri = {json.dumps(uri, ensure_ascii=False)}
+uri = {_quoted(uri)}
 
 [database]
-url = {json.dumps(DEFAULT_DATABASE_URL)}
-"""
+url = {_quoted(database.url)}
+{password}"""
     write_secret(state.configuration, text.rstrip("\n"))
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def write_secret(path: Path, text: str) -> None:

@@ -105,9 +105,7 @@ SURVEYED: Final[Mapping[str, Family]] = {
         Family("log_rows_waiting", "Changes of sealed rows that are no leaves yet."),
         Family("log_newest_covered_seconds", "Age of the newest leaf that a checkpoint covers."),
         Family("log_uncovered_seconds", "Age of the oldest leaf that no checkpoint covers; 0: there is none."),
-        Family(
-            "log_uncosigned_seconds", "Age of the oldest leaf that no witness has cosigned, where there are witnesses."
-        ),
+        Family("log_uncosigned_seconds", "Age of the oldest leaf that no witness has cosigned yet."),
         Family("keys", "Keys, by state.", ("state",)),
         Family("software_keys", "Keys whose private half is used in the service's process."),
         Family("software_keys_allowed", "1: the configuration allows such keys."),

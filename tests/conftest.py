@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import databases, postgresql_server
 from tests.live import Live, live_service
+from tools import service
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 # A SoftHSM configuration of the person running the tests must never be touched: each test names its own.
 os.environ.pop("SOFTHSM2_CONF", None)
@@ -25,6 +27,50 @@ MEMORY = Path("/dev/shm")
 ENOUGH = 3 << 30
 if MEMORY.is_dir() and os.access(MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(MEMORY).free >= ENOUGH:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+_SQLITE_ONLY = "sqlite_only"
+_server: list[postgresql_server.Server] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One PostgreSQL server for all processes of a session that runs on it; started by the first of them."""
+    config.addinivalue_line("markers", f"{_SQLITE_ONLY}(reason): is about SQLite's files, and not run on PostgreSQL")
+    if not databases.ON_POSTGRESQL:
+        return
+    service.init_arguments = databases.init_arguments
+    if databases.VARIABLE in os.environ:
+        return
+    server = postgresql_server.new_server()
+    _server.append(server)
+    server.start()
+    os.environ[databases.VARIABLE] = server.url("{}")
+    databases.make_template(server.url("{}"))
+
+
+def pytest_unconfigure() -> None:
+    for server in _server:
+        server.stop()
+        shutil.rmtree(server.folder)
+    _server.clear()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On PostgreSQL, tests of SQLite's files are left out: counted with the deselected ones, listed by `-rd`."""
+    if not databases.ON_POSTGRESQL:
+        return
+    left_out = [item for item in items if item.get_closest_marker(_SQLITE_ONLY)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, None, None]:
+    try:
+        yield
+    finally:
+        if databases.ON_POSTGRESQL:
+            databases.drop_abandoned()
 
 
 @pytest.fixture(scope="session")

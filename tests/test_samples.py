@@ -43,7 +43,7 @@ def test_the_sample_configuration_is_read_and_states_the_defaults(tmp_path: Path
     assert server == default
     keystore = load_keystore_configuration(tmp_path)
     assert (keystore.hsm.cache_size, keystore.hsm.sessions) == (1000, 8)
-    assert keystore.database_url.endswith(str(tmp_path / "sealmark.db"))
+    assert keystore.database.url.endswith(str(tmp_path / "sealmark.db"))
 
 
 def test_the_sample_configuration_names_every_setting_of_the_server() -> None:

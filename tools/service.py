@@ -19,13 +19,21 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 START_SECONDS = 60
 STOP_SECONDS = 30
 PROGRAMS = Path(sys.executable).parent
 
 JsonObject: TypeAlias = dict[str, Any]
+
+
+def no_arguments(_state: Path) -> Sequence[str]:
+    """What `sealmark init` is told besides --state: nothing, so that its database is a file there."""
+    return ()
+
+
+init_arguments: Callable[[Path], Sequence[str]] = no_arguments  # the tests set another one where they run on PostgreSQL
 
 
 class ServiceError(Exception):
@@ -144,7 +152,7 @@ def running_service(folder: Path, settings: Sequence[str] = (), *, authority: Pa
     `settings` are lines of `[server]`; with `authority` (PEM) they say that it speaks TLS, by whose certificate.
     """
     state, log = folder / "state", folder / "serve.log"
-    run(PROGRAMS / "sealmark", "init", "--state", state)
+    run(PROGRAMS / "sealmark", "init", "--state", state, *init_arguments(state))
     if settings:
         with (state / "sealmark.toml").open("a", encoding="utf-8") as file:
             file.write("\n".join(["", "[server]", *settings, ""]))

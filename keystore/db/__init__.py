@@ -1,8 +1,8 @@
-"""The database: every table, the engine, and the one migration history. Knows nothing of seals, keys or the HSM."""
+"""The database: every table, two engines, and the one migration history. Knows nothing of seals, keys or the HSM."""
 
 from __future__ import annotations
 
 from keystore.db.engine import Database, Prepared, Value
-from keystore.db.migration import create_database, open_database
+from keystore.db.migration import connect, create_database, open_database
 
-__all__ = ["Database", "Prepared", "Value", "create_database", "open_database"]
+__all__ = ["Database", "Prepared", "Value", "connect", "create_database", "open_database"]

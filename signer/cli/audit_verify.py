@@ -40,7 +40,11 @@ Progress = Callable[[int, int], None]
     show_envvar=True,
     help="Read the database of the service in this folder, without the HSM.  [default: ask the service]",
 )
-@click.option("--database", type=_FILE, help="Read this database: a backup, or a copy that was handed over.")
+@click.option(
+    "--database",
+    metavar="FILE|URL",
+    help="Read this database: a backup, or a copy that was handed over; postgresql://... on a server.",
+)
 @click.option("--head", "head_files", multiple=True, type=_FILE, help="Where the verified head is kept; one a log.")
 @click.option("--log-key", "log_keys", multiple=True, metavar="NAME+ID+KEY", help="A log's key, known from elsewhere.")
 @click.option("--trust", "trust_file", type=_FILE, help="trust.json: its logs count, with their witnesses.")
@@ -51,7 +55,7 @@ Progress = Callable[[int, int], None]
 def verify(
     context: click.Context,
     state: Path | None,
-    database: Path | None,
+    database: str | None,
     head_files: tuple[Path, ...],
     log_keys: tuple[str, ...],
     trust_file: Path | None,
@@ -112,14 +116,14 @@ class _Undecided(CommandFailed):
 
 def _verify_database(
     state: Path | None,
-    database: Path | None,
+    database: str | None,
     head_files: Sequence[Path],
     log_keys: Sequence[str],
     trust_file: Path | None,
 ) -> int:
     with server_parts():
-        from keystore.configuration import load_database_url
-        from keystore.db.snapshot import database_path, snapshot
+        from keystore.configuration import database_at, load_database_configuration
+        from keystore.db.snapshot import snapshot
         from keystore.errors import KeystoreError
         from signer.cli.audit_state import audit_state
     from verifier.log import store_head
@@ -127,19 +131,20 @@ def _verify_database(
     heads = _heads(head_files)
     trusted = _trusted(log_keys, trust_file)
     try:
-        path = database if state is None else database_path(load_database_url(state))
-        if path is None or not path.is_file():
-            raise CommandFailed(f"{path} is not there", code="unreadable_file")
-        with snapshot(path) as found, _shown_progress() as progress:
+        place = load_database_configuration(state) if state is not None else database_at(database or "")
+        if place.file is not None and not place.file.is_file():
+            raise CommandFailed(f"{place.file} is not there", code="unreadable_file")
+        with snapshot(place) as found, _shown_progress() as progress:
             kept = [head for head in heads.values() if head is not None]
             audit = audit_state(found, trusted=trusted, heads=kept, now=_now(), progress=progress)
     except KeystoreError as error:
         raise CommandFailed(str(error), code=error.code) from error
     code = _code(audit)
     if code == VERIFIED:
-        for place, head in _to_keep(heads, audit.logs).items():
-            store_head(place, head)
-    _tell_state(audit, path, pinned={log.origin for log in trusted} | {head.origin for head in kept})
+        for file, head in _to_keep(heads, audit.logs).items():
+            store_head(file, head)
+    pinned = {log.origin for log in trusted} | {head.origin for head in kept}
+    _tell_state(audit, str(place.file or place.url), pinned)
     return code
 
 
@@ -213,11 +218,11 @@ def _limits(audit: LogAudit, pinned: set[str]) -> list[str]:
     return ["whether the log's key is the right one: give --log-key, --trust or a kept --head"]
 
 
-def _tell_state(audit: StateAudit, path: Path, pinned: set[str]) -> None:
+def _tell_state(audit: StateAudit, place: str, pinned: set[str]) -> None:
     code = _code(audit)
     limits = {each.origin: [*each.not_covered, *_limits(each, pinned)] for each in audit.logs}
     if current_settings().as_json:
-        print_json(_state_members(audit, path, code, limits))
+        print_json(_state_members(audit, place, code, limits))
         return
     from verifier.log import describe_audit
 
@@ -234,13 +239,13 @@ def _tell_state(audit: StateAudit, path: Path, pinned: set[str]) -> None:
         click.echo(f"COULD NOT BE DECIDED: {_printable(reason)}", err=True)
 
 
-def _state_members(audit: StateAudit, path: Path, code: int, limits: Mapping[str, Sequence[str]]) -> dict[str, object]:
+def _state_members(audit: StateAudit, place: str, code: int, limits: Mapping[str, Sequence[str]]) -> dict[str, object]:
     outcome = {VERIFIED: "verified", REJECTED: "rejected", UNDECIDED: "indeterminate"}[code]
     return {
         "verified": code == VERIFIED,
         "kind": "trail",
         "outcome": outcome,
-        "database": str(path),
+        "database": place,
         "logs": [{**each.as_json(), "not_covered": list(limits[each.origin])} for each in audit.logs],
         "findings": [finding.as_json() for finding in audit.findings.shown],
         "finding_count": audit.findings.count,

@@ -112,9 +112,9 @@ def monitor(
 ) -> None:
     """Sign something through the service, verify it as others do, and say what is wrong.
 
-    A signature of random octets is made and held, with its proof, against the trust by the standalone verifier. Besides:
-    how long it took, whether every part is ready, when certificates and the revocation list end, and whether the log
-    goes on. With --json a line for each look.
+    A signature of random octets is made and held, with its proof, against the trust by the standalone verifier.
+    Besides: how long it took, whether every part is ready, when certificates and the revocation list end, and whether
+    the log goes on. With --json a line for each look.
 
     \b
     Exit codes: 0 nothing is wrong, 1 something is (at any look), 2 wrong usage.

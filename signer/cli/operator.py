@@ -122,6 +122,17 @@ class BindType(click.ParamType[str]):
     metavar="NAME",
     help="The built-in CA certifies subjects below this name alone, such as O=Example.",
 )
+@click.option(
+    "--database-url",
+    metavar="URL",
+    help="An empty PostgreSQL database: postgresql://USER@HOST:PORT/NAME?sslmode=verify-full, without a password.  "
+    "[default: DIR/sealmark.db]",
+)
+@click.option(
+    "--database-password-file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="The file that holds the password of that database's user, mode 0600.",
+)
 @hsm_options
 @json_option
 def init(
@@ -132,6 +143,8 @@ def init(
     threshold: int,
     issuer_url: str | None,
     ca_constraint: str | None,
+    database_url: str | None,
+    database_password_file: Path | None,
     hsm_uri: str | None,
     officer_pin_source: str | None,
 ) -> None:
@@ -143,15 +156,26 @@ def init(
     DIR/ceremony are to be carried away before the service is used.
 
     \b
-    Example:
+    Examples:
       sealmark init --state /var/lib/sealmark --account 123456789012 --region eu-central-1
+      sealmark init --state /var/lib/sealmark --database-url postgresql://sealmark@db.example:5432/sealmark \\
+          --database-password-file /etc/sealmark/database.password
     """
     if threshold > custodians:
         raise click.UsageError("--threshold must not be more than --custodians: nobody could bring the key back")
     with server_parts():
         from keystore.ceremony import InitOptions
         from signer.people import initialise_service
-    options = InitOptions(account, region, custodians, threshold, hsm_uri, pin_file(officer_pin_source))
+    options = InitOptions(
+        account,
+        region,
+        custodians,
+        threshold,
+        hsm_uri,
+        pin_file(officer_pin_source),
+        database_url,
+        database_password_file,
+    )
     initialise_service(state, options, issuer_url=issuer_url, authority_constraint=ca_constraint)
     _report(state, threshold)
 

@@ -22,7 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from keystore.db.snapshot import Snapshot, snapshot
+from keystore.configuration import database_at
+from keystore.db.snapshot import Snapshot, SqliteSnapshot, snapshot
 from signer.cli.audit_state import audit_state
 from tests.bench.log_attacks import ATTACKS, Attacker, Scene, drawn
 from tests.bench.made_log import Maker
@@ -71,7 +72,7 @@ def set_up(folder: Path, leaves: int, seed: int) -> Stage:
     maker.fill(leaves)
     maker.close()
     head = folder / "head.json"
-    with snapshot(database) as now:
+    with snapshot(database_at(str(database))) as now:
         audit = audit_state(now, now=_now())
     assert not audit.findings.count, audit.findings.shown
     assert not audit.undecided, audit.undecided
@@ -97,8 +98,8 @@ def attack(stage: Stage, database: Path, seed: int, number: int) -> Report:
         attacker = Attacker(connection, stage.scene, chance)
         place = ATTACKS[kind][1](attacker)
         if attacker.copy is None:
-            return _audited(number, kind, attacker, place, Snapshot(connection), stage)
-        with snapshot(attacker.copy) as old:
+            return _audited(number, kind, attacker, place, SqliteSnapshot(connection), stage)
+        with snapshot(database_at(str(attacker.copy))) as old:
             return _audited(number, kind, attacker, place, old, stage)
     finally:
         connection.execute("ROLLBACK")

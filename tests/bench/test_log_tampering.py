@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keystore.configuration import database_at
 from keystore.db.snapshot import snapshot
 from signer.cli.audit_state import audit_state
 from tests.bench.log_attacks import ATTACKS
@@ -39,7 +40,7 @@ def test_each_kind_is_among_the_fifty() -> None:
 def test_after_all_attacks_were_rolled_back_the_log_holds(stage: Stage) -> None:
     head = load_head(stage.head)
     assert head is not None
-    with snapshot(stage.database) as found:
+    with snapshot(database_at(str(stage.database))) as found:
         audit = audit_state(found, heads=[head], now=_now())
     assert audit.findings.shown == []
     assert audit.undecided == []

@@ -13,9 +13,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
+import psycopg
 from sqlalchemy import event
 
 from keystore.db import sqlite
+from keystore.db.postgresql_database import PostgresqlDatabase
+from keystore.db.sqlite_database import SqliteDatabase
+from tests.databases import ON_POSTGRESQL, name_of, path_of, server_url, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,15 +50,18 @@ sys.stdin.read()
 
 def make_impatient(database: Database, patch: pytest.MonkeyPatch) -> None:
     """Shortens the waits for locks, so that tests need not sit through them."""
-    patch.setattr(database._lock, "_timeout", PATIENCE)
-    patch.setattr(sqlite, "BUSY_SECONDS", PATIENCE)
+    if isinstance(database, SqliteDatabase):
+        patch.setattr(database._lock, "_timeout", PATIENCE)
+        patch.setattr(sqlite, "BUSY_SECONDS", PATIENCE)
+    else:
+        patch.setattr(database, "_lock_seconds", PATIENCE)
 
 
 class _Spoken:
     """What is said to each connection of a database when it is taken from the pool: one listener for all faults, since
     other threads take connections while a fault begins and ends."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqliteDatabase) -> None:
         self.pragmas: dict[str, str] = {}
         event.listen(database._engine.pool, "checkout", self._say)
 
@@ -63,11 +70,12 @@ class _Spoken:
             connection.execute(pragma).fetchall()
 
 
-_SPOKEN: WeakKeyDictionary[Database, _Spoken] = WeakKeyDictionary()
+_SPOKEN: WeakKeyDictionary[SqliteDatabase, _Spoken] = WeakKeyDictionary()
 
 
 def _on_each_use(database: Database, pragma: str) -> None:
     """Says the pragma to each connection from now on when it is taken from the pool."""
+    assert isinstance(database, SqliteDatabase)
     if database not in _SPOKEN:
         _SPOKEN[database] = _Spoken(database)
     spoken = _SPOKEN[database]
@@ -77,7 +85,11 @@ def _on_each_use(database: Database, pragma: str) -> None:
 
 @contextmanager
 def read_only(database: Database) -> Iterator[None]:
-    """SQLite answers every write with SQLITE_READONLY."""
+    """SQLite answers every write with SQLITE_READONLY, PostgreSQL with read_only_sql_transaction."""
+    if isinstance(database, PostgresqlDatabase):
+        with server_says(path_of(database), "default_transaction_read_only = on"):
+            yield
+        return
     _on_each_use(database, "PRAGMA query_only=ON")
     try:
         yield
@@ -102,7 +114,7 @@ def out_of_space(database: Database) -> Iterator[None]:
 @contextmanager
 def full(database: Database) -> Iterator[None]:
     """The database may not grow by a page (SQLITE_FULL). Small rows may still fit: ask with a large context."""
-    with sqlite3.connect(database.path) as connection:
+    with sqlite3.connect(path_of(database)) as connection:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.close()
     _on_each_use(database, f"PRAGMA max_page_count={pages}")
@@ -137,18 +149,58 @@ def file_lock_held(path: Path) -> AbstractContextManager[None]:
 @contextmanager
 def locked(database: Database) -> Iterator[None]:
     """Another process holds SQLite's write lock, without our lock file."""
-    with write_lock_held(database.path):
+    with write_lock_held(path_of(database)):
         yield
 
 
 @contextmanager
 def lock_file_held(database: Database) -> Iterator[None]:
     """Another process of the service holds the lock file and does not let go."""
-    with file_lock_held(database.path):
+    with file_lock_held(path_of(database)):
         yield
 
 
-WAYS: Final = (read_only, out_of_space, locked, lock_file_held)
+@contextmanager
+def server_says(path: Path, setting: str) -> Iterator[None]:
+    """Every session of this PostgreSQL database begins with a setting; those that there are end."""
+    name = name_of(path)
+    with psycopg.connect(server_url("postgres"), autocommit=True) as officer:
+
+        def say(what: str) -> None:
+            officer.execute(f"ALTER DATABASE {name} {what}".encode())
+            officer.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+
+        say(f"SET {setting}")
+        try:
+            yield
+        finally:
+            say(f"RESET {setting.partition(' ')[0]}")
+
+
+@contextmanager
+def server_locked(database: Database) -> Iterator[None]:
+    """Another session holds both of the writers' locks, and does not let go."""
+    with psycopg.connect(url_of(path_of(database)), autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(24225, 1), pg_advisory_lock(24225, 2)")
+        yield
+
+
+@contextmanager
+def server_gone(database: Database) -> Iterator[None]:
+    """The server ends every session and lets nobody in."""
+    name = name_of(path_of(database))
+    with psycopg.connect(server_url("postgres"), autocommit=True) as officer:
+        officer.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+        officer.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        try:
+            yield
+        finally:
+            officer.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+
+
+WAYS: Final = (
+    (read_only, server_locked, server_gone) if ON_POSTGRESQL else (read_only, out_of_space, locked, lock_file_held)
+)
 
 
 def is_free(path: os.PathLike[str]) -> bool:

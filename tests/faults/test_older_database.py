@@ -14,8 +14,8 @@ from keystore.errors import IntegrityFailure
 from keystore.keystore import Keystore
 from signer.app import assemble
 from signer.config import ServerConfiguration
+from tests.databases import path_of, url_of
 from tests.faults.faulty_token import FaultyToken
-from tests.keystore.support import url_of
 from tests.signer.service import ServiceInProcess, running_service
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def assert_refuses(service: ServiceInProcess) -> None:
 def test_an_older_copy_under_a_running_service(
     service: ServiceInProcess, token_of_this: FaultyToken, tmp_path: Path, put: Callable[[Path, Path], None]
 ) -> None:
-    database = service.services.keystore.database.path
+    database = path_of(service.services.keystore.database)
     assert_signs(service)
     older = copy_of(database, tmp_path / "older.db")
     for _ in range(3):
@@ -110,7 +110,7 @@ def test_an_older_copy_under_a_running_service(
 
 def test_rows_and_their_journal_put_back_without_the_log(service: ServiceInProcess, tmp_path: Path) -> None:
     """The log is as it was: its last row is not in the journal any more."""
-    database = service.services.keystore.database.path
+    database = path_of(service.services.keystore.database)
     older = copy_of(database, tmp_path / "older.db")
     service.made("user/key-admin", "POST", "/v1/keys/subject/disable")
     service.made("user/key-admin", "POST", "/v1/keys/subject/enable")
@@ -146,7 +146,7 @@ def test_an_older_copy_under_a_stopped_service(token_of_this: FaultyToken, tmp_p
     """The HSM keeps the head of what the service wrote last."""
     with running_service(token_of_this, tmp_path) as service:
         service.make_key("subject", "ECC_NIST_P256", "general")
-        token, database = service.services.keystore._token, service.services.keystore.database.path
+        token, database = service.services.keystore._token, path_of(service.services.keystore.database)
         older = copy_of(database, tmp_path / "older.db")
         assert_signs(service)
     right = copy_of(database, tmp_path / "right.db")

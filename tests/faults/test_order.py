@@ -1,6 +1,7 @@
 """The whole order, seen from a second connection at each of its moments: the intent is durable, the HSM signs, the
-signature is verified, leaves, tiles and head are committed, the log key signs a checkpoint over that head, it is
-stored, and only then is there an answer. Nobody asks the HSM for anything while he keeps others from writing."""
+signature is verified, leaves, tiles and head are committed, the log key signs a checkpoint over that head, and only
+then is there an answer. The checkpoint is stored with what is committed next. Nobody asks the HSM for anything while he
+keeps others from writing."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from keystore import signing
 from signer.audit import trail
 from signer.audit.checkpoints import checkpoint_text
 from signer.audit.logged import Logged
+from tests.databases import path_of
 from tests.faults import storage
 from tests.faults.conftest import FaultyService
 from tests.faults.faulty_token import FaultyToken
@@ -42,7 +44,7 @@ def quiet(token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fa
 
 def _intents_seen_by_others(faulty: FaultyService) -> list[dict[str, Any]]:
     """What another process would read now: only what is committed."""
-    path = faulty.running.services.keystore.database.path
+    path = path_of(faulty.running.services.keystore.database)
     connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     try:
         connection.row_factory = sqlite3.Row
@@ -52,7 +54,7 @@ def _intents_seen_by_others(faulty: FaultyService) -> list[dict[str, Any]]:
 
 
 def _outcomes_seen_by_others(faulty: FaultyService, intent_id: str) -> int:
-    connection = sqlite3.connect(f"file:{faulty.running.services.keystore.database.path}?mode=ro", uri=True)
+    connection = sqlite3.connect(f"file:{path_of(faulty.running.services.keystore.database)}?mode=ro", uri=True)
     try:
         count = "SELECT count(*) FROM log_entries WHERE intent_id = ?"
         (found,) = connection.execute(count, (intent_id,)).fetchone()
@@ -120,7 +122,7 @@ def test_each_algorithm_of_a_batch_has_its_intent_before_its_first_signature(fau
 
 
 def _database(faulty: FaultyService) -> Path:
-    return faulty.running.services.keystore.database.path
+    return path_of(faulty.running.services.keystore.database)
 
 
 def _others_could_write(path: Path) -> bool:
@@ -183,7 +185,8 @@ def test_each_step_is_seen_by_others_before_the_next_begins(
     def at_the_proof(proof: Any) -> Any:
         def made(logged: Any, position: int) -> str:
             text = str(proof(logged, position))
-            assert _stored_checkpoint(path)[1] == text.partition("\n\n")[2]
+            log = read_log(path)
+            assert text.partition("\n\n")[2].startswith(checkpoint_text(log.key.name, len(log.entries), log.root))
             steps.append("proof")
             return text
 
@@ -196,15 +199,18 @@ def test_each_step_is_seen_by_others_before_the_next_begins(
     faulty.token.honest()
     assert answer.status_code == 200, answer.get_data(as_text=True)
     assert steps == [*["sign", "verified"] * request_.signatures, "checkpoint", "proof"]
-    kept, _ = read_proof(answer.get_json()["results"][0]["proof"], log_key(path))
+    proof = answer.get_json()["results"][0]["proof"]
+    kept, _ = read_proof(proof, log_key(path))
     read_log(path).require_kept([kept])
+    faulty.running.services.audit._sweep()
+    assert _stored_checkpoint(path)[1] == proof.partition("\n\n")[2]
 
 
 @pytest.mark.parametrize("way", storage.WAYS, ids=lambda way: way.__name__)
-def test_a_checkpoint_that_cannot_be_stored_is_given_to_nobody(
+def test_a_checkpoint_that_cannot_be_stored_now_is_stored_later(
     quiet: FaultyService, log: Log, way: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The leaves are in the log then, once; and the next checkpoint is over them."""
+    """What it is about is durable. The next call, which could not be recorded, gets nothing."""
     service, path, request = quiet.running, _database(quiet), TYPICAL[0]
     database = service.services.keystore.database
     storage.make_impatient(database, monkeypatch)
@@ -217,14 +223,16 @@ def test_a_checkpoint_that_cannot_be_stored_is_given_to_nobody(
 
         quiet.token.before_checkpoint = break_once
         answer = service.call("role/ci", "POST", url, request.body)
-        assert (answer.status_code, answer.get_json()["code"]) == (503, "audit_unavailable")
-        assert "signature" not in answer.get_data(as_text=True).replace("no signature", "")
-    assert [line for line in log if line["event"] == "checkpoint_failed"]
-    assert len(service.outcomes(answer.headers["X-Request-Id"])) == 1
-    again = service.call("role/ci", "POST", url, request.body)
-    assert again.status_code == 200, again.get_data(as_text=True)
-    assert len(service.outcomes(answer.headers["X-Request-Id"])) == 1
-    kept, _ = read_proof(again.get_json()["results"][0]["proof"], log_key(path))
+        assert answer.status_code == 200, answer.get_data(as_text=True)
+        refused = service.call("role/ci", "POST", url, request.body)
+        assert (refused.status_code, refused.get_json()["code"]) == (503, "audit_unavailable")
+        service.services.audit._sweep_or_postpone()
+    proof = answer.get_json()["results"][0]["proof"]
+    kept, _ = read_proof(proof, log_key(path))
+    assert _stored_checkpoint(path)[0] < kept.size
+    service.services.audit._sweep()
+    assert _stored_checkpoint(path) == (kept.size, proof.partition("\n\n")[2])
     found = read_log(path)
     found.require_kept([kept])
-    assert _stored_checkpoint(path)[0] == len(found.entries)
+    assert [line["event"] for line in log if line["event"] == "audit_sweep_postponed"]
+    assert len(service.outcomes(answer.headers["X-Request-Id"])) == 1

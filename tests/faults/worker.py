@@ -18,6 +18,7 @@ from keystore.hsm import open_token
 from keystore.keystore import Keystore
 from signer.app import application, assemble
 from signer.config import ServerConfiguration
+from tests.databases import url_of
 from tests.faults.faulty_token import FaultyToken
 from tests.hsm_support import SOFTHSM
 from tests.keystore.support import OwnTexts
@@ -37,7 +38,7 @@ def main(state: Path, token_directory: Path, texts: int, key: str, moment: str, 
     uri = f"pkcs11:token=sealmark?module-path={SOFTHSM}&pin-source=file:hsm.pin"
     token = FaultyToken(open_token(hsm_configuration(StateDirectory(token_directory), uri)))
     services = assemble(
-        Keystore(OwnTexts(token, texts), open_database(f"sqlite:///{state / 'sealmark.db'}")),
+        Keystore(OwnTexts(token, texts), open_database(url_of(state / "sealmark.db"))),
         state,
         ServerConfiguration(),
     )

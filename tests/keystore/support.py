@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import sqlite3
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,13 +14,14 @@ from keystore import log_anchor
 from keystore.access import Change
 from keystore.algorithms import KeyUse, Purpose
 from keystore.api import KeyPolicy, NewKey
-from keystore.db import Database, create_database, open_database
+from keystore.db import open_database
 from keystore.hsm.labels import LOG_HEADS
 from keystore.keystore import Keystore
 from keystore.log_anchor import LogAnchor
 from keystore.sealing import Sealer
 from keystore.store import SealedStore
 from keystore.values import stored_time
+from tests.databases import hand, new_database, url_of
 from tests.hsm_support import log_public_key_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from keystore.algorithms import SigningAlgorithm, UseAlgorithm
     from keystore.api import BackingKey, DataKeyPair, GeneratedKey, HardwareToken, Key, TokenInfo
-    from keystore.db import Value
+    from keystore.db import Database, Value
     from keystore.importable import Material
 
 SEAL_KEY_ID: Final = "test-integrity"
@@ -71,13 +71,9 @@ def allow_software_keys(state: Path, *specs: str) -> None:
     configuration.write_text(f"{configuration.read_text()}\n[keys]\nsoftware_specs = [{listed}]\n")
 
 
-def url_of(path: Path) -> str:
-    return f"sqlite:///{path}"
-
-
 def make_database(path: Path, token: HardwareToken) -> Database:
     """An initialised database: the rows that a ceremony writes first."""
-    database = create_database(url_of(path))
+    database = new_database(path)
     log_public_key = log_public_key_of(token.info)
     now = stored_time(datetime.now(UTC))
     deployment: dict[str, Value] = {
@@ -101,31 +97,23 @@ def empty_kept_head(token: HardwareToken, origin: str) -> None:
 
 
 class Attacker:
-    """Writes to the database file as anybody could who has no HSM session."""
+    """Writes to the database as anybody could who has no HSM session."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        connection = sqlite3.connect(self._path, isolation_level=None)
-        try:
-            yield connection
-        finally:
-            connection.close()
-
     def run(self, statement: str, *parameters: Value) -> None:
-        with self._connection() as connection:
-            connection.execute(statement, parameters)
+        with hand(self._path) as connection:
+            connection.run(statement, *parameters)
 
     def rows(self, statement: str, *parameters: Value) -> list[tuple[Value, ...]]:
-        with self._connection() as connection:
-            return connection.execute(statement, parameters).fetchall()
+        with hand(self._path) as connection:
+            return connection.rows(statement, *parameters)
 
     def row(self, table: str, row_id: Value) -> dict[str, Value]:
-        with self._connection() as connection:
-            connection.row_factory = sqlite3.Row
-            return dict(connection.execute(f"SELECT * FROM {table} WHERE id = ?", (row_id,)).fetchone())  # noqa: S608
+        with hand(self._path) as connection:
+            (found,) = connection.records(f"SELECT * FROM {table} WHERE id = ?", row_id)  # noqa: S608
+            return found
 
     def set(self, table: str, row_id: Value, values: dict[str, Value], *, key: str = "id") -> None:
         """Overwrite columns of a row."""
@@ -135,16 +123,14 @@ class Attacker:
     @contextmanager
     def transaction(self) -> Iterator[Callable[[str, Value, dict[str, Value]], None]]:
         """Many `set`s in one transaction, which costs one synchronisation of the disk."""
-        with self._connection() as connection:
+        with hand(self._path) as connection, connection.transaction():
 
             def run(table: str, row_id: Value, values: dict[str, Value]) -> None:
                 if values:
                     assignments = ", ".join(f"{name} = ?" for name in values)
-                    connection.execute(f"UPDATE {table} SET {assignments} WHERE id = ?", (*values.values(), row_id))  # noqa: S608
+                    connection.run(f"UPDATE {table} SET {assignments} WHERE id = ?", *values.values(), row_id)  # noqa: S608
 
-            connection.execute("BEGIN IMMEDIATE")
             yield run
-            connection.execute("COMMIT")
 
     def insert(self, table: str, values: dict[str, Value]) -> None:
         marks = ", ".join("?" for _ in values)

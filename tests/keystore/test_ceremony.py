@@ -28,6 +28,7 @@ from keystore.hsm.templates import data_object_named, labelled
 from keystore.keystore import Keystore
 from keystore.log_anchor import EMPTY_ROOT, KeptHead
 from keystore.materials import MaterialRequest
+from tests.databases import init_options
 from tests.hsm_support import SOFTHSM, make_empty_token
 from tests.keystore.imported import wrapped
 from tests.keystore.support import allow_software_keys, intent_for, new_key
@@ -49,7 +50,7 @@ class Interrupted(Exception):
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    initialise(tmp_path / "state", InitOptions())
+    initialise(tmp_path / "state", init_options(tmp_path / "state"))
     return tmp_path / "state"
 
 
@@ -82,7 +83,9 @@ def check_keys(state: Path, keys: list[Key], label: str) -> None:
 
 
 def test_what_initialise_leaves(tmp_path: Path) -> None:
-    result = initialise(tmp_path / "a" / "state", InitOptions(account="123456789012", region="eu-central-1"))
+    result = initialise(
+        tmp_path / "a" / "state", init_options(tmp_path / "a" / "state", account="123456789012", region="eu-central-1")
+    )
     directory = result.state.path
     assert directory == tmp_path / "a" / "state"
     assert result.domains == ("default",)
@@ -171,7 +174,7 @@ def test_a_renewal_of_the_log_cut_short_is_run_again(state: Path, monkeypatch: p
 def test_an_empty_directory_will_do_and_gets_the_right_mode(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir(mode=0o755)
-    initialise(state, InitOptions(custodians=3, threshold=2))
+    initialise(state, init_options(state, custodians=3, threshold=2))
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
     assert len(list((state / "ceremony").glob("*.share"))) == 3
 
@@ -180,7 +183,10 @@ def test_pins_and_shares_are_of_this_deployment_alone(tmp_path: Path) -> None:
     secrets = [
         file.read_bytes()
         for name in ("one", "two")
-        for file in (*initialise(tmp_path / name, InitOptions()).carry_away, tmp_path / name / "hsm.pin")
+        for file in (
+            *initialise(tmp_path / name, init_options(tmp_path / name)).carry_away,
+            tmp_path / name / "hsm.pin",
+        )
     ]
     assert len(set(secrets)) == len(secrets) == 14
 
@@ -191,13 +197,13 @@ def test_initialise_refuses_what_is_there(tmp_path: Path, make: str) -> None:
     if make == "file":
         state.write_text("x", encoding="utf-8")
     elif make == "finished":
-        initialise(state, InitOptions())
+        initialise(state, init_options(state))
     else:
         state.mkdir()
         (state / "precious").write_text("x", encoding="utf-8")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(CeremonyError, match="is there already"):
-        initialise(state, InitOptions())
+        initialise(state, init_options(state))
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -247,9 +253,9 @@ def test_a_failure_at_any_step_leaves_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(ceremony, step, fail)
         with pytest.raises(Interrupted):
-            initialise(state, InitOptions())
+            initialise(state, init_options(state))
     assert list(tmp_path.rglob("*")) == ([state] if empty else [])
-    initialise(state, InitOptions())
+    initialise(state, init_options(state))
 
 
 def test_the_region_key_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,7 +269,7 @@ def test_the_region_key_is_overwritten(tmp_path: Path, monkeypatch: pytest.Monke
         return founded
 
     monkeypatch.setattr(ceremony, "found_hierarchy", watch)
-    initialise(tmp_path / "state", InitOptions())
+    initialise(tmp_path / "state", init_options(tmp_path / "state"))
     assert [bytes(key) for key in seen] == [bytes(32)]
 
 
@@ -310,7 +316,7 @@ def test_a_failure_on_another_hsm_says_what_is_left_there(tmp_path: Path, monkey
     monkeypatch.setattr(ceremony, "_hand_out_shares", fail)
     uri = f"pkcs11:token=sealmark?module-path={SOFTHSM}&pin-source=file:{configuration.pin_file}"
     with pytest.raises(CeremonyError, match=r"no room\. The token holds the keys of this unfinished ceremony"):
-        initialise(tmp_path / "state", InitOptions(hsm_uri=uri, officer_pin_source=source))
+        initialise(tmp_path / "state", init_options(tmp_path / "state", hsm_uri=uri, officer_pin_source=source))
     assert not (tmp_path / "state").exists()
 
 

@@ -28,7 +28,7 @@ def test_defaults_and_relative_paths(tmp_path: Path) -> None:
     assert read.hsm.lock_file == tmp_path / "hsm.lock"
     assert read.hsm.module == Path(SOFTHSM)
     assert read.hsm.environment == {}
-    assert read.database_url == f"sqlite:///{tmp_path}/sealmark.db"
+    assert read.database.url == f"sqlite:///{tmp_path}/sealmark.db"
 
 
 def test_everything_said(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_everything_said(tmp_path: Path) -> None:
     assert (read.hsm.cache_size, read.hsm.sessions) == (5, 2)
     assert (read.hsm.uri.serial, read.hsm.uri.token) == ("1 a", None)
     assert read.hsm.pin_file == Path("/etc/pin")
-    assert read.database_url == "sqlite:////var/lib/x.db"
+    assert read.database.url == "sqlite:////var/lib/x.db"
 
 
 def test_softhsm_settings_follow_a_directory_that_moves(tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ from sqlalchemy import event, text
 
 from keystore.algorithms import SIGNING_ALGORITHMS, KeyUse
 from keystore.api import BackingKey
-from keystore.db import Database, create_database, migration, open_database, sqlite
+from keystore.db import Database, connect, create_database, migration, open_database, sqlite
 from keystore.db.lock import WriteLock
 from keystore.db.schema import AUDIT_EPOCHS, METADATA
+from keystore.db.sqlite_database import SqliteDatabase
 from keystore.errors import (
     ConfigurationError,
     Conflict,
@@ -31,6 +32,7 @@ from keystore.errors import (
     StoreUnavailable,
 )
 from keystore.keystore import Keystore
+from tests.databases import new_database, path_of, url_of
 from tests.keystore.support import (
     CHANGE,
     Place,
@@ -40,7 +42,6 @@ from tests.keystore.support import (
     make_place,
     new_key,
     policy_for,
-    url_of,
 )
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    made = create_database(url_of(tmp_path / "test.db"))
+    made = new_database(tmp_path / "test.db")
     yield made
     made.close()
 
@@ -70,9 +71,9 @@ def test_the_history_ends_at_the_schema(database: Database) -> None:
 
 
 def test_a_database_is_made_once_and_for_its_owner_alone(database: Database) -> None:
-    assert database.path.stat().st_mode & 0o777 == 0o600
+    assert path_of(database).stat().st_mode & 0o777 == 0o600
     with pytest.raises(StoreUnavailable, match="cannot be created"):
-        create_database(url_of(database.path))
+        create_database(url_of(path_of(database)))
 
 
 def test_commits_are_durable(database: Database) -> None:
@@ -85,7 +86,7 @@ def test_a_database_of_another_version_is_refused(database: Database) -> None:
     with database.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(ConfigurationError, match="9999"):
-        open_database(url_of(database.path))
+        open_database(url_of(path_of(database)))
 
 
 def test_a_missing_database_is_an_error_and_never_made(tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ def test_a_missing_database_is_an_error_and_never_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["nonsense", "sqlite://", "sqlite:///:memory:", "sqlite:///x?mode=ro", "oracle://h/d"])
 def test_other_urls_are_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"database\.url"):
-        Database(url)
+        connect(url)
 
 
 def test_a_block_that_raises_writes_nothing(database: Database) -> None:
@@ -179,8 +180,8 @@ def hold_file_lock(path: Path, held: Event, release: Event) -> None:
 
 
 def test_a_stopped_process_that_holds_the_lock_does_not_hang_the_others(tmp_path: Path) -> None:
-    create_database(url_of(tmp_path / "test.db")).close()
-    database = Database(url_of(tmp_path / "test.db"), lock_seconds=0.3)
+    new_database(tmp_path / "test.db").close()
+    database = connect(url_of(tmp_path / "test.db"), lock_seconds=0.3)
     context = multiprocessing.get_context("spawn")
     held, release = context.Event(), context.Event()
     other = context.Process(target=hold_file_lock, args=(tmp_path / "test.db.lock", held, release))
@@ -240,6 +241,7 @@ def locked(place: Place) -> Iterator[None]:
 
 @contextmanager
 def _with_pragma(place: Place, on: str, off: str) -> Iterator[None]:
+    assert isinstance(place.warm.database, SqliteDatabase)
     engine = place.warm.database._engine
 
     def checkout(connection: sqlite3.Connection, *_: object) -> None:
@@ -325,7 +327,7 @@ def test_a_failed_write_leaves_no_token_object_behind(impatient: Place) -> None:
 
 
 def test_an_uninitialised_database_is_refused(tmp_path: Path, token: Token) -> None:
-    database = create_database(url_of(tmp_path / "test.db"))
+    database = new_database(tmp_path / "test.db")
     with pytest.raises(NotFound, match="never initialised"):
         Keystore(token, database)
     database.close()

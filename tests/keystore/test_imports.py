@@ -31,8 +31,9 @@ from keystore.importable import WRAPPING_ALGORITHMS, WRAPPING_SPECS, check_wrapp
 from keystore.keystore import Keystore
 from keystore.lifecycle import UNTIL_ROTATED, state_at, version_state
 from keystore.materials import ImportType, MaterialRequest
+from tests.databases import url_of
 from tests.keystore.imported import OneWrappingKey, material_of, pkcs8, private_key, wrapped
-from tests.keystore.support import Place, intent_for, make_place, new_key, url_of
+from tests.keystore.support import Place, intent_for, make_place, new_key
 from tests.signer.service import MovedClock
 
 if TYPE_CHECKING:

@@ -44,7 +44,7 @@ from keystore.api import (
     TokenSettings,
     VersionState,
 )
-from keystore.ceremony import InitOptions, initialise
+from keystore.ceremony import initialise
 from keystore.errors import (
     Conflict,
     HsmFault,
@@ -58,6 +58,7 @@ from keystore.errors import (
 )
 from keystore.keystore import Keystore
 from keystore.lifecycle import version_state
+from tests.databases import init_options
 from tests.hsm_support import OTHER_DOMAIN
 from tests.keystore.support import CHANGE, Attacker, Place, TokenProxy, intent_for, make_database, new_key, policy_for
 
@@ -449,7 +450,7 @@ def test_it_is_ready_while_hsm_and_database_answer(place: Place) -> None:
 
 
 def test_a_state_directory_is_opened_and_closed(tmp_path: Path) -> None:
-    initialise(tmp_path / "state", InitOptions(account="123456789012", region="eu-central-1"))
+    initialise(tmp_path / "state", init_options(tmp_path / "state", account="123456789012", region="eu-central-1"))
     keystore = open_keystore(tmp_path / "state")
     key = keystore.create_key(new_key("release"))
     assert key.arn == f"arn:aws:kms:eu-central-1:123456789012:key/{key.id}"
@@ -460,7 +461,7 @@ def test_a_state_directory_is_opened_and_closed(tmp_path: Path) -> None:
 
 
 def test_a_keystore_that_cannot_be_opened_leaves_nothing_open(tmp_path: Path) -> None:
-    initialise(tmp_path / "state", InitOptions())
+    initialise(tmp_path / "state", init_options(tmp_path / "state"))
     Attacker(tmp_path / "state" / "sealmark.db").run("UPDATE deployment SET account = '000000000001'")
     for _ in range(2):
         with pytest.raises(IntegrityFailure, match="deployment"):

@@ -10,10 +10,11 @@ import pytest
 from keystore import open_keystore, restoration
 from keystore.algorithms import PURPOSES, SOFTWARE_ONLY, Purpose
 from keystore.api import Storage
-from keystore.ceremony import InitOptions, RestoreOptions, initialise, restore, rotate_domain
+from keystore.ceremony import RestoreOptions, initialise, restore, rotate_domain
 from keystore.configuration import StateDirectory
 from keystore.errors import CeremonyError, HsmUnavailable, IntegrityFailure, KeystoreError
 from keystore.log_anchor import EMPTY_ROOT, KeptHead
+from tests.databases import init_options
 from tests.keystore.support import allow_software_keys, intent_for, new_key
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Deployment:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.state = initialise(path, InitOptions()).state
+        self.state = initialise(path, init_options(path)).state
         allow_software_keys(path, "ML_DSA_44")
         keystore = open_keystore(path)
         specs = [spec for spec in PURPOSES[Purpose.GENERAL] if spec not in ("RSA_4096", "RSA_3072", *SOFTWARE_ONLY)]
@@ -129,7 +130,7 @@ def test_fewer_shares_than_the_threshold_are_refused(old: Deployment, tmp_path: 
 
 
 def test_shares_of_another_deployment_are_refused(old: Deployment, tmp_path: Path) -> None:
-    other = initialise(tmp_path / "other", InitOptions()).state
+    other = initialise(tmp_path / "other", init_options(tmp_path / "other")).state
     shares = [other.share(number).read_text(encoding="utf-8") for number in (1, 2, 3)]
     with pytest.raises(CeremonyError, match="is not wrapped by this region key"):
         restore(tmp_path / "new", old.state.database, shares, RestoreOptions())

@@ -11,7 +11,6 @@ from keystore import open_keystore
 from keystore.api import MultiRegion
 from keystore.carried import FirstReplica
 from keystore.ceremony import (
-    InitOptions,
     RestoreOptions,
     adopt_domain,
     create_domain,
@@ -21,6 +20,7 @@ from keystore.ceremony import (
     rotate_domain,
 )
 from keystore.errors import CeremonyError
+from tests.databases import init_options
 from tests.keystore.support import POLICY, intent_for, new_key
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def signs(state: StateDirectory, key_id: str, label: str) -> bytes:
 
 def test_a_domain_is_carried_rotated_carried_again_and_restored(tmp_path: Path) -> None:
     first, second = (
-        initialise(tmp_path / region, InitOptions(region=region)).state for region in ("us-east-1", "eu-west-1")
+        initialise(tmp_path / region, init_options(tmp_path / region, region=region)).state
+        for region in ("us-east-1", "eu-west-1")
     )
     file, newer = tmp_path / "1.domain", tmp_path / "2.domain"
     create_domain(first.path, "global", pin(first), multi_region=True)
@@ -104,7 +105,7 @@ def test_a_domain_is_carried_rotated_carried_again_and_restored(tmp_path: Path) 
 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
-    state = initialise(tmp_path / "state", InitOptions(region="eu-west-1")).state
+    state = initialise(tmp_path / "state", init_options(tmp_path / "state", region="eu-west-1")).state
     file = tmp_path / "some.domain"
     for text in ("", "{}", "[]", '{"format": "sealmark-domain/1"}', "x" * 20_000):
         file.write_text(text, encoding="utf-8")

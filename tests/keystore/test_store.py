@@ -16,7 +16,8 @@ from keystore.errors import Conflict, WrongState
 from keystore.hsm import open_token
 from keystore.keystore import Keystore
 from keystore.queries import BoundedCache
-from tests.keystore.support import CHANGE, Place, TokenProxy, intent_for, new_key, policy_for, url_of
+from tests.databases import url_of
+from tests.keystore.support import CHANGE, Place, TokenProxy, intent_for, new_key, policy_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable

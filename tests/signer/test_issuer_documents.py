@@ -23,7 +23,8 @@ from keystore.errors import HsmUnavailable
 from keystore.keystore import Keystore
 from signer.app import application, assemble
 from signer.config import ServerConfiguration
-from tests.keystore.support import TokenProxy, url_of
+from tests.databases import url_of
+from tests.keystore.support import TokenProxy
 from tests.signer.service import MovedClock, ServiceInProcess, running_service
 
 if TYPE_CHECKING:

@@ -98,7 +98,7 @@ def _state_of(settings: Settings, now: datetime, *, full: bool) -> Iterator[Find
         rows = None
         if all(finding.status is Status.OK for finding in readable):
             with contextlib.suppress(KeystoreError):
-                rows = stack.enter_context(database.opened(settings.keystore))
+                rows = stack.enter_context(database.opened(settings.keystore)).rows
         if rows is not None:
             witnesses = len(settings.server.log.witnesses)
             yield from run("log", partial(database.check_log, rows, now, witnesses))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from keystore.configuration import KeystoreConfiguration
+    from keystore.db.snapshot import Snapshot
     from keystore.survey import Rows
 
 _SOON: Final = timedelta(days=30)
@@ -22,44 +23,29 @@ _RESTORE: Final = "put the newest backup back, or bring the database's server ba
 
 
 @contextmanager
-def opened(configuration: KeystoreConfiguration) -> Iterator[Rows]:
+def opened(configuration: KeystoreConfiguration) -> Iterator[Snapshot]:
     """The database as it is at one moment; nothing is written. Raises: `KeystoreError`."""
-    from keystore import survey
-    from keystore.db.migration import open_database
-    from keystore.db.snapshot import database_path, snapshot
+    from keystore.db.snapshot import snapshot
 
-    if configuration.database_url.startswith("sqlite"):
-        with snapshot(database_path(configuration.database_url)) as found:
-            yield found.rows
-        return
-    database = open_database(configuration.database_url)
-    try:
-        with survey.reading(database) as rows:
-            yield rows
-    finally:
-        database.close()
+    with snapshot(configuration.database) as found:
+        yield found
 
 
 def check_database(configuration: KeystoreConfiguration) -> Iterator[Finding]:
     """Whether it can be read, and is of this version."""
     from keystore import survey
     from keystore.db.migration import NEWEST
-    from keystore.db.snapshot import database_path, integrity_problems
     from keystore.errors import KeystoreError
 
     try:
-        with opened(configuration) as rows:
-            revision = survey.schema_version(rows)
-        problems = (
-            integrity_problems(database_path(configuration.database_url))
-            if configuration.database_url.startswith("sqlite")
-            else []
-        )
+        with opened(configuration) as found:
+            revision = survey.schema_version(found.rows)
+            problems = [*found.damage(), *(f"{name}: none of ours" for name in found.foreign_objects())]
     except KeystoreError as fault:
         yield fail("database", str(fault), _RESTORE)
         return
     if problems:
-        yield fail("database", f"its pages do not add up: {problems[0]}", _RESTORE)
+        yield fail("database", f"not all of it is as Sealmark writes it: {problems[0]}", _RESTORE)
     elif revision != NEWEST:
         says = f"the schema is at revision {revision}, this version needs {NEWEST}"
         yield fail("schema", says, "run the version of Sealmark that the database is of, or upgrade it")
@@ -145,10 +131,9 @@ def check_keys(rows: Rows, configuration: KeystoreConfiguration, now: datetime) 
 
 def check_everything(configuration: KeystoreConfiguration, now: datetime) -> Iterator[Finding]:
     """The whole log and the books beside it, as `sealmark audit verify --state`."""
-    from keystore.db.snapshot import database_path, snapshot
     from signer.cli.audit_state import audit_state
 
-    with snapshot(database_path(configuration.database_url)) as found:
+    with opened(configuration) as found:
         audit = audit_state(found, now=int(now.timestamp() * 1_000_000))
     for finding in audit.findings.shown:
         yield fail("audit", finding.message, "sealmark audit verify --state DIR says all of it; see docs/attacks.md")

@@ -85,7 +85,7 @@ def _check_anchor(configuration: KeystoreConfiguration, token: LoggedIn, rows: R
         yield fail("log_anchor", str(fault), "see `log's head or key is missing` in docs/operations")
         return
     with opened(configuration) as later:
-        log = survey.log_state(later)
+        log = survey.log_state(later.rows)
     if log is None or log.origin != kept.origin:
         says = f"the HSM keeps a head of the log {kept.origin}, and the database's log is another one"
         yield warn("log_anchor", says, "start the service: it begins a log, or says why it does not")

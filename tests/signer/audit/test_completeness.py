@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 from structlog.testing import capture_logs
 
 from keystore.db.schema import AUDIT_INTENTS, LOG_ENTRIES
+from tests.databases import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -261,7 +262,7 @@ def _bug(secret: str) -> Any:
 
 def _whole_database(service: ServiceInProcess) -> str:
     """Every value of every table, text and octets."""
-    connection = sqlite3.connect(service.services.keystore.database.path)
+    connection = sqlite3.connect(path_of(service.services.keystore.database))
     try:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         return "\n".join(repr(connection.execute(f"SELECT * FROM {table}").fetchall()) for table in tables)  # noqa: S608

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from keystore.db import create_database
-from keystore.db.engine import Database
+from keystore.db import connect
 from keystore.errors import IntegrityFailure
 from signer.audit import cosigned_heads, witnessing
 from signer.audit.anchor import KeptHead
@@ -28,6 +27,7 @@ from signer.audit.sequencer import Sequencer
 from signer.config import LogConfiguration, OutsideWitness
 from signer.witness.app import WitnessApplication
 from signer.witness.state import create_state
+from tests.databases import new_database, url_of
 from tests.signer.audit.anchor import SoftwareAnchor, software_anchor
 from tests.signer.witness.test_client import serving
 from verifier.merkle import leaf_hash, root_from_inclusion
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from keystore.db import Database
     from signer.audit.records import Entry
     from signer.witness.state import WitnessState
     from verifier.notes import NoteKey
@@ -76,7 +77,7 @@ class Place:
 
     def sequencer(self, cosignatures: int) -> Sequencer:
         """As one more worker makes it."""
-        database = Database(f"sqlite:///{self.folder / 'audit.db'}")
+        database = connect(url_of(self.folder / "audit.db"))
         self.stack.callback(database.close)
         self.databases.append(database)
         outside = tuple(OutsideWitness(one.url, parse_witness_key(str(one.key))) for one in self.witnesses)
@@ -99,11 +100,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.setattr(cosigned_heads, "COLLECT_SECONDS", 600.0)  # `collect` is called by the tests
     monkeypatch.setattr(witnessing, "REST", 0.0)
     monkeypatch.setattr(witnessing, "TIME_LIMIT", 20.0)  # however busy this machine is
-    create_database(f"sqlite:///{tmp_path / 'audit.db'}").close()
+    new_database(tmp_path / "audit.db").close()
     anchor = software_anchor()
     with ExitStack() as stack:
         found = Place(tmp_path, anchor, [], stack)
-        log = Sequencer(Database(f"sqlite:///{tmp_path / 'audit.db'}"), anchor)
+        log = Sequencer(connect(url_of(tmp_path / "audit.db")), anchor)
         for number in range(2):
             state = create_state(tmp_path / f"witness{number}", f"witness.example/w{number}")
             state.store.add_log(parse_key(log.signer.verifier_key))
@@ -199,6 +200,7 @@ def test_cosignatures_that_need_not_be_there_are_collected(place: Place) -> None
     assert proved_by(place, log, log.append(some, proved=True).proof(1), some[1]["leaf"]) == set()
     assert log._cosigned is not None
     place.witnesses[1].reachable = False
+    log.publish()  # as the sweeper does
     log._cosigned.collect(log._caught_up)
     assert (place.head().cosigned_size, cosigners(place, log, place.head().cosigned)) == (2, {"witness.example/w0"})
     place.witnesses[1].reachable = True
@@ -209,6 +211,7 @@ def test_cosignatures_that_need_not_be_there_are_collected(place: Place) -> None
     assert [one.asked for one in place.witnesses] == asked
     place.witnesses[0].reachable = place.witnesses[1].reachable = False
     log.append(entries(1), proved=True)
+    log.publish()
     log._cosigned.collect(log._caught_up)
     assert (place.head().checkpoint_size, place.head().cosigned_size) == (3, 2)
 
@@ -225,6 +228,7 @@ def put_back(place: Place, size: int, cosignatures: int) -> Iterator[None]:
     ):
         now.backup(older)
     log.append(entries(3), proved=True)
+    log.publish()
     if log._cosigned is not None:
         log._cosigned.collect(log._caught_up)
     for database in place.databases:
@@ -263,13 +267,14 @@ def test_a_database_put_back_refuses_to_sign(place: Place, cosignatures: int, si
 def test_a_lost_database_refuses_to_sign(place: Place) -> None:
     log = place.sequencer(0)
     log.append(entries(5), proved=True)
+    log.publish()
     assert log._cosigned is not None
     log._cosigned.collect(log._caught_up)
     for database in place.databases:
         database.close()
     for path in place.folder.glob("audit.db*"):
         path.unlink()
-    create_database(f"sqlite:///{place.folder / 'audit.db'}").close()
+    new_database(place.folder / "audit.db").close()
     with pytest.raises(IntegrityFailure, match="has seen 5 leaves, the database has 0"):
         place.sequencer(0).require_usable(proved=True)
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keystore.db import create_database
 from keystore.errors import IntegrityFailure
 from signer.audit.reading import LogReader, heads
 from signer.audit.tree import EMPTY_ROOT
+from tests.databases import new_database
 from tests.signer.audit.anchor import software_anchor
 from tests.signer.audit.naive_tree import NaiveTree
 from tests.signer.audit.software_log import filled
@@ -37,7 +37,7 @@ class Filled:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
     """The second log of a database: its leaf 0 is not the first entry."""
-    database = create_database(f"sqlite:///{tmp_path_factory.mktemp('small') / 'log.db'}")
+    database = new_database(tmp_path_factory.mktemp("small") / "log.db")
     filled(database, software_anchor(), [50, 260])
     entries = filled(database, software_anchor(), [1, 2, 7, 100, SMALL - 110], first=1000)
     former, growing = heads(database)
@@ -48,7 +48,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
-    database = create_database(f"sqlite:///{tmp_path_factory.mktemp('large') / 'log.db'}")
+    database = new_database(tmp_path_factory.mktemp("large") / "log.db")
     entries = filled(database, software_anchor(), [8000] * 8 + [LARGE - 64_000])
     (head,) = heads(database)
     yield Filled(database, entries, LogReader(database, head.log, head.first))
@@ -126,7 +126,7 @@ def test_what_is_not_there_is_said(small: Filled, tmp_path: Path) -> None:
     ):
         with pytest.raises(IntegrityFailure, match=r"log: .*(is|are) missing"):
             ask()
-    database = create_database(f"sqlite:///{tmp_path / 'log.db'}")
+    database = new_database(tmp_path / "log.db")
     filled(database, software_anchor(), [300])
     with sqlite3.connect(tmp_path / "log.db") as hand:
         hand.execute("DELETE FROM log_entries WHERE seq = 17")

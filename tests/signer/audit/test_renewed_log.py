@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keystore import open_keystore
-from keystore.ceremony import InitOptions, initialise, renew_log
+from keystore.ceremony import initialise, renew_log
 from keystore.errors import IntegrityFailure
 from signer.audit.records import rows_entry
 from signer.audit.sequencer import Sequencer
+from tests.databases import init_options
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def test_a_database_that_was_put_back_signs_nothing_until_another_log_is_begun(tmp_path: Path) -> None:
-    state = initialise(tmp_path / "state", InitOptions()).state
+    state = initialise(tmp_path / "state", init_options(tmp_path / "state")).state
     keystore = open_keystore(state.path)
     Sequencer(keystore.database, keystore.log).append([], proved=True)
     former = keystore.log.origin

@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from keystore.db import create_database
 from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS, LOG_ENTRIES
 from keystore.errors import StoreUnavailable
 from signer.access import Action, Duty, Surroundings, admit, decide
@@ -22,6 +21,7 @@ from signer.audit.records import RecordedIntent
 from signer.authn.principal import Principal
 from signer.call import Call
 from signer.errors import AuditUnavailable
+from tests.databases import new_database, path_of
 from tests.signer.audit.anchor import software_anchor
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ CALL = Call("0" * 32, "theirs", "192.0.2.1", "Bearer smk_secret", None, b"{}")
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    made = create_database(f"sqlite:///{tmp_path / 'audit.db'}")
+    made = new_database(tmp_path / "audit.db")
     yield made
     made.close()
 
@@ -241,7 +241,7 @@ def test_a_fault_before_any_intent_is_no_denial(audit: AuditTrail, database: Dat
 
 def test_a_probe_reaches_the_disk(audit: AuditTrail, database: Database) -> None:
     """SQLite leaves its files alone for a row that is set to what it is."""
-    log = database.path.with_name(database.path.name + "-wal")
+    log = path_of(database).with_name(path_of(database).name + "-wal")
     before = log.stat()
     audit.probe()
     after = log.stat()

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from keystore.db import create_database
 from signer.audit.records import decision
 from signer.audit.sequencer import Sequencer
 from signer.errors import ConfigurationError
 from signer.export import exporter as module
 from signer.export.exporter import Exporter
 from signer.export.settings import FileTarget, SyslogTarget, read_exports
+from tests.databases import new_database
 from tests.signer.audit.anchor import software_anchor
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    made = create_database(f"sqlite:///{tmp_path / 'log.db'}")
+    made = new_database(tmp_path / "log.db")
     yield made
     made.close()
 
@@ -144,7 +144,7 @@ def write(descriptor, data):
     return done
 delivery.os.write = write
 (settings,) = read_exports("audit.exports", [{"to": "file:audit.jsonl"}], state)
-Exporter(open_database(f"sqlite:///{state / 'log.db'}"), settings, state, "1" * 12, "eu-west-1").once()
+Exporter(open_database(url_of(state / 'log.db')), settings, state, "1" * 12, "eu-west-1").once()
 """
 
 

@@ -21,13 +21,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from werkzeug.serving import make_server
 
-from keystore.ceremony import InitOptions, adopt_domain, create_domain, export_domain, initialise
+from keystore.ceremony import adopt_domain, create_domain, export_domain, initialise
 from keystore.configuration import StateDirectory, load_keystore_configuration
 from keystore.db import open_database
 from keystore.hsm import open_token
 from keystore.keystore import Keystore
 from signer.config import ServerConfiguration
 from signer.regions.settings import RegionSettings
+from tests.databases import init_options
 from tests.signer.service import MovedClock, ServiceInProcess, running_over
 
 if TYPE_CHECKING:
@@ -172,7 +173,9 @@ class Regions:
 
 def found_two(directory: Path) -> tuple[StateDirectory, StateDirectory]:
     """The ceremonies: two deployments, a domain of multi-region keys made in the first and carried to the second."""
-    first, second = (initialise(directory / name, InitOptions(region=name)).state for name in (FIRST, SECOND))
+    first, second = (
+        initialise(directory / name, init_options(directory / name, region=name)).state for name in (FIRST, SECOND)
+    )
     pin = first.officer_pin.read_bytes().strip()
     create_domain(first.path, DOMAIN, pin, multi_region=True)
     export_domain(first.path, DOMAIN, pin, directory / "global.domain")
@@ -239,7 +242,9 @@ def _running(
     configuration = load_keystore_configuration(state.path)
     token = open_token(configuration.hsm)
     clock = MovedClock(moment)
-    keystore = Keystore(token, open_database(configuration.database_url), clock=clock)
+    keystore = Keystore(
+        token, open_database(configuration.database.url, configuration.database.password_file), clock=clock
+    )
     with running_over(keystore, state.path, replace(ServerConfiguration(), regions=(other,))) as service:
         token_file.touch(mode=0o600)
         token_file.write_text(_link_token(service), encoding="ascii")

@@ -7,7 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 from keystore import open_keystore
-from keystore.ceremony import InitOptions, initialise
+from keystore.ceremony import initialise
+from tests.databases import init_options
 from tests.live import ROOT, blocks, run_lines, shell_lines
 from tests.signer.regions.deployments import ADMINISTRATOR, FIRST, SECOND
 from tools.service import PROGRAMS
@@ -27,7 +28,9 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 def test_the_ceremony_is_typed_as_it_stands_on_the_page(tmp_path: Path) -> None:
-    first, second = (initialise(tmp_path / name, InitOptions(region=name)).state.path for name in (FIRST, SECOND))
+    first, second = (
+        initialise(tmp_path / name, init_options(tmp_path / name, region=name)).state.path for name in (FIRST, SECOND)
+    )
     created, exported, adopted = run_lines(CEREMONY, tmp_path, environment(FIRST=str(first), SECOND=str(second)))
     assert "created" in created
     assert "exported" in exported

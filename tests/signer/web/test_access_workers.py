@@ -11,7 +11,7 @@ from keystore.db import open_database
 from keystore.keystore import Keystore
 from signer.app import application, assemble
 from signer.config import ServerConfiguration
-from tests.keystore.support import url_of
+from tests.databases import path_of, url_of
 from tests.signer.service import ServiceInProcess
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ MESSAGE: Final = {"message": "AAAA"}
 @pytest.fixture(scope="module")
 def other_worker(service: ServiceInProcess) -> Iterator[ServiceInProcess]:
     """A second worker over the same database, warm: it has signed before anything changes."""
-    path = service.services.keystore.database.path
+    path = path_of(service.services.keystore.database)
     keystore = Keystore(service.services.keystore._token, open_database(url_of(path)))
     services = assemble(keystore, path.parent, ServerConfiguration())
     try:
