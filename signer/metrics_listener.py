@@ -120,6 +120,7 @@ class MetricsService:
         self._server.shutdown()
         for thread in self._threads:
             thread.join(timeout=5)
+        self._server.server_close()
         self._shared.close()
 
     def _is_ready(self, part: str) -> float:

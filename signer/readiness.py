@@ -25,6 +25,7 @@ from keystore.db import patience
 from keystore.errors import HsmUnavailable, IntegrityFailure, KeystoreError
 from signer.config import load_server_configuration
 from signer.errors import ConfigurationError, SealmarkError, ServiceUnavailable
+from signer.logs import place_of
 from signer.problems import code_of
 
 if TYPE_CHECKING:
@@ -185,6 +186,9 @@ class _Watched:
             found = Part(NOT_READY, code)
             with suppress(OSError):
                 _log.error("not_ready", alarm=True, part=self._name, code=code, reason=str(fault))
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the part cannot be used
+            with suppress(OSError):  # words of an unforeseen exception may hold anything
+                _log.error("not_ready", alarm=True, part=self._name, kind=type(fault).__name__, place=place_of(fault))
         finally:
             with self._changed:
                 self._found, self._looking = found, False

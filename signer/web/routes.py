@@ -32,7 +32,7 @@ from signer.web import (
     signing,
     trusted_issuers,
 )
-from signer.web.counting import Counting, name_of
+from signer.web.counting import UNKNOWN, Counting, name_of
 from signer.web.http import (
     MAXIMUM_BODY,
     RESPONSE_HEADERS,
@@ -94,7 +94,8 @@ def register(app: Flask, services: Services) -> None:
     @app.after_request
     def name_the_request(response: Response) -> Response:
         counting.count(response)
-        call_ended(g.call.trace if "call" in g else Trace(), g.get("refused_with"), request.endpoint or "UnknownCall")
+        call = g.get("call")
+        call_ended(Trace() if call is None else call.trace, g.get("refused_with"), request.endpoint or UNKNOWN)
         response.headers["X-Request-Id"] = request_id()
         for name, value in RESPONSE_HEADERS:
             response.headers.setdefault(name, value)
