@@ -1,4 +1,4 @@
-"""The people section of docs/operations/README.md, typed as it stands against a running service; and break glass meanwhile."""
+"""The people section of docs/operations/README.md, typed against a running service; break glass meanwhile."""
 
 from __future__ import annotations
 

@@ -71,9 +71,9 @@ def _own(certificate: Path | None) -> ssl.SSLContext:
 
 
 def _readiness(answer: httpx.Response) -> Iterator[Finding]:
-    try:
-        parts = answer.json()["parts"]
-    except (ValueError, KeyError, TypeError):
+    told = answer.json()
+    parts = told.get("parts") if isinstance(told, dict) else None
+    if not isinstance(parts, dict) or not all(isinstance(part, dict) for part in parts.values()):
         yield fail("ready", f"/readyz answered {answer.status_code} without saying of which part", "see its log")
         return
     unusable = {name: part for name, part in parts.items() if part.get("status") != "ready"}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.signer.service import ServiceInProcess
 
-TOKEN = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of this test alone
+TOKEN = "0123456789abcdef0123456789abcdef"
 OPERATIONS = ROOT / "docs" / "operations"
 NAME = re.compile(r"sealmark_[a-z0-9_]+")
 

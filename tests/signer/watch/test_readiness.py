@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.signer.service import ServiceInProcess
 
-SECRET = "smk_never-to-be-seen"  # noqa: S105 - stands for one
+SECRET = "smk_never-to-be-seen"
 
 
 def failing(error: Exception) -> Callable[..., None]:
