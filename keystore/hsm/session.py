@@ -22,7 +22,7 @@ from keystore.hsm.return_values import CryptokiError, ReturnValue, cryptoki_erro
 from keystore.measures import observe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from keystore.hsm.attributes import Template
     from keystore.hsm.mechanisms import Call
@@ -203,18 +203,29 @@ class Session:
             )
 
     def sign(self, call: Call, key: Key, data: bytes) -> bytes:
-        """A signature or MAC in one part. The hot path."""
+        """A signature or MAC in one part."""
+        made: list[bytes] = []
+        self.sign_each(call, key, (data,), made)
+        return made[0]
+
+    def sign_each(self, call: Call, key: Key, inputs: Iterable[bytes], made: list[bytes]) -> None:
+        """A signature or MAC of each, in one part; what was made before an error is in `made` too. The hot path."""
         here = self._here(key)
         if not isinstance(here, types.SignMixin):
             raise CryptokiError("C_SignInit", ReturnValue.KEY_FUNCTION_NOT_PERMITTED)
+        sign, mechanism, parameter = here.sign, call.mechanism, call.parameter
         since = perf_counter()
         try:
-            with self._turn:
-                return here.sign(data, mechanism=call.mechanism, mechanism_param=call.parameter, buffer_size=_LONGEST)
+            for data in inputs:
+                with self._turn:
+                    signature = sign(data, mechanism=mechanism, mechanism_param=parameter, buffer_size=_LONGEST)
+                made.append(signature)
+                now = perf_counter()
+                observe(_SIGNED, now - since)
+                since = now
         except PKCS11Error as error:
-            raise cryptoki_error("C_Sign", error) from error
-        finally:
             observe(_SIGNED, perf_counter() - since)
+            raise cryptoki_error("C_Sign", error) from error
 
     def encrypt(self, call: Call, key: Key, data: bytes) -> bytes:
         """In one part. What comes out is longer than `data` by a tag at most."""
