@@ -217,12 +217,11 @@ class Session:
         since = perf_counter()
         try:
             for data in inputs:
+                since = perf_counter()
                 with self._turn:
                     signature = sign(data, mechanism=mechanism, mechanism_param=parameter, buffer_size=_LONGEST)
                 made.append(signature)
-                now = perf_counter()
-                observe(_SIGNED, now - since)
-                since = now
+                observe(_SIGNED, perf_counter() - since)
         except PKCS11Error as error:
             observe(_SIGNED, perf_counter() - since)
             raise cryptoki_error("C_Sign", error) from error

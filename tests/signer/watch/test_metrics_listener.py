@@ -15,9 +15,12 @@ import pytest
 import yaml
 
 from signer import metrics, metrics_listener
+from signer.access import Action
 from signer.config import MetricsConfiguration, ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
 from signer.metrics_listener import MetricsService
+from signer.problems import PROBLEMS
+from signer.readiness import PARTS
 from tests.live import ROOT
 
 if TYPE_CHECKING:
@@ -28,6 +31,12 @@ if TYPE_CHECKING:
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 OPERATIONS = ROOT / "docs" / "operations"
+VALUES = {
+    "code": set(PROBLEMS),
+    "operation": {action.value for action in Action},
+    "outcome": {"succeeded", "denied", "failed"},
+    "part": set(PARTS),
+}
 NAME = re.compile(r"sealmark_[a-z0-9_]+")
 
 
@@ -172,6 +181,8 @@ def test_labels_that_are_asked_for_exist() -> None:
         grouped = {label for labels in re.findall(r"by \(([^)]*)\)", query) for label in re.split(r",\s*", labels)}
         matched = set(re.findall(r"[{,]\s*([a-z_]+)\s*=", query))
         assert grouped | matched <= known, place
+        for label, values in re.findall(r'(code|operation|outcome|part)=~?"([^"]*)"', query):
+            assert set(values.split("|")) <= VALUES[label], place
 
 
 def test_every_alert_has_its_place_in_the_runbook() -> None:
