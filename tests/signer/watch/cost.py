@@ -5,6 +5,7 @@ python -m tests.signer.watch.cost
 
 from __future__ import annotations
 
+import sys
 import timeit
 from time import thread_time
 from typing import TYPE_CHECKING, Final
@@ -42,8 +43,9 @@ def main() -> None:
         "lap": _microseconds(lambda: trace.lap("hsm")) - empty,
     }
     for name, cost in found.items():
-        print(f"{name:20} {cost:6.3f} us, {_OF_A_CALL[name]} a call")
-    print(f"{'a call in all':20} {sum(cost * _OF_A_CALL[name] for name, cost in found.items()):6.3f} us")
+        sys.stdout.write(f"{name:20} {cost:6.3f} us, {_OF_A_CALL[name]} a call\n")
+    total = sum(cost * _OF_A_CALL[name] for name, cost in found.items())
+    sys.stdout.write(f"{'a call in all':20} {total:6.3f} us\n")
 
 
 if __name__ == "__main__":
