@@ -65,6 +65,9 @@ COUNTERS: Final[Mapping[str, Family]] = {
     "key_calls": Family(
         "key_calls", "Calls that named a key, by its id; `other`: all keys beyond the first.", ("key_id", "outcome")
     ),
+    "items": Family(
+        "items", "Items of calls that sign, that were made or could not be made as asked.", ("operation", "outcome")
+    ),
     "hsm_errors": Family("hsm_errors", "PKCS#11 calls that failed for good.", ("function", "code")),
     "hsm_reconnects": Family("hsm_reconnects", "Times that a worker initialised the module and logged in anew."),
     "opened_key_uses": Family("opened_key_uses", "Uses of unwrapped keys: hit, or miss: unwrapped anew.", ("result",)),

@@ -179,13 +179,15 @@ class _Server(HTTPServer):
         # However slowly it speaks: a caller has so long, and then its place is another's.
         end = threading.Timer(_CALLER_SECONDS, _cut_off, (request,))
         end.start()
+        connection = request
         try:
             with suppress(OSError, ValueError):  # it went away, was too slow, or does not speak TLS
-                self.finish_request(self._secured(request), client_address)
+                connection = self._secured(request)
+                self.finish_request(connection, client_address)
         finally:
             end.cancel()
             self._places.release()
-            self.shutdown_request(request)
+            self.shutdown_request(connection)
 
     def _secured(self, connection: socket.socket) -> socket.socket:
         if not self._tls:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 import re
 import socket
+import ssl
 import subprocess
 from contextlib import closing, contextmanager
-from http.client import HTTPConnection
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from shutil import which
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from signer import metrics, metrics_listener
 from signer.access import Action
@@ -91,15 +98,18 @@ def test_an_address_that_is_taken_is_said_at_the_start() -> None:
     assert metrics_listener.bind(ServerConfiguration()) is None
 
 
+def on_loopback(token_file: Path | None = None) -> ServerConfiguration:
+    return ServerConfiguration(metrics=MetricsConfiguration(bind="127.0.0.1:0", token_file=token_file))
+
+
 @contextmanager
-def listening(service: ServiceInProcess, folder: Path, token_file: Path | None) -> Iterator[int]:
+def listening(service: ServiceInProcess, folder: Path, asked: ServerConfiguration) -> Iterator[int]:
     """The listener over the service of this process; its port."""
     folder.mkdir()
-    metrics_only = MetricsConfiguration(bind="127.0.0.1:0", token_file=token_file)
-    socket_ = metrics_listener.bind(ServerConfiguration(metrics=metrics_only))
+    socket_ = metrics_listener.bind(asked)
     assert socket_ is not None
     before = service.services.configuration
-    service.services.configuration = ServerConfiguration(metrics=metrics_only)
+    service.services.configuration = asked
     served = MetricsService(service.services, folder, socket_)
     try:
         yield socket_.getsockname()[1]
@@ -121,24 +131,50 @@ def test_metrics_are_one_path_of_the_listener_and_none_of_the_api(service: Servi
     token_file = tmp_path / "metrics.token"
     token_file.touch(mode=0o600)
     token_file.write_text(TOKEN)
-    with listening(service, tmp_path / "with", token_file) as port:
+    with listening(service, tmp_path / "with", on_loopback(token_file)) as port:
         for wrong in ({}, {"Authorization": "Bearer x"}, {"Authorization": f"Basic {TOKEN}"}, {"Authorization": TOKEN}):
             status, text = fetch(port, **wrong)
             assert (status, "sealmark_" in text) == (401, False)
         for right in (f"Bearer {TOKEN}", f"bearer  {TOKEN}"):
             assert fetch(port, Authorization=right)[0] == 200
-    with listening(service, tmp_path / "without", None) as port:
+    with listening(service, tmp_path / "without", on_loopback()) as port:
         assert fetch(port)[0] == 200
         assert fetch(port, "/")[0] == 404
         assert fetch(port, "/v1/keys")[0] == 404
         assert fetch(port, method="POST")[0] == 501
 
 
+def test_an_address_for_others_speaks_tls_and_nothing_else(service: ServiceInProcess, tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    began = datetime.now(UTC) - timedelta(days=1)
+    built = x509.CertificateBuilder(name, name, key.public_key(), 1, began, began + timedelta(days=9))
+    certificate, private, token_file = (tmp_path / name for name in ("tls.crt", "tls.key", "token"))
+    certificate.write_bytes(built.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    token_file.touch(mode=0o600)
+    token_file.write_text(TOKEN)
+    asked = ServerConfiguration(
+        tls_certificate=certificate,
+        tls_key=private,
+        metrics=MetricsConfiguration(bind="0.0.0.0:0", token_file=token_file),
+    )
+    with listening(service, tmp_path / "tls", asked) as port:
+        trusted = ssl.create_default_context(cafile=certificate)
+        trusted.check_hostname = False
+        with closing(HTTPSConnection("127.0.0.1", port, timeout=20, context=trusted)) as connection:
+            connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+            text = connection.getresponse().read().decode()
+        assert "sealmark_tls_certificate_seconds_left 6" in text  # some eight days
+        with pytest.raises((OSError, HTTPException)):
+            fetch(port, Authorization=f"Bearer {TOKEN}")
+
+
 def test_one_who_says_nothing_keeps_nobody_away(
     service: ServiceInProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metrics_listener, "_CALLER_SECONDS", 0.2)
-    with listening(service, tmp_path / "slow", None) as port:
+    with listening(service, tmp_path / "slow", on_loopback()) as port:
         silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(3 * metrics_listener._THREADS)]
         silent[0].sendall(b"GET /metrics HTTP/1.1\r\nX: ")
         assert fetch(port)[0] == 200
