@@ -24,7 +24,7 @@ from gunicorn.http.parser import RequestParser
 from gunicorn.sock import ssl_wrap_socket
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from signer.admission import FairQueue
+from signer.admission import NOBODY, FairQueue
 from signer.outgoing import Outgoing
 from signer.reception import Incoming, Stage
 from signer.turning_away import CONTINUE, UNFIT, Overload
@@ -69,6 +69,7 @@ class Connection(TConn):
         self.incoming = Incoming()
         self.out = Outgoing(sock)
         self.deadline = deadline
+        self.caller = NOBODY
         self.requests: RequestParser | None = None  # gunicorn's, over the connection as it is after a handshake
         self.watched = False
         self.keep = True  # whether it goes on after what is being written
@@ -195,7 +196,8 @@ class ReceivingWorker(ThreadWorker):
         incoming, now = conn.incoming, time.monotonic()
         if incoming.stage is Stage.WHOLE:
             self._let_go(conn)
-            if self.queue.arrive(conn, self.overload.caller_of(conn), incoming.body_octets, now):
+            conn.caller = self.overload.caller_of(conn)
+            if self.queue.arrive(conn, conn.caller, incoming.body_octets, now):
                 self.tpool.submit(self._work, conn)
             return
         if incoming.stage in UNFIT:
@@ -217,7 +219,7 @@ class ReceivingWorker(ThreadWorker):
             try:
                 keep = self.serve(answered)
             finally:
-                following = self.queue.next()
+                following = self.queue.next(answered.caller)
                 self.method_queue.defer(self._answered, answered, keep)
 
     def serve(self, conn: Connection) -> bool:

@@ -23,6 +23,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
+from keystore.configuration import load_keystore_configuration
 from keystore.errors import HsmUnavailable, StoreUnavailable
 from signer import metrics_listener
 from signer.balance import ConnectionCounts, WorkerShare
@@ -31,8 +32,8 @@ from signer.errors import ConfigurationError
 from signer.figures import FOLDER, begin_anew
 from signer.listening import refuse_newcomers
 from signer.logs import configure_logs, json_formatter
-from signer.receiving_worker import ReceivingWorker
 from signer.tracing import require_tracing
+from signer.watched import DEADLINE_SECONDS, WatchedWorker
 
 if TYPE_CHECKING:
     import socket
@@ -62,7 +63,7 @@ class GracefulArbiter(Arbiter):
         super().stop(graceful)
 
 
-class GracefulWorker(ReceivingWorker):
+class GracefulWorker(WatchedWorker):
     """A worker that takes its fair share of connections, and that answers all that was accepted for it before it
     ends."""
 
@@ -121,7 +122,10 @@ class GracefulWorker(ReceivingWorker):
             self.share.set_accepting(bool(enabled))
         if not enabled and not self.alive:
             for listener in self.sockets:
-                self._take_what_is_left(listener)
+                if self.retired:
+                    listener.close()  # others take what is left
+                else:
+                    self._take_what_is_left(listener)
             self.sockets = []
 
     def _take_what_is_left(self, listener: socket.socket) -> None:
@@ -146,9 +150,16 @@ class JsonLogger(Logger):
 class _Server(BaseApplication):
     """gunicorn with its settings given here instead of on a command line."""
 
-    def __init__(self, state: Path, options: dict[str, Any], metrics: socket.socket | None = None) -> None:
+    def __init__(
+        self,
+        state: Path,
+        options: dict[str, Any],
+        hsm_deadline: float = DEADLINE_SECONDS,
+        metrics: socket.socket | None = None,
+    ) -> None:
         self._state = state
         self._options = options
+        self.hsm_deadline = hsm_deadline
         self._metrics = metrics  # bound here, so that all workers listen on it
         super().__init__()
 
@@ -180,8 +191,9 @@ def serve(state: Path, bind: str, workers: int | None = None, threads: int | Non
     metrics_listener.token_digest(configuration.metrics)
     begin_anew(state / FOLDER)
     require_tracing(configuration.tracing)
+    deadline = load_keystore_configuration(state).hsm.deadline_seconds
     _allow_files(configuration)
-    _Server(state, gunicorn_options(configuration, bind, workers, threads), metrics).run()
+    _Server(state, gunicorn_options(configuration, bind, workers, threads), deadline, metrics).run()
 
 
 def _allow_files(configuration: ServerConfiguration) -> None:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from signer.revocation import RevocationLists
     from signer.saml_metadata import SamlMetadata
     from signer.upkeep import Upkeep
+    from signer.usage import Usage
 
 
 @dataclass(slots=True)
@@ -80,6 +81,7 @@ class Services:
     approvals: ApprovalAdministration
     auditing: AuditReading
     audit_reports: AuditReports
+    usage: Usage
     audit_history: AuditHistory
     exporters: tuple[Exporter, ...]
     regions: RegionAdministration

@@ -31,6 +31,7 @@ from signer.web import (
     replicas,
     signing,
     trusted_issuers,
+    usage,
 )
 from signer.web.counting import UNKNOWN, Counting, name_of
 from signer.web.http import (
@@ -71,6 +72,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *trusted_issuers.ENDPOINTS,
     *approvals.ENDPOINTS,
     *audit.ENDPOINTS,
+    *usage.ENDPOINTS,
     *kms.ENDPOINTS,
 )
 
