@@ -110,7 +110,7 @@ def monitor(
     certificate_days: float,
     log_seconds: float,
 ) -> None:
-    """Sign something through the service, verify it as others do, and say what is wrong.
+    """Sign, verify as others do, and say what is wrong.
 
     A signature of random octets is made and held, with its proof, against the trust by the standalone verifier.
     Besides: how long it took, whether every part is ready, when certificates and the revocation list end, and whether
