@@ -121,8 +121,8 @@ def monitor(
 
     \b
     Examples:
-      sealmark --token-file monitor.token monitor --key release
-      sealmark --token-file monitor.token monitor --key release --every 30 --json --textfile sealmark.prom
+      sealmark monitor --key release --token-file monitor.token
+      sealmark monitor --key release --every 30 --json --textfile sealmark.prom
     """
     if count is not None and every is None:
         raise click.UsageError("--count goes with --every")
