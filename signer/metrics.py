@@ -87,6 +87,7 @@ HISTOGRAMS: Final[Mapping[str, Family]] = {
 # Of each living worker. How several make one: added up, or the least of them.
 GAUGES: Final[Mapping[str, tuple[Family, str]]] = {
     "calls_in_flight": (Family("calls_in_flight", "Calls that are being worked on."), "sum"),
+    "calls_in_lane": (Family("calls_in_lane", "The same, of calls that one thread takes on together."), "sum"),
     "calls_waiting": (Family("calls_waiting", "Calls that wait for a place in a worker."), "sum"),
     "line_waiting": (Family("commit_waiting", "Calls that stand in line to be written.", ("line",)), "sum"),
     "audit_overdue": (Family("audit_overdue", "Outcomes that could not be written in time, and still wait."), "sum"),
