@@ -118,6 +118,13 @@ class Forwarded:
         """The workers that have logged in to the HSM and begun their epoch."""
         return [pid for pid in worker_pids(self.service) if epoch_of(pid, self.scene.state / "locks")]
 
+    def signed_by(self, pid: int) -> int:
+        """How many leaves with a signature the worker has made."""
+        epoch = epoch_of(pid, self.scene.state / "locks")
+        asked = "SELECT COUNT(*) FROM log_entries WHERE epoch = ? AND outcome = 'succeeded'"
+        ((count,),) = self._rows(asked, str(epoch))
+        return int(count)
+
     def logged(self) -> str:
         return self.service.log.read_text(errors="replace")
 

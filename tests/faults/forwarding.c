@@ -65,9 +65,11 @@ struct function {
     _Atomic uint32_t skip;        /* ... after so many that it forwards */
     _Atomic uint32_t delay;       /* microseconds before each call */
     _Atomic uint32_t catch;       /* so many calls are held (ALWAYS: all) ... */
-    _Atomic uint32_t held;        /* ... as long as this is not zero */
+    _Atomic uint32_t held;        /* ... as long as this is not zero ... */
+    _Atomic uint32_t held_pid;    /* ... in this process alone, unless it is zero */
     _Atomic uint32_t waiting;     /* how many are held just now */
     _Atomic uint32_t waiting_pid; /* of the process of the last one */
+    _Atomic uint32_t unused;
 };
 
 struct process {
@@ -110,7 +112,8 @@ static int take(_Atomic uint32_t *number) {
 }
 
 static void hold(struct function *function) {
-    if (!atomic_load(&function->held) || !take(&function->catch)) return;
+    uint32_t only = atomic_load(&function->held_pid);
+    if (!atomic_load(&function->held) || (only && only != (uint32_t)getpid()) || !take(&function->catch)) return;
     atomic_store(&function->waiting_pid, (uint32_t)getpid());
     atomic_fetch_add(&function->waiting, 1);
     while (atomic_load(&function->held)) pause_for(1000);

@@ -205,6 +205,28 @@ def test_a_call_that_hangs_is_answered_and_its_worker_replaced(pair: Forwarded, 
         client.close()
 
 
+def test_a_worker_whose_whole_hsm_hangs_answers_all_its_callers(pair: Forwarded) -> None:
+    """Each of its threads is inside; whoever comes after them is told as well, and nobody is left without an answer."""
+    until(lambda: len(pair.serving_workers()) == 2, "both workers")
+    clients = [pair.client() for _ in range(12)]
+    for client in clients:
+        pair.sign_until_good(client)
+    hung, other = pair.serving_workers()
+    pair.control.catch("C_SignInit", ALWAYS, pid=hung)
+    with ThreadPoolExecutor(len(clients)) as pool:
+        answers = list(pool.map(lambda client: client.sign(), clients))
+    refused = [answer for answer in answers if answer.status != 200]
+    assert refused
+    assert {answer.status for answer in refused} <= {429, 503}
+    assert all(answer.retry_after for answer in refused)
+    until(lambda: hung not in worker_pids(pair.service), "the end of the worker that hangs")
+    assert other in worker_pids(pair.service)
+    pair.control.release("C_SignInit")
+    for client in clients:
+        pair.sign_until_good(client)
+        client.close()
+
+
 def test_a_call_that_comes_back_late_is_not_released(pair: Forwarded) -> None:
     """It comes back while its worker waits for another request to end: its caller was told 503, and so is the log."""
     until(lambda: len(pair.serving_workers()) == 2, "both workers")
