@@ -45,8 +45,10 @@ class Mender:
         return self._connection
 
     def usable(self) -> Connection:
-        """The connection to try. Raises: `HsmUnavailable` or `HsmFault` at once while the HSM is known to be lost, or not
-        to be as a ceremony left it."""
+        """The connection to try.
+
+        Raises at once `HsmUnavailable` while the HSM is known to be lost, `HsmFault` while it is not as it should be.
+        """
         if self._thread is not None and (self._fault is not None or time.monotonic() - self._lost_at > _PATIENCE):
             raise self._refusal()
         return self._connection

@@ -5,6 +5,7 @@ The matrix is `tests/faults/hsm_matrix.py`, its expectations are the table of `d
 
 from __future__ import annotations
 
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
     from tests.faults.forwarding import Control
     from tests.scale.scene import Scene
 
-# A third of the matrix, every code and every function among it; `python -m tests.faults.hsm_matrix` runs all of it.
+# A quarter of the matrix, every code and every function among it; `python -m tests.faults.hsm_matrix` runs all of it.
 SOME: Final = [
     (function, code)
     for place, function in enumerate(FUNCTIONS)
     for number, code in enumerate(CODES)
-    if (place + number) % 3 == 0
+    if (place + number) % 4 == 0
 ]
 
 
@@ -174,8 +175,8 @@ def test_a_locked_officer_is_told_of(pair: Forwarded) -> None:
     assert "officer_pin_locked" in pair.logged()
 
 
-@pytest.mark.parametrize("function", ["C_Sign", "C_SignInit"])
-def test_a_call_that_hangs_is_answered_and_its_worker_replaced(pair: Forwarded, function: str) -> None:
+def test_a_call_that_hangs_is_answered_and_its_worker_replaced(pair: Forwarded) -> None:
+    function = "C_Sign"
     until(lambda: len(pair.serving_workers()) == 2, "both workers")
     clients = [pair.client() for _ in range(4)]
     for client in clients:
@@ -228,18 +229,19 @@ def test_a_worker_whose_whole_hsm_hangs_answers_all_its_callers(pair: Forwarded)
 
 
 def test_a_call_that_comes_back_late_is_not_released(pair: Forwarded) -> None:
-    """It comes back while its worker waits for another request to end: its caller was told 503, and so is the log."""
+    """Its caller was told 503, and so is the log, whether its thread came to that or a living worker did it."""
     until(lambda: len(pair.serving_workers()) == 2, "both workers")
     client = pair.client()
     pair.sign_until_good(client)
-    pair.control.catch("C_Sign", ALWAYS)
+    pair.control.catch("C_Sign")
+    name = secrets.token_hex(8)
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(client.sign)
-        until(lambda: pair.control.function("C_Sign").waiting, "a call that hangs")
-        until(lambda: "hsm_call_hangs" in pair.logged(), "the watchdog")
-        answer = asked.result()
+        asked = pool.submit(client.sign, request_id=name)
+        until(asked.done, "an answer")
         pair.control.release("C_Sign")
+        answer = asked.result()
     assert (answer.status, answer.signature) == (503, None)
-    until(lambda: pair.open_intents() == 0, "the end of every intent")
+    until(lambda: pair.outcomes_of_caller(name), "the outcome of the call")
+    assert pair.outcomes_of_caller(name) in (["failed"], ["unknown"])
     pair.sign_until_good(client)
     client.close()
