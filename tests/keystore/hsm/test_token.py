@@ -297,7 +297,7 @@ def test_a_truncated_signature_is_a_fault(founded: TestToken, monkeypatch: pytes
     opened = open_token(founded.configuration, sessions=1)
     backing, _ = new_key(opened, "truncated")
     session = opened._connection.signing.get()
-    monkeypatch.setattr(session, "sign", lambda mechanism, key, data: b"s" * 63)
+    monkeypatch.setattr(session, "sign_each", lambda mechanism, key, inputs, made: made.append(b"s" * 63))
     opened._connection.signing.put(session)
     with pytest.raises(HsmFault, match="63 octets, not 64"):
         opened.sign(backing, P256, DIGEST)
