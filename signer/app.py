@@ -45,6 +45,7 @@ from signer.explaining import AccessExplanations
 from signer.export.exporter import Exporter
 from signer.idempotency import Idempotency
 from signer.logs import configure_logs
+from signer.officer_watch import report_officer
 from signer.pipeline import Pipeline
 from signer.published import Published
 from signer.published_logs import PublishedLogs
@@ -80,6 +81,7 @@ def create_app(state: Path | None = None) -> Flask:
         raise
     atexit.register(services.close)
     report_enabled_root(services.keystore, services.keystore.clock())
+    report_officer(services.keystore.token_info)
     if report_software_keys(services.keystore):
         forbid_core_dumps()
     return application(services)

@@ -23,13 +23,14 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
+from keystore.configuration import load_keystore_configuration
 from keystore.errors import HsmUnavailable, StoreUnavailable
 from signer.balance import ConnectionCounts, WorkerShare
 from signer.config import KEEP_ALIVE_SECONDS, ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
 from signer.listening import refuse_newcomers
 from signer.logs import configure_logs, json_formatter
-from signer.receiving_worker import ReceivingWorker
+from signer.watched import DEADLINE_SECONDS, WatchedWorker
 
 if TYPE_CHECKING:
     import socket
@@ -59,7 +60,7 @@ class GracefulArbiter(Arbiter):
         super().stop(graceful)
 
 
-class GracefulWorker(ReceivingWorker):
+class GracefulWorker(WatchedWorker):
     """A worker that takes its fair share of connections, and that answers all that was accepted for it before it
     ends."""
 
@@ -118,7 +119,10 @@ class GracefulWorker(ReceivingWorker):
             self.share.set_accepting(bool(enabled))
         if not enabled and not self.alive:
             for listener in self.sockets:
-                self._take_what_is_left(listener)
+                if self.retired:
+                    listener.close()  # others take what is left
+                else:
+                    self._take_what_is_left(listener)
             self.sockets = []
 
     def _take_what_is_left(self, listener: socket.socket) -> None:
@@ -143,9 +147,10 @@ class JsonLogger(Logger):
 class _Server(BaseApplication):
     """gunicorn with its settings given here instead of on a command line."""
 
-    def __init__(self, state: Path, options: dict[str, Any]) -> None:
+    def __init__(self, state: Path, options: dict[str, Any], hsm_deadline: float = DEADLINE_SECONDS) -> None:
         self._state = state
         self._options = options
+        self.hsm_deadline = hsm_deadline
         super().__init__()
 
     def load_config(self) -> None:
@@ -172,8 +177,9 @@ def serve(state: Path, bind: str, workers: int | None = None, threads: int | Non
         _log.warning(
             "ceremony_folder_present", alarm=True, folder=str(ceremony), advice="carry its files away and remove it"
         )
+    deadline = load_keystore_configuration(state).hsm.deadline_seconds
     _allow_files(configuration)
-    _Server(state, gunicorn_options(configuration, bind, workers, threads)).run()
+    _Server(state, gunicorn_options(configuration, bind, workers, threads), deadline).run()
 
 
 def _allow_files(configuration: ServerConfiguration) -> None:
