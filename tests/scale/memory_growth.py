@@ -109,7 +109,7 @@ def of_the_module(folder: Path, signatures: int, warm_up: int, steps: int = STEP
 
 
 def _sign_barely(folder: Path, signatures: int, warm_up: int, steps: int, sending: Connection) -> None:
-    loops, made = Loops(make_token(folder)), 0
+    loops, made = Loops(make_token(folder), ("ECC_NIST_P256",)), 0
     for count in [warm_up, *[signatures // steps] * steps]:
         end = made + count
         while made < end:
