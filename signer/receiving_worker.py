@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from wsgiref.types import WSGIEnvironment
 
-    from flask import Flask
-
     from signer.services import Services
 
 ANSWER_SECONDS: Final = 30.0  # for a caller to take an answer
@@ -255,7 +253,7 @@ class ReceivingWorker(ThreadWorker):
     def load_wsgi(self) -> None:
         """As gunicorn's; the application is shown the connection itself, whose certificate it looks at."""
         super().load_wsgi()
-        application = cast("Flask", self.wsgi)
+        application = cast("Any", self.wsgi)
         self.services = services = application.extensions["sealmark"]
         configuration = services.configuration
         self.head_seconds, self.body_seconds = configuration.head_seconds, configuration.body_seconds

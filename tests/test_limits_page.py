@@ -22,7 +22,6 @@ _INSIDE: Final = frozenset(
         "signer.audit.checks.findings:MAXIMUM",  # how many findings one check shows; the others are counted
         "signer.witness.protocol:MAXIMUM_PROOF",  # 2^63 leaves
         "signer.witness.protocol:MAXIMUM_BODY",  # follows from it
-        "signer.witness.protocol:MAXIMUM_NOTE",
         "keystore.db.patience:LEAST",  # of a wait that the request has no time left for
     }
 )
