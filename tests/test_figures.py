@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
+from click.testing import CliRunner
 
+from tools.figures import suite
 from tools.figures.__main__ import read, take
 from tools.figures.asked import FIGURES, Figure
 from tools.figures.page import number, page
@@ -118,3 +120,22 @@ def test_what_was_measured_is_taken_and_a_short_form_is_not(tmp_path: Path) -> N
 )
 def test_numbers_have_the_digits_that_mean_something(value: float, text: str) -> None:
     assert number(value) == text
+
+
+def test_a_run_of_the_suite_is_read_from_what_pytest_wrote(tmp_path: Path) -> None:
+    junit = tmp_path / "suite.xml"
+    junit.write_text(
+        '<testsuites><testsuite errors="1" failures="2" skipped="3" tests="40" time="7.5"/></testsuites>',
+        encoding="utf-8",
+    )
+    result = CliRunner().invoke(suite.main, ["suite-on-sqlite", str(junit), "--output", str(tmp_path)])
+    assert result.output == "suite-on-sqlite: 3 of 40 tests, 3 skipped, 8 s\n"
+    document = json.loads((tmp_path / "suite-on-sqlite.json").read_text(encoding="utf-8"))
+    assert (document["measured"], document["met"], document["command"]) == (3, False, "make test")
+
+
+@pytest.mark.parametrize("text", ["", "<testsuites/>", '<testsuites><testsuite tests="x"/></testsuites>', "no XML"])
+def test_no_run_of_the_suite_is_no_success(tmp_path: Path, text: str) -> None:
+    (tmp_path / "suite.xml").write_text(text, encoding="utf-8")
+    with pytest.raises(click.ClickException, match=r"suite\.xml"):
+        suite.read(tmp_path / "suite.xml")

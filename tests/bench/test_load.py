@@ -35,7 +35,13 @@ def in_drops(connection: socket.socket, answer: bytes) -> None:
 
 
 @pytest.fixture
-def answering() -> Iterator[Callable[[bytes, Callable[[socket.socket, bytes], None]], int]]:
+def late() -> list[bytes]:
+    """What came on a connection after the answer that said it was the last one."""
+    return []
+
+
+@pytest.fixture
+def answering(late: list[bytes]) -> Iterator[Callable[[bytes, Callable[[socket.socket, bytes], None]], int]]:
     """Starts a server that gives one answer to every request, in its own way; its port."""
     listeners: list[socket.socket] = []
 
@@ -58,6 +64,7 @@ def answering() -> Iterator[Callable[[bytes, Callable[[socket.socket, bytes], No
                     while connection.recv(65536):
                         send(connection, answer)
                         if b"close" in answer:
+                            late.append(connection.recv(65536))
                             return
                 except OSError:
                     return
@@ -102,8 +109,9 @@ def test_a_failure_is_counted_and_the_first_is_shown(answering: Callable[..., in
     assert seen.kept == []
 
 
-def test_a_connection_that_ends_is_made_anew(answering: Callable[..., int]) -> None:
+def test_a_connection_that_ends_is_made_anew(answering: Callable[..., int], late: list[bytes]) -> None:
     seen = measured(answering(LAST, in_one))
     assert seen.answers > 1
+    assert set(late) == {b""}
     assert seen.failures == 0
     assert seen.reconnections in (seen.answers, seen.answers - 1)

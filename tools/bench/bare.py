@@ -71,16 +71,16 @@ def make_token(folder: Path) -> BareToken:
 
 
 class Loops:
-    """One process's session, and a loop for each spec of a key (or `DATA_KEY`)."""
+    """One process's session, and a loop for each of these specs of keys (or `DATA_KEY`), for all unless given."""
 
-    def __init__(self, token: BareToken, specs: Iterable[str]) -> None:
+    def __init__(self, token: BareToken, specs: Iterable[str] | None = None) -> None:
         os.environ["SOFTHSM2_CONF"] = str(token.configuration)
         module = next(place for place in MODULE_PLACES if os.path.exists(place))
         # One process at a time: SoftHSM does not see a token that another process is just opening.
         with token.configuration.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._session = pkcs11.lib(module).get_token(token_label=_LABEL).open(user_pin=token.pin)
-        self._loops = {spec: _LOOPS[spec](self._session) for spec in specs}
+        self._loops = {spec: _LOOPS[spec](self._session) for spec in specs or _LOOPS}
 
     def run(self, spec: str, begin: float, seconds: float) -> Rate:
         """From `begin` (monotonic clock) on. A result that is not right raises."""
@@ -95,19 +95,6 @@ class Loops:
                 once(digest)
             made += len(digests)
         return Rate(made, time.perf_counter() - started, time.process_time() - processor)
-
-    def close(self) -> None:
-        """Ends the session, and with it the keys."""
-        self._session.close()
-
-
-def sign_and_verify(token: BareToken, spec: str, begin: float, seconds: float) -> Rate:
-    """One loop in a process that has no other open."""
-    loops = Loops(token, (spec,))
-    try:
-        return loops.run(spec, begin, seconds)
-    finally:
-        loops.close()
 
 
 def _encrypting_loop(session: pkcs11.Session, *, of_its_random: bool) -> Callable[[bytes], None]:
@@ -165,4 +152,3 @@ _LOOPS: Final[dict[str, Callable[[pkcs11.Session], Callable[[bytes], None]]]] = 
     "SYMMETRIC_DEFAULT": partial(_encrypting_loop, of_its_random=False),
     DATA_KEY: partial(_encrypting_loop, of_its_random=True),
 }
-SPECS: Final = tuple(_LOOPS)

@@ -167,7 +167,7 @@ _loops: list[bare.Loops] = []  # this process's own
 def _begin_together(barrier: Barrier, token: BareToken | None) -> None:
     """Sets up a process. It waits for the other one, so that two tasks go to two processes."""
     if token is not None:
-        _loops.append(bare.Loops(token, bare.SPECS))
+        _loops.append(bare.Loops(token))
     barrier.wait(_START_SECONDS)
 
 
