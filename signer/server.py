@@ -14,7 +14,7 @@ import ipaddress
 import resource
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 from gunicorn.app.base import BaseApplication
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
         [MutableMapping[str, Any], Callable[[str, Iterable[tuple[str, str]]], None]], Iterable[bytes]
     ]
 
+LONGEST_REQUEST_LINE: Final = 4094  # octets
+MOST_HEADERS: Final = 50
 _FILES_BESIDES = 256  # open files of a worker that are no caller's connection
 _log = structlog.get_logger("sealmark.server")
 
@@ -133,8 +135,8 @@ def gunicorn_options(
         "keepalive": KEEP_ALIVE_SECONDS,
         "worker_connections": configuration.connections,
         "preload_app": False,
-        "limit_request_line": 4094,
-        "limit_request_fields": 50,
+        "limit_request_line": LONGEST_REQUEST_LINE,
+        "limit_request_fields": MOST_HEADERS,
         "proc_name": "sealmark",
         "accesslog": None,
         "errorlog": "-",
