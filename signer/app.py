@@ -37,6 +37,7 @@ from signer.authn.authenticator import Authenticator
 from signer.authn.exchange import Exchange
 from signer.authn.key_sets import KeySets
 from signer.authn.throttle import Throttle
+from signer.callers import KnownCallers
 from signer.certification import Certification
 from signer.config import ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
@@ -108,6 +109,8 @@ def assemble(
     approvals = ApprovalAdministration(keystore)
     regions = RegionAdministration(keystore, audit, configuration.regions)
     keystore.regions.on_new_version = regions.spread
+    callers = KnownCallers()
+    authenticator = Authenticator(keystore, throttle, callers)
     held = Approvals(
         keystore,
         {
@@ -120,7 +123,7 @@ def assemble(
         configuration=configuration,
         keystore=keystore,
         audit=audit,
-        pipeline=Pipeline(keystore, Authenticator(keystore, throttle), audit, Idempotency(keystore), published, held),
+        pipeline=Pipeline(keystore, authenticator, audit, Idempotency(keystore), published, held),
         keys=KeyAdministration(keystore, policies, certification, certificates),
         labels=LabelAdministration(keystore),
         policies=policies,
@@ -135,6 +138,7 @@ def assemble(
             keystore.database,
             [str(witness.key) for witness in configuration.log.witnesses],
             configuration.log.cosignatures,
+            audit.log.shown_heads,
         ),
         saml_metadata=SamlMetadata(keystore, audit, published),
         upkeep=Upkeep(keystore, audit, revocation_lists, regions),
@@ -147,10 +151,11 @@ def assemble(
             keystore, configuration.access_keys_per_principal, timedelta(days=configuration.longest_token_days)
         ),
         throttle=throttle,
+        callers=callers,
         trusted_issuers=TrustedIssuerAdministration(keystore),
         exchange=Exchange(keystore, audit, KeySets(keystore.clock)),
         approvals=approvals,
-        auditing=AuditReading(keystore),
+        auditing=AuditReading(keystore, audit.log.shown_heads),
         audit_reports=AuditReports(keystore),
         audit_history=AuditHistory(keystore),
         exporters=tuple(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from keystore.errors import NotFound as NoSuchRow
@@ -27,7 +28,7 @@ from signer.audit.showing import (
 from signer.errors import NotFound, Unprocessable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from keystore.db.engine import Database
     from keystore.keystore import Keystore
@@ -45,9 +46,11 @@ _RECORDED: Final = frozenset({*(action.value for action in Action), *_MORE_ACTIO
 class AuditReading:
     """One per worker. Reads the trail's tables, and the keystore for the names of keys."""
 
-    def __init__(self, keystore: Keystore) -> None:
+    def __init__(self, keystore: Keystore, shown_heads: Callable[[], list[Head]] | None = None) -> None:
+        """`shown_heads`: the logs as they may be shown, for what is shown with a checkpoint."""
         self._keystore = keystore
         self._database: Database = keystore.database
+        self._shown_heads = shown_heads or partial(heads, keystore.database)
 
     def search(self, query: EntriesQuery, cursor: str | None, limit: int) -> tuple[list[dict[str, object]], Found]:
         """A page of entries as JSON members, and as it was found, with its cursors. Raises `Unprocessable`,
@@ -151,7 +154,7 @@ class AuditReading:
         return known[key_id]
 
     def _log(self, number: int | None) -> Head:
-        logs = heads(self._database)
+        logs = self._shown_heads()
         found = [head for head in logs if number in (None, head.log)]
         if not found:
             msg = f"there is no such log; there are {', '.join(str(head.log) for head in logs) or 'none'}"

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 KNOWN_TABLES: Final = frozenset({"server", "certificates", "log", "audit", "regions", "hsm", "database", "keys"})
+KEEP_ALIVE_SECONDS: Final = 75  # that a connection on which nothing is asked stays open
 LONGEST_LEAF_DAYS: Final = 1825
 LONGEST_TOKEN_DAYS: Final = 3650
 MOST_ACCESS_KEYS: Final = 100
@@ -85,6 +86,10 @@ class ServerConfiguration:
     threads: int = 8
     max_requests: int = 20_000  # SoftHSM leaks session objects: a worker is renewed after so many requests
     graceful_timeout: int = 30  # seconds
+    connections: int = 1_000  # of a worker; beyond, the one that is idle longest is ended
+    waiting: int = 24  # calls of a worker that wait for a thread; who would be more is answered 429
+    head_seconds: int = 10  # for a TLS handshake, and for the headers of a request
+    body_seconds: int = 30  # for a body
     log_level: str = "info"
     longest_token_days: int = 365  # of a token or an access key made from now on
     access_keys_per_principal: int = 10  # at a time; temporary ones not counted
@@ -210,6 +215,10 @@ def _server(table: object, state: Path, certificates: CertificateConfiguration) 
         "threads": lambda name, value: _whole(name, value, 1, 256),
         "max_requests": lambda name, value: _whole(name, value, 0, 10_000_000),
         "graceful_timeout": lambda name, value: _whole(name, value, 1, 600),
+        "connections": lambda name, value: _whole(name, value, 16, 100_000),
+        "waiting": lambda name, value: _whole(name, value, 1, 10_000),
+        "head_seconds": lambda name, value: _whole(name, value, 1, 600),
+        "body_seconds": lambda name, value: _whole(name, value, 1, 3_600),
         "log_level": _level,
         "longest_token_days": lambda name, value: _whole(name, value, 1, LONGEST_TOKEN_DAYS),
         "access_keys_per_principal": lambda name, value: _whole(name, value, 1, MOST_ACCESS_KEYS),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from keystore.keystore import Keystore
     from signer.access import Permit
     from signer.audit import AuditTrail, RecordedIntent
+    from signer.audit.logged import Steps
     from signer.audit.records import OutcomeKind
     from signer.call import Call
     from signer.formats.observed import MadeSignature
@@ -67,8 +68,8 @@ class Making:
     key: Key
     version: KeyVersion
 
-    def make_all(self, plan: Plan) -> list[Output]:
-        """One result an item, in the order asked: what was made, or `error`. All are recorded before this returns.
+    def make_all(self, plan: Plan) -> Steps[list[Output]]:
+        """One result an item, in the order asked: what was made, or `error`. All are recorded before this ends.
 
         Raises: the item's own `Unprocessable` where the call has but one item; faults of the HSM, the keystore and the
         audit trail.
@@ -79,15 +80,17 @@ class Making:
         batches: list[_Batch] = []
         try:
             for algorithm, positions in _by_algorithm(plan).items():
-                batch = _Batch(self._open(algorithm, positions, plan), plan, positions)
+                intent = yield from self._open(algorithm, positions, plan)
+                batch = _Batch(intent, plan, positions)
                 batches.append(batch)
                 self._make_batch(batch, algorithm, plan, results)
                 refused |= batch.refused
         except Exception as error:
-            self._record_failure(batches, never_intended, error)
+            yield from self._record_failure(batches, never_intended, error)
             raise
         closings = [(batch.intent, batch.outcomes("succeeded", None)) for batch in batches]
-        for batch, proofs in zip(batches, self.audit.close(closings, never_intended), strict=True):
+        made = yield from self.audit.closing(closings, never_intended)
+        for batch, proofs in zip(batches, made, strict=True):
             for position, proof in zip(batch.positions, proofs, strict=True):
                 if proof:  # of what was signed; the rest is in the log as durably, under its next checkpoint
                     results[position]["proof"] = proof
@@ -97,9 +100,9 @@ class Making:
             results[position] = {"error": problem_for(refusal, request_id=self.call.request_id)}
         return results
 
-    def _open(self, algorithm: str, positions: list[int], plan: Plan) -> RecordedIntent:
+    def _open(self, algorithm: str, positions: list[int], plan: Plan) -> Steps[RecordedIntent]:
         key = audited(self.key, self.version, algorithm)
-        return self.audit.open(self.permit, self.call, key, len(positions), plan.context)
+        return self.audit.opening(self.permit, self.call, key, len(positions), plan.context)
 
     def _make_batch(self, batch: _Batch, algorithm: str, plan: Plan, results: list[Output]) -> None:
         """Makes every item of the batch into `results`, or finds that it cannot be made."""
@@ -125,7 +128,7 @@ class Making:
             except Unprocessable as refusal:
                 batch.refused[position] = refusal
 
-    def _record_failure(self, batches: list[_Batch], never_intended: ItemsRefused, error: Exception) -> None:
+    def _record_failure(self, batches: list[_Batch], never_intended: ItemsRefused, error: Exception) -> Steps[None]:
         """Nothing is released: every item of every batch has failed, whatever the HSM returned for it."""
         code = code_of(error)
         kind: OutcomeKind = "failed" if code in SERVER_FAULTS else "denied"  # denied: the key was disabled meanwhile
@@ -138,7 +141,9 @@ class Making:
         if not batches:  # no intent could be written: nothing has happened that a record is owed
             return
         try:
-            self.audit.close([(batch.intent, batch.outcomes(kind, code)) for batch in batches], never_intended)
+            yield from self.audit.closing(
+                [(batch.intent, batch.outcomes(kind, code)) for batch in batches], never_intended
+            )
         except AuditUnavailable:
             _log.error("failure_recorded_late", alarm=True, key_id=self.key.id, code=code)
 

@@ -50,6 +50,7 @@ from signer.transferring import Side, Transferring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
 
     from keystore.api import ApprovalRequestRecord, Key
     from keystore.keystore import Keystore
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from signer.access.model import ConditionValues, GrantFacts
     from signer.approvals import Approvals
     from signer.audit import AuditTrail
+    from signer.audit.logged import Steps
     from signer.authn.authenticator import Authenticator
     from signer.authn.principal import Principal
     from signer.cryptographic_requests import ReEncryption
@@ -81,6 +83,10 @@ class _Named:
     """How a call names its key, as far as that is known: where the body tells it, once that is read."""
 
     reference: str | None
+
+    @classmethod
+    def of(cls, reference: Reference[Any] | None) -> Self:
+        return cls(None if callable(reference) else reference)
 
     def by(self, reference: Reference[_Body], body: _Body) -> str:
         self.reference = reference(body) if callable(reference) else reference
@@ -109,9 +115,14 @@ class Pipeline:
     def sign(self, call: Call, reference: Reference[_Body], operation: Operation[_Body]) -> Answer:
         """Makes what the operation makes, with the key that `reference` names (its id or alias, or what tells it from
         the body)."""
+        return self._audit.run(self.signing(call, reference, operation))
+
+    def signing(self, call: Call, reference: Reference[_Body], operation: Operation[_Body]) -> Steps[Answer]:
+        """The same in steps, which stop where something must be durable before the story may go on."""
         # authn, who is calling
         principal = self.authenticate(call)
-        with self._refusals_recorded(principal, operation.action, call, reference) as named:
+        named = _Named.of(reference)
+        try:
             # access: may such a caller make such a call at all (before any key is looked up)
             admission = admit(principal, operation.action)
             # web: the body, typed
@@ -128,17 +139,24 @@ class Pipeline:
                 raise Unprocessable(NOT_KEPT, field="Idempotency-Key")
             # the same request again gets the same answer
             repeated = self._idempotency.begin(permit, call, key.id)
+        except Exception as error:
+            yield from self._refusing(principal, operation.action, call, named, error)
+            raise
         if repeated.answer is not None:
-            self._audit.note(principal, operation.action.value, call, key=key.id, code=REPEATED)
+            yield from self._audit.noting(principal, operation.action.value, call, key=key.id, code=REPEATED)
             return repeated.answer
         with repeated:
             # approvals: have those whom the key's rule names released this very call
-            with self._refusals_recorded(principal, operation.action, call, key.id):
+            try:
                 permit = self._approvals.release(permit, call, key, body)
+            except Exception as error:
+                yield from self._refusing(principal, operation.action, call, _Named(key.id), error)
+                raise
             # audit intent → keystore → formats → HSM → self-check → audit outcome
             making = Making(self._keystore, self._audit, permit, call, key, subject.version)
+            results = yield from making.make_all(plan)
             # response: only what was recorded
-            return repeated.completed({"results": making.make_all(plan)})
+            return repeated.completed({"results": results})
 
     def re_encrypt(
         self, call: Call, reference: Reference[ReEncryption], destination: Reference[ReEncryption], operation: Moved
@@ -486,16 +504,28 @@ class Pipeline:
         reference: Reference[Any] | None,
         subject: str | None = None,
     ) -> Iterator[_Named]:
-        named = _Named(None if callable(reference) else reference)
+        named = _Named.of(reference)
         try:
             yield named
         except Exception as error:
-            judged = error.judged if isinstance(error, SealmarkError) else None
-            call.trace.action = action.policy_name
-            if isinstance(error, PolicyForbids) and judged is not None and judged.key_id is not None:
-                call.trace.resource = self._keystore.arn_of(judged.key_id)
-            self._audit.refuse(principal, action.value, call, named.reference, code_of(error), subject, judged)
+            self._audit.run(self._refusing(principal, action, call, named, error, subject))
             raise
+
+    def _refusing(
+        self,
+        principal: Principal,
+        action: Action,
+        call: Call,
+        named: _Named,
+        error: Exception,
+        subject: str | None = None,
+    ) -> Steps[None]:
+        """Records that the call ends with this error."""
+        judged = error.judged if isinstance(error, SealmarkError) else None
+        call.trace.action = action.policy_name
+        if isinstance(error, PolicyForbids) and judged is not None and judged.key_id is not None:
+            call.trace.resource = self._keystore.arn_of(judged.key_id)
+        return self._audit.refusing(principal, action.value, call, named.reference, code_of(error), subject, judged)
 
 
 def _judged(permit: Permit) -> Judged | None:

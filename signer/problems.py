@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 RETRY_AFTER_SECONDS: Final = 5
+OVERLOADED_RETRY_SECONDS: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ PROBLEMS: Final[Mapping[str, ProblemKind]] = MappingProxyType(
         "unprocessable": ProblemKind(422, "The request asks for what cannot be done"),
         "unsupported": ProblemKind(422, "Not supported"),
         "too_many_requests": ProblemKind(429, "Too many failed attempts"),
+        "overloaded": ProblemKind(429, "Too many calls at once"),
+        "quota_exceeded": ProblemKind(429, "A quota of this deployment is used up"),
         "hsm_unavailable": ProblemKind(503, "HSM not usable", "the HSM cannot be used just now; nothing was signed"),
         "hsm_fault": ProblemKind(503, "HSM fault", "the HSM's answer did not pass the check; nothing was released"),
         "integrity_failure": ProblemKind(

@@ -7,6 +7,7 @@ since proofs of what was signed then name them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
@@ -17,6 +18,8 @@ from signer.audit.tree import TILE_HEIGHT, TILE_WIDTH
 from signer.errors import NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from keystore.db.engine import Database
 
 _DEEPEST: Final = 63  # tlog-tiles, "Merkle Tree": levels are 0 to 63
@@ -36,16 +39,23 @@ class PublishedLogs:
     `identifier` names a log by the last part of its origin; None is the one that grows.
     """
 
-    def __init__(self, database: Database, witnesses: Sequence[str] = (), cosignatures: int = 0) -> None:
+    def __init__(
+        self,
+        database: Database,
+        witnesses: Sequence[str] = (),
+        cosignatures: int = 0,
+        shown_heads: Callable[[], list[Head]] | None = None,
+    ) -> None:
         """`witnesses` (verifier keys) are asked to cosign the growing log, and so many of them must: then a proof
-        carries so many from the start."""
+        carries so many from the start. `shown_heads`: the logs as they may be shown, where somebody writes to them."""
         self._database = database
+        self._shown_heads = shown_heads or partial(heads, database)
         self._witnesses = witnesses
         self._cosignatures = cosignatures
 
     def trusted(self) -> list[TrustedLog]:
         """Every log as a trust bundle names it, the growing one first. Who cosigned a former one is not known here."""
-        *former, growing = heads(self._database)
+        *former, growing = self._shown_heads()
         return [
             TrustedLog(_signer(growing).verifier_key, self._witnesses, self._cosignatures),
             *(TrustedLog(_signer(head).verifier_key, (), 0) for head in reversed(former)),
@@ -93,7 +103,7 @@ class PublishedLogs:
         return LogReader(self._database, head.log, head.first)
 
     def _head(self, identifier: str | None) -> Head:
-        found = heads(self._database)
+        found = self._shown_heads()
         if identifier is not None:
             found = [head for head in found if head.origin.rpartition("/")[2] == identifier]
         return found[-1] if found else _refuse("there is no such log")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import ipaddress
+import resource
 import select
 import ssl
 import time
@@ -21,29 +22,27 @@ import structlog
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
-from gunicorn.http.parser import RequestParser
-from gunicorn.workers.gthread import ThreadWorker
 
 from keystore.errors import HsmUnavailable, StoreUnavailable
 from signer.balance import ConnectionCounts, WorkerShare
-from signer.config import ServerConfiguration, load_server_configuration
+from signer.config import KEEP_ALIVE_SECONDS, ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
 from signer.listening import refuse_newcomers
 from signer.logs import configure_logs, json_formatter
+from signer.receiving_worker import ReceivingWorker
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable, MutableMapping
 
     from gunicorn.config import Config
-    from gunicorn.workers.gthread import TConn
 
     _Application = Callable[
         [MutableMapping[str, Any], Callable[[str, Iterable[tuple[str, str]]], None]], Iterable[bytes]
     ]
 
-_STAY_MILLISECONDS = 2
 _TRY_AGAIN_SECONDS = 0.3
+_FILES_BESIDES = 256  # open files of a worker that are no caller's connection
 _log = structlog.get_logger("sealmark.server")
 
 
@@ -60,9 +59,9 @@ class GracefulArbiter(Arbiter):
         super().stop(graceful)
 
 
-class GracefulWorker(ThreadWorker):
-    """A worker that takes its fair share of connections, whose threads stay with busy callers, and that answers all
-    that was accepted for it before it ends."""
+class GracefulWorker(ReceivingWorker):
+    """A worker that takes its fair share of connections, and that answers all that was accepted for it before it
+    ends."""
 
     share: WorkerShare | None = None  # set in the master, before the fork
     _connections = 0
@@ -112,16 +111,6 @@ class GracefulWorker(ThreadWorker):
             return  # the poller tells of it again at once
         super().accept(listener)
 
-    def handle(self, conn: TConn) -> bool:
-        """As gunicorn's; then the caller's next requests, as long as they come at once and nobody waits for a thread.
-
-        gunicorn's way back to the poller and out again costs two hand-overs between threads for each request.
-        """
-        result = super().handle(conn)
-        while result is True and self.alive and _asks_again(conn) and self.tpool._work_queue.empty():
-            result = super().handle(conn)
-        return result
-
     def set_accept_enabled(self, enabled: bool | None) -> None:
         """As gunicorn's. A worker that is about to end takes what is left in the queue before it stops listening."""
         super().set_accept_enabled(enabled)
@@ -139,16 +128,6 @@ class GracefulWorker(ThreadWorker):
         while waiting.poll(0):
             self.accept(listener)
         listener.close()
-
-
-def _asks_again(conn: TConn) -> bool:
-    """Whether the next request is there within moments. What TLS or the parser has read ahead is left to the poller."""
-    parser = conn.parser
-    if isinstance(conn.sock, ssl.SSLSocket) or not isinstance(parser, RequestParser) or parser.unreader.buf.getvalue():
-        return False
-    waiting = select.poll()
-    waiting.register(conn.sock.fileno(), select.POLLIN)
-    return bool(waiting.poll(_STAY_MILLISECONDS))
 
 
 class JsonLogger(Logger):
@@ -193,7 +172,21 @@ def serve(state: Path, bind: str, workers: int | None = None, threads: int | Non
         _log.warning(
             "ceremony_folder_present", alarm=True, folder=str(ceremony), advice="carry its files away and remove it"
         )
+    _allow_files(configuration)
     _Server(state, gunicorn_options(configuration, bind, workers, threads)).run()
+
+
+def _allow_files(configuration: ServerConfiguration) -> None:
+    """As many open files as the connections of a worker need, as far as the system lets this user have them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = configuration.connections + _FILES_BESIDES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        if most < needed:
+            _log.warning(
+                "few_open_files", allowed=most, needed=needed, advice="raise LimitNOFILE, or lower connections"
+            )
 
 
 def gunicorn_options(
@@ -209,7 +202,8 @@ def gunicorn_options(
         "max_requests_jitter": configuration.max_requests // 10,
         "graceful_timeout": configuration.graceful_timeout,
         "timeout": 60,
-        "keepalive": 75,
+        "keepalive": KEEP_ALIVE_SECONDS,
+        "worker_connections": configuration.connections,
         "preload_app": False,
         "limit_request_line": 4094,
         "limit_request_fields": 50,
@@ -306,7 +300,6 @@ def _settle_worker(_worker: object) -> None:
 
 def _close_worker(_arbiter: object, worker: object) -> None:
     """Runs in a worker that is about to end: the audit trail is finished before the HSM and the database close."""
-    app = getattr(worker, "wsgi", None)
-    services = getattr(app, "extensions", {}).get("sealmark")
+    services = getattr(worker, "services", None)
     if services is not None:
         services.close()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from signer.auditing import AuditReading
     from signer.authn.exchange import Exchange
     from signer.authn.throttle import Throttle
+    from signer.callers import KnownCallers
     from signer.certification import Certification
     from signer.config import ServerConfiguration
     from signer.explaining import AccessExplanations
@@ -69,6 +70,7 @@ class Services:
     credentials: CredentialAdministration
     access_keys: AccessKeyAdministration
     throttle: Throttle
+    callers: KnownCallers
     trusted_issuers: TrustedIssuerAdministration
     exchange: Exchange
     approvals: ApprovalAdministration

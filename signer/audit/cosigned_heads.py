@@ -21,7 +21,7 @@ from sqlalchemy import bindparam, select, update
 from keystore.db.lock import WriteLock
 from keystore.db.schema import LOG_HEADS
 from keystore.errors import IntegrityFailure, KeystoreError
-from signer.audit.committer import LOCK_SECONDS
+from signer.audit.groups import LOCK_SECONDS
 from signer.audit.logged import Published
 from signer.audit.witnessing import TIME_LIMIT, Witness, Witnesses
 

@@ -11,16 +11,22 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+import structlog
+
 from keystore.db import patience
-from keystore.errors import KeystoreError, StoreUnavailable
+from keystore.errors import Conflict, KeystoreError, StoreUnavailable
+from signer.logs import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+LOCK_SECONDS: Final = 1.1  # whoever cannot write within that is told so, well within two seconds
 WAIT_SECONDS: Final = 1.1  # in line, behind somebody who leads and may be waiting for the database
+_log = structlog.get_logger("sealmark.audit")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -46,23 +52,40 @@ class Groups(Generic[Item, Result]):
         commit: Callable[[Callable[[], list[Item]]], Callable[[], Sequence[Result]]],
         *,
         limit: int,
-        together: Callable[[Item, Item], bool] = lambda _first, _other: True,
     ) -> None:
         self._commit = commit
         self._limit = limit
-        self._together = together
         self._guard = threading.Lock()
         self._led = False
         self.waiting: deque[_Ticket[Item, Result]] = deque()
 
     def submit(self, item: Item) -> Result:
         """Returns once the item's group is done. Raises `KeystoreError`, of a kind of its own for each request."""
-        ticket: _Ticket[Item, Result] = _Ticket(item)
-        ticket.woken.acquire()
+        ((ticket, leads),) = self._in_line([item])
+        return self._done(ticket, leads)
+
+    def submit_each(self, items: Sequence[Item]) -> list[Result | KeystoreError]:
+        """The same for several requests of one thread: what came of each, in their order."""
+        done: list[Result | KeystoreError] = []
+        for ticket, leads in self._in_line(items):
+            try:
+                done.append(self._done(ticket, leads))
+            except KeystoreError as fault:
+                done.append(fault)
+        return done
+
+    def _in_line(self, items: Sequence[Item]) -> list[tuple[_Ticket[Item, Result], bool]]:
+        """Tickets for them, and whether it is with this one that its thread leads at once."""
+        tickets: list[_Ticket[Item, Result]] = [_Ticket(item) for item in items]
+        for ticket in tickets:
+            ticket.woken.acquire()
         with self._guard:
-            self.waiting.append(ticket)
-            leads = not self._led
-            self._led = True
+            self.waiting.extend(tickets)
+            leads = bool(tickets) and not self._led
+            self._led = self._led or leads
+        return [(ticket, leads and at == 0) for at, ticket in enumerate(tickets)]
+
+    def _done(self, ticket: _Ticket[Item, Result], leads: bool) -> Result:
         since = monotonic()
         # `woken` is released when the group is done, or when it is this thread's turn to lead.
         if not leads and not ticket.woken.acquire(timeout=patience.allowed(WAIT_SECONDS)):
@@ -93,16 +116,24 @@ class Groups(Generic[Item, Result]):
         # Whatever happens, nobody waits for ever and nobody takes an uncommitted row for a durable one.
         error: KeystoreError | None = StoreUnavailable("the rows were not committed")
         results: Sequence[Result] = ()
+        gathered = False
 
         def gather() -> list[Item]:
+            nonlocal gathered
+            gathered = True
             group.extend(self._gather())
             return [ticket.item for ticket in group]
 
         try:
             try:
                 after = self._commit(gather)
+            except Exception as fault:
+                if len(group) < 2 or not _is_of_one(fault):
+                    raise
+                self._commit_each_alone(group)
+                after, group = tuple, []
             finally:
-                if not group:
+                if not gathered:
                     group.extend(self._gather())
                 self._hand_on()
             results = after()
@@ -112,17 +143,25 @@ class Groups(Generic[Item, Result]):
         finally:
             self._wake(group, results, error)
 
+    def _commit_each_alone(self, group: list[_Ticket[Item, Result]]) -> None:
+        """After something of one of them could not be written: the others must not fail with it."""
+        for ticket in group:
+            error: KeystoreError | None = None
+            results: Sequence[Result] = ()
+            try:
+                results = self._commit(partial(list, [ticket.item]))()
+            except KeystoreError as fault:
+                error = fault
+            except Exception as fault:  # noqa: BLE001 - its own fault, in a thread that may be another's
+                # Words of an unforeseen exception may hold anything, a secret too.
+                _log.error("rows_not_writable", alarm=True, kind=type(fault).__name__, place=place_of(fault))
+                error = StoreUnavailable("the rows were not committed")
+            self._wake([ticket], results, error)
+
     def _gather(self) -> list[_Ticket[Item, Result]]:
-        """The first that waits, and those that can share its transaction."""
+        """Those that wait, the first of them first."""
         with self._guard:
-            group: list[_Ticket[Item, Result]] = []
-            others: list[_Ticket[Item, Result]] = []
-            first = self.waiting[0].item
-            for ticket in self.waiting:
-                fits = len(group) < self._limit and self._together(first, ticket.item)
-                (group if fits else others).append(ticket)
-            self.waiting = deque(others)
-            return group
+            return [self.waiting.popleft() for _ in range(min(self._limit, len(self.waiting)))]
 
     def _hand_on(self) -> None:
         with self._guard:
@@ -137,3 +176,8 @@ class Groups(Generic[Item, Result]):
             ticket.result = None if error is not None else results[at]
             ticket.done = True
             ticket.woken.release()
+
+
+def _is_of_one(fault: Exception) -> bool:
+    """Whether it says something of what one of the group wanted written, and not of the database."""
+    return isinstance(fault, Conflict) or not isinstance(fault, KeystoreError)

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from keystore.errors import KeystoreError
 from signer.audit.checkpoints import proof_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from signer.audit.records import Entry
     from signer.audit.tree import Tree
 
+_Result = TypeVar("_Result")
 
-class Asked(NamedTuple):
-    """Entries of one request, and whether it wants a proof of them."""
 
-    entries: Sequence[Entry]
-    proved: bool
+class Due(NamedTuple):
+    """What one request has to write before it can go on: intents (rows of `audit_intents`), entries of the log, and
+    whether it wants a proof of them."""
+
+    intents: Sequence[Mapping[str, Any]] = ()
+    entries: Sequence[Entry] = ()
+    proved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +69,9 @@ class Logged:
             raise NotPublished(msg)
         index = self.first + position
         return proof_text(self.leaves[position], index, self.inclusion(index), self.published.checkpoint)
+
+
+Steps: TypeAlias = "Generator[Due, Logged, _Result]"
+"""A piece of work that stops wherever something must be durable before it may go on: it yields what, and is sent what
+was written, or thrown the `KeystoreError` that kept it from being written. Whoever runs it writes in between: alone
+(`AuditTrail.run`), or for many at once. Any thread may go on with it."""

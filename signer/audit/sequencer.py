@@ -1,10 +1,14 @@
-"""The sequencer: gives entries their places in the log, and proofs of it.
+"""The sequencer: writes what requests must have durable, gives entries their places in the log, and proofs of it.
 
-In this order: leaves, full tiles and the new head in one durable commit, alone among all writers; then, out of the
-transaction, the log key signs a checkpoint over that head; the checkpoint is stored; only then does anybody get a
-proof. What needs no proof (a refusal, a look, a change) does not wait for a checkpoint: the next one covers it. A head
-is moved only from the one that this process has followed to the one that follows from it, so that two heads of one size
-cannot be. Entries of the sealed rows' journal that are no leaves yet come first.
+In this order: intents, leaves, full tiles and the new head in one durable commit, alone among all writers; then, out of
+the transaction, the log key signs a checkpoint over that head; only then does anybody get a proof. What needs no proof
+(a refusal, a look, a change) does not wait for a checkpoint: the next one covers it. A head is moved only from the one
+that this process has followed to the one that follows from it, so that two heads of one size cannot be. Entries of the
+sealed rows' journal that are no leaves yet come first.
+
+A checkpoint has no commit of its own: it is stored with the next group's leaves, at the latest by the sweeper, and
+before anybody is shown the log (`shown_heads`). Nothing hangs on it: it follows from the committed head, and whoever
+starts after a crash signs the same again.
 
 What other workers have appended is followed before anything is added, and must give the head that is in the database;
 a database that is behind what this process, the HSM or a witness has seen is not signed for.
@@ -23,13 +27,20 @@ import structlog
 from sqlalchemy import bindparam, func, insert, select, true, update
 
 from keystore.db import patience
-from keystore.db.schema import LOG_DIGESTS, LOG_ENTRIES, LOG_HEADS, LOG_TILES, ROW_JOURNAL, ROW_JOURNAL_HEAD
+from keystore.db.schema import (
+    AUDIT_INTENTS,
+    LOG_DIGESTS,
+    LOG_ENTRIES,
+    LOG_HEADS,
+    LOG_TILES,
+    ROW_JOURNAL,
+    ROW_JOURNAL_HEAD,
+)
 from keystore.errors import IntegrityFailure, KeystoreError
 from signer.audit.checkpoints import NoteSigner, checkpoint_text
-from signer.audit.committer import LOCK_SECONDS
-from signer.audit.groups import Groups
-from signer.audit.logged import Asked, Followed, Logged, NotPublished, Published
-from signer.audit.reading import Head, LogReader
+from signer.audit.groups import LOCK_SECONDS, Groups
+from signer.audit.logged import Due, Followed, Logged, NotPublished, Published
+from signer.audit.reading import Head, LogReader, heads
 from signer.audit.records import FURTHER_DIGESTS, rows_entry
 from signer.audit.tree import EMPTY_ROOT
 
@@ -55,10 +66,11 @@ class Sequencer:
         self._database = database
         self._anchor = anchor
         self.signer = NoteSigner(anchor.origin, anchor.public_key)
-        self._groups: Groups[Asked, Logged] = Groups(self._commit, limit=_GROUP_LIMIT)
+        self._groups: Groups[Due, Logged] = Groups(self._commit, limit=_GROUP_LIMIT)
         self._guard = threading.Lock()  # of `_state`, against a follower that is no leader
         self._unpublished: Tree | None = None  # a head that has no checkpoint yet
-        self._unpublished_guard = threading.Lock()
+        self._unstored: Published | None = None  # a checkpoint that was given out and is not stored yet
+        self._unpublished_guard = threading.Lock()  # of both
         self._kept: Tree | None = None  # what this process has had the HSM keep last
         self._unwritable = self._unpublishable = self._outrun = False  # what the last attempt came to
         self._prepare()
@@ -78,17 +90,24 @@ class Sequencer:
             self._unpublished, self._unpublishable = tree, True
 
     def append(self, entries: Sequence[Entry], *, proved: bool) -> Logged:
-        """Puts the entries into the log, next to one another; returns once they are durable, and with `proved` once a
-        checkpoint over them is stored.
+        """`write` of entries alone."""
+        return self.write(Due(entries=entries, proved=proved))
 
-        Raises `NotPublished` where they are in the log and the checkpoint could not be made or stored, and else what
-        kept them from being written: then they are not in it.
+    def write(self, due: Due) -> Logged:
+        """Makes the intents durable and puts the entries into the log, next to one another; returns once all that is
+        durable, and with `proved` once there is a checkpoint over the entries.
+
+        Raises `NotPublished` where they are in the log and the checkpoint could not be made, and else what kept them
+        from being written: then nothing of it is.
         """
-        logged = self._groups.submit(Asked(entries, proved))
-        if proved and logged.published is None:
-            msg = "no checkpoint over the entries could be made or stored"
-            raise NotPublished(msg)
-        return logged
+        return _as_asked(due, self._groups.submit(due))
+
+    def write_each(self, dues: Sequence[Due]) -> list[Logged | KeystoreError]:
+        """`write` for several requests of one thread together: what came of each, in their order."""
+        return [
+            done if isinstance(done, KeystoreError) else _as_asked_or_fault(due, done)
+            for due, done in zip(dues, self._groups.submit_each(dues), strict=True)
+        ]
 
     def require_usable(self, *, proved: bool) -> None:
         """Raises what the last attempt to write (`proved`: or to publish) failed by, unless it works again; and
@@ -103,10 +122,41 @@ class Sequencer:
             self.publish()
 
     def publish(self) -> None:
-        """Makes the checkpoint that is owed, if any."""
+        """Makes the checkpoint that is owed, if any, and stores what is not stored yet."""
         owed = self._unpublished
         if owed is not None:
             self._publish(owed)
+        unstored = self._unstored
+        if unstored is not None:
+            with self._database.append(LOCK_SECONDS) as appending:
+                self._store_checkpoint(appending, unstored)
+            self._stored(unstored)
+
+    def shown_heads(self) -> list[Head]:
+        """Every log's head, with a checkpoint over all that anybody was given a proof of: else a reader who holds one
+        would think that the log went back.
+
+        While that checkpoint cannot be made or stored, the last one that could.
+        """
+        found = heads(self._database)
+        if self._stores_later and found and found[-1].checkpoint_size < found[-1].size:
+            try:
+                tree = self._caught_up()
+                with self._unpublished_guard:
+                    if self._unstored is None or self._unstored.size < tree.size:
+                        self._unpublished = tree  # of other workers too
+                self.publish()
+            except KeystoreError as fault:
+                with suppress(OSError):
+                    _log.warning("checkpoint_shown_late", code=fault.code, reason=str(fault))
+                return found
+            return heads(self._database)
+        return found
+
+    @property
+    def _stores_later(self) -> bool:
+        """Whether checkpoints are given out before they are stored: not where they must be cosigned."""
+        return self._cosigned is None or not self._cosigned.required
 
     def follow(self) -> None:
         """Catches up with what other workers have appended. Raises `IntegrityFailure` if it does not add up."""
@@ -191,6 +241,8 @@ class Sequencer:
             .order_by(journal.seq)
         )
         self._journal_head = database.prepare(select(ROW_JOURNAL_HEAD.c.seq))
+        self._insert_intent = database.prepare_insert(AUDIT_INTENTS)
+        self._intent_values = itemgetter(*self._insert_intent.names)
         self._insert = database.prepare_insert(LOG_ENTRIES)
         self._values = itemgetter(*(name for name in self._insert.names if name != "seq"))
         self._insert_digest = database.prepare_insert(LOG_DIGESTS)
@@ -272,34 +324,44 @@ class Sequencer:
             _require(False, size, "its head does not follow from what this process has seen")
         return self._state if tree is self._state.tree else Followed(tree, int(journal or 0))
 
-    def _commit(self, gather: Callable[[], list[Asked]]) -> Callable[[], Sequence[Logged]]:
-        """Leaves, tiles and head of all who wait, in one transaction."""
+    def _commit(self, gather: Callable[[], list[Due]]) -> Callable[[], Sequence[Logged]]:
+        """Intents, leaves, tiles and head of all who wait, in one transaction."""
         with self._noting_faults(), self._guard:
             with self._database.append(LOCK_SECONDS) as appending:
+                group = gather()
+                intents = [self._intent_values(intent) for due in group for intent in due.intents]
+                if not any(due.entries or not due.intents for due in group):
+                    appending(self._insert_intent, intents, alone=True)
+                    return lambda: [_NOTHING_LOGGED] * len(group)
                 appending.begin()
                 rows = appending.fetch(self._behind, self._behind_parameters())
                 self._state = self._followed(rows)
-                group = gather()
                 new = self._new_rows(appending, rows[0][3], _now())
                 journal = self._state.journal + len(new)
                 places = []
-                for asked in group:
+                for due in group:
                     places.append(len(new))
-                    new += asked.entries
+                    new += due.entries
+                appending(self._insert_intent, intents)
+                unstored = self._unstored
+                if unstored is not None:
+                    self._store_checkpoint(appending, unstored)
                 extension = self._write(appending, new, journal)
             first = self._state.tree.size
             self._state = Followed(extension.tree, journal)
             with self._unpublished_guard:
                 self._unpublished = extension.tree
+            if unstored is not None:
+                self._stored(unstored)
 
         def publish() -> Sequence[Logged]:
-            published = self._published(extension.tree) if any(asked.proved for asked in group) else None
+            published = self._published(extension.tree) if any(due.proved for due in group) else None
             inclusion = extension.inclusion
             if published is not None and published.size != extension.tree.size:  # it covers others' leaves too
                 inclusion = partial(self.reader.inclusion, size=published.size)
             return [
-                Logged(inclusion, published, first + place, [entry["leaf"] for entry in asked.entries])
-                for place, asked in zip(places, group, strict=True)
+                Logged(inclusion, published, first + place, [entry["leaf"] for entry in due.entries])
+                for place, due in zip(places, group, strict=True)
             ]
 
         return publish
@@ -365,21 +427,30 @@ class Sequencer:
         return None
 
     def _publish(self, tree: Tree) -> Published:
-        """The checkpoint over a committed head, or a larger one: signed, cosigned where it must be, stored."""
+        """The checkpoint over a committed head, or a larger one: signed; cosigned, where it must be, and stored then
+        at once."""
         self._unpublishable = True
-        if self._cosigned is not None and self._cosigned.required:
+        if self._cosigned is not None and not self._stores_later:
             published = self._cosigned.release(tree.size, self._caught_up)
         else:
             self._require_agreement()
             published = Published(self._sign(tree), tree.size)
-            values: dict[str, Value] = {"this": self.log, "over": published.size, "note": published.checkpoint}
-            with self._database.append(LOCK_SECONDS) as appending:
-                appending.run(self._store, tuple(values[name] for name in self._store.names))
         self._unpublishable = False
         with self._unpublished_guard:
             if self._unpublished is not None and self._unpublished.size <= published.size:
                 self._unpublished = None
+            if self._stores_later and (self._unstored is None or self._unstored.size < published.size):
+                self._unstored = published
         return published
+
+    def _store_checkpoint(self, appending: Appending, published: Published) -> None:
+        values: dict[str, Value] = {"this": self.log, "over": published.size, "note": published.checkpoint}
+        appending.run(self._store, tuple(values[name] for name in self._store.names))
+
+    def _stored(self, published: Published) -> None:
+        with self._unpublished_guard:
+            if self._unstored is published:
+                self._unstored = None
 
     def _sign(self, tree: Tree) -> str:
         """The checkpoint over a committed head, with the log key's signature."""
@@ -393,6 +464,23 @@ class Sequencer:
         except KeystoreError:
             self._unwritable = True
             raise
+
+
+_NOTHING_LOGGED: Final = Logged(lambda _index: (), None, 0, ())
+
+
+def _as_asked(due: Due, logged: Logged) -> Logged:
+    if due.proved and logged.published is None:
+        msg = "no checkpoint over the entries could be made"
+        raise NotPublished(msg)
+    return logged
+
+
+def _as_asked_or_fault(due: Due, logged: Logged) -> Logged | KeystoreError:
+    try:
+        return _as_asked(due, logged)
+    except NotPublished as fault:
+        return fault
 
 
 def _require(condition: bool, size: object, reason: str) -> None:

@@ -1,6 +1,8 @@
 """The audit trail: what is written before and after every use of a key, and for every refusal.
 
-`open` returns only when the intent is durable; `close` only when the outcomes are. What cannot be written raises
+`open` returns only when the intent is durable; `close` only when the outcomes are. Each has its form in steps
+(`opening`, `closing`), which stops where something must be written, so that one thread writes for many calls at once;
+`run` takes such steps to their end by itself. What cannot be written raises
 `AuditUnavailable`, and then nothing is signed, or what was signed is not released. An outcome that could not be written
 in time is kept and written as soon as the database can be written again: a signature as failed, since nobody got it; a
 change that took effect as what it is, with the code that its caller was answered. What a dead worker left open is
@@ -27,10 +29,10 @@ from sqlalchemy import exists, select, update
 from keystore.db import patience
 from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS, LOG_ENTRIES
 from keystore.errors import HsmUnavailable, KeystoreError
-from signer.audit.committer import GroupCommitter
 from signer.audit.epochs import Epoch, claimed, forget
+from signer.audit.groups import LOCK_SECONDS
 from signer.audit.identifiers import time_ordered_id
-from signer.audit.logged import NotPublished
+from signer.audit.logged import Due, NotPublished
 from signer.audit.records import (
     AuditedKey,
     ItemsRefused,
@@ -52,11 +54,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from keystore.db.engine import Database
+    from keystore.db.engine import Database, Value
     from signer.access import Permit
     from signer.audit.anchor import Anchor
     from signer.audit.cosigned_heads import Witnessing
-    from signer.audit.logged import Logged
+    from signer.audit.logged import Logged, Steps
     from signer.audit.records import Entry
     from signer.authn.principal import Principal
     from signer.call import Call
@@ -75,7 +77,6 @@ class AuditTrail:
         self._database = database
         self._locks = locks
         self.log = Sequencer(database, anchor, witnessing)
-        self._committer = GroupCommitter(database)
         self._epoch = Epoch(locks)
         self._overdue: list[Callable[[], Entry]] = []
         self._overdue_guard = threading.Lock()
@@ -84,13 +85,28 @@ class AuditTrail:
         self._counted_at = time.monotonic()
         self._stopping = threading.Event()
         try:
-            self._committer.commit(AUDIT_EPOCHS, [{"id": self._epoch.id, "started_at": _now(), "closed_at": None}])
+            self._begin_epoch()
         except KeystoreError:
             forget(locks, self._epoch.id)
             self._epoch.release()
             raise
         self._sweeper = threading.Thread(target=self._sweep_for_ever, name="audit-sweeper", daemon=True)
         self._sweeper.start()
+
+    def run(self, steps: Steps[_Result]) -> _Result:
+        """Takes the steps to their end: what they give. Raises what they raise."""
+        try:
+            due = next(steps)
+            while True:
+                try:
+                    logged = self.log.write(due)
+                except KeystoreError as fault:
+                    due = steps.throw(fault)
+                else:
+                    due = steps.send(logged)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
 
     def open(
         self,
@@ -102,7 +118,20 @@ class AuditTrail:
         *,
         subject: str | None = None,
     ) -> RecordedIntent:
-        """Writes down what is about to be done; returns once that is durable. Raises `AuditUnavailable`, also where
+        """`opening`, to its end."""
+        return self.run(self.opening(permit, call, key, items, context, subject=subject))
+
+    def opening(
+        self,
+        permit: Permit,
+        call: Call,
+        key: AuditedKey | None,
+        items: int,
+        context: dict[str, str] | None = None,
+        *,
+        subject: str | None = None,
+    ) -> Steps[RecordedIntent]:
+        """Writes down what is about to be done; gives it once that is durable. Raises `AuditUnavailable`, also where
         the log could not take the outcome, and `HsmUnavailable` where the log key could not sign it."""
         key = key or AuditedKey(permit.key_id or "")
         row = {
@@ -127,18 +156,24 @@ class AuditTrail:
             self._require_usable(proved=row["version"] is not None)
         except (HsmUnavailable, AuditUnavailable) as fault:
             with suppress(AuditUnavailable):
-                self.refuse(
+                yield from self.refusing(
                     permit.principal, permit.action.value, call, key.key_id or permit.key_id, fault.code, subject
                 )
             raise
-        self._translated(lambda: self._committer.commit(AUDIT_INTENTS, [row]))
+        yield from _written(Due(intents=[row]))
         return recorded(row, permit)
 
     def close(
         self, closings: Sequence[tuple[RecordedIntent, Sequence[Outcome]]], refused: ItemsRefused | None = None
     ) -> list[list[str]]:
+        """`closing`, to its end."""
+        return self.run(self.closing(closings, refused))
+
+    def closing(
+        self, closings: Sequence[tuple[RecordedIntent, Sequence[Outcome]]], refused: ItemsRefused | None = None
+    ) -> Steps[list[list[str]]]:
         """Writes down what became of every item of each intent, and of the items refused before there was an intent,
-        all at once; returns once that is durable and provable: the proofs of each intent's items, in their order.
+        all at once; gives, once that is durable and provable, the proofs of each intent's items, in their order.
 
         Raises `AuditUnavailable` if not: then nothing may be released. What is not in the log then is written later,
         signatures as failed.
@@ -148,7 +183,7 @@ class AuditTrail:
             entries += self._refused_items(refused)
         try:
             proved = any(_released(outcome) for _, outcomes in closings for outcome in outcomes)
-            logged = self._append(entries, proved=proved)
+            logged = yield from _written(Due(entries=entries, proved=proved))
         except AuditUnavailable as fault:
             if closings and not isinstance(fault.__cause__, NotPublished):
                 self._keep(closings, refused)
@@ -165,10 +200,24 @@ class AuditTrail:
         subject: str | None = None,
         judged: Judged | None = None,
     ) -> None:
+        """`refusing`, to its end."""
+        self.run(self.refusing(principal, action, call, key, code, subject, judged))
+
+    def refusing(
+        self,
+        principal: Principal,
+        action: str,
+        call: Call,
+        key: str | None,
+        code: str,
+        subject: str | None = None,
+        judged: Judged | None = None,
+    ) -> Steps[None]:
         """Records that an authenticated call was denied or malformed, or failed before any intent. `key` is what the
         caller called it, `judged` what access decided, where it came to that."""
         kind: OutcomeKind = "failed" if code in SERVER_FAULTS else "denied"
-        self._decide(principal, action, call, key, kind, code, subject=subject, judged=judged)
+        entry = self._decided(principal, action, call, key, kind, code, subject=subject, judged=judged)
+        yield from _written(Due(entries=[entry]))
 
     def note(
         self,
@@ -182,10 +231,30 @@ class AuditTrail:
         code: str | None = None,
         judged: Judged | None = None,
     ) -> None:
+        """`noting`, to its end."""
+        self.run(
+            self.noting(principal, action, call, key=key, subject=subject, detail=detail, code=code, judged=judged)
+        )
+
+    def noting(
+        self,
+        principal: Principal | str,
+        action: str,
+        call: Call,
+        *,
+        key: str | None = None,
+        subject: str | None = None,
+        detail: Mapping[str, object] | None = None,
+        code: str | None = None,
+        judged: Judged | None = None,
+    ) -> Steps[None]:
         """Records what needs no intent: a look at something, an answer given again, what somebody is about to do who
         has no credential yet (an enrolment, by the principal's name)."""
         told = None if detail is None else canonical(detail)
-        self._decide(principal, action, call, key, "succeeded", code, subject=subject, detail=told, judged=judged)
+        entry = self._decided(
+            principal, action, call, key, "succeeded", code, subject=subject, detail=told, judged=judged
+        )
+        yield from _written(Due(entries=[entry]))
 
     def count(self, what: str, code: str) -> None:
         """Counts what has no record of its own: one leaf a minute for each `what` says how many of each code, so that
@@ -219,7 +288,7 @@ class AuditTrail:
             for position, code in refused.items
         ]
 
-    def _decide(
+    def _decided(
         self,
         principal: Principal | str,
         action: str,
@@ -231,12 +300,12 @@ class AuditTrail:
         subject: str | None,
         detail: str | None = None,
         judged: Judged | None = None,
-    ) -> None:
+    ) -> Entry:
         told = {"outcome": kind, "code": code, "item": 0, "key_id": _named(key), "detail": detail}
         if judged is not None:
             told |= {"policy_revision": judged.policy_revision, "decided_by": judged.decided_by}
             told["key_id"] = judged.key_id or told["key_id"]
-        self._append([self._decision(_asked(principal, action, call, subject) | told)])
+        return self._decision(_asked(principal, action, call, subject) | told)
 
     def _decision(self, values: Mapping[str, Any], kind: str = "decision") -> Entry:
         return decision(values, time=_now(), epoch=self._epoch.id, kind=kind)
@@ -275,25 +344,22 @@ class AuditTrail:
             self.log.stop()
             self._epoch.release()
 
-    def _append(self, entries: Sequence[Entry], *, proved: bool = False) -> Logged:
-        return self._translated(lambda: self.log.append(entries, proved=proved))
+    def _append(self, entries: Sequence[Entry]) -> Logged:
+        return self.run(_written(Due(entries=entries)))
 
     def _require_usable(self, *, proved: bool) -> None:
         try:
-            self._translated(lambda: self.log.require_usable(proved=proved))
-        except AuditUnavailable as fault:
-            if isinstance(fault.__cause__, HsmUnavailable):  # nothing is wrong with the trail itself
-                raise fault.__cause__ from fault
+            self.log.require_usable(proved=proved)
+        except HsmUnavailable:  # nothing is wrong with the trail itself
             raise
-
-    def _translated(self, work: Callable[[], _Result]) -> _Result:
-        try:
-            return work()
         except KeystoreError as fault:
-            with suppress(OSError):  # the log may be on the same full disk; that must not hide what matters here
-                _log.error("audit_unavailable", alarm=True, code=fault.code, reason=str(fault))
-            msg = "the audit trail cannot be written"
-            raise AuditUnavailable(msg) from fault
+            raise _unavailable(fault) from fault
+
+    def _begin_epoch(self) -> None:
+        statement = self._database.prepare_insert(AUDIT_EPOCHS)
+        values: dict[str, Value] = {"id": self._epoch.id, "started_at": _now(), "closed_at": None}
+        with self._database.append(LOCK_SECONDS) as append:
+            append(statement, [tuple(values[name] for name in statement.names)], alone=True)
 
     def _sweep_for_ever(self) -> None:
         while not self._stopping.wait(SWEEP_SECONDS):
@@ -385,6 +451,20 @@ class AuditTrail:
     def _unknown(self, intent: dict[str, Any], item: int) -> Entry:
         outcome = Outcome(item, "unknown", "worker_died")
         return outcome_of(intent, outcome, time=_now(), epoch=self._epoch.id)
+
+
+def _written(due: Due) -> Steps[Logged]:
+    """The one step of which all others are made. Raises `AuditUnavailable`."""
+    try:
+        return (yield due)
+    except KeystoreError as fault:
+        raise _unavailable(fault) from fault
+
+
+def _unavailable(fault: KeystoreError) -> AuditUnavailable:
+    with suppress(OSError):  # the log may be on the same full disk; that must not hide what matters here
+        _log.error("audit_unavailable", alarm=True, code=fault.code, reason=str(fault))
+    return AuditUnavailable("the audit trail cannot be written")
 
 
 def _asked(principal: Principal | str, action: str, call: Call, subject: str | None) -> dict[str, Any]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from signer.authn.sigv4 import Attempt
     from signer.authn.throttle import Throttle
     from signer.call import Call
+    from signer.callers import KnownCallers
 
 REFUSAL: Final = "the call does not carry exactly one credential that is valid: a token, a certificate or a signature"
 _log = structlog.get_logger("sealmark.authn")
@@ -32,9 +33,10 @@ _log = structlog.get_logger("sealmark.authn")
 class Authenticator:
     """One per worker."""
 
-    def __init__(self, keystore: Keystore, throttle: Throttle) -> None:
+    def __init__(self, keystore: Keystore, throttle: Throttle, callers: KnownCallers) -> None:
         self._keystore = keystore
         self._throttle = throttle
+        self._callers = callers
         self._sigv4 = SignatureVersion4(keystore)
 
     def authenticate(self, call: Call) -> Principal:
@@ -51,8 +53,10 @@ class Authenticator:
             principal = self._proved(call, attempt, now)
         except Unauthenticated:
             self._throttle.failed(call.source, claimed)
+            self._callers.forgotten(call)
             raise
         self._throttle.succeeded(_pass(claimed, attempt))
+        self._callers.learnt(call, principal.name)
         if principal.duty is Duty.ROOT:
             _report_root(principal, call)
         return principal

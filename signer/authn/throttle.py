@@ -71,7 +71,7 @@ class Throttle:
         if claim in self._right or claim in self._right_before:
             return
         moment = self._now()
-        waits = [self._failures.get(_network(source)), None if claimed is None else self._failures.get(claim)]
+        waits = [self._failures.get(network_of(source)), None if claimed is None else self._failures.get(claim)]
         until = max((failures.until for failures in waits if failures is not None), default=0.0)
         if until > moment:
             wait = ceil(until - moment)
@@ -94,7 +94,7 @@ class Throttle:
         """The attempt was wrong. One without any credential guesses nothing, costs no look-up and is not counted."""
         if claimed is None:
             return
-        claim, network = hash(claimed), _network(source)
+        claim, network = hash(claimed), network_of(source)
         with self._guard:
             self._right.discard(claim)
             self._right_before.discard(claim)
@@ -131,7 +131,7 @@ class Throttle:
         return failures.wait
 
 
-def _network(source: str) -> str:
+def network_of(source: str) -> str:
     """The address, or for IPv6 its network."""
     if ":" not in source:
         return source

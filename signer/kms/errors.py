@@ -73,6 +73,8 @@ EXCEPTIONS: Final[Mapping[str, str | None]] = MappingProxyType(
     {
         "unauthenticated": None,
         "too_many_requests": "ThrottlingException",
+        "overloaded": "ThrottlingException",
+        "quota_exceeded": "ThrottlingException",
         "duty_forbids": ACCESS_DENIED,
         "policy_forbids": ACCESS_DENIED,
         "approval_required": ACCESS_DENIED,

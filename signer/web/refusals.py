@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from signer.web.endpoints import Endpoint
 
 _ANY_CALL: Final = ("insecure_transport", "malformed_request", "internal_error")
+_HEALTH: Final = frozenset({"/healthz", "/readyz"})
 _WITH_A_BODY: Final = ("request_too_large", "unsupported_media_type")
 _WITH_A_CREDENTIAL: Final = ("unauthenticated", "too_many_requests", "audit_unavailable")
 # Whatever reads a sealed row: the seal is checked in the HSM.
@@ -72,6 +73,8 @@ def problem_codes(endpoint: Endpoint) -> list[str]:
 
 def _codes(endpoint: Endpoint) -> Iterator[str]:
     yield from _ANY_CALL
+    if endpoint.path not in _HEALTH:
+        yield "overloaded"
     if endpoint.body is not None:
         yield from _WITH_A_BODY
     if "<" in endpoint.path or endpoint.tag in ("published", "log") or endpoint.action in _NAMES_IN_THE_BODY:
@@ -94,6 +97,7 @@ def _codes(endpoint: Endpoint) -> Iterator[str]:
 
 def _codes_of_action(endpoint: Endpoint, action: Action) -> Iterator[str]:
     yield from _WITH_A_CREDENTIAL
+    yield "quota_exceeded"
     if DUTIES_OF[action] != frozenset(Duty) or action in OWN_ACTIONS:
         yield "duty_forbids"
     yield "policy_forbids"  # the key's policy, or one that is attached to the caller

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS
+from keystore.db.schema import AUDIT_EPOCHS
 from keystore.sealing import Sealer
 from keystore.store import SealedStore
-from signer.audit.committer import GroupCommitter
 from signer.audit.identifiers import time_ordered_id
+from signer.audit.logged import Due
 from signer.audit.records import Outcome, canonical, decision, outcome_of
 from signer.audit.sequencer import Sequencer
 from tests.databases import new_database
@@ -53,13 +53,13 @@ class Maker:
         self._random = random.Random(self.seed)  # noqa: S311 - the same log for the same seed
         self.anchor = software_anchor(Ed25519PrivateKey.from_private_bytes(self._random.randbytes(32)))
         self._database: Database = new_database(self.path)
-        self._committer = GroupCommitter(self._database)
         self._sequencer = Sequencer(self._database, self.anchor)
         seal_key = self._random.randbytes(32)
         sealer = Sealer(lambda octets: hmac.digest(seal_key, octets, "sha256"), "seal-key")
         self._store = SealedStore(self._database, sealer)
         self._epoch = str(uuid.UUID(bytes=self._random.randbytes(16), version=4))
-        self._committer.commit(AUDIT_EPOCHS, [{"id": self._epoch, "started_at": _now(), "closed_at": None}])
+        with self._database.write() as connection:
+            connection.execute(AUDIT_EPOCHS.insert().values(id=self._epoch, started_at=_now(), closed_at=None))
         self._keys = [str(uuid.UUID(bytes=self._random.randbytes(16), version=4)) for _ in range(_KEYS)]
         self._people: list[str] = []
         self._groups = 0
@@ -76,6 +76,7 @@ class Maker:
                 self._sequencer.append([], proved=True)
             else:
                 self._sequencer.append([self._decided("succeeded", None) for _ in range(left)], proved=True)
+        self._sequencer.publish()
         self._sequencer.keep()
 
     def _append_group(self) -> Logged:
@@ -84,8 +85,7 @@ class Maker:
             self._change_people()
         intents: list[dict[str, Any]] = []
         entries = [entry for _ in range(_REQUESTS) for entry in self._request(intents)]
-        self._committer.commit(AUDIT_INTENTS, intents)
-        return self._sequencer.append(entries, proved=True)
+        return self._sequencer.write(Due(intents, entries, proved=True))
 
     def close(self) -> None:
         """Leaves the file whole, without a journal of SQLite's beside it."""

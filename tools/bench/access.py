@@ -21,6 +21,7 @@ from signer.access import Action, Surroundings, admit, judge
 from signer.authn.authenticator import Authenticator
 from signer.authn.throttle import Throttle
 from signer.call import Call
+from signer.callers import KnownCallers
 from signer.operations.signatures import RawSignatures
 from signer.request import Signatures
 from tools.service import ServiceError
@@ -65,7 +66,7 @@ def measure_access(state: Path, token: str, alias: str, body: bytes, request_sec
 def _steps(state: Path, token: str, alias: str, body: bytes) -> tuple[float, float]:
     keystore = open_keystore(state)
     try:
-        authenticator, operation = Authenticator(keystore, Throttle()), RawSignatures()
+        authenticator, operation = Authenticator(keystore, Throttle(), KnownCallers()), RawSignatures()
         call = Call("0" * 32, None, "127.0.0.1", f"Bearer {token}", None, body)
         key, asked = keystore.get_key(alias), msgspec.json.decode(body, type=Signatures)
         authentications, decisions = [], []

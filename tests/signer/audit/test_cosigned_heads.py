@@ -200,6 +200,7 @@ def test_cosignatures_that_need_not_be_there_are_collected(place: Place) -> None
     assert proved_by(place, log, log.append(some, proved=True).proof(1), some[1]["leaf"]) == set()
     assert log._cosigned is not None
     place.witnesses[1].reachable = False
+    log.publish()  # as the sweeper does
     log._cosigned.collect(log._caught_up)
     assert (place.head().cosigned_size, cosigners(place, log, place.head().cosigned)) == (2, {"witness.example/w0"})
     place.witnesses[1].reachable = True
@@ -210,6 +211,7 @@ def test_cosignatures_that_need_not_be_there_are_collected(place: Place) -> None
     assert [one.asked for one in place.witnesses] == asked
     place.witnesses[0].reachable = place.witnesses[1].reachable = False
     log.append(entries(1), proved=True)
+    log.publish()
     log._cosigned.collect(log._caught_up)
     assert (place.head().checkpoint_size, place.head().cosigned_size) == (3, 2)
 
@@ -226,6 +228,7 @@ def put_back(place: Place, size: int, cosignatures: int) -> Iterator[None]:
     ):
         now.backup(older)
     log.append(entries(3), proved=True)
+    log.publish()
     if log._cosigned is not None:
         log._cosigned.collect(log._caught_up)
     for database in place.databases:
@@ -264,6 +267,7 @@ def test_a_database_put_back_refuses_to_sign(place: Place, cosignatures: int, si
 def test_a_lost_database_refuses_to_sign(place: Place) -> None:
     log = place.sequencer(0)
     log.append(entries(5), proved=True)
+    log.publish()
     assert log._cosigned is not None
     log._cosigned.collect(log._caught_up)
     for database in place.databases:

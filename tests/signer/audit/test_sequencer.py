@@ -12,7 +12,7 @@ from sqlalchemy import delete, select, update
 
 from keystore.db import open_database
 from keystore.db.schema import LOG_ENTRIES, LOG_HEADS, LOG_TILES, ROW_JOURNAL, ROW_JOURNAL_HEAD
-from keystore.errors import HsmUnavailable, IntegrityFailure, KeystoreError
+from keystore.errors import HsmUnavailable, IntegrityFailure, KeystoreError, StoreUnavailable
 from keystore.log_anchor import KeptHead
 from signer.audit.checkpoints import checkpoint_text
 from signer.audit.leaf import rows_leaf
@@ -100,6 +100,7 @@ def test_each_entry_has_its_place_and_its_proof(
     for count in (1, 1, 3, 250, 1, 2, 300):
         logged = sequencer.append(entries(count), proved=True)
         proofs += [logged.proof(at) for at in range(count)]
+    sequencer.publish()
     leaves = leaves_of(database)
     assert len(leaves) == 558
     for proof in proofs[::7]:
@@ -216,6 +217,87 @@ def test_a_head_without_a_checkpoint_is_published_by_the_next_start(
     sequencer.append(entries(5), proved=False)
     Sequencer(database, anchor).publish()
     assert heads(database)[0].checkpoint_size == 5
+
+
+def stored_checkpoint(database: Database) -> tuple[int, str | None]:
+    head = heads(database)[-1]
+    return head.checkpoint_size, head.checkpoint
+
+
+def test_a_checkpoint_is_stored_with_the_next_leaves_and_by_whoever_publishes(
+    sequencer: Sequencer, database: Database, anchor: SoftwareAnchor
+) -> None:
+    first = sequencer.append(entries(2), proved=True)
+    assert stored_checkpoint(database) == (-1, None)
+    second = sequencer.append(entries(3), proved=True)
+    assert stored_checkpoint(database) == (2, first.checkpoint)
+    sequencer.publish()
+    assert stored_checkpoint(database) == (5, second.checkpoint)
+    signed = anchor.signed
+    sequencer.publish()
+    sequencer.append(entries(1), proved=False)
+    assert stored_checkpoint(database) == (5, second.checkpoint)
+    assert anchor.signed == signed
+
+
+def test_a_worker_that_dies_with_a_checkpoint_that_is_not_stored_loses_nothing(
+    sequencer: Sequencer, database: Database, anchor: SoftwareAnchor
+) -> None:
+    """Somebody has its proof: the next worker signs the very same checkpoint again."""
+    given = sequencer.append(entries(2), proved=True)
+    assert stored_checkpoint(database) == (-1, None)
+    Sequencer(database, anchor).publish()
+    assert stored_checkpoint(database) == (2, given.checkpoint)
+
+
+def test_a_late_checkpoint_does_not_take_the_place_of_a_larger_one(
+    sequencer: Sequencer, database: Database, anchor: SoftwareAnchor
+) -> None:
+    sequencer.append(entries(2), proved=True)
+    other = Sequencer(database, anchor)
+    given = other.append(entries(2), proved=True)
+    other.publish()
+    sequencer.publish()
+    assert stored_checkpoint(database) == (4, given.checkpoint)
+    assert sequencer.append(entries(), proved=True).first == 4
+    assert stored_checkpoint(database) == (4, given.checkpoint)
+
+
+def test_a_reader_is_shown_no_less_than_what_somebody_was_given_by_any_worker(
+    sequencer: Sequencer, database: Database, anchor: SoftwareAnchor
+) -> None:
+    given = Sequencer(database, anchor).append(entries(3), proved=True)
+    (head,) = sequencer.shown_heads()
+    assert (head.checkpoint_size, head.checkpoint) == (3, given.checkpoint)
+    signed = anchor.signed
+    assert sequencer.shown_heads() == [head]
+    assert anchor.signed == signed  # nothing is new
+
+
+@pytest.mark.parametrize("fault", ["key", "database"])
+def test_a_reader_is_shown_the_last_checkpoint_while_none_can_be_made(
+    sequencer: Sequencer, database: Database, anchor: SoftwareAnchor, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    sequencer.append(entries(2), proved=True)
+    sequencer.publish()
+    later = sequencer.append(entries(1), proved=True)
+    with monkeypatch.context() as broken:
+        if fault == "key":
+            Sequencer(database, anchor).append(entries(1), proved=False)
+            anchor.missing = True
+        else:
+            broken.setattr(database, "append", refused)
+        assert sequencer.shown_heads()[0].checkpoint_size == 2
+        anchor.missing = False
+    sequencer.publish()
+    size, checkpoint = stored_checkpoint(database)
+    assert size == (4 if fault == "key" else 3)
+    assert (checkpoint == later.checkpoint) is (fault == "database")
+
+
+def refused(*_: object) -> None:
+    message = "not now"
+    raise StoreUnavailable(message)
 
 
 def test_what_could_not_be_committed_is_not_in_the_log(sequencer: Sequencer, database: Database) -> None:
