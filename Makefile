@@ -1,6 +1,6 @@
 # Sealmark. Everything a target needs is set up by the target itself; see tools/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test serve bench bench-log bench-verifier fuzz lint types lock clean
+.PHONY: help setup demo test serve bench bench-log bench-verifier profile figures fuzz lint types lock clean
 
 # More arguments for the tool that a target runs: make test ARGS="-k jwt", make bench ARGS="--short".
 ARGS =
@@ -20,15 +20,15 @@ demo: ## the whole mission on real input: sign, publish, verify with stock tools
 	@.venv/bin/python -m tools.demo $(ARGS)
 
 test: ## all tests
-	@tools/setup.sh verifier saml node tlog opensaml aws
+	@tools/setup.sh verifier saml node tlog opensaml aws bench
 	@.venv/bin/python -m pytest $(ARGS)
 
 serve: ## the service left running on http://127.0.0.1:8200, its state in ./.sealmark
 	@tools/setup.sh
 	@tools/serve.sh
 
-bench: ## the benchmark, beside a bare HSM loop on the same cores
-	@tools/setup.sh
+bench: ## the benchmark, beside a bare HSM loop and OpenBao on the same cores (ARGS="--parts loads", ARGS=--short)
+	@tools/setup.sh bench
 	@.venv/bin/python -m tools.bench $(ARGS)
 
 bench-log: ## 1,000 attacks on a log of 100,000 entries, each found and named (ARGS="--leaves 10000 --processes 2")
@@ -38,6 +38,14 @@ bench-log: ## 1,000 attacks on a log of 100,000 entries, each found and named (A
 bench-verifier: ## the verifier beside openssl dgst: speed, memory, start-up time, size
 	@tools/setup.sh
 	@.venv/bin/python -m tools.bench.verifier $(ARGS)
+
+profile: ## where the service's time goes under load (ARGS="--load 'JWT' --seconds 20")
+	@tools/setup.sh bench
+	@.venv/bin/python -m tools.bench.profile $(ARGS)
+
+figures: ## docs/figures.md of docs/figures/*.json (ARGS=--take: first of what was measured here)
+	@tools/setup.sh
+	@.venv/bin/python -m tools.figures $(ARGS)
 
 fuzz: ## fuzz every parser of the verifier with atheris, 10 minutes each (ARGS="--target saml --seconds 60")
 	@tools/setup.sh fuzz

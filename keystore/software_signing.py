@@ -11,7 +11,7 @@ from keystore.errors import HsmFault, Unsupported, WrongState
 from keystore.signing import load_public_key, verify_signature
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from keystore.api import BackingKey, OpenedKeyInfo, SigningKeyInfo
     from keystore.software import SoftwareKeys
@@ -38,6 +38,10 @@ class SoftwareSigningKey:
     def sign_digest(self, _digest: bytes) -> bytes:
         """Refused: no algorithm of a software key takes a digest."""
         raise Unsupported(f"{self.info.algorithm.name} signs whole messages, not digests", field="digest")
+
+    def sign_digests(self, digests: Sequence[bytes]) -> Iterator[bytes]:
+        """Refused, as `sign_digest`."""
+        return iter([self.sign_digest(digest) for digest in digests])
 
     def sign_mu(self, mu: bytes) -> bytes:
         """Sign a message representative. See `keystore.api.SigningKey`."""

@@ -115,9 +115,12 @@ class Making:
             "algorithm": algorithm,
             "request_id": self.call.request_id,
         }
+        together = [] if opened is None or not signs else _digests_of(batch)
+        if len(together) > 1:
+            self._sign_together(batch, cast("SigningKey", opened), together, common, results)
         for position in batch.positions:
             item = plan.items[position]
-            if not isinstance(item, Prepared):
+            if not isinstance(item, Prepared) or position in batch.made:
                 continue
             key: Any = opened
             if signs and opened is not None:
@@ -127,6 +130,21 @@ class Making:
                 results[position] = common | item.make(key)
             except Unprocessable as refusal:
                 batch.refused[position] = refusal
+
+    def _sign_together(
+        self,
+        batch: _Batch,
+        opened: SigningKey,
+        together: Sequence[tuple[int, bytes]],
+        common: Output,
+        results: list[Output],
+    ) -> None:
+        """Signs digests one after the other: (position, digest) of each. What is made is kept as it comes."""
+        key = ObservedKey(opened)
+        signatures = key.sign_digests([digest for _, digest in together])
+        for (position, _), signature in zip(together, signatures, strict=True):
+            batch.made[position] = [key.made[-1]]
+            results[position] = common | {"signature": signature}
 
     def _record_failure(self, batches: list[_Batch], never_intended: ItemsRefused, error: Exception) -> Steps[None]:
         """Nothing is released: every item of every batch has failed, whatever the HSM returned for it."""
@@ -154,6 +172,14 @@ def _outcome(plan: Plan, position: int, kind: OutcomeKind, code: str | None, mad
     about, digest = (item.about, item.artifact_digest) if isinstance(item, Prepared) else (None, None)
     told = None if about is None else canonical(about)
     return Outcome(position, kind, code, tuple(made), about=told, artifact_digest=digest)
+
+
+def _digests_of(batch: _Batch) -> list[tuple[int, bytes]]:
+    """The items that are nothing but a digest to be signed: (position, digest) of each."""
+    items = ((position, batch.plan.items[position]) for position in batch.positions)
+    return [
+        (position, item.digest) for position, item in items if isinstance(item, Prepared) and item.digest is not None
+    ]
 
 
 def _by_algorithm(plan: Plan) -> dict[str, list[int]]:

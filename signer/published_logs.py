@@ -97,7 +97,7 @@ class PublishedLogs:
             _refuse("this log has no such entry")
         reader = self._reader(head)
         (leaf,) = reader.leaves(index, index + 1)
-        return proof_text(leaf, index, reader.inclusion(index, size), checkpoint)
+        return proof_text(leaf, index, reader.inclusion_lines(index, size), checkpoint)
 
     def _reader(self, head: Head) -> LogReader:
         return LogReader(self._database, head.log, head.first)

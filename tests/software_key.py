@@ -18,7 +18,7 @@ from keystore.api import SigningKeyInfo
 from keystore.errors import Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
 _HASHES: Final = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}
 _CURVES: Final[dict[str | None, type[ec.EllipticCurve]]] = {
@@ -66,6 +66,9 @@ class SoftwareKey:
 
     def sign_digest(self, digest: bytes) -> bytes:
         return self._sign_digest(digest)
+
+    def sign_digests(self, digests: Sequence[bytes]) -> Iterator[bytes]:
+        return map(self.sign_digest, digests)
 
     def sign_mu(self, _mu: bytes) -> bytes:
         message = "only ML-DSA signs a message representative"

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signer.audit.checkpoints import NoteSigner, checkpoint_text, proof_text
 from signer.audit.leaf import MadeSignature, decision_leaf, rows_leaf
+from signer.audit.logged import InclusionLines
 from signer.audit.tree import EMPTY_TREE, Tree
 from signer.audit.tree import leaf_hash as written_hash
 from tests.verifier import log_builder
@@ -83,7 +84,7 @@ def test_every_proof_that_is_given_away_holds(groups: list[int]) -> None:
         checkpoint = f"{text}\n{signer.line(KEY.sign(text.encode()))}"
         for number in {0, count // 2, count - 1}:
             index = extension.first + number
-            made = proof_text(leaves[number], index, extension.inclusion(index), checkpoint)
+            made = proof_text(leaves[number], index, InclusionLines(extension)(index), checkpoint)
             assert made.encode() == log.proof(index, checkpoint.encode())
             entry = verify_log_proof(made, [trusted])
             assert (entry.index, entry.leaf) == (index, RowsLeaf(index + 1, "00" * 32))

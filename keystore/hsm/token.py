@@ -40,7 +40,7 @@ from keystore.hsm.translation import translate
 from keystore.hsm.uses import agree, decrypt, decrypt_raw, encrypt, material_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from keystore.algorithms import SigningAlgorithm, UseAlgorithm
@@ -96,13 +96,24 @@ class Token:
 
     def sign(self, backing: BackingKey, algorithm: SigningAlgorithm, data: bytes) -> bytes:
         """Raw octets of a signature over a digest (over the message for PureEdDSA), not yet verified by anybody."""
-        call = signing_call(backing.spec, algorithm.name)
-        message = call.input(data)
+        made: list[bytes] = []
+        self.sign_each(backing, algorithm, (data,), made)
+        return made[0]
 
-        signature = self._using(backing, lambda _, session, key: session.sign(call.mechanism, key, message))
-        if len(signature) != call.signature_length:
-            raise HsmFault(f"the HSM's signature has {len(signature)} octets, not {call.signature_length}")
-        return signature
+    def sign_each(
+        self, backing: BackingKey, algorithm: SigningAlgorithm, inputs: Sequence[bytes], made: list[bytes]
+    ) -> None:
+        """The same of each, one after the other on one session; what was made before an error is in `made` too."""
+        call = signing_call(backing.spec, algorithm.name)
+        messages = [call.input(data) for data in inputs]
+
+        def rest(_connection: Connection, session: Session, key: Key) -> None:
+            session.sign_each(call.mechanism, key, messages[len(made) :], made)  # after a new login: where it stopped
+
+        self._using(backing, rest)
+        for signature in made:
+            if len(signature) != call.signature_length:
+                raise HsmFault(f"the HSM's signature has {len(signature)} octets, not {call.signature_length}")
 
     def encrypt(self, backing: BackingKey, plaintext: bytes, associated: bytes) -> bytes:
         """AES-256-GCM: nonce, ciphertext and tag, which the key has been seen to open again."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
+from binascii import b2a_base64
 from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
 ED25519: Final = 0x01  # signed-note, "Signature types"
 PROOF_HEADER: Final = "c2sp.org/tlog-proof@v1\n"
@@ -44,7 +45,17 @@ def checkpoint_text(origin: str, size: int, root: bytes) -> str:
     return f"{origin}\n{size}\n{b64encode(root).decode()}\n"
 
 
-def proof_text(leaf: bytes, index: int, hashes: Sequence[bytes], checkpoint: str) -> str:
-    """The proof that `leaf` is the entry `index` of the log whose signed checkpoint this is."""
-    lines = "".join(f"{b64encode(one).decode()}\n" for one in hashes)
-    return f"{PROOF_HEADER}extra {b64encode(leaf).decode()}\nindex {index}\n{lines}\n{checkpoint}"
+def hash_line(node: bytes) -> str:
+    """A hash as it stands in a proof."""
+    return b2a_base64(node).decode()
+
+
+def hash_lines(nodes: Iterable[bytes]) -> str:
+    """The hashes of an inclusion proof, from the leaf up, a line each."""
+    return "".join(map(hash_line, nodes))
+
+
+def proof_text(leaf: bytes, index: int, lines: str, checkpoint: str) -> str:
+    """The proof that `leaf` is the entry `index` of the log whose signed checkpoint this is; `lines` are its hashes."""
+    extra = b2a_base64(leaf).decode()  # with its line feed
+    return f"{PROOF_HEADER}extra {extra}index {index}\n{lines}\n{checkpoint}"

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from keystore.errors import KeystoreError
-from signer.audit.checkpoints import proof_text
+from signer.audit.checkpoints import hash_line, proof_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
 
     from signer.audit.records import Entry
-    from signer.audit.tree import Tree
+    from signer.audit.tree import Extension, Tree
 
 _Result = TypeVar("_Result")
 
@@ -41,6 +41,34 @@ class NotPublished(KeystoreError):
     code = "audit_unavailable"
 
 
+class InclusionLines:
+    """The hashes of the new leaves' inclusion proofs, a line each. Two leaves share all above the node where they meet,
+    and so do their texts: each node is written out once."""
+
+    __slots__ = ("_known", "_last", "_levels")
+
+    def __init__(self, extension: Extension) -> None:
+        self._levels = extension.levels
+        self._last = extension.tree.size - 1
+        self._known: list[dict[int, str]] = [{} for _ in extension.levels]  # by position, from each level up
+
+    def __call__(self, index: int) -> str:
+        """The lines of the leaf `index`, from the leaf up (RFC 9162 section 2.1.3.1)."""
+        return self._from(0, index, self._last)
+
+    def _from(self, height: int, at: int, last: int) -> str:
+        if not last:
+            return ""
+        known = self._known[height].get(at)
+        if known is None:
+            sibling = at ^ 1
+            above = self._from(height + 1, at >> 1, last >> 1)
+            level = self._levels[height]
+            known = hash_line(level.nodes[sibling - level.first]) + above if sibling <= last else above
+            self._known[height][at] = known
+        return known
+
+
 class Published(NamedTuple):
     """A checkpoint that was given out, with its signatures, and the size that it is over."""
 
@@ -52,7 +80,7 @@ class Published(NamedTuple):
 class Logged:
     """Entries of one request, in the log: what proves it is made when it is asked for."""
 
-    inclusion: Callable[[int], Sequence[bytes]]  # of a leaf's index, in the tree of the checkpoint
+    inclusion: Callable[[int], str]  # of a leaf's index, in the tree of the checkpoint: its hashes, a line each
     published: Published | None  # None: nobody asked for a checkpoint, or none could be had
     first: int  # index of the first of the entries
     leaves: Sequence[bytes]

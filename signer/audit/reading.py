@@ -12,6 +12,7 @@ from sqlalchemy import bindparam, select
 
 from keystore.db.schema import LOG_ENTRIES, LOG_HEADS, LOG_TILES
 from keystore.errors import IntegrityFailure
+from signer.audit.checkpoints import hash_lines
 from signer.audit.tree import EMPTY_ROOT, HASH_SIZE, TILE_HEIGHT, TILE_WIDTH, Tree, node_hash
 
 if TYPE_CHECKING:
@@ -149,6 +150,10 @@ class LogReader:
                 proof.append(self._range(sibling << height, min((sibling + 1) << height, size)))
             height += 1
         return proof
+
+    def inclusion_lines(self, index: int, size: int) -> str:
+        """The same as it stands in a proof, a line each."""
+        return hash_lines(self.inclusion(index, size))
 
     def consistency(self, first: int, second: int) -> list[bytes]:
         """The proof that the tree of `second` leaves begins with that of `first` (section 2.1.4.1)."""

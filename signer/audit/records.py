@@ -113,39 +113,22 @@ def recorded(row: Mapping[str, Any], permit: Permit) -> RecordedIntent:
 
 
 # What an entry takes over from its intent, by the name that it has there.
-_OF_THE_INTENT: Final = (
+OF_THE_INTENT: Final = (
     *("request_id", "caller_request_id", "principal", "credential", "proof", "source", "action", "subject", "key_id"),
     *("version_id", "version", "key_sha256", "algorithm", "purpose", "domain", "items", "context"),
     *("policy_revision", "decided_by", "approval"),
 )
 _JSON: Final = frozenset({"context", "detail", "proof", "about"})  # texts that are canonical JSON themselves
 _TIMES: Final = frozenset({"time", "intent_time"})
-_NOT_RECORDED: Final = frozenset({"key_sha256", "digest", "signature_sha256", "artifact_digest"})
+NOT_RECORDED: Final = frozenset({"key_sha256", "digest", "signature_sha256", "artifact_digest"})
 _RENAMED: Final = {"intent_id": "intent", "version": "key_version"}
-_COLUMNS: Final = (
+COLUMNS: Final = (
     *("kind", "intent_id", "item", "time", "outcome", "code", "request_id", "caller_request_id", "principal"),
     *("credential", "proof", "source", "action", "subject", "key_id", "digest", "signature_sha256"),
     *("artifact_digest", "detail", "epoch", "leaf", "leaf_hash", "nonce", "record"),
 )
 FURTHER_DIGESTS: Final = "further_digests"  # of an entry, and of no column: rows of `log_digests`
-_EMPTY: Final[Entry] = dict.fromkeys(_COLUMNS)
-
-
-def outcome_of(intent: Mapping[str, Any], outcome: Outcome, *, time: int, epoch: str) -> Entry:
-    """The entry of one item of an intent (its row)."""
-    values = {name: intent[name] for name in _OF_THE_INTENT} | {
-        "intent_id": intent["id"],
-        "intent_time": intent["time"],
-        "item": outcome.item,
-        "outcome": outcome.kind,
-        "code": outcome.code,
-        "detail": outcome.detail,
-        "about": outcome.about,
-        "artifact_digest": outcome.artifact_digest,
-    }
-    if outcome.key_id is not None:
-        values["key_id"] = outcome.key_id
-    return decision(values, outcome.signatures, time=time, epoch=epoch)
+_EMPTY: Final[Entry] = dict.fromkeys(COLUMNS)
 
 
 def decision(
@@ -170,20 +153,21 @@ def decision(
         key_version=known.get("version"),
         signatures=made,
     )
-    entry = {name: known.get(name) for name in _COLUMNS}
+    entry = {name: known.get(name) for name in COLUMNS}
     if signatures:
         entry["digest"], entry["signature_sha256"] = signatures[0]
-    entry[FURTHER_DIGESTS] = _further_digests(signatures, known)
+    entry[FURTHER_DIGESTS] = further_digests(signatures, known.get("about"), known.get("artifact_digest"))
     return entry | {"leaf": leaf, "leaf_hash": leaf_hash(leaf), "nonce": nonce, "record": record.decode()}
 
 
-def _further_digests(signatures: Sequence[tuple[bytes, bytes]], known: Mapping[str, Any]) -> list[bytes]:
-    """By what else the entry is found: all but what has a column."""
-    about = known.get("about")
+def further_digests(
+    signatures: Sequence[tuple[bytes, bytes]], about: str | None, artifact_digest: bytes | None
+) -> list[bytes]:
+    """By what else an entry is found: all but what has a column. `about` is canonical JSON."""
     named = file_digests(msgspec.json.decode(about)) if about is not None and '"digests"' in about else []
     if len(signatures) < 2 and len(named) < 2:
         return []
-    columns = {*signatures[0], known.get("artifact_digest")} if signatures else {known.get("artifact_digest")}
+    columns = {*signatures[0], artifact_digest} if signatures else {artifact_digest}
     every = dict.fromkeys([*(digest for pair in signatures[1:] for digest in pair), *named])
     return [digest for digest in every if digest not in columns]
 
@@ -208,15 +192,21 @@ def rows_entry(journal: int, link: bytes, *, time: int) -> Entry:
 def _record(known: Mapping[str, Any], signatures: Sequence[MadeSignature]) -> bytes:
     record: dict[str, object] = {"v": RECORD_VERSION}
     for name, value in known.items():
-        if value is None or name in _NOT_RECORDED:
+        if value is None or name in NOT_RECORDED:
             continue
-        record[_RENAMED.get(name, name)] = _shown(name, value)
+        record[recorded_name(name)] = shown(name, value)
     if signatures:
         record["signatures"] = signatures
     return msgspec.json.encode(record, order="sorted")
 
 
-def _shown(name: str, value: str | int) -> object:
+def recorded_name(name: str) -> str:
+    """What a value is called in the record."""
+    return _RENAMED.get(name, name)
+
+
+def shown(name: str, value: str | int) -> object:
+    """A value as the record has it."""
     if name in _JSON:
         return msgspec.Raw(str(value).encode())
     return format_time(int(value)) if name in _TIMES else value

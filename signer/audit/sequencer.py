@@ -39,7 +39,7 @@ from keystore.db.schema import (
 from keystore.errors import IntegrityFailure, KeystoreError
 from signer.audit.checkpoints import NoteSigner, checkpoint_text
 from signer.audit.groups import LOCK_SECONDS, Groups
-from signer.audit.logged import Due, Followed, Logged, NotPublished, Published
+from signer.audit.logged import Due, Followed, InclusionLines, Logged, NotPublished, Published
 from signer.audit.reading import Head, LogReader, heads
 from signer.audit.records import FURTHER_DIGESTS, rows_entry
 from signer.audit.tree import EMPTY_ROOT
@@ -356,9 +356,9 @@ class Sequencer:
 
         def publish() -> Sequence[Logged]:
             published = self._published(extension.tree) if any(due.proved for due in group) else None
-            inclusion = extension.inclusion
+            inclusion: Callable[[int], str] = InclusionLines(extension)
             if published is not None and published.size != extension.tree.size:  # it covers others' leaves too
-                inclusion = partial(self.reader.inclusion, size=published.size)
+                inclusion = partial(self.reader.inclusion_lines, size=published.size)
             return [
                 Logged(inclusion, published, first + place, [entry["leaf"] for entry in due.entries])
                 for place, due in zip(places, group, strict=True)
@@ -466,7 +466,7 @@ class Sequencer:
             raise
 
 
-_NOTHING_LOGGED: Final = Logged(lambda _index: (), None, 0, ())
+_NOTHING_LOGGED: Final = Logged(lambda _index: "", None, 0, ())
 
 
 def _as_asked(due: Due, logged: Logged) -> Logged:

@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from keystore.db.schema import LOG_ENTRIES, ROW_JOURNAL
 from keystore.errors import IntegrityFailure
-from signer.audit.checkpoints import proof_text
+from signer.audit.checkpoints import hash_lines, proof_text
 from signer.audit.leaf import format_time
 from signer.audit.reading import Head, LogReader
 from signer.audit.records import file_digests, rows_entry
@@ -123,7 +123,7 @@ def inclusion(database: Database, head: Head, row: Row) -> dict[str, object] | N
     root = _root(index, size, row["leaf_hash"], hashes)
     if base64.b64encode(root).decode() != checkpoint.split("\n")[2]:
         raise AlteredEntry(head, index, f"it is not in the tree of {size} leaves that the checkpoint is about")
-    return {"text": proof_text(row["leaf"], index, hashes, checkpoint), "size": size, "cosigned": cosigned}
+    return {"text": proof_text(row["leaf"], index, hash_lines(hashes), checkpoint), "size": size, "cosigned": cosigned}
 
 
 def _root(index: int, size: int, hashed: bytes, hashes: Sequence[bytes]) -> bytes:

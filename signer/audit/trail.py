@@ -33,6 +33,7 @@ from signer.audit.epochs import Epoch, claimed, forget
 from signer.audit.groups import LOCK_SECONDS
 from signer.audit.identifiers import time_ordered_id
 from signer.audit.logged import Due, NotPublished
+from signer.audit.outcomes import outcomes_of
 from signer.audit.records import (
     AuditedKey,
     ItemsRefused,
@@ -41,7 +42,6 @@ from signer.audit.records import (
     RecordedIntent,
     canonical,
     decision,
-    outcome_of,
     recorded,
 )
 from signer.audit.sequencer import Sequencer
@@ -78,7 +78,7 @@ class AuditTrail:
         self._locks = locks
         self.log = Sequencer(database, anchor, witnessing)
         self._epoch = Epoch(locks)
-        self._overdue: list[Callable[[], Entry]] = []
+        self._overdue: list[Callable[[], Sequence[Entry]]] = []
         self._overdue_guard = threading.Lock()
         self._counts: dict[str, Counter[str]] = {}
         self._counts_guard = threading.Lock()
@@ -178,7 +178,7 @@ class AuditTrail:
         Raises `AuditUnavailable` if not: then nothing may be released. What is not in the log then is written later,
         signatures as failed.
         """
-        entries = [self._closed(intent, outcome) for intent, outcomes in closings for outcome in outcomes]
+        entries = [entry for intent, outcomes in closings for entry in self._closed(intent, outcomes)]
         if refused is not None:
             entries += self._refused_items(refused)
         try:
@@ -267,16 +267,16 @@ class AuditTrail:
         code."""
         self.count("too_many_requests" if code == "too_many_requests" else "unauthenticated", f"{of}{code}")
 
-    def _closed(self, intent: RecordedIntent, outcome: Outcome) -> Entry:
-        return outcome_of(intent.row, outcome, time=_now(), epoch=self._epoch.id)
+    def _closed(self, intent: RecordedIntent, outcomes: Sequence[Outcome]) -> list[Entry]:
+        return outcomes_of(intent.row, outcomes, time=_now(), epoch=self._epoch.id)
 
     def _keep(self, closings: Sequence[tuple[RecordedIntent, Sequence[Outcome]]], refused: ItemsRefused | None) -> None:
         """Outcomes of what has happened already, which cannot be written now, are written later."""
-        late: list[Callable[[], Entry]] = []
-        for intent, outcomes in closings:
-            late += [partial(self._closed, intent, _overdue(outcome)) for outcome in outcomes]
+        late: list[Callable[[], Sequence[Entry]]] = [
+            partial(self._closed, intent, [_overdue(outcome) for outcome in outcomes]) for intent, outcomes in closings
+        ]
         if refused is not None:
-            late += [partial(dict, entry) for entry in self._refused_items(refused)]
+            late.append(partial(list, self._refused_items(refused)))
         with self._overdue_guard:
             self._overdue += late
 
@@ -392,7 +392,7 @@ class AuditTrail:
         if not late:
             return
         try:
-            self._append([make() for make in late])
+            self._append([entry for make in late for entry in make()])
         except AuditUnavailable:
             with self._overdue_guard:
                 self._overdue[:0] = late
@@ -440,7 +440,7 @@ class AuditTrail:
                 forget(self._locks, epoch)
                 return 0
             intents = [dict(intent) for intent in connection.execute(left_open).mappings()]
-        entries = [self._unknown(intent, item) for intent in intents for item in range(intent["items"])]
+        entries = [entry for intent in intents for entry in self._unknown(intent)]
         if entries:
             self._append(entries)
         with self._database.write() as connection:
@@ -448,9 +448,9 @@ class AuditTrail:
         forget(self._locks, epoch)
         return len(intents)
 
-    def _unknown(self, intent: dict[str, Any], item: int) -> Entry:
-        outcome = Outcome(item, "unknown", "worker_died")
-        return outcome_of(intent, outcome, time=_now(), epoch=self._epoch.id)
+    def _unknown(self, intent: dict[str, Any]) -> list[Entry]:
+        outcomes = [Outcome(item, "unknown", "worker_died") for item in range(intent["items"])]
+        return outcomes_of(intent, outcomes, time=_now(), epoch=self._epoch.id)
 
 
 def _written(due: Due) -> Steps[Logged]:

@@ -44,7 +44,7 @@ class FullTile:
 
 
 @dataclass(frozen=True, slots=True)
-class _Level:
+class Level:
     """The nodes of one level from position `first` on; the last may stand for a subtree that is not complete."""
 
     first: int
@@ -78,24 +78,24 @@ class Tree:
         open_tiles, full = self._tiles(levels, size)
         return Extension(Tree(size, levels[-1].nodes[0], tuple(edge), open_tiles), self.size, tuple(full), levels)
 
-    def _levels(self, leaves: Sequence[bytes]) -> list[_Level]:
+    def _levels(self, leaves: Sequence[bytes]) -> list[Level]:
         """Every node that is new or changed, with its left neighbour where one is needed, up to the root."""
-        levels = [_Level(self.size, list(leaves))]
+        levels = [Level(self.size, list(leaves))]
         last = self.size + len(leaves) - 1
         while last:
             height, below = len(levels) - 1, levels[-1]
             if below.first & 1:
                 neighbour = self.edge[height] or EMPTY_ROOT  # never empty: an odd position has a left neighbour
-                below = levels[-1] = _Level(below.first - 1, [neighbour, *below.nodes])
+                below = levels[-1] = Level(below.first - 1, [neighbour, *below.nodes])
             nodes = below.nodes
             paired = [node_hash(nodes[at], nodes[at + 1]) for at in range(0, len(nodes) - 1, 2)]
             if len(nodes) & 1:
                 paired.append(nodes[-1])
-            levels.append(_Level(below.first >> 1, paired))
+            levels.append(Level(below.first >> 1, paired))
             last >>= 1
         return levels
 
-    def _tiles(self, levels: Sequence[_Level], size: int) -> tuple[tuple[tuple[bytes, ...], ...], list[FullTile]]:
+    def _tiles(self, levels: Sequence[Level], size: int) -> tuple[tuple[tuple[bytes, ...], ...], list[FullTile]]:
         full: list[FullTile] = []
         kept: list[tuple[bytes, ...]] = []
         for level in range(max(1, (size.bit_length() + TILE_HEIGHT - 1) // TILE_HEIGHT)):
@@ -118,23 +118,13 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """What new leaves made of a tree: the new tree, the tiles that became full, and proofs of the new leaves."""
+    """What new leaves made of a tree: the new tree, the tiles that became full, and the nodes that are new, by level
+    from the leaves up, which the proofs of the new leaves are made of (`logged.InclusionLines`)."""
 
     tree: Tree
     first: int  # index of the first new leaf
     full_tiles: tuple[FullTile, ...]
-    levels: Sequence[_Level]
-
-    def inclusion(self, index: int) -> list[bytes]:
-        """The proof that the new leaf `index` is in the new tree (RFC 9162 section 2.1.3.1), from the leaf up."""
-        proof: list[bytes] = []
-        last = self.tree.size - 1
-        for level in self.levels:
-            sibling = index ^ 1
-            if sibling <= last and last:
-                proof.append(level.nodes[sibling - level.first])
-            index, last = index >> 1, last >> 1
-        return proof
+    levels: Sequence[Level]
 
 
 EMPTY_TREE: Final = Tree(0, EMPTY_ROOT, (), ((),))

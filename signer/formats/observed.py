@@ -9,6 +9,8 @@ import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
     from keystore.api import SigningKey, SigningKeyInfo
@@ -55,6 +57,12 @@ class ObservedKey:
         signature = self._key.sign_digest(digest)
         self._remember(digest, signature)
         return signature
+
+    def sign_digests(self, digests: Sequence[bytes]) -> Iterator[bytes]:
+        """As `SigningKey.sign_digests`; remembers each signature once it is made."""
+        for digest, signature in zip(digests, self._key.sign_digests(digests), strict=True):
+            self._remember(digest, signature)
+            yield signature
 
     def sign_mu(self, mu: bytes) -> bytes:
         """As `SigningKey.sign_mu`; remembers the signature once it is made. The message representative, 64 octets, is

@@ -48,7 +48,8 @@ class Prepared:
 
     `make` takes the key as the purpose's protocol in `keystore.api` has it (a `SigningKey`, an `EncryptionKey` ...),
     or None where it `needs_no_key`: what is done with the published half alone. `about` is what the record says of it
-    besides its signatures, `artifact_digest` the digest of the file, if any.
+    besides its signatures, `artifact_digest` the digest of the file, if any. `digest` is given where all that `make`
+    makes is the `signature` over this digest: many such items are signed together.
     """
 
     algorithm: str
@@ -56,6 +57,7 @@ class Prepared:
     about: Mapping[str, object] | None = None
     artifact_digest: bytes | None = None
     needs_no_key: bool = False
+    digest: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,4 +105,4 @@ def _prepare(item: SignatureItem, at: str, allowed: tuple[str, ...], default: st
             return {"signature": raw.sign_digest(key, digest)}
         return {"signature": raw.sign_message(key, message or b"")}
 
-    return Prepared(name, make)
+    return Prepared(name, make, digest=digest)

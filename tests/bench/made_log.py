@@ -22,7 +22,8 @@ from keystore.sealing import Sealer
 from keystore.store import SealedStore
 from signer.audit.identifiers import time_ordered_id
 from signer.audit.logged import Due
-from signer.audit.records import Outcome, canonical, decision, outcome_of
+from signer.audit.outcomes import outcomes_of
+from signer.audit.records import Outcome, canonical, decision
 from signer.audit.sequencer import Sequencer
 from tests.databases import new_database
 from tests.signer.audit.anchor import SoftwareAnchor, software_anchor
@@ -163,15 +164,15 @@ class Maker:
             "approval": None,
         }
         intents.append(intent)
-        return [self._outcome(intent, item) for item in range(items)]
+        outcomes = [self._outcome(item) for item in range(items)]
+        return outcomes_of(intent, outcomes, time=_now(), epoch=self._epoch)
 
-    def _outcome(self, intent: dict[str, Any], item: int) -> Entry:
+    def _outcome(self, item: int) -> Outcome:
         digest = self._random.randbytes(32)
         about = {"name": f"file-{item}.tar.gz", "size": 1000 + item, "digests": {"sha256": digest.hex()}}
         count = self._random.choice((1, 1, 2))
         made = [(digest if at == 0 else self._random.randbytes(32), self._random.randbytes(32)) for at in range(count)]
-        outcome = Outcome(item, "succeeded", None, made, about=canonical(about), artifact_digest=digest)
-        return outcome_of(intent, outcome, time=_now(), epoch=self._epoch)
+        return Outcome(item, "succeeded", None, made, about=canonical(about), artifact_digest=digest)
 
 
 def _now() -> int:

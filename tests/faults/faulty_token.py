@@ -14,7 +14,7 @@ from keystore.hsm.labels import LOG
 from tests.hsm_support import DOMAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from keystore.algorithms import SigningAlgorithm, UseAlgorithm
@@ -60,6 +60,12 @@ class FaultyToken:
         if self.lie is not None and turn >= self.lies_from:
             return self.lie(self, backing, algorithm, data, signature)
         return signature
+
+    def sign_each(
+        self, backing: BackingKey, algorithm: SigningAlgorithm, inputs: Sequence[bytes], made: list[bytes]
+    ) -> None:
+        for data in inputs:
+            made.append(self.sign(backing, algorithm, data))  # noqa: PERF401 - those before a fault are made, too
 
     def signed_by(self, backing: BackingKey, algorithm: SigningAlgorithm, data: bytes) -> bytes:
         """What the real token says, uncounted."""

@@ -1,7 +1,8 @@
 """The bare loops: sign in SoftHSM and verify in software; encrypt (a data key of its random) and open it again. Nothing
 else: what the service could reach if it cost nothing.
 
-It has a token of its own and speaks to python-pkcs11 directly; each process loads the module itself, after it started.
+They have a token of their own and speak to python-pkcs11 directly; each process loads the module itself, after it
+started.
 """
 
 from __future__ import annotations
@@ -67,15 +68,26 @@ def make_token(folder: Path) -> BareToken:
     return BareToken(configuration, pin)
 
 
-def sign_and_verify(token: BareToken, spec: str, begin: float, seconds: float) -> Rate:
-    """Runs in a process of its own, from `begin` (monotonic clock) on. A result that is not right raises.
+class Loops:
+    """One process's session, and a loop of each kind by the spec of its key (or `DATA_KEY`)."""
 
-    `spec` is a key's, or `DATA_KEY`.
-    """
-    os.environ["SOFTHSM2_CONF"] = str(token.configuration)
-    module = next(place for place in MODULE_PLACES if os.path.exists(place))
-    with _open(module, token) as session:
-        once = _loop_of(session, spec)
+    def __init__(self, token: BareToken) -> None:
+        os.environ["SOFTHSM2_CONF"] = str(token.configuration)
+        module = next(place for place in MODULE_PLACES if os.path.exists(place))
+        # One process at a time: SoftHSM does not see a token that another process is just opening.
+        with token.configuration.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            session = pkcs11.lib(module).get_token(token_label=_LABEL).open(user_pin=token.pin)
+        self._loops = {
+            "RSA_2048": _rsa_loop(session),
+            "ECC_NIST_P256": _p256_loop(session),
+            "SYMMETRIC_DEFAULT": _encrypting_loop(session, of_its_random=False),
+            DATA_KEY: _encrypting_loop(session, of_its_random=True),
+        }
+
+    def run(self, spec: str, begin: float, seconds: float) -> Rate:
+        """From `begin` (monotonic clock) on. A result that is not right raises."""
+        once = self._loops[spec]
         digests = [secrets.token_bytes(32) for _ in range(64)]
         for digest in digests:
             once(digest)
@@ -86,23 +98,6 @@ def sign_and_verify(token: BareToken, spec: str, begin: float, seconds: float) -
                 once(digest)
             made += len(digests)
         return Rate(made, time.perf_counter() - started)
-
-
-def _open(module: str, token: BareToken) -> pkcs11.Session:
-    """Logs in, one process at a time: SoftHSM does not see a token that another process is just opening."""
-    with token.configuration.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return pkcs11.lib(module).get_token(token_label=_LABEL).open(user_pin=token.pin)
-
-
-def _loop_of(session: pkcs11.Session, spec: str) -> Callable[[bytes], None]:
-    if spec == "RSA_2048":
-        return _rsa_loop(session)
-    if spec == "ECC_NIST_P256":
-        return _p256_loop(session)
-    if spec in ("SYMMETRIC_DEFAULT", DATA_KEY):
-        return _encrypting_loop(session, of_its_random=spec == DATA_KEY)
-    raise ValueError(f"no bare loop for {spec}")
 
 
 def _encrypting_loop(session: pkcs11.Session, *, of_its_random: bool) -> Callable[[bytes], None]:

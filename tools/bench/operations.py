@@ -1,16 +1,17 @@
 """What the benchmark asks the service for: bodies, and whether the answers are right.
 
-`NATIVE` is the service's own API; another protocol (AWS's) is another `Protocol`, given to `prepare` in its place: it
-makes whole HTTP requests of the same items, and reads the same results out of its answers.
+`NATIVE` is the service's own API; another protocol (AWS's, the peer's) is another `Wire`: it makes whole HTTP requests
+of the same items, and reads the same results out of its answers.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
+import jwt
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -20,33 +21,32 @@ from tools.service import ServiceError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tools.service import Caller
-
 Item: TypeAlias = dict[str, Any]
 CONTEXT: Final = {"tenant": "bench"}
+AUDIENCE: Final = "https://api.example"
 
 
 @dataclass(frozen=True, slots=True)
 class Checker:
-    """With what answers are checked: the key's published half, if it has one, and a caller who may decrypt."""
+    """With what answers are checked: the key's published half (DER), if it has one, and who opens its ciphertexts
+    (to base64)."""
 
-    alias: str
     public_key: bytes
-    caller: Caller
+    decrypt: Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One call. `item` makes its body of 32 octets and an algorithm; `check` raises unless the result is right.
 
-    `path` is what follows the key; `batched`: whether many items go in one call.
+    `path` is what follows the key; `members` are those of a new key beside its purpose.
     """
 
     path: str
     purpose: str
     item: Callable[[bytes, str], Item]
     check: Callable[[Checker, bytes, Item], None]
-    batched: bool = False
+    members: Item = field(default_factory=dict)
 
 
 class Wire(Protocol):
@@ -109,21 +109,24 @@ def _check_signature(checker: Checker, digest: bytes, result: Item) -> None:
         raise ServiceError(f"the key is of a kind that is not measured: {key!r}")
 
 
-def _decrypted(checker: Checker, ciphertext: str) -> str:
-    asked = {"ciphertext": ciphertext, "context": CONTEXT}
-    opened = checker.caller.json("POST", f"/v1/keys/{checker.alias}/decrypt", asked)
-    return str(opened["results"][0]["plaintext"])
+def _check_token(checker: Checker, subject: bytes, result: Item) -> None:
+    key = load_der_public_key(checker.public_key)
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise ServiceError(f"the key is of a kind that is not measured: {key!r}")
+    claims = jwt.decode(result["token"], key, algorithms=["ES256"], audience=AUDIENCE)
+    if claims["sub"] != subject.hex():
+        raise ServiceError("a token speaks of somebody else")
 
 
 def _check_ciphertext(checker: Checker, plaintext: bytes, result: Item) -> None:
-    if _decrypted(checker, result["ciphertext"]) != _text(plaintext):
+    if checker.decrypt(result["ciphertext"]) != _text(plaintext):
         raise ServiceError("a ciphertext opens to something else")
 
 
 def _check_data_key(checker: Checker, _unused: bytes, result: Item) -> None:
     if len(base64.b64decode(result["plaintext"], validate=True)) != 32:
         raise ServiceError("a data key has another length")
-    if _decrypted(checker, result["ciphertext"]) != result["plaintext"]:
+    if checker.decrypt(result["ciphertext"]) != result["plaintext"]:
         raise ServiceError("a data key's ciphertext opens to something else")
 
 
@@ -132,7 +135,13 @@ SIGN: Final = Operation(
     "general",
     lambda digest, algorithm: {"digest": _text(digest), "algorithm": algorithm},
     _check_signature,
-    batched=True,
+)
+JWT: Final = Operation(
+    "jwts",
+    "jwt",
+    lambda subject, _algorithm: {"claims": {"sub": subject.hex(), "aud": AUDIENCE}},
+    _check_token,
+    {"audiences": [AUDIENCE], "max_ttl": 600},
 )
 ENCRYPT: Final = Operation(
     "encrypt",

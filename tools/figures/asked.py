@@ -38,9 +38,9 @@ class Figure:
 
     @property
     def floor(self) -> str:
-        """In words: `≥ 0.45, aim 0.7`, `≤ 5`, or nothing."""
+        """In words: `≥ 0.45, aim 0.7`, `≤ 5`, `0`, or nothing."""
         words = [] if self.least is None else [f"≥ {self.least:,g}"]
-        words += [] if self.most is None else [f"≤ {self.most:,g}"]
+        words += [] if self.most is None else [f"≤ {self.most:,g}" if self.most else "0"]
         words += [] if self.aim is None else [f"aim {self.aim:,g}"]
         return ", ".join(words)
 
@@ -54,6 +54,7 @@ _SPEED: Final = (
     Figure("jwt-of-single", SPEED, "JWT issuing", "of the single P-256 call", 0.8),
     Figure("p99-of-p50", SPEED, "p99 at 16 clients, the worst of all loads", "× p50", most=5),
     Figure("load-tool-processor", SPEED, "the load tool's own processor time, the most of all loads", "of one core"),
+    Figure("access-of-request", SPEED, "who calls, and the decision (issue 4)", "of a request", most=0.1),
     Figure("full-log-latency", SPEED, "signing with 100,000 keys and 1,000,000 leaves", "× an empty service", most=1.1),
     Figure("full-log-start", SPEED, "start-up with 100,000 keys and 1,000,000 leaves", "× an empty service"),
     Figure("full-log-listing", SPEED, "listing of keys, a page of 100,000", "× a page of few"),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from signer.audit.checkpoints import hash_lines
+from signer.audit.logged import InclusionLines
 from signer.audit.tree import EMPTY_TREE, Tree, leaf_hash, node_hash
 from tests.signer.audit.naive_tree import NaiveTree
 
@@ -42,7 +44,7 @@ def test_every_small_tree_grown_in_steps(by: int) -> None:
         tree = extension.tree
         assert (tree.size, tree.root) == (end, NAIVE.root(0, end))
         for index in range(at, end):
-            assert extension.inclusion(index) == NAIVE.inclusion(index, 0, end), (index, end)
+            assert InclusionLines(extension)(index) == hash_lines(NAIVE.inclusion(index, 0, end)), (index, end)
 
 
 def test_any_two_small_sizes_one_step_apart() -> None:
@@ -54,8 +56,8 @@ def test_any_two_small_sizes_one_step_apart() -> None:
             extension = tree.extended(HASHES[before:after])
             assert extension.tree.root == NAIVE.root(0, after)
             assert extension.tree == one_by_one[after]
-            assert extension.inclusion(before) == NAIVE.inclusion(before, 0, after)
-            assert extension.inclusion(after - 1) == NAIVE.inclusion(after - 1, 0, after)
+            assert InclusionLines(extension)(before) == hash_lines(NAIVE.inclusion(before, 0, after))
+            assert InclusionLines(extension)(after - 1) == hash_lines(NAIVE.inclusion(after - 1, 0, after))
 
 
 def test_nothing_of_a_tree_changes_when_it_is_extended() -> None:
@@ -74,7 +76,7 @@ def test_large_trees_by_steps_of_any_size() -> None:
         step = min(chosen.choice((1, 2, 255, 256, 257, 511, 1000, 4096, 9000)), len(HASHES) - tree.size)
         extension = tree.extended(HASHES[tree.size : tree.size + step])
         for index in {tree.size, tree.size + step - 1, tree.size + chosen.randrange(step)}:
-            assert extension.inclusion(index) == NAIVE.inclusion(index, 0, extension.tree.size)
+            assert InclusionLines(extension)(index) == hash_lines(NAIVE.inclusion(index, 0, extension.tree.size))
         for tile in extension.full_tiles:
             assert (tile.level, tile.tile) not in tiles
             tiles[tile.level, tile.tile] = tile

@@ -1,0 +1,68 @@
+"""The loads: all rounds of all workloads, bare loop, service and peer in turn, so that they see the same machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from tools.bench.report import Row
+from tools.bench.targets import prepare
+from tools.bench.workloads import CLIENTS, WORKLOADS
+
+if TYPE_CHECKING:
+    from tools.bench.driving import Seen
+    from tools.bench.report import Report
+    from tools.bench.stage import Stage
+    from tools.bench.targets import Target
+
+
+def measure_loads(stage: Stage) -> None:
+    """Fills the report's rows, the median round of each load, and its figures."""
+    targets = [(prepare(stage.ours, each), prepare(stage.peer, each) if each.peer else None) for each in WORKLOADS]
+    rounds: dict[str, list[Row]] = {each.name: [] for each in WORKLOADS}
+    for number in range(1, stage.lengths.rounds + 1):
+        for mine, theirs in targets:
+            row = _row(stage, mine, theirs, rounds)
+            rounds[row.workload.name].append(row)
+            click.echo(f"round {number}/{stage.lengths.rounds}: {row.line()}")
+    report = stage.report
+    report.rows += [_median(found) for found in rounds.values()]
+    for row in report.rows:
+        report.figures |= {name: (value, _note(row)) for name, value in row.figures().items()}
+    _spread(report, [row for found in rounds.values() for row in found])
+
+
+def _row(stage: Stage, mine: Target, theirs: Target | None, rounds: dict[str, list[Row]]) -> Row:
+    workload = mine.workload
+    rate = stage.drivers.bare_rate(workload.loop or workload.spec, stage.lengths.of(workload).bare)
+    seen = _load(stage, mine)
+    peer = None if theirs is None else _load(stage, theirs)
+    base = rounds[workload.base][-1].ours.per_second if workload.base else None
+    return Row(workload, rate, seen, peer, None if base is None else seen.per_second / base)
+
+
+def _load(stage: Stage, target: Target) -> Seen:
+    times = stage.lengths.of(target.workload)
+    return stage.drivers.load(target, CLIENTS, times.warm_up, times.seconds)
+
+
+def _median(rounds: list[Row]) -> Row:
+    """The round whose ratio is the median: its figures belong together."""
+    return sorted(rounds, key=lambda row: row.leading)[len(rounds) // 2]
+
+
+def _note(row: Row) -> str:
+    peer = f", OpenBao {row.peer.per_second:,.0f}/s" if row.peer else ""
+    return f"{row.ours.per_second:,.0f}/s, bare loop {row.bare_per_second:,.0f}/s{peer}; {CLIENTS} clients"
+
+
+def _spread(report: Report, rows: list[Row]) -> None:
+    """Latency's spread by the worst of the median rounds, and the load tool's own share by the most of all rounds."""
+    worst = max(report.rows, key=lambda row: row.ours.spread)
+    note = f"{worst.workload.name}: p50 {worst.ours.p50_milliseconds:.2f} ms, p99 {worst.ours.p99_milliseconds:.2f} ms"
+    report.figures["p99-of-p50"] = (worst.ours.spread, note)
+    most = max(rows, key=lambda row: row.ours.load_share)
+    said = f"{most.workload.name}: {most.ours.load_microseconds:.0f} µs a request of it"
+    beside = "" if most.peer is None else f", with OpenBao {most.peer.load_microseconds:.0f} µs"
+    report.figures["load-tool-processor"] = (most.ours.load_share, said + beside)
