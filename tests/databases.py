@@ -60,7 +60,7 @@ def _run(statement: str) -> None:
 
 def _create(path: Path, template: str) -> None:
     name = name_of(path)
-    _run(f"CREATE DATABASE {name} TEMPLATE {template}")
+    _run(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     _made[name] = path
 
 

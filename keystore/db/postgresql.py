@@ -161,8 +161,8 @@ def open_connection(parameters: dict[str, str], password_file: Path | None, mann
         "jit": "off",
         "statement_timeout": manner.statement_timeout,
         "idle_in_transaction_session_timeout": manner.idle_timeout,
-        # The rows of a point read are found by an index, whatever the planner has not counted yet.
-        **({"enable_seqscan": "off"} if manner.by_index else {}),
+        # The rows of a point read are found by an index, whatever the planner has counted, and planned once.
+        **({"enable_seqscan": "off", "plan_cache_mode": "force_generic_plan"} if manner.by_index else {}),
     }
     if "," in parameters.get("host", "") + parameters.get("hostaddr", ""):
         secret["target_session_attrs"] = "read-write"  # of several hosts, the one that is no standby
