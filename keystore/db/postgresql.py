@@ -172,7 +172,7 @@ def open_connection(parameters: dict[str, str], password_file: Path | None, mann
         options=" ".join(f"-c {name}={value}" for name, value in options.items()),
         autocommit=True,
         row_factory=tuple_row,
-        prepare_threshold=None,  # what is prepared is said with each statement
+        prepare_threshold=5 if manner.by_index else None,  # the fast road says `prepare` with each statement
     )
     try:
         connection.answer_seconds = manner.statement_timeout / 1000 + 1
