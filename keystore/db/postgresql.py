@@ -117,6 +117,10 @@ WRITER: Final = Manner(statement_timeout=30_000, idle_timeout=30_000)
 READER: Final = Manner(statement_timeout=120_000, idle_timeout=600_000, snapshot=True)
 
 
+class Silent(psycopg.OperationalError):
+    """No answer within the connection's time: asking again would take as long once more."""
+
+
 class PostgresqlConnection(psycopg.Connection[tuple[Any, ...]]):
     """A connection that does not wait for ever: a server that has stopped is one that is gone."""
 
@@ -128,7 +132,7 @@ class PostgresqlConnection(psycopg.Connection[tuple[Any, ...]]):
             return super().wait(gen, interval, self.answer_seconds if timeout is None else timeout)
         except errors._WaitTimeout as exc:
             self.pgconn.finish()
-            raise psycopg.OperationalError("the server does not answer") from exc
+            raise Silent("the server does not answer") from exc
 
 
 def parse_url(url: str) -> dict[str, str]:

@@ -127,7 +127,7 @@ class PostgresqlAppending(Appending):
                 fast[1].execute(f"BEGIN; {_lock_statements(_LOG, seconds)}{self._also}", prepare=False)
             except psycopg.Error as exc:
                 patience.spend(since)
-                broken = fast[0].broken or fast[0].closed
+                broken = not isinstance(exc, postgresql.Silent) and bool(fast[0].broken or fast[0].closed)
                 self._road.give_back(fast)
                 if not broken or is_new:
                     raise postgresql.translate(exc) from exc
@@ -234,7 +234,7 @@ class PostgresqlDatabase(Database):
             try:
                 rows: list[RawRow] = fast[1].execute(sql, parameters, prepare=True, binary=True).fetchall()
             except psycopg.Error as exc:
-                broken = fast[0].broken or fast[0].closed
+                broken = not isinstance(exc, postgresql.Silent) and bool(fast[0].broken or fast[0].closed)
                 self._road.give_back(fast)
                 if not broken or is_new:
                     raise postgresql.translate(exc) from exc

@@ -42,7 +42,7 @@ class Report:
     """What came of a run. Times are in seconds. `differences` is empty if the log has lost nothing."""
 
     kills: int = 0
-    killed_while_committing: int = 0
+    signed_and_not_released: int = 0
     acknowledged: int = 0
     answers: int = 0
     unavailable: int = 0
@@ -97,7 +97,7 @@ def run(server: Server, deployment: Deployment, kills: int, workers: int, client
     with databases.hand(deployment.database) as hand:
         succeeded = "SELECT count(*) FROM log_entries WHERE outcome = 'succeeded' AND signature_sha256 IS NOT NULL"
         report.given_to_nobody = hand.value(succeeded) - len(proofs)
-        report.killed_while_committing = hand.value(
+        report.signed_and_not_released = hand.value(
             "SELECT count(*) FROM log_entries WHERE code = 'audit_unavailable' AND outcome = 'failed'"
         )
     report.seconds = round(time.monotonic() - began, 1)
