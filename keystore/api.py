@@ -78,6 +78,8 @@ class TokenInfo:
     model: str
     serial: str
     label: str
+    officer_locked: bool = False  # the security officer's PIN is locked: no ceremony can be held
+    officer_failed: bool = False  # somebody has tried a wrong one
 
 
 @dataclass(frozen=True, slots=True)
@@ -658,6 +660,7 @@ class HardwareToken(Protocol):
 
     `bring_in` wraps material from outside by a domain key; the caller wipes it afterwards.
 
+    `follow` tells it how to find what the database says now of a key whose domain key was retired since it was read.
     Texts are short and stay on the token; a process that is killed while it changes one may leave it missing.
     `texts_locked` keeps other threads and processes from changing any.
     Raises: `HsmUnavailable`; `Unsupported` where the module lacks the mechanism.
@@ -665,6 +668,7 @@ class HardwareToken(Protocol):
 
     @property
     def info(self) -> TokenInfo: ...
+    def follow(self, newer: Callable[[BackingKey], BackingKey | None]) -> None: ...
     def seal(self, message: bytes) -> bytes: ...
     def generate(self, spec: str, domain_label: str, token_label: str, use: KeyUse = KeyUse.SIGN) -> GeneratedKey: ...
     def sign(self, backing: BackingKey, algorithm: SigningAlgorithm, data: bytes) -> bytes: ...

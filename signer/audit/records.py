@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from signer.audit.leaf import NONCE_SIZE, MadeSignature, decision_leaf, format_time, rows_leaf
+from signer.audit.leaf import NONCE_SIZE, MadeSignature, decision_leaf, format_time, former_leaf, rows_leaf
 from signer.audit.tree import leaf_hash
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from keystore.api import Key, KeyVersion
     from signer.access import Permit
+    from signer.audit.reading import Head
     from signer.call import Call
 
 OutcomeKind = Literal["succeeded", "failed", "denied", "unknown"]
@@ -127,7 +128,7 @@ COLUMNS: Final = (
     *("credential", "proof", "source", "action", "subject", "key_id", "digest", "signature_sha256"),
     *("artifact_digest", "detail", "epoch", "leaf", "leaf_hash", "nonce", "record"),
 )
-FURTHER_DIGESTS: Final = "further_digests"  # of an entry, and of no column: rows of `log_digests`
+DIGESTS: Final = "digests"  # of an entry, and of no column: rows of `log_digests`
 _EMPTY: Final[Entry] = dict.fromkeys(COLUMNS)
 
 
@@ -156,20 +157,20 @@ def decision(
     entry = {name: known.get(name) for name in COLUMNS}
     if signatures:
         entry["digest"], entry["signature_sha256"] = signatures[0]
-    entry[FURTHER_DIGESTS] = further_digests(signatures, known.get("about"), known.get("artifact_digest"))
+    entry[DIGESTS] = digests_of(signatures, known.get("about"), known.get("artifact_digest"))
     return entry | {"leaf": leaf, "leaf_hash": leaf_hash(leaf), "nonce": nonce, "record": record.decode()}
 
 
-def further_digests(
+def digests_of(
     signatures: Sequence[tuple[bytes, bytes]], about: str | None, artifact_digest: bytes | None
 ) -> list[bytes]:
-    """By what else an entry is found: all but what has a column. `about` is canonical JSON."""
-    named = file_digests(msgspec.json.decode(about)) if about is not None and '"digests"' in about else []
-    if len(signatures) < 2 and len(named) < 2:
-        return []
-    columns = {*signatures[0], artifact_digest} if signatures else {artifact_digest}
-    every = dict.fromkeys([*(digest for pair in signatures[1:] for digest in pair), *named])
-    return [digest for digest in every if digest not in columns]
+    """Every digest by which an entry is found, once each. `about` is canonical JSON."""
+    found = [digest for pair in signatures for digest in pair]
+    if artifact_digest is not None:
+        found.append(artifact_digest)
+    if about is not None and '"digests"' in about:
+        found += file_digests(msgspec.json.decode(about))
+    return list(dict.fromkeys(found))
 
 
 def file_digests(about: object) -> list[bytes]:
@@ -187,6 +188,13 @@ def rows_entry(journal: int, link: bytes, *, time: int) -> Entry:
     """The entry of one entry of the sealed rows' journal."""
     leaf = rows_leaf(journal, link)
     return _EMPTY | {"kind": "rows", "time": time, "leaf": leaf, "leaf_hash": leaf_hash(leaf)}
+
+
+def former_entry(former: Head, *, time: int) -> Entry:
+    """Leaf 0 of the log that follows a former one."""
+    newest = former.cosigned if former.cosigned_size == former.checkpoint_size else former.checkpoint
+    leaf = former_leaf(former.origin, former.size, former.root, newest or former.checkpoint)
+    return _EMPTY | {"kind": "former", "time": time, "leaf": leaf, "leaf_hash": leaf_hash(leaf)}
 
 
 def _record(known: Mapping[str, Any], signatures: Sequence[MadeSignature]) -> bytes:
