@@ -419,6 +419,8 @@ AUDIT_EPOCHS: Final = Table(
     Column("id", Text, primary_key=True),
     _number("started_at"),
     _number("closed_at", nullable=True),  # null: its worker lives, or has not been found dead yet
+    _text("node"),  # the workers that can lock each other's files
+    _number("beats"),  # counted up by a living worker, where other machines share the database
 )
 AUDIT_INTENTS: Final = Table(
     "audit_intents",
@@ -478,7 +480,7 @@ LOG_ENTRIES: Final = Table(
     _octets("leaf_hash"),
     _octets("nonce", nullable=True),
     _text("record", nullable=True),
-    Index("log_entries_by_intent", "intent_id"),
+    Index("log_entries_by_intent", "intent_id", "item", unique=True),  # no item has two outcomes
     Index("log_entries_by_time", "time"),
     # All that a report counts stands in the index: it is made without a look at the entries.
     Index("log_entries_by_key", "key_id", "time", "principal", "action", "outcome", "code"),

@@ -37,7 +37,7 @@ from keystore.db.schema import (
     ROW_JOURNAL,
     ROW_JOURNAL_HEAD,
 )
-from keystore.errors import IntegrityFailure, KeystoreError
+from keystore.errors import EpochClosed, IntegrityFailure, KeystoreError
 from signer.audit.checkpoints import NoteSigner, checkpoint_text
 from signer.audit.groups import LOCK_SECONDS, Groups
 from signer.audit.logged import Due, Followed, InclusionLines, Logged, NotPublished, Published
@@ -341,6 +341,7 @@ class Sequencer:
         with self._noting_faults(), self._guard:
             with self._database.append(LOCK_SECONDS) as appending:
                 group = gather()
+                self._require_own_epoch(group)
                 intents = [self._intent_values(intent) for due in group for intent in due.intents]
                 if not any(due.entries or not due.intents for due in group):
                     appending(self._insert_intent, intents, alone=True)
@@ -377,6 +378,13 @@ class Sequencer:
             ]
 
         return publish
+
+    def _require_own_epoch(self, group: Sequence[Due]) -> None:
+        """An intent of an epoch that others have closed meanwhile would be closed by nobody."""
+        epoch = self._database.epoch
+        if epoch is not None and any(intent["epoch"] != epoch for due in group for intent in due.intents):
+            msg = "the intent is of an epoch that another node has closed"
+            raise EpochClosed(msg)
 
     def _new_rows(self, appending: Appending, last: object, moment: int) -> list[Entry]:
         """Leaves of the rows' journal that are not in the log yet."""

@@ -491,6 +491,8 @@ def _audit() -> None:
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("closed_at", sa.BigInteger(), nullable=True),
+        sa.Column("node", sa.Text(), nullable=False),
+        sa.Column("beats", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
@@ -550,7 +552,7 @@ def _audit() -> None:
         sa.Column("record", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("seq"),
     )
-    op.create_index("log_entries_by_intent", "log_entries", ["intent_id"], unique=False)
+    op.create_index("log_entries_by_intent", "log_entries", ["intent_id", "item"], unique=True)
     op.create_index("log_entries_by_time", "log_entries", ["time"], unique=False)
     op.create_index(
         "log_entries_by_key", "log_entries", ["key_id", "time", "principal", "action", "outcome", "code"], unique=False
