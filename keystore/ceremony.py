@@ -10,23 +10,24 @@ from __future__ import annotations
 
 import re
 import uuid
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from keystore import shares as custody
+from keystore.backup import Backup, back_up
 from keystore.clock import system_clock
-from keystore.configuration import DatabaseConfiguration, load_keystore_configuration
-from keystore.db import create_database
+from keystore.configuration import load_keystore_configuration
 from keystore.domains import create_domain, open_deployment, rotate_domain
 from keystore.errors import CeremonyError
 from keystore.hierarchy import found_hierarchy, renew_log_key
 from keystore.hsm import labels, open_token
 from keystore.hsm.connection import read_pin
 from keystore.hsm.officer import open_ceremony
+from keystore.loading import new_database
 from keystore.log_anchor import LogAnchor, begin_log
-from keystore.restoration import RestoreOptions, RestoreReport, restore
+from keystore.restoration import RestoreOptions, RestoreReport, restore, restore_database
 from keystore.roots import root_values
 from keystore.sealing import Sealer
 from keystore.shared_domains import AdoptedDomain, adopt_domain, export_domain
@@ -51,17 +52,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdoptedDomain",
+    "Backup",
     "InitOptions",
     "InitResult",
     "RestoreOptions",
     "RestoreReport",
     "adopt_domain",
+    "back_up",
     "create_domain",
     "export_domain",
     "initialise",
     "prove_officer",
     "renew_log",
     "restore",
+    "restore_database",
     "rotate_domain",
 ]
 
@@ -103,7 +107,10 @@ def initialise(state: Path, options: InitOptions) -> InitResult:
     _check(options)
     with new_state_directory(state) as directory:
         uri, configuration, officer_pin = prepare_token(directory, options.hsm_uri, options.officer_pin_source)
-        with _new_database(directory, options) as (database, database_configuration):
+        with new_database(directory, options.database_url, options.database_password_file) as (
+            database,
+            database_configuration,
+        ):
             # The token comes last: what was made there cannot be taken back.
             with open_ceremony(configuration, officer_pin=officer_pin, user_pin=read_pin(configuration)) as ceremony:
                 hierarchy = found_hierarchy(ceremony, _DOMAINS)
@@ -118,32 +125,6 @@ def initialise(state: Path, options: InitOptions) -> InitResult:
     if directory.officer_pin.exists():
         files = (directory.officer_pin, *files)
     return InitResult(directory, token, _DOMAINS, files)
-
-
-@contextmanager
-def _new_database(
-    directory: StateDirectory, options: InitOptions
-) -> Iterator[tuple[Database, DatabaseConfiguration | None]]:
-    """An empty database, and what the configuration says of it (None: the file that it means anyway).
-
-    What was made on a server is taken back if the block fails; a file goes with its directory.
-    """
-    if options.database_url is None:
-        if options.database_password_file is not None:
-            raise CeremonyError("a database's password file is given, but no database (postgresql://...)")
-        with closing(create_database(f"sqlite:///{directory.database}")) as database:
-            yield database, None
-        return
-    if not options.database_url.startswith("postgresql:"):
-        raise CeremonyError("a database is named by postgresql://USER@HOST:PORT/NAME; SQLite's file is in DIR")
-    password_file = options.database_password_file
-    told = DatabaseConfiguration(options.database_url, None if password_file is None else password_file.resolve())
-    with closing(create_database(told.url, told.password_file)) as database:
-        try:
-            yield database, told
-        except BaseException:
-            database.discard()
-            raise
 
 
 def prove_officer(state: Path, officer_pin: bytes) -> None:

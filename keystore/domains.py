@@ -2,11 +2,14 @@
 
 A domain of multi-region keys has a link key besides, and may be carried to another region (`keystore.shared_domains`).
 
-A rotation that was cut short is gone on with by running it again; the service may run meanwhile.
+A rotation that was cut short is gone on with by running it again; the service may run meanwhile. Its order is what
+makes that so: the new key is on the token, then in the database; then every backing key is wrapped by it, some in one
+transaction; then the old key's object is destroyed in the HSM, and last of all its row says so.
 """
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -28,7 +31,7 @@ from keystore.store import open_store
 from keystore.values import stored_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from keystore.api import BackingKey
@@ -40,6 +43,10 @@ if TYPE_CHECKING:
 
 _Backing: TypeAlias = "Callable[[SealedRow], BackingKey]"
 _ATTEMPTS: Final = 5  # at one row, against writers that change it at the same time
+BATCH: Final = 50  # rows in one transaction: few commits, and a writer of the service waits some milliseconds
+# Seconds between the last key that was wrapped again and the end of the old domain key: a call that has read its key
+# just before has it open by then. One that has not reads the key anew (`Token.newer`).
+GRACE: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +115,7 @@ def finish_rotation(
 ) -> None:
     """Wraps every backing key of the domain by this version of its key, and destroys the older ones."""
     _wrap_again(deployment, name, version, progress or _silent)
+    time.sleep(GRACE)
     _retire(deployment, name, version, officer_pin)
 
 
@@ -152,26 +160,42 @@ def _wrap_again(deployment: Deployment, name: str, version: int, progress: Calla
     done = 0
     while left := [*_versions_of(deployment.store, name, version), *_wrapping_keys_of(deployment.store, name, version)]:
         total = done + len(left)
-        for row, backing_of in left:
+        for start in range(0, len(left), BATCH):
             progress(done, total)
-            _wrap_one_again(deployment, row, backing_of, name, version)
-            done += 1
+            some = left[start : start + BATCH]
+            _wrap_some_again(deployment, some, name, version)
+            done += len(some)
     progress(done, done)
 
 
+def _wrap_some_again(
+    deployment: Deployment, some: Sequence[tuple[SealedRow, _Backing]], name: str, version: int
+) -> None:
+    """All in one transaction, after the HSM has wrapped them; one by one where somebody has changed one meanwhile."""
+    label = domain_label(name, version)
+    wrapped = [rewrapped(deployment.token, backing_of(row), label) for row, backing_of in some]
+    try:
+        with deployment.store.transaction() as transaction:
+            for (row, _), blob in zip(some, wrapped, strict=True):
+                transaction.update(row, {"wrapped": blob, "domain_version": version})
+    except Conflict:
+        for row, backing_of in some:
+            _wrap_one_again(deployment, row, backing_of, name, version)
+
+
 def _wrap_one_again(deployment: Deployment, found: SealedRow, backing_of: _Backing, name: str, version: int) -> None:
-    row: SealedRow | None = found
+    """Reads the row again before each attempt. One that is gone, or done by another, is no error."""
     for _ in range(_ATTEMPTS):
+        row = deployment.store.get(found.table, found.id)
         if row is None or row.optional_octets("wrapped") is None or row.number("domain_version") == version:
-            return  # deleted, or done by another
+            return
         wrapped = rewrapped(deployment.token, backing_of(row), domain_label(name, version))
         try:
             with deployment.store.transaction() as transaction:
                 transaction.update(row, {"wrapped": wrapped, "domain_version": version})
         except Conflict:
-            row = deployment.store.get(found.table, row.id)
-        else:
-            return
+            continue
+        return
     raise CeremonyError(f"{found.table}/{found.id} is being changed all the time: run the rotation again")
 
 
@@ -198,17 +222,19 @@ def _wrapping_keys_of(store: SealedStore, name: str, version: int) -> list[tuple
 
 
 def _retire(deployment: Deployment, name: str, version: int, officer_pin: bytes) -> None:
-    """Only once every row that was ever written is there: one left out of a selection would lose its key."""
+    """Only once every row that was ever written is there: one left out of a selection would lose its key.
+
+    The objects first: what a row calls destroyed is gone, whenever this is cut short.
+    """
     deployment.store.verify_everything()
-    old = _older_roots(deployment.store, name, version)
-    with deployment.store.transaction() as transaction:
-        for row in old:
-            if row.text("state") == ACTIVE:
-                transaction.update(row, {"state": DESTROYED, "wrapped": None})
+    old = [row for row in _older_roots(deployment.store, name, version) if row.text("state") == ACTIVE]
     configuration = deployment.configuration
     with open_ceremony(configuration, officer_pin=officer_pin, user_pin=read_pin(configuration)) as ceremony:
         for row in old:
             destroy_domain_key(ceremony, row.text("token_label"))
+    with deployment.store.transaction() as transaction:
+        for row in old:
+            transaction.update(row, {"state": DESTROYED, "wrapped": None})
 
 
 def _older_roots(store: SealedStore, name: str, version: int) -> list[SealedRow]:

@@ -24,6 +24,7 @@ from keystore.hsm.audit import (
     audited_link_key,
     audited_region_key,
     audited_token_key,
+    canary,
     exactly_one,
     trusted_labels,
 )
@@ -46,7 +47,7 @@ from keystore.hsm.templates import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from keystore.hsm.attributes import Template
     from keystore.hsm.officer import Ceremony
@@ -101,6 +102,7 @@ def found_hierarchy(ceremony: Ceremony, domains: Sequence[str] = ("default",)) -
         region = _settle(session, region, labels.REGION, destroyable=False)
         roots = tuple(_wrap_and_settle(session, region, label, key) for label, key in nascent.items())
         log_public_key = _make_log_key(session)
+        _check_log_key(session)
         _check(session, roots)
     return FoundedHierarchy(roots, log_public_key, region_key)
 
@@ -182,25 +184,63 @@ def destroy_domain_key(ceremony: Ceremony, label: str) -> None:
             session.destroy(key)
 
 
-def restore_hierarchy(ceremony: Ceremony, region_key: bytearray, roots: Sequence[WrappedRoot]) -> bytes:
-    """Brings the same region, domain and integrity keys to another token; returns the public key of its new log key.
+def restore_hierarchy(
+    ceremony: Ceremony,
+    region_key: bytearray,
+    roots: Sequence[WrappedRoot],
+    check: Callable[[Callable[[bytes], bytes]], None],
+) -> None:
+    """Brings the same region, domain, link and integrity keys to another token; its log key is a step of its own.
 
     The region key becomes what it was, a TRUSTED key for wrapping alone, so that the custodians' shares stay good. The
-    twin that unwraps exists in the officer's session only. Raises: `CeremonyError` if a root is not of this region key.
+    twin that unwraps exists in the officer's session only. `check` is given the integrity key's seal, and raises if
+    what is restored is not as it was: before anything of it is on the token. A token that holds some of these very keys
+    keeps them: a restore that was cut short is run again, and one is made on the HSM that the deployment had.
+
+    Raises: `CeremonyError` if a root is not of this region key, or the token holds keys of another deployment.
     """
     with ceremony.as_user() as session:
-        _refuse_a_token_in_use(session)
+        if not session.find(labelled(labels.REGION)):
+            _refuse_a_token_in_use(session)
     with ceremony.as_officer() as session:
         with _known_key(session, TWIN, region_key) as twin:
             nascent = {root.label: _unwrap_root(session, twin, root) for root in roots}
+        check(lambda message: session.sign(HMAC_SHA256, nascent[labels.INTEGRITY], message))
         region = session.create(of_known_value(REGION, region_key))
     with ceremony.as_user() as session:
-        _settle(session, region, labels.REGION, destroyable=False)
+        if session.find(labelled(labels.REGION)):
+            _require_same_region(session, nascent[labels.INTEGRITY], roots)
+            session.destroy(region)
+        else:
+            _settle(session, region, labels.REGION, destroyable=False)
         for label, key in nascent.items():
-            _settle(session, key, label, destroyable=label != labels.INTEGRITY)
-        log_public_key = _make_log_key(session)
+            if session.find(labelled(label)):
+                _require_same(session, label, key)
+                session.destroy(key)
+            else:
+                _settle(session, key, label, destroyable=label != labels.INTEGRITY)
         _check(session, roots)
-    return log_public_key
+
+
+def _require_same_region(session: Session, integrity: Key, roots: Sequence[WrappedRoot]) -> None:
+    """Raises `CeremonyError` unless the token's region key is the one by which the roots are wrapped."""
+    held = audited_region_key(session)
+    # AES-KWP gives one key under another always the same octets.
+    if session.wrap(held, integrity) not in {root.wrapped for root in roots if root.label == labels.INTEGRITY}:
+        raise CeremonyError("the token holds 'region' of another deployment: a ceremony needs a token of its own")
+
+
+def _require_same(session: Session, label: str, nascent: Key) -> None:
+    """Raises `CeremonyError` unless the token's key of this label is the one that was brought."""
+    held = exactly_one(session, label)
+    if labels.parse_domain_label(label) is None:
+        message = b"sealmark restore: is this the same key?"
+        same = session.sign(HMAC_SHA256, held, message) == session.sign(HMAC_SHA256, nascent, message)
+    else:
+        with canary(session) as probe:
+            same = session.wrap(held, probe) == session.wrap(nascent, probe)
+    if not same:
+        raise CeremonyError(f"the token holds another key {label!r} than the one to be restored: take another token")
 
 
 def renew_log_key(ceremony: Ceremony) -> bytes:
@@ -211,7 +251,7 @@ def renew_log_key(ceremony: Ceremony) -> bytes:
             for found in session.find(template):
                 session.destroy(found)
         public_key = _make_log_key(session)
-        audited_token_key(session, labels.LOG, exactly_one(session, labels.LOG))
+        _check_log_key(session)
         return public_key
 
 
@@ -283,12 +323,15 @@ def _make_log_key(session: Session) -> bytes:
 def _check(session: Session, roots: Sequence[WrappedRoot]) -> None:
     audited_region_key(session)
     audited_integrity_key(session)
-    audited_token_key(session, labels.LOG, exactly_one(session, labels.LOG))
     for root in roots:
         if root.domain is not None:
             audited_domain_key(session, root.label)
         elif root.link is not None:
             audited_link_key(session, root.label)
+
+
+def _check_log_key(session: Session) -> None:
+    audited_token_key(session, labels.LOG, exactly_one(session, labels.LOG))
 
 
 def _overwrite(secret: bytearray) -> None:

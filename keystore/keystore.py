@@ -22,7 +22,7 @@ from keystore.grants import GrantRepository
 from keystore.history import HistoryRepository
 from keystore.hsm import open_token
 from keystore.imports import MaterialImports
-from keystore.keys import KeyRepository, existing, new_key_id
+from keystore.keys import KeyRepository, existing, new_key_id, version_of
 from keystore.lifecycle import (
     DEFAULT_WAIT,
     DISABLED_FROM,
@@ -53,7 +53,7 @@ from keystore.repositories import (
 from keystore.rotation import RotationRepository
 from keystore.secrets import Secrets
 from keystore.signing import HsmSigningKey
-from keystore.software import SoftwareKeys
+from keystore.software import SoftwareKeys, inner_key
 from keystore.software_signing import SoftwareSigningKey
 from keystore.store import open_store
 from keystore.tags import TagRepository
@@ -162,6 +162,19 @@ class Keystore(
         )
         AccessKeyRepository.__init__(self, self.store, self.secrets)
         self.log = LogAnchor(token, self.account, self.region, deployment.octets("log_public_key"))
+        token.follow(self._as_wrapped_now)
+
+    def _as_wrapped_now(self, backing: BackingKey) -> BackingKey | None:
+        """What the database says now of a key version whose domain was rotated since it was read."""
+        row = self.store.get("key_versions", backing.version_id)
+        key = None if row is None else self.store.get("keys", row.text("key_id"))
+        if row is None or key is None:
+            return None
+        now = version_of(row, key).backing
+        if now.wrapped is None:
+            return None
+        # A software key's own part in the HSM bears its version's id too.
+        return inner_key(now) if now.protection is Protection.SOFTWARE else now
 
     def checked_change(self, attempt: Callable[[Head], T]) -> T:
         """Check who may do what and write what depends on it, as one step: `SealedStore.checked_change`."""

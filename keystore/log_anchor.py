@@ -129,7 +129,9 @@ def begin_log(token: HardwareToken, origin: str) -> None:
 def _newest(heads: Sequence[KeptHead | None]) -> KeptHead:
     present = [head for head in heads if head is not None]
     if not present:
-        raise HsmUnavailable("the HSM keeps no head of the log")
+        raise HsmUnavailable(
+            "the HSM keeps no head of the log: bring it back, or begin another log (sealmark restore --new-log)"
+        )
     newest = max(present, key=lambda head: head.size)
     if any(head.size == newest.size and head.root != newest.root for head in present):
         raise IntegrityFailure(f"the HSM keeps two roots of the log at the size {newest.size}")

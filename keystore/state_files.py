@@ -6,8 +6,9 @@ import json
 import os
 import secrets
 import shutil
+import tomllib
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from keystore.configuration import (
     DEFAULT_DATABASE_URL,
@@ -22,7 +23,7 @@ from keystore.hsm.officer import initialise_token
 from keystore.token_uri import parse_token_uri
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from keystore.configuration import HsmConfiguration
@@ -33,6 +34,7 @@ _SOFTHSM_MODULES: Final = (
     "/usr/local/lib/softhsm/libsofthsm2.so",
     "/opt/homebrew/lib/softhsm/libsofthsm2.so",
 )
+_UNFINISHED: Final = "unfinished"
 _TOKEN_LABEL: Final = "sealmark"
 _PIN_OCTETS: Final = 24
 
@@ -41,9 +43,12 @@ _PIN_OCTETS: Final = 24
 def new_state_directory(path: Path) -> Iterator[StateDirectory]:
     """A directory of mode 0700, missing or empty before; whatever is put into it goes again if the block fails.
 
+    What a ceremony left there that was killed counts as nothing: it says so itself, and has no configuration yet.
     Raises: `CeremonyError`.
     """
     existed = path.exists()
+    if existed and path.is_dir() and (path / _UNFINISHED).is_file() and not StateDirectory(path).configuration.exists():
+        _empty(path)
     if existed and (not path.is_dir() or any(path.iterdir())):
         raise CeremonyError(f"{path} is there already and not an empty directory: a ceremony makes a new one")
     state = StateDirectory(path.resolve())
@@ -53,7 +58,9 @@ def new_state_directory(path: Path) -> Iterator[StateDirectory]:
     except OSError as error:
         raise CeremonyError(f"{path} cannot be made: {error.strerror}") from error
     try:
+        write_secret(state.path / _UNFINISHED, "A ceremony is at work here, or was killed: it may be run again.")
         yield state
+        (state.path / _UNFINISHED).unlink()
     except BaseException:
         _empty(state.path)
         if not existed:
@@ -112,26 +119,84 @@ def make_ceremony_directory(state: StateDirectory) -> None:
     state.ceremony.mkdir(mode=0o700, exist_ok=True)
 
 
-def write_configuration(state: StateDirectory, uri: str, database: DatabaseConfiguration | None = None) -> None:
+def write_configuration(
+    state: StateDirectory, uri: str, database: DatabaseConfiguration | None = None, former: str | None = None
+) -> None:
     """DIR/sealmark.toml, written last of all: a directory without it was never finished.
 
-    `database` None: DIR/sealmark.db.
+    `database` None: DIR/sealmark.db. `former` is the configuration of the service that is brought back: its settings
+    are kept, but for HSM and database.
     """
     database = database or DatabaseConfiguration(DEFAULT_DATABASE_URL)
-    password = "" if database.password_file is None else f"password_file = {_quoted(str(database.password_file))}\n"
-    text = f"""# Made by a Sealmark ceremony. Secrets are in files of their own, never here.
+    text = _new_configuration(uri, database) if former is None else carried_configuration(former, uri, database)
+    write_secret(state.configuration, text.rstrip("\n"))
+
+
+def carried_configuration(former: str, uri: str, database: DatabaseConfiguration) -> str:
+    """A configuration with another `hsm.uri` and another database.
+
+    Raises: `CeremonyError` where that cannot be said by changing lines.
+    """
+    wanted: dict[str, Any] = _parsed(former)
+    hsm = {**wanted.get("hsm", {}), "uri": uri}
+    wanted |= {"hsm": hsm, "database": _told(database)}
+    made = [line for name in ("hsm", "database") for line in ("", f"[{name}]", *_lines(wanted[name]))]
+    text = _without(_without(former, "database"), "hsm").rstrip("\n") + "\n" + "\n".join([*made, ""])
+    if not _says(text, wanted):
+        raise CeremonyError(
+            "the backup's sealmark.toml cannot be taken over: write [hsm] and [database] as tables of their own there"
+        )
+    return text
+
+
+def _told(database: DatabaseConfiguration) -> dict[str, str]:
+    password_file = database.password_file
+    return {"url": database.url} | ({} if password_file is None else {"password_file": str(password_file)})
+
+
+def _lines(settings: Mapping[str, Any]) -> list[str]:
+    return [f"{name} = {_quoted(value)}" for name, value in settings.items()]
+
+
+def _says(text: str, wanted: dict[str, Any]) -> bool:
+    try:
+        return tomllib.loads(text) == wanted
+    except tomllib.TOMLDecodeError:
+        return False
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CeremonyError(f"the backup's sealmark.toml is not readable TOML: {error}") from error
+
+
+def _without(text: str, table: str) -> str:
+    """The lines of a configuration but for those of one table."""
+    kept, inside = [], False
+    for line in text.splitlines():
+        if line.lstrip().startswith("["):
+            inside = line.split("#")[0].strip() == f"[{table}]"
+        if not inside:
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def _new_configuration(uri: str, database: DatabaseConfiguration) -> str:
+    made = "\n".join(_lines(_told(database)))
+    return f"""# Made by a Sealmark ceremony. Secrets are in files of their own, never here.
 
 [hsm]
 uri = {_quoted(uri)}
 
 [database]
-url = {_quoted(database.url)}
-{password}"""
-    write_secret(state.configuration, text.rstrip("\n"))
+{made}
+"""
 
 
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+def _quoted(value: str | int) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def write_secret(path: Path, text: str) -> None:

@@ -30,6 +30,7 @@ CREATE_DOMAIN: Final = "CreateDomain"
 ROTATE_DOMAIN: Final = "RotateDomain"
 EXPORT_DOMAIN: Final = "ExportDomain"
 ADOPT_DOMAIN: Final = "AdoptDomain"
+BEGIN_LOG: Final = "BeginLog"
 CHANGES: Final[Mapping[HistoryOf, tuple[str, ...]]] = MappingProxyType(
     {
         "policies": (
@@ -59,7 +60,7 @@ CHANGES: Final[Mapping[HistoryOf, tuple[str, ...]]] = MappingProxyType(
         "certificates": (
             *(Action.INSTALL_CERTIFICATE.value, Action.RENEW_CERTIFICATE.value, Action.REVOKE_CERTIFICATE.value),
         ),
-        "domains": (CREATE_DOMAIN, ROTATE_DOMAIN, EXPORT_DOMAIN, ADOPT_DOMAIN),
+        "domains": (CREATE_DOMAIN, ROTATE_DOMAIN, EXPORT_DOMAIN, ADOPT_DOMAIN, BEGIN_LOG),
     }
 )
 _OF: Final = MappingProxyType({action: of for of, actions in CHANGES.items() for action in actions})

@@ -39,6 +39,12 @@ def officer() -> Principal:
     return Principal(SERVICE, Duty.ROOT, "ceremony:officer", CredentialKind.SERVICE, proof)
 
 
+def operator() -> Principal:
+    """Whoever works where the service's folder is, without the officer's PIN."""
+    proof = canonical({"operating_system_user": _operator()})
+    return Principal(SERVICE, Duty.ROOT, "operator", CredentialKind.SERVICE, proof)
+
+
 def ceremony_call() -> Call:
     """A call of nobody's over HTTP."""
     return Call(uuid.uuid4().hex, None, "ceremony", None, None, b"")

@@ -114,7 +114,14 @@ ONLY = {
     "flask": ("signer/app.py", "signer/problems.py", "signer/web"),
     "jinja2": ("signer/web/reference.py",),
     # the service's server, and the witness's own, which shares nothing with it
-    "gunicorn": ("signer/cli", "signer/server.py", "signer/witness/serving.py"),
+    "gunicorn": (
+        "signer/cli",
+        "signer/lane/worker.py",
+        "signer/receiving_worker.py",
+        "signer/server.py",
+        "signer/witness/serving.py",
+    ),
+    "httptools": ("signer/lane/heads.py", "signer/reception.py"),
     # the parts of the service that open connections: to issuers that an administrator wrote down, and to witnesses and
     # other regions that stand in the configuration
     "httpx": ("signer/cli", "signer/authn/fetching.py", "signer/audit/witnessing.py", "signer/regions/client.py"),
@@ -133,8 +140,10 @@ ONLY = {
     "signer.witness": ("signer/witness", "signer/cli/witness.py"),
     # the key that may be used is had from `keystore.api`; the parts behind it are joined in one place
     "keystore.hsm": ("keystore",),
-    "keystore.ceremony": ("keystore", "signer/cli", "signer/people.py", "signer/break_glass.py"),
-    "keystore.open_keystore": ("signer/app.py", "signer/cli", "signer/people.py", "signer/ceremonies.py"),
+    "keystore.ceremony": ("keystore", "signer/cli", "signer/people.py", "signer/break_glass.py", "signer/recovery.py"),
+    "keystore.open_keystore": (
+        *("signer/app.py", "signer/cli", "signer/people.py", "signer/ceremonies.py", "signer/recovery.py"),
+    ),
     "signer.cli": ("signer/cli",),
 }
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         load_head,
         store_head,
     )
-    from verifier.log_leaves import DecisionLeaf, LoggedSignature, RowsLeaf
+    from verifier.log_leaves import DecisionLeaf, FormerLeaf, LoggedSignature, RowsLeaf
     from verifier.log_proofs import LoggedEntry, verify_log_proof
     from verifier.policy import (
         Algorithm,
@@ -104,6 +104,7 @@ __all__ = [
     "ExportSource",
     "FileDigests",
     "Format",
+    "FormerLeaf",
     "Identity",
     "Indeterminate",
     "Issuer",
@@ -188,7 +189,7 @@ _HOMES = {
         "seal_file",
     ),
     "verifier.errors": ("Indeterminate", "Rejected", "VerificationError"),
-    "verifier.log_leaves": ("DecisionLeaf", "LoggedSignature", "RowsLeaf"),
+    "verifier.log_leaves": ("DecisionLeaf", "FormerLeaf", "LoggedSignature", "RowsLeaf"),
     "verifier.log_proofs": ("LoggedEntry", "verify_log_proof"),
     "verifier.log": (
         "DirectorySource",

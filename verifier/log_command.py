@@ -13,7 +13,7 @@ from verifier.errors import Indeterminate, Rejected
 from verifier.options import FILE, json_option, read_file
 
 if TYPE_CHECKING:
-    from verifier.log import LogSource
+    from verifier.log import KeptHead, LogSource
     from verifier.trusted_logs import TrustedLog
 
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 )
 @click.option("--head", "head_file", type=FILE, help="Where what was verified is kept, for the next time.")
 @click.option("--full", is_flag=True, help="Read all entries again, not only those since the kept head.")
+@click.option(
+    "--former", "former_file", type=FILE, help="The kept head of the log before this one: this one must begin there."
+)
 @click.option("--checkpoint", "checkpoints", multiple=True, type=FILE, help="Another head that must fit; repeatable.")
 @json_option
 def log(
@@ -39,6 +42,7 @@ def log(
     cosignatures: int | None,
     head_file: Path | None,
     full: bool,
+    former_file: Path | None,
     checkpoints: tuple[Path, ...],
     as_json: bool,
 ) -> None:
@@ -46,11 +50,13 @@ def log(
 
     SOURCE is a directory of its tiles (checkpoint, tile/L/N, tile/entries/N), or an export (JSON Lines), in which the
     records behind the entries are checked as well. With --head, a history that was rewritten or cut since the last time
-    is rejected; the head in FILE moves forward only when everything held.
+    is rejected; the head in FILE moves forward only when everything held. With --former, so is a log that does not
+    begin where the one before it ended: after a new HSM or a restored database.
 
     \b
     Examples:
       sealmark-verify log export.jsonl --trust trust.json --head log.head
+      sealmark-verify log new.jsonl --trust trust.json --head new.head --former log.head
       sealmark-verify log mirror --log-key "$LOG_KEY" --witness "$WITNESS_KEY" --head log.head --full --json
     """
     from verifier.log import audit_log, describe_audit, load_head, store_head
@@ -72,10 +78,20 @@ def log(
         head=None if head_file is None else load_head(head_file),
         further=[read_file(path) for path in checkpoints],
         full=full,
+        former=None if former_file is None else _former(former_file),
     )
     if head_file is not None:
         store_head(head_file, audit.head)
     click.echo(json.dumps(audit.as_json(), indent=2) if as_json else describe_audit(audit))
+
+
+def _former(path: Path) -> KeptHead:
+    from verifier.log import load_head
+
+    former = load_head(path)
+    if former is None:
+        raise Indeterminate("unreadable_file", f"{path} is not there: audit the former log with --head {path} first.")
+    return former
 
 
 def _open(path: Path) -> LogSource:

@@ -1,4 +1,4 @@
-"""The entries of a Sealmark's log, read strictly: what a decision or a row of the service left there.
+"""The entries of a Sealmark's log, read strictly: what a decision, a row or a former log of the service left there.
 
 An entry is canonical JSON (members sorted, no spaces, ASCII). It says nothing until a proof shows that the log has it,
 and then it is the log's word: of its time nothing is believed, its digests are held against what the caller has.
@@ -12,8 +12,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeGuard
 
-from verifier.errors import Rejected
+from verifier.errors import Rejected, VerificationError
 from verifier.keys import fingerprint
+from verifier.notes import parse_checkpoint, parse_note
 from verifier.strict_json import JsonValue, check_members, parse_object
 from verifier.times import parse_time
 
@@ -30,6 +31,7 @@ _DECISION: Final = frozenset(
     {"algorithm", "key_sha256", "key_version", "record_sha256", "signatures", "time", "v"},
 )
 _ROWS: Final = frozenset({"journal", "link", "v"})
+_FORMER: Final = frozenset({"checkpoint", "former", "root", "size", "v"})
 _ALGORITHM: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}", re.ASCII)
 _TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z", re.ASCII)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -68,7 +70,21 @@ class RowsLeaf:
     link: str
 
 
-Leaf: TypeAlias = DecisionLeaf | RowsLeaf
+@dataclass(frozen=True, slots=True)
+class FormerLeaf:
+    """Entry 0 of a log that took the place of another one: where that one ended.
+
+    `root` is hex. `checkpoint` is the newest one that the former log signed, of its size or a smaller one; None if
+    there was none. Its signature is not looked at here.
+    """
+
+    origin: str
+    size: int
+    root: str
+    checkpoint: bytes | None
+
+
+Leaf: TypeAlias = DecisionLeaf | RowsLeaf | FormerLeaf
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +113,7 @@ def made_over_message(
 
 
 def parse_leaf(data: bytes) -> Leaf:
-    """Reads an entry. Rejected (malformed, too_large) unless it is the one encoding of one of the two kinds."""
+    """Reads an entry. Rejected (malformed, too_large) unless it is the one encoding of one of the three kinds."""
     if len(data) > MAXIMUM_LEAF:
         raise Rejected("too_large", f"an entry of the log has at most {MAXIMUM_LEAF} bytes")
     try:
@@ -106,7 +122,11 @@ def parse_leaf(data: bytes) -> Leaf:
             raise ValueError("it is not canonical JSON")
         if not _is_number(members.get("v"), LEAF_VERSION) or members["v"] != LEAF_VERSION:
             raise ValueError(f"its version v is not {LEAF_VERSION}")
+        if "former" in members:
+            return _former(members)
         return _rows(members) if "journal" in members else _decision(members)
+    except VerificationError as error:
+        raise Rejected("malformed", f"the entry of the log is malformed: {error.message}") from error
     except ValueError as error:
         raise Rejected("malformed", f"the entry of the log is malformed: {error}") from error
 
@@ -168,6 +188,22 @@ def _rows(members: dict[str, JsonValue]) -> RowsLeaf:
     if not _is_number(journal, 1):
         raise ValueError("its journal is not the number of an entry")
     return RowsLeaf(journal, _hex(members, "link", _SHA256))
+
+
+def _former(members: dict[str, JsonValue]) -> FormerLeaf:
+    check_members(members, "an entry about a former log", exactly=_FORMER)
+    origin, size, root, text = members["former"], members["size"], _hex(members, "root", _SHA256), members["checkpoint"]
+    if not isinstance(origin, str) or not _is_number(size, 0):
+        raise ValueError("its former log is not a name, or its size not a number from 0 on")
+    if text is not None:
+        if not isinstance(text, str):
+            raise ValueError("its checkpoint is not a text")
+        checkpoint = parse_checkpoint(parse_note(text.encode()).text)
+        if checkpoint.origin != origin or checkpoint.size > size:
+            raise ValueError("its checkpoint is of another log, or of more entries than it says")
+        if checkpoint.size == size and checkpoint.root.hex() != root:
+            raise ValueError("its checkpoint has another root")
+    return FormerLeaf(origin, size, root, None if text is None else text.encode())
 
 
 def _is_number(value: JsonValue, least: int) -> TypeGuard[int]:

@@ -91,9 +91,9 @@ def exactly_one(session: Session, label: str) -> Key:
 def audited_region_key(session: Session) -> Key:
     """The region key, after its attributes were read and its wrap template was tried."""
     region = _audited(session, labels.REGION, _REGION)
-    with _canary(session) as canary:
+    with canary(session) as probe:
         try:
-            session.wrap(region, canary)
+            session.wrap(region, probe)
         except CryptokiError as error:
             if error.code in STALE:
                 raise
@@ -195,8 +195,8 @@ def _value(session: Session, label: str, key: Key, attribute: Attribute) -> obje
 
 
 def _try_canary(session: Session, label: str, domain: Key) -> None:
-    with _canary(session) as canary:
-        wrapped = session.wrap(domain, canary)
+    with canary(session) as probe:
+        wrapped = session.wrap(domain, probe)
         session.destroy(session.unwrap(domain, wrapped, unwrapped(KeyType.EC)))
         for attribute, wanted in CONFINED.items():
             if _accepts(session, domain, wrapped, {attribute: not wanted}):
@@ -206,7 +206,7 @@ def _try_canary(session: Session, label: str, domain: Key) -> None:
 
 
 @contextmanager
-def _canary(session: Session) -> Iterator[Key]:
+def canary(session: Session) -> Iterator[Key]:
     """A key made as a customer's is, of nobody's."""
     mechanism, parameters = generation(_CANARY)
     public, private = session.generate_key_pair(mechanism, *key_pair(KeyType.EC, parameters))

@@ -35,7 +35,7 @@ from keystore.hsm.module import load_module
 from keystore.hsm.pins import RefusedPins
 from keystore.hsm.readable_pairs import make_readable_pair
 from keystore.hsm.return_values import GONE, STALE, CryptokiError, ReturnValue
-from keystore.hsm.templates import private_key_labelled
+from keystore.hsm.templates import labelled, private_key_labelled
 from keystore.hsm.translation import translate
 from keystore.hsm.uses import agree, decrypt, decrypt_raw, encrypt, material_id
 from keystore.stays import STAYS, Work
@@ -61,6 +61,10 @@ _TEXTS_PAUSE: Final = 0.0005
 _AMBIGUOUS: Final = frozenset({ReturnValue.GENERAL_ERROR, ReturnValue.FUNCTION_FAILED, ReturnValue.DEVICE_MEMORY})
 
 
+class _RetiredError(HsmFault):
+    """The domain key of a blob is on the token no more: its domain was rotated."""
+
+
 class _OvertakenError(CryptokiError):
     """The connection is of an earlier initialisation of the module: every handle of it is dead."""
 
@@ -75,11 +79,16 @@ class Token:
         self._module = load_module(configuration.module)
         self._pins = RefusedPins(configuration)
         self._looked_through = False
+        self._newer: Callable[[BackingKey], BackingKey | None] | None = None
         self._mender = Mender(self._connect, self._is_current)
 
     @property
     def info(self) -> TokenInfo:
         return self._connection.info
+
+    def follow(self, newer: Callable[[BackingKey], BackingKey | None]) -> None:
+        """`newer` tells what the database says now of a key that was read before its domain was rotated."""
+        self._newer = newer
 
     @property
     def _connection(self) -> Connection:
@@ -227,6 +236,10 @@ class Token:
 
         self._signing(operation)
 
+    def holds(self, label: str) -> bool:
+        """Whether an object of this label is on the token."""
+        return self._signing(lambda _, session: bool(session.find(labelled(label))))
+
     def read_text(self, name: str) -> str | None:
         """The text of that name on the token; None if there is none."""
         return self._signing(lambda connection, _: read_text(connection, name))
@@ -251,8 +264,13 @@ class Token:
         def operation(connection: Connection, session: Session) -> None:
             # First, for a stale session: python-pkcs11 complains on standard error of a search that could not begin.
             session.sign(HMAC_SHA256, connection.integrity, b"probe")
-            for label in (labels.REGION, labels.INTEGRITY, labels.LOG, *connection.domains, *connection.links):
+            for label in (labels.REGION, labels.INTEGRITY, labels.LOG, *connection.links):
                 exactly_one(session, label)
+            for label in tuple(connection.domains):
+                if _is_retired(session, label):
+                    connection.domains.pop(label, None)
+                else:
+                    exactly_one(session, label)
 
         self._signing(operation)
 
@@ -402,7 +420,19 @@ class Token:
     def _using(
         self, backing: BackingKey, use: Callable[[Connection, Session, Key], _Result], made: Sized = ()
     ) -> _Result:
-        """Opens the key and uses it. One that is kept on the token is looked for once more where it is gone."""
+        """Opens the key and uses it; as it is wrapped now, where its domain was rotated since it was read."""
+        try:
+            return self._used_as_read(backing, use, made)
+        except _RetiredError:
+            newer = None if self._newer is None else self._newer(backing)
+            if newer is None or newer.domain_label == backing.domain_label:
+                raise
+        return self._used_as_read(newer, use, made)
+
+    def _used_as_read(
+        self, backing: BackingKey, use: Callable[[Connection, Session, Key], _Result], made: Sized
+    ) -> _Result:
+        """One that is kept on the token is looked for once more where it is gone."""
 
         def operation(connection: Connection, session: Session) -> _Result:
             try:
@@ -441,9 +471,29 @@ class Token:
             cached = connection.cache.acquire(name)
             if cached is not None:
                 return cached
-            label = backing.domain_label
-            key = open_backing(connection, backing, None if label is None else self._domain_key(connection, label))
+            key = self._opened(connection, backing)
             return connection.cache.add(name, key, _destroyer(connection), permanent=backing.wrapped is None)
+
+    def _opened(self, connection: Connection, backing: BackingKey) -> Key:
+        label = backing.domain_label
+        if label is None:
+            return open_backing(connection, backing, None)
+        try:
+            return open_backing(connection, backing, self._domain_key(connection, label))
+        except (CryptokiError, HsmFault, HsmUnavailable) as error:
+            if not _is_retired(connection.owner, label):
+                raise
+            connection.domains.pop(label, None)
+            raise _RetiredError(f"key version {backing.version_id} is wrapped by {label!r}, which is gone") from error
+
+
+def _is_retired(session: Session, label: str) -> bool:
+    """Whether a domain key is gone from the token because a newer one of its domain took its place."""
+    if session.find(labelled(label)):
+        return False
+    name, version = labels.parse_domain_label(label) or ("", 0)
+    there = map(labels.parse_domain_label, trusted_labels(session))
+    return any(found is not None and found[0] == name and found[1] > version for found in there)
 
 
 def _require_kind(backing: BackingKey, kind: KeyKind) -> None:

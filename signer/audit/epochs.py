@@ -64,6 +64,11 @@ def is_dead(directory: Path, epoch: str) -> bool:
     return True
 
 
+def live(directory: Path) -> bool:
+    """Whether any worker of this folder lives."""
+    return any(not is_dead(directory, path.stem) for path in directory.glob("????????-*.lock"))
+
+
 def forget(directory: Path, epoch: str) -> None:
     """Removes the lock file of an epoch whose intents are all closed."""
     (directory / f"{epoch}.lock").unlink(missing_ok=True)

@@ -7,6 +7,7 @@ of a random nonce and the record, so that it can be proved and cannot be guessed
 from __future__ import annotations
 
 import hashlib
+import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -80,3 +81,11 @@ def decision_leaf(
 def rows_leaf(journal: int, link: bytes) -> bytes:
     """The leaf of one entry of the sealed rows' journal: the chained link covers table, id, revision and seal."""
     return _ENCODER.encode(_RowsLeaf(journal, link.hex()))
+
+
+def former_leaf(origin: str, size: int, root: bytes, checkpoint: str | None) -> bytes:
+    """Leaf 0 of a log that takes the place of another: the head at which that one ended, and its newest signed
+    checkpoint (None: there was none), which may be over fewer leaves."""
+    members = {"checkpoint": checkpoint, "former": origin, "root": root.hex(), "size": size, "v": LEAF_VERSION}
+    # A note has characters beyond ASCII, which msgspec would write as they are.
+    return json.dumps(members, sort_keys=True, separators=(",", ":")).encode("ascii")

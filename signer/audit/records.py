@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from signer.audit.leaf import NONCE_SIZE, MadeSignature, decision_leaf, format_time, rows_leaf
+from signer.audit.leaf import NONCE_SIZE, MadeSignature, decision_leaf, format_time, former_leaf, rows_leaf
 from signer.audit.tree import leaf_hash
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from keystore.api import Key, KeyVersion
     from signer.access import Permit
+    from signer.audit.reading import Head
     from signer.call import Call
 
 OutcomeKind = Literal["succeeded", "failed", "denied", "unknown"]
@@ -187,6 +188,13 @@ def rows_entry(journal: int, link: bytes, *, time: int) -> Entry:
     """The entry of one entry of the sealed rows' journal."""
     leaf = rows_leaf(journal, link)
     return _EMPTY | {"kind": "rows", "time": time, "leaf": leaf, "leaf_hash": leaf_hash(leaf)}
+
+
+def former_entry(former: Head, *, time: int) -> Entry:
+    """Leaf 0 of the log that follows a former one."""
+    newest = former.cosigned if former.cosigned_size == former.checkpoint_size else former.checkpoint
+    leaf = former_leaf(former.origin, former.size, former.root, newest or former.checkpoint)
+    return _EMPTY | {"kind": "former", "time": time, "leaf": leaf, "leaf_hash": leaf_hash(leaf)}
 
 
 def _record(known: Mapping[str, Any], signatures: Sequence[MadeSignature]) -> bytes:

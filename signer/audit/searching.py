@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from keystore.db.engine import Database
 
 Order = Literal["newest", "oldest", "log"]
-Kind = Literal["decision", "count", "rows"]
-EVERY_KIND: Final[tuple[Kind, ...]] = ("decision", "count", "rows")
+Kind = Literal["decision", "count", "rows", "former"]
+EVERY_KIND: Final[tuple[Kind, ...]] = ("decision", "count", "rows", "former")
 # How many entries are looked at for one page, at most: few at first, more where these were not what is looked for.
 WINDOWS: Final = (1_000, 9_000, 40_000)
 _CURSOR: Final = re.compile(r"(?P<order>newest|oldest|log)(?P<places>(?:\.(?:0|[1-9][0-9]{0,17})){1,2})")

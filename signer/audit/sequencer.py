@@ -42,8 +42,8 @@ from signer.audit.checkpoints import NoteSigner, checkpoint_text
 from signer.audit.groups import LOCK_SECONDS, Groups
 from signer.audit.logged import Due, Followed, InclusionLines, Logged, NotPublished, Published
 from signer.audit.reading import Head, LogReader, heads
-from signer.audit.records import DIGESTS, rows_entry
-from signer.audit.tree import EMPTY_ROOT
+from signer.audit.records import DIGESTS, former_entry, rows_entry
+from signer.audit.tree import EMPTY_TREE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 _GROUP_LIMIT: Final = 64  # requests; each has up to some hundred entries
 _JOURNAL_CHUNK: Final = 2_000  # entries of the rows' journal that become leaves at once
 _DIGEST_ROW: Final = ("bucket", "digest", "seq")
+_REMEDY: Final = "bring the newest one back, or begin another log (sealmark restore --new-log)"
 _log = structlog.get_logger("sealmark.audit")
 
 
@@ -262,7 +263,8 @@ class Sequencer:
         )
 
     def _open(self, kept: KeptHead | None) -> Head:
-        """This log's row; made if the HSM's log has never had an entry."""
+        """This log's row; made if the HSM's log has never had an entry. Where it follows a former one, its leaf 0 is
+        the head at which that one ended, and there from the beginning."""
         with self._database.write() as connection:
             mine = select(LOG_HEADS).where(LOG_HEADS.c.origin == self._anchor.origin)
             found = connection.execute(mine).one_or_none()
@@ -270,16 +272,23 @@ class Sequencer:
                 return Head(*found)
             size = 0 if kept is None or kept.origin != self._anchor.origin else kept.size
             _require(size == 0, 0, f"the HSM keeps the head of {size} leaves")
-            former = connection.execute(select(LOG_HEADS).order_by(LOG_HEADS.c.log.desc()).limit(1)).one_or_none()
+            newest = connection.execute(select(LOG_HEADS).order_by(LOG_HEADS.c.log.desc()).limit(1)).one_or_none()
+            former = None if newest is None else Head(*newest)
             last = connection.execute(select(func.max(LOG_ENTRIES.c.seq))).scalar_one()
+            first = 0 if last is None else last + 1
+            tree = EMPTY_TREE
+            if former is not None:
+                entry = former_entry(former, time=_now())
+                connection.execute(insert(LOG_ENTRIES).values({"seq": first, **entry}))
+                tree = tree.extended([entry["leaf_hash"]]).tree
             head = Head(
-                log=1 if former is None else Head(*former).log + 1,
+                log=1 if former is None else former.log + 1,
                 origin=self._anchor.origin,
                 public_key=self._anchor.public_key,
-                first=0 if last is None else last + 1,
-                size=0,
-                root=EMPTY_ROOT,
-                journal=0 if former is None else Head(*former).journal,
+                first=first,
+                size=tree.size,
+                root=tree.root,
+                journal=0 if former is None else former.journal,
                 checkpoint_size=-1,
                 checkpoint=None,
                 cosigned_size=0,
@@ -486,7 +495,7 @@ def _as_asked_or_fault(due: Due, logged: Logged) -> Logged | KeystoreError:
 
 def _require(condition: bool, size: object, reason: str) -> None:
     if not condition:
-        msg = f"log at {size} leaves: {reason}; the database is behind, or was changed"
+        msg = f"log at {size} leaves: {reason}; the database is behind, or was changed: {_REMEDY}"
         raise IntegrityFailure(msg)
 
 

@@ -64,7 +64,8 @@ def described(head: Head, row: Row) -> dict[str, object]:
 
 
 def checked_record(head: Head, row: Row) -> dict[str, Any] | None:
-    """The record of an entry (None: it has none, being about rows), compared with its leaf and its columns."""
+    """The record of an entry (None: it has none, being about rows or a former log), compared with its leaf and its
+    columns."""
     index = row["seq"] - head.first
 
     def refuse(reason: str) -> NoReturn:
@@ -72,9 +73,9 @@ def checked_record(head: Head, row: Row) -> dict[str, Any] | None:
 
     if leaf_hash(row["leaf"]) != row["leaf_hash"]:
         refuse("its leaf does not have the hash that stands beside it")
-    if row["kind"] == "rows":
+    if row["kind"] in ("rows", "former"):
         if any(row[name] is not None for name in ("record", "nonce", "principal", "key_id", "action")):
-            refuse("it is about rows, and yet has a record")
+            refuse("it is about rows or a former log, and yet has a record")
         return None
     try:
         record = msgspec.json.decode(row["record"] or "")

@@ -136,10 +136,11 @@ class _Auditor:
                 f"the database has a trigger or view {name}, which the service makes none of", table=name
             )
         self._require_known(logs)
-        journal = 0
+        journal, former = 0, None
         for log in logs:
             self._audit_one(log, journal)
-            journal = log.head.journal
+            log.check_former(former)
+            journal, former = log.head.journal, log.head
         checker.check_times(self._now)
         checker.check_digests()
         books = self._audit.books = check_books(self._snapshot, checker.epochs, self._now, self._findings)

@@ -9,16 +9,15 @@ import sys
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as ProgressBar
 
 from signer.cli.credentials import read_private_text, secret_from_text
 from signer.cli.errors import CommandFailed
 from signer.cli.extra import server_parts
 from signer.cli.files import refuse_existing
-from signer.cli.operator import hsm_options, pin_file, state_option
+from signer.cli.operator import pin_file, state_option
 from signer.cli.options import SLUG, current_settings, json_option
-from signer.cli.output import console, note, print_json, print_record, print_table
+from signer.cli.output import note, print_json, print_record
+from signer.cli.progress import progress_shown
 
 officer_pin_option = click.option(
     "--officer-pin-source",
@@ -29,9 +28,9 @@ officer_pin_option = click.option(
 
 @click.group()
 def ceremony() -> None:
-    """Restore; domains; a new log; break glass.
+    """Domains; break glass.
 
-    Needs the security officer's PIN or the custodians' shares.
+    Needs the security officer's PIN or the custodians' shares. So does `sealmark restore`.
 
     \b
     Example:
@@ -71,7 +70,7 @@ def create(name: str, multi_region: bool, state: Path, officer_pin_source: str |
         from keystore.ceremony import create_domain
         from signer.audit_history import CREATE_DOMAIN
         from signer.ceremonies import record_ceremony
-    create_domain(state, name, _officer_pin(state, officer_pin_source), multi_region=multi_region)
+    create_domain(state, name, officer_pin(state, officer_pin_source), multi_region=multi_region)
     record_ceremony(state, CREATE_DOMAIN, {"domain": name, "multi_region": multi_region})
     _say({"domain": name, "state": "created"})
 
@@ -94,12 +93,9 @@ def rotate(name: str, state: Path, officer_pin_source: str | None) -> None:
         from keystore.ceremony import rotate_domain
         from signer.audit_history import ROTATE_DOMAIN
         from signer.ceremonies import record_ceremony
-    pin = _officer_pin(state, officer_pin_source)
-    shown = console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with ProgressBar(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
-        task = bar.add_task(f"Re-wrapping the keys of {name}", total=None)
-        version = rotate_domain(state, name, pin, lambda done, total: bar.update(task, completed=done, total=total))
+    pin = officer_pin(state, officer_pin_source)
+    with progress_shown({"keys": f"Re-wrapping the keys of {name}"}) as told:
+        version = rotate_domain(state, name, pin, lambda done, total: told("keys", done, total))
     record_ceremony(state, ROTATE_DOMAIN, {"domain": name, "version": version})
     _say({"domain": name, "state": "rotated", "version": version})
 
@@ -129,7 +125,7 @@ def export(name: str, out: Path, state: Path, officer_pin_source: str | None) ->
         from keystore.ceremony import export_domain
         from signer.audit_history import EXPORT_DOMAIN
         from signer.ceremonies import record_ceremony
-    version = export_domain(state, name, _officer_pin(state, officer_pin_source), out)
+    version = export_domain(state, name, officer_pin(state, officer_pin_source), out)
     record_ceremony(state, EXPORT_DOMAIN, {"domain": name, "version": version})
     _say({"domain": name, "state": "exported", "version": version, "file": str(out)})
 
@@ -161,41 +157,11 @@ def adopt(file: Path, shares: tuple[Path, ...], state: Path, officer_pin_source:
         from keystore.ceremony import adopt_domain
         from signer.audit_history import ADOPT_DOMAIN
         from signer.ceremonies import record_ceremony
-    words = [_share_from_file(path) for path in shares] if shares else _shares_from_prompt()
-    adopted = adopt_domain(state, file, words, _officer_pin(state, officer_pin_source))
+    words = [share_from_file(path) for path in shares] if shares else shares_from_prompt()
+    adopted = adopt_domain(state, file, words, officer_pin(state, officer_pin_source))
     told = {"domain": adopted.name, "version": adopted.version, "home_region": adopted.home_region}
     record_ceremony(state, ADOPT_DOMAIN, told)
     _say({"domain": adopted.name, "state": "adopted", "version": adopted.version, "home_region": adopted.home_region})
-
-
-@ceremony.group()
-def log() -> None:
-    """The transparency log, where it cannot be gone on with.
-
-    \b
-    Example:
-      sealmark ceremony log renew --state /var/lib/sealmark
-    """
-
-
-@log.command("renew")
-@state_option
-@officer_pin_option
-@json_option
-def renew_log(state: Path, officer_pin_source: str | None) -> None:
-    """End the log and begin another, under a new key.
-
-    For when the log's key, the head that the HSM keeps or the newest database is lost for good: the service signs
-    nothing then. Stop it first. Entries of the former log stay; whoever verifies needs the new key.
-
-    \b
-    Example:
-      sealmark ceremony log renew --state /var/lib/sealmark --officer-pin-source file:/media/so.pin
-    """
-    with server_parts():
-        from keystore.ceremony import renew_log as begin_another
-    origin = begin_another(state, _officer_pin(state, officer_pin_source))
-    _say({"log": origin, "state": "begun"})
 
 
 @ceremony.group()
@@ -230,7 +196,7 @@ def enable_root(state: Path, hours: int, officer_pin_source: str | None) -> None
     """
     with server_parts():
         from signer import break_glass
-    until = break_glass.enable_root(state, _officer_pin(state, officer_pin_source), hours)
+    until = break_glass.enable_root(state, officer_pin(state, officer_pin_source), hours)
     _say({"principal": "user/root", "state": "enabled", "until": until.isoformat(timespec="seconds")})
 
 
@@ -247,7 +213,7 @@ def disable_root(state: Path, officer_pin_source: str | None) -> None:
     """
     with server_parts():
         from signer import break_glass
-    break_glass.disable_root(state, _officer_pin(state, officer_pin_source))
+    break_glass.disable_root(state, officer_pin(state, officer_pin_source))
     _say({"principal": "user/root", "state": "disabled"})
 
 
@@ -273,60 +239,12 @@ def new_root_token(state: Path, token_out: Path, officer_pin_source: str | None)
     refuse_existing(token_out, "nothing was changed; choose another --token-out")
     with server_parts():
         from signer import break_glass
-    break_glass.replace_root_token(state, _officer_pin(state, officer_pin_source), token_out)
+    break_glass.replace_root_token(state, officer_pin(state, officer_pin_source), token_out)
     _say({"principal": "user/root", "token_file": str(token_out)})
 
 
-@ceremony.command("restore")
-@state_option
-@click.option(
-    "--database",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    required=True,
-    help="The database of the service that is to be brought back.",
-)
-@click.option(
-    "--share",
-    "shares",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    multiple=True,
-    help="A custodian's share file; repeat. Without any, the shares are prompted for.",
-)
-@hsm_options
-@json_option
-def restore(
-    state: Path, database: Path, shares: tuple[Path, ...], hsm_uri: str | None, officer_pin_source: str | None
-) -> None:
-    """Bring all keys to a new HSM.
-
-    It takes the database and enough custodians' shares. DIR (--state) is the new service's folder: missing or empty.
-    What only the old HSM holds cannot be carried; it is listed.
-
-    \b
-    Example:
-      sealmark ceremony restore --state /var/lib/sealmark-2 --database old/sealmark.db \\
-          --share a/custodian-1.share --share b/custodian-2.share --share c/custodian-4.share
-    """
-    with server_parts():
-        from keystore.ceremony import RestoreOptions
-        from keystore.ceremony import restore as restore_service
-    options = RestoreOptions(hsm_uri=hsm_uri, officer_pin_source=pin_file(officer_pin_source))
-    words = [_share_from_file(path) for path in shares] if shares else _shares_from_prompt()
-    report = restore_service(state, database, words, options)
-    lost = [(key.key_id, key.alias, key.spec) for key in report.not_carried]
-    facts = {"state": str(state), "domains": list(report.domains), "keys_carried": report.carried, "rows": report.rows}
-    if current_settings().as_json:
-        print_json(facts | {"not_carried": [dict(zip(("id", "alias", "spec"), key, strict=True)) for key in lost]})
-        return
-    print_record(facts)
-    if lost:
-        print_table(("id", "alias", "spec"), lost, title="Not carried: the old HSM alone holds them")
-    carried_away = state / "ceremony"
-    if carried_away.exists():
-        note(f"Next: carry {carried_away} away, then: sealmark serve --state {state}")
-
-
-def _officer_pin(state: Path, source: str | None) -> bytes:
+def officer_pin(state: Path, source: str | None) -> bytes:
+    """The security officer's PIN: from the file that is named, or DIR/ceremony/so.pin, or a prompt."""
     path = pin_file(source)
     default = state / "ceremony" / "so.pin"
     if path is None and not default.exists():
@@ -338,11 +256,13 @@ def _officer_pin(state: Path, source: str | None) -> bytes:
     return secret_from_text(read_private_text(found), f"the PIN file {found}").encode("ascii")
 
 
-def _share_from_file(path: Path) -> str:
+def share_from_file(path: Path) -> str:
+    """A custodian's share."""
     return _checked_share(read_private_text(path), str(path))
 
 
-def _shares_from_prompt() -> list[str]:
+def shares_from_prompt() -> list[str]:
+    """Custodians' shares, typed one after another."""
     if not sys.stdin.isatty():
         raise click.UsageError("the custodians' shares are needed: give --share FILE for each")
     note("Type the shares one after another; an empty line ends them.")

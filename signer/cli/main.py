@@ -25,6 +25,7 @@ from signer.cli.operator import init, serve
 from signer.cli.options import connection_options
 from signer.cli.principals import principals
 from signer.cli.publication import crl, trust
+from signer.cli.recovery import backup, restore
 from signer.cli.registration import credentials
 from signer.cli.sign import sign
 from signer.cli.tokens import assertion, jwt
@@ -36,9 +37,9 @@ from signer.cli.witness import witness
 @click.group(
     cls=SealmarkGroup,
     commands=[
-        init, serve, ceremony, principals, enrol, whoami, login, tokens, access_keys, credentials, trusted_issuers,
-        keys, grants, access, approvals, audit, usage, issuers, domains, trust, crl, sign, jwt, assertion,
-        encrypt, decrypt, data_key, data_key_pair, mac, random_, witness,
+        init, serve, backup, restore, ceremony, principals, enrol, whoami, login, tokens, access_keys, credentials,
+        trusted_issuers, keys, grants, access, approvals, audit, usage, issuers, domains, trust, crl,
+        sign, jwt, assertion, encrypt, decrypt, data_key, data_key_pair, mac, random_, witness,
         completion,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},

@@ -45,6 +45,22 @@ def hsm_options(command: Command) -> Command:
     return uri(pin(command))
 
 
+def database_options(command: Command) -> Command:
+    """`--database-url` and `--database-password-file`: a PostgreSQL database instead of DIR/sealmark.db."""
+    url = click.option(
+        "--database-url",
+        metavar="URL",
+        help="An empty PostgreSQL database: postgresql://USER@HOST:PORT/NAME?sslmode=verify-full, without a password.  "
+        "[default: DIR/sealmark.db]",
+    )
+    password = click.option(
+        "--database-password-file",
+        type=click.Path(path_type=Path, dir_okay=False, exists=True),
+        help="The file that holds the password of that database's user, mode 0600.",
+    )
+    return url(password(command))
+
+
 def pin_file(source: str | None) -> Path | None:
     """The file that a PIN source names. A PIN given by value is wrong usage: it would stand in the shell's history."""
     if source is None:
@@ -122,17 +138,7 @@ class BindType(click.ParamType[str]):
     metavar="NAME",
     help="The built-in CA certifies subjects below this name alone, such as O=Example.",
 )
-@click.option(
-    "--database-url",
-    metavar="URL",
-    help="An empty PostgreSQL database: postgresql://USER@HOST:PORT/NAME?sslmode=verify-full, without a password.  "
-    "[default: DIR/sealmark.db]",
-)
-@click.option(
-    "--database-password-file",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="The file that holds the password of that database's user, mode 0600.",
-)
+@database_options
 @hsm_options
 @json_option
 def init(

@@ -140,6 +140,9 @@ class FaultyToken:
     def write_text(self, name: str, text: str) -> None:
         self._token.write_text(name, text)
 
+    def follow(self, newer: Callable[[BackingKey], BackingKey | None]) -> None:
+        self._token.follow(newer)
+
     def texts_locked(self) -> AbstractContextManager[None]:
         return self._token.texts_locked()
 

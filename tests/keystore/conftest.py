@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keystore import domains
 from tests.hsm_support import founded, token
 from tests.keystore.support import Place, make_place
 
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from keystore.hsm import Token
 
 __all__ = ["founded", "token"]
+
+
+@pytest.fixture(autouse=True)
+def without_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No call is under way while a test rotates a domain, but where it says so."""
+    monkeypatch.setattr(domains, "GRACE", 0.0)
 
 
 @pytest.fixture

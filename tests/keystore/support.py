@@ -211,6 +211,9 @@ class TokenProxy:
     def write_text(self, name: str, text: str) -> None:
         self.real.write_text(name, text)
 
+    def follow(self, newer: Callable[[BackingKey], BackingKey | None]) -> None:
+        self.real.follow(newer)
+
     def texts_locked(self) -> AbstractContextManager[None]:
         return self.real.texts_locked()
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from keystore import open_keystore, restoration
+from keystore import open_keystore
 from keystore.algorithms import PURPOSES, SOFTWARE_ONLY, Purpose
 from keystore.api import Storage
-from keystore.ceremony import RestoreOptions, initialise, restore, rotate_domain
+from keystore.ceremony import RestoreOptions, initialise, renew_log, restore, rotate_domain
 from keystore.configuration import StateDirectory
-from keystore.errors import CeremonyError, HsmUnavailable, IntegrityFailure, KeystoreError
+from keystore.errors import CeremonyError, HsmUnavailable, IntegrityFailure, KeystoreError, WrongState
+from keystore.loading import copy_database
 from keystore.log_anchor import EMPTY_ROOT, KeptHead
 from tests.databases import init_options
 from tests.keystore.support import allow_software_keys, intent_for, new_key
@@ -88,14 +89,14 @@ def test_everything_wrapped_signs_on_the_second_token(old: Deployment, tmp_path:
         again = keystore.get_key(key.id)
         assert again.versions[0].public_key == key.versions[0].public_key
         if key is left:
-            with pytest.raises(HsmUnavailable, match="0 private keys"):
+            with pytest.raises(WrongState):
                 keystore.signing_key(intent_for(again)).sign(b"message")
         else:
             keystore.signing_key(intent_for(again)).sign(b"message")
     check_secret_keys(keystore, old)
-    assert keystore.log.origin != old.log_origin
-    assert keystore.log.kept_head() == KeptHead(keystore.log.origin, 0, EMPTY_ROOT)
-    assert len(keystore.log.sign(b"head")) == 64
+    assert keystore.log.origin == old.log_origin
+    with pytest.raises(HsmUnavailable, match=r"keeps no head of the log: .* \(sealmark restore --new-log\)"):
+        keystore.log.kept_head()
     signed = keystore.create_key(new_key("made-there"))
     keystore.signing_key(intent_for(signed)).sign(b"message")
     keystore.close()
@@ -107,11 +108,18 @@ def open_serial(old: Deployment) -> str:
     return keystore.token_info.serial
 
 
-def test_the_log_key_is_new_and_the_rest_goes_on_from_there(old: Deployment, tmp_path: Path) -> None:
+def test_another_log_is_begun_and_the_rest_goes_on_from_there(old: Deployment, tmp_path: Path) -> None:
     """A second ceremony there, and a third place restored from it with the same shares."""
     new = StateDirectory(tmp_path / "new")
     restore(new.path, old.state.database, old.shares(1, 2, 3), RestoreOptions())
+    assert Deployment._log_public_key(new.path) == old.log_public_key
+    origin = renew_log(new.path, new.officer_pin.read_bytes().strip())
     assert Deployment._log_public_key(new.path) != old.log_public_key
+    keystore = open_keystore(new.path)
+    assert keystore.log.origin == origin != old.log_origin
+    assert keystore.log.kept_head() == KeptHead(origin, 0, EMPTY_ROOT)
+    assert len(keystore.log.sign(b"head")) == 64
+    keystore.close()
     assert not list(new.ceremony.glob("*.share"))
     assert rotate_domain(new.path, "default", new.officer_pin.read_bytes().strip()) == 2
     report = restore(tmp_path / "third", new.database, old.shares(2, 4, 5), RestoreOptions())
@@ -158,7 +166,7 @@ def test_a_database_that_was_changed_is_refused(
     old: Deployment, tmp_path: Path, statement: str, error: type[KeystoreError]
 ) -> None:
     copied = tmp_path / "copied.db"
-    restoration._copy_database(old.state.database, copied)
+    copy_database(old.state.database, copied)
     with sqlite3.connect(copied) as connection:
         connection.execute("PRAGMA foreign_keys=OFF")
         connection.execute(statement)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from verifier.errors import Indeterminate, Rejected, VerificationError
 from verifier.log.errors import LogRejected, entries
+from verifier.log.former import require_follows
 from verifier.log.head import MARK_SIZE, KeptHead
 from verifier.log.results import LogAudit
 from verifier.log.tally import Tally
@@ -39,12 +40,14 @@ def audit_log(
     head: KeptHead | None = None,
     further: Iterable[bytes] = (),
     full: bool = False,
+    former: KeptHead | None = None,
 ) -> LogAudit:
     """Audits the log that `key` signs, up to the source's checkpoint.
 
     With a `head` that was kept, everything must continue it, and only what came since is read, unless `full`. At least
     `cosignatures` of the `witnesses` must have cosigned the checkpoint, or one of the `further` ones: signed notes of
-    the same log from anywhere, no larger than it, with each of which the log must agree.
+    the same log from anywhere, no larger than it, with each of which the log must agree. With `former`, the head that
+    was kept of another log, this one must begin where that one ended; its first entry is read again then.
 
     Returns what was found, with the new head to keep. Raises: `Rejected`, most often `LogRejected` with the place;
     `Indeterminate` where the source's bytes cannot be had.
@@ -55,8 +58,10 @@ def audit_log(
     if head is not None and head.origin != signed.checkpoint.origin:
         message = f"the kept head is of the log {head.origin}, and this is the log {signed.checkpoint.origin}"
         raise LogRejected(f"{message}: another log, such as that of a new HSM, needs a head of its own")
-    walked = _Audit(source, signed, others, head).run(full=full)
+    walked = _Audit(source, signed, others, head).run(full=full or former is not None)
     tally = walked.tally
+    if former is not None:
+        require_follows(tally.former, former)
     return LogAudit(
         origin=signed.checkpoint.origin,
         size=signed.checkpoint.size,
@@ -69,6 +74,7 @@ def audit_log(
         first_time=tally.first_time,
         last_time=tally.last_time,
         journal=tally.journal,
+        former=tally.former,
         cosigned_size=cosigned_size,
         cosigned=cosigned,
         kept_size=None if head is None else head.size,

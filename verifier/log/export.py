@@ -131,6 +131,8 @@ def _refuse(number: int, reason: str, index: int | None = None) -> NoReturn:
 
 def _entry(index: int, members: dict[str, JsonValue]) -> LogEntry:
     """The entry of a line in any writing of its JSON. ValueError if it has not just the members of its kind."""
+    if members.keys() == {"index", "leaf"}:  # of a former log: all that it says stands in the leaf
+        return LogEntry(index, _leaf(_text(members, "leaf").encode()))
     if "row" in members:
         check_members(members, "it", exactly={"index", "leaf", "row"})
         return LogEntry(index, _leaf(_text(members, "leaf").encode()), row=_row(members["row"]))

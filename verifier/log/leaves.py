@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from verifier.errors import Indeterminate, Rejected
 from verifier.log.errors import LogRejected
-from verifier.log_leaves import LEAF_VERSION, RowsLeaf, parse_leaf
+from verifier.log_leaves import LEAF_VERSION, FormerLeaf, RowsLeaf, parse_leaf
 from verifier.strict_json import JsonValue, parse_object
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Decision(NamedTuple):
     time: str
 
 
-def read_leaf(leaf: bytes, index: int) -> Decision | RowsLeaf:
+def read_leaf(leaf: bytes, index: int) -> Decision | RowsLeaf | FormerLeaf:
     """The leaf of entry `index`, as `verifier.log_leaves` reads it.
 
     Raises: `LogRejected` (malformed, too_large) for anything but the one encoding, `Indeterminate`
@@ -88,14 +88,14 @@ def _signatures(text: bytes) -> tuple[tuple[str, str], ...]:
     return tuple(zip(pieces[3::8], pieces[7::8], strict=True))
 
 
-def _read_slowly(data: bytes, index: int) -> Decision | RowsLeaf:
+def _read_slowly(data: bytes, index: int) -> Decision | RowsLeaf | FormerLeaf:
     try:
         leaf = parse_leaf(data)
     except Rejected as error:
         _require_version(data, index)
         code: RejectionCode = "too_large" if error.code == "too_large" else "malformed"
         raise LogRejected(f"entry {index}: {error.message}", code=code, index=index) from error
-    if isinstance(leaf, RowsLeaf):
+    if isinstance(leaf, RowsLeaf | FormerLeaf):
         return leaf
     return Decision(
         algorithm=leaf.algorithm,

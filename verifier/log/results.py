@@ -10,6 +10,7 @@ from verifier.times import format_time
 
 if TYPE_CHECKING:
     from verifier.log.head import KeptHead
+    from verifier.log_leaves import FormerLeaf
     from verifier.results import Cosigned
     from verifier.strict_json import JsonValue
 
@@ -19,9 +20,10 @@ class LogAudit:
     """A log that holds. The counts are of the entries from `start` on; those before are the kept head's.
 
     `first_time` and `last_time` are the earliest and the latest time in a leaf (RFC 3339), `journal` the first and the
-    last entry of the rows' journal. `cosigned_size` is the largest size that enough witnesses saw, `cosigned` when each
-    of them did. `counts` (of leaves that count what is not recorded one by one) is None without records: the leaf does
-    not tell, and `decisions` has them.
+    last entry of the rows' journal. `former` is where another log ended whose place this one took, as its entry 0 says;
+    None too where that was not read. `cosigned_size` is the largest size that enough witnesses saw, `cosigned` when
+    each of them did. `counts` (of leaves that count what is not recorded one by one) is None without records: the leaf
+    does not tell, and `decisions` has them.
     """
 
     origin: str
@@ -35,6 +37,7 @@ class LogAudit:
     first_time: str | None
     last_time: str | None
     journal: tuple[int, int] | None
+    former: FormerLeaf | None
     cosigned_size: int | None
     cosigned: tuple[Cosigned, ...]
     kept_size: int | None
@@ -82,6 +85,7 @@ class LogAudit:
             "first_time": self.first_time,
             "last_time": self.last_time,
             "journal": None if self.journal is None else {"first": self.journal[0], "last": self.journal[1]},
+            "former": None if self.former is None else _former_json(self.former),
             "cosigned_size": self.cosigned_size,
             "cosigned": [each.as_json() for each in self.cosigned],
             "kept_size": self.kept_size,
@@ -89,6 +93,11 @@ class LogAudit:
             "tiles": self.has_tiles,
             "not_covered": list(self.not_covered),
         }
+
+
+def _former_json(former: FormerLeaf) -> dict[str, JsonValue]:
+    text = None if former.checkpoint is None else former.checkpoint.decode()
+    return {"origin": former.origin, "size": former.size, "root": former.root, "checkpoint": text}
 
 
 def describe_audit(audit: LogAudit) -> str:
@@ -104,8 +113,11 @@ def describe_audit(audit: LogAudit) -> str:
         lines.append(("when", f"{audit.first_time} to {audit.last_time}"))
     if audit.journal is not None:
         lines.append(("journal", f"entries {audit.journal[0]} to {audit.journal[1]} of the sealed rows, without a gap"))
+    if audit.former is not None:
+        lines.append(("follows", f"{audit.former.origin}, which ended at {audit.former.size} entries"))
+        lines.append(("", f"with the root {audit.former.root}"))
     if audit.kept_size is not None:
         lines.append(("continues", f"the kept head of {audit.kept_size} entries"))
     lines += [("cosigned", f"by {each.witness} at {format_time(each.at)}") for each in audit.cosigned]
     lines += [("not covered", limit) for limit in audit.not_covered]
-    return "\n".join(["VERIFIED", *(f"  {label + ':':<13} {printable(text)}" for label, text in lines)])
+    return "\n".join(["VERIFIED", *(f"  {label and label + ':':<13} {printable(text)}" for label, text in lines)])

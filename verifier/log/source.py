@@ -24,7 +24,8 @@ class RowEntry(NamedTuple):
 class LogEntry:
     """One entry as the source has it, unchecked.
 
-    `nonce` and `record` (its canonical JSON, UTF-8) belong to decision leaves, `row` to rows leaves. A source without
+    `nonce` and `record` (its canonical JSON, UTF-8) belong to decision leaves, `row` to rows leaves; a leaf about a
+    former log has none of them. A source without
     records leaves all three None; one with records leaves None what is missing, which the audit then rejects.
     """
 

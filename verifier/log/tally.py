@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from verifier.log.errors import LogRejected
 from verifier.log.leaves import GENESIS, check_record, link_of, read_leaf
-from verifier.log_leaves import RowsLeaf
+from verifier.log_leaves import FormerLeaf, RowsLeaf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +28,7 @@ class Tally:
         self.signatures = 0
         self.first_time: str | None = None
         self.last_time: str | None = None
+        self.former: FormerLeaf | None = None
         self.link = link
         self.journal_end = journal
         self._journal_start: int | None = None
@@ -46,6 +47,8 @@ class Tally:
             leaf = read_leaf(entry.leaf, entry.index)
             if isinstance(leaf, RowsLeaf):
                 self._add_row(leaf, entry)
+            elif isinstance(leaf, FormerLeaf):
+                self._add_former(leaf, entry)
             else:
                 self._add_decision(leaf, entry)
 
@@ -65,6 +68,14 @@ class Tally:
             self.first_time = leaf.time
         if self.last_time is None or leaf.time > self.last_time:
             self.last_time = leaf.time
+
+    def _add_former(self, leaf: FormerLeaf, entry: LogEntry) -> None:
+        if entry.index:
+            message = f"entry {entry.index} names a former log, and only the first entry of a log may"
+            raise LogRejected(message, index=entry.index)
+        if entry.nonce is not None or entry.record is not None or entry.row is not None:
+            raise LogRejected("entry 0 is about a former log and has a record or a row", index=0)
+        self.former = leaf
 
     def _add_row(self, leaf: RowsLeaf, entry: LogEntry) -> None:
         number, index, link = leaf.journal, entry.index, bytes.fromhex(leaf.link)

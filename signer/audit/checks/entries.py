@@ -80,6 +80,8 @@ class Checker:
         self._digest_count = 0  # rows of `log_digests` that were looked at
         self._bucket: int | None = None  # of entries, whose digests are being gathered
         self._buckets: set[int] = set()  # that were looked at
+        self._seen: set[int] = set()  # `seq` of each entry of the bucket
+        self._first = 0  # of the bucket's log
         self._said: dict[tuple[bytes, int], int] = {}  # digest and `seq`, by the records of the bucket: the index
         self._time: int | None = None  # of the last decision
         self._undated: list[tuple[Entry, int]] = []  # rows since then
@@ -94,8 +96,11 @@ class Checker:
             leaf = self._leaf(entry, index)
             if leaf is None:
                 continue
-            if leaf.journal:
-                self._check_rows(entry, index)
+            if leaf.former:
+                self._check_bare(entry, index, "former")
+                self._undated.append((entry, index))
+            elif leaf.journal:
+                self._check_bare(entry, index, "rows")
                 rows[leaf.journal] = (index, leaf.link)
                 self._undated.append((entry, index))
             elif (record := self._check_decision(entry, leaf, index)) is not None:
@@ -124,11 +129,12 @@ class Checker:
             f"entry {index}: {column} {what}", table="log_entries", row=entry.seq, column=column, index=index
         )
 
-    def _check_rows(self, entry: Entry, index: int) -> None:
+    def _check_bare(self, entry: Entry, index: int, kind: str) -> None:
+        """An entry that has no record: all that it says stands in its leaf."""
         expected = tuple(entry.searched[at] if at == _TIME else None for at in range(1, len(_SEARCHED)))
         found = (*entry.searched, entry.nonce, entry.record)
-        for column in _differing((*_SEARCHED, "nonce", "record"), found, ("rows", *expected, None, None)):
-            self._note(entry, index, column, "says something, and its leaf is of a row")
+        for column in _differing((*_SEARCHED, "nonce", "record"), found, (kind, *expected, None, None)):
+            self._note(entry, index, column, "says something, and its leaf is of a row or a former log")
 
     def check_times(self, following: int) -> None:
         """That the rows since the last decision are dated between it and what follows: their leaves say no time."""
@@ -145,13 +151,15 @@ class Checker:
         bucket = seq // DIGEST_BUCKET
         if bucket != self._bucket:
             self._check_bucket()
-            self._bucket = bucket
+            self._bucket, self._first = bucket, seq - index
+        self._seen.add(seq)
         self._said.update(((digest, seq), index) for digest in digests)
 
     def _check_bucket(self) -> None:
         """That a bucket of `log_digests` has all that the records of its entries say, and no more."""
         if self._bucket is None:
             return
+        first = self._first
         found = set(self._snapshot.rows(_OF_A_BUCKET, {"bucket": self._bucket}))
         self._digest_count += len(found)
         self._buckets.add(self._bucket)
@@ -159,9 +167,18 @@ class Checker:
             index = self._said[digest, seq]
             message = f"entry {index}: it cannot be found by the digest {digest.hex()}"
             self._findings.add(message, table="log_digests", row=digest.hex(), index=index)
+        strays = set()
         for digest, seq in found - self._said.keys():
-            self._note_digest(digest, seq)
+            if isinstance(seq, int) and seq not in self._seen:
+                strays.add(seq)  # one finding for all: of entries that were taken away there may be many
+            else:
+                self._note_digest(digest, seq)
+        if strays:
+            span = {"first_index": min(strays) - first, "last_index": max(strays) - first}
+            message = f"entries {span['first_index']} to {span['last_index']} have digests, and some of them no record"
+            self._findings.add(message, table="log_digests", **span)
         self._said.clear()
+        self._seen.clear()
         self._bucket = None
 
     def check_digests(self) -> None:

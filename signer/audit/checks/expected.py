@@ -55,7 +55,7 @@ class Record(msgspec.Struct, gc=False):
 
 
 class Leaf(msgspec.Struct, gc=False):
-    """Either kind of leaf."""
+    """Any kind of leaf."""
 
     algorithm: str | None = None
     key_sha256: str | None = None
@@ -65,6 +65,7 @@ class Leaf(msgspec.Struct, gc=False):
     time: str = ""
     journal: Annotated[int, msgspec.Meta(ge=0)] = 0
     link: str = ""
+    former: str = ""
 
 
 class _Digests(msgspec.Struct, gc=False):

@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, func, select
 from keystore.db.schema import LOG_ENTRIES, LOG_HEADS, LOG_TILES
 from signer.audit.checks.entries import Entry
 from signer.audit.reading import Head
+from signer.audit.records import former_entry
 from signer.audit.tree import EMPTY_ROOT, TILE_HEIGHT, TILE_WIDTH
 
 if TYPE_CHECKING:
@@ -138,6 +139,15 @@ class StoredLog:
         values = {"log": self.head.log, "level": level, "begin": begin, "end": end}
         found: dict[int, Value] = dict(self._snapshot.rows(_ROOTS, values))
         return [found.get(number) for number in range(begin, end)]
+
+    def check_former(self, former: Head | None) -> None:
+        """That leaf 0 says where the log before this one ended; the first log of all has no such leaf."""
+        if former is None or not self.head.size:
+            return
+        found = [entry.leaf for some in self.entries(0, 1) for entry in some]
+        if found != [former_entry(former, time=0)["leaf"]]:
+            message = f"entry 0 does not say where the log {former.origin} ended, which was before this one"
+            self._findings.add(message, table="log_entries", row=self.head.first, column="leaf", index=0)
 
     def check_tiles(self) -> None:
         """That there are tiles just where full ones must be."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-Kind = Literal["decision", "count", "rows"]
+Kind = Literal["decision", "count", "rows", "former"]
 
 
 class AuditedSignature(msgspec.Struct):

@@ -10,6 +10,7 @@ import pytest
 
 from keystore.errors import IntegrityFailure
 from signer.audit.reading import LogReader, heads
+from signer.audit.records import former_entry
 from signer.audit.tree import EMPTY_ROOT
 from tests.databases import new_database
 from tests.signer.audit.anchor import software_anchor
@@ -36,10 +37,11 @@ class Filled:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
-    """The second log of a database: its leaf 0 is not the first entry."""
+    """The second log of a database: its leaf 0 is not the first entry, and says where the first log ended."""
     database = new_database(tmp_path_factory.mktemp("small") / "log.db")
     filled(database, software_anchor(), [50, 260])
-    entries = filled(database, software_anchor(), [1, 2, 7, 100, SMALL - 110], first=1000)
+    entries = [former_entry(heads(database)[0], time=0)]
+    entries += filled(database, software_anchor(), [1, 2, 7, 100, SMALL - 111], first=1000)
     former, growing = heads(database)
     assert (former.first, former.size, growing.first, growing.size) == (0, 310, 310, SMALL)
     yield Filled(database, entries, LogReader(database, growing.log, growing.first))

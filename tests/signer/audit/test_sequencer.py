@@ -23,6 +23,7 @@ from signer.audit.sequencer import Sequencer
 from signer.audit.tree import EMPTY_ROOT, leaf_hash, node_hash
 from tests.databases import new_database, url_of
 from tests.signer.audit.anchor import SoftwareAnchor, software_anchor
+from verifier.log_leaves import FormerLeaf, parse_leaf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -433,18 +434,22 @@ def restore(database: Database, rows: list[dict[str, Any]], head: dict[str, Any]
 
 
 def test_another_log_key_begins_another_log(database: Database, anchor: SoftwareAnchor, sequencer: Sequencer) -> None:
-    """As a restore on another HSM does: what was is still there, and the new log continues the rows' journal."""
+    """As a restore on another HSM does: what was is still there, the new log says in its leaf 0 where that ended, and
+    continues the rows' journal."""
     journal_entry(database, 1, b"\1" * 32)
     sequencer.append(entries(4), proved=True)
     other = software_anchor()
     new = Sequencer(database, other)
     journal_entry(database, 2, b"\2" * 32)
     logged = new.append(entries(2), proved=True)
-    assert logged.first == 1  # after the leaf of the journal's second entry
+    assert logged.first == 2  # after the head of the former log, and the leaf of the journal's second entry
     former, growing = heads(database)
     assert (former.origin, former.size, former.first) == (anchor.origin, 5, 0)
-    assert (growing.origin, growing.size, growing.first, growing.journal) == (other.origin, 3, 5, 2)
+    assert (growing.origin, growing.size, growing.first, growing.journal) == (other.origin, 4, 5, 2)
     require_proved(logged.proof(1), leaves_of(database)[5:], other)
+    said = parse_leaf(leaves_of(database)[5])
+    assert said == FormerLeaf(anchor.origin, 5, former.root.hex(), (former.checkpoint or "").encode())
+    assert Sequencer(database, other).size == 4
 
 
 @pytest.mark.parametrize("kept", [6, 5])

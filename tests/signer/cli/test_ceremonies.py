@@ -101,10 +101,10 @@ def test_domains_and_restore(founded: tuple[Path, subprocess.CompletedProcess[st
     again = sealmark("ceremony", "domain", "create", "payments", "--state", state, folder=tmp_path)
     assert (again.returncode, again.stdout) == (1, "")
 
-    renewed = sealmark("ceremony", "log", "renew", "--state", state, "--json", folder=tmp_path)
-    log = json.loads(renewed.stdout)
-    assert (renewed.stderr, log.pop("state")) == ("", "begun")
-    assert re.fullmatch(r"sealmark/123456789012/us-east-1/[0-9a-f]{16}", log["log"])
+    renewed = sealmark("restore", "--state", state, "--new-log", folder=tmp_path)
+    assert (renewed.returncode, renewed.stdout) == (1, "")
+    assert "can be gone on with" in renewed.stderr
+    assert "Nothing was changed" in renewed.stderr
 
     carried = tmp_path / "carried"
     (state / "ceremony").rename(carried)
@@ -114,7 +114,7 @@ def test_domains_and_restore(founded: tuple[Path, subprocess.CompletedProcess[st
     rotated = sealmark(
         *("ceremony", "domain", "rotate", "default", "--state", state, "--officer-pin-source", source), folder=tmp_path
     )
-    assert (rotated.returncode, rotated.stderr) == (0, "")
+    assert (rotated.returncode, rotated.stderr) == (0, "Re-wrapping the keys of default: 2 of 2\n")
     assert rotated.stdout == "domain   default\nstate    rotated\nversion  2\n"
     with contextlib.closing(sqlite3.connect(state / "sealmark.db")) as connection:
         recorded = connection.execute(
@@ -126,7 +126,12 @@ def test_domains_and_restore(founded: tuple[Path, subprocess.CompletedProcess[st
     ]
 
     shares = [text for number in (1, 3, 5) for text in ("--share", carried / f"custodian-{number}.share")]
-    arguments = ("ceremony", "restore", "--state", tmp_path / "new", "--database", state / "sealmark.db")
+    kept = sealmark("backup", "--state", state, "--out", tmp_path / "kept", "--json", folder=tmp_path)
+    assert (kept.returncode, kept.stderr.splitlines()[-1][:5]) == (0, "Rows:"), kept.stderr
+    told = json.loads(kept.stdout)["not_in_it"]
+    assert [each["what"] for each in told] == ["key", "log key", "region key", "PIN", "tokens"]
+    assert told[0]["alias"] == "edwards"
+    arguments = ("restore", "--state", tmp_path / "new", "--backup", tmp_path / "kept", "--new-log")
     too_few = sealmark(*arguments, *shares[:4], folder=tmp_path)
     assert too_few.returncode == 1
     assert not (tmp_path / "new").exists()
@@ -135,6 +140,9 @@ def test_domains_and_restore(founded: tuple[Path, subprocess.CompletedProcess[st
     assert "Not carried" in restored.stdout
     assert "edwards" in restored.stdout
     assert "p256" not in restored.stdout
+    assert re.search(r"^log +sealmark/123456789012/us-east-1/[0-9a-f]{16}$", restored.stdout, re.MULTILINE)
+    taken = sealmark(*arguments, *shares, folder=tmp_path)
+    assert (taken.returncode, "give --backup alone" in taken.stderr) == (2, True)
 
 
 def test_a_wrong_officer_pin_is_refused(founded: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
@@ -252,17 +260,19 @@ def test_a_state_that_is_none(run: Run, tmp_path: Path) -> None:
         ("ceremony", "domain", "create", "x", "--state", "new"),
         ("ceremony", "domain", "create", "x", "--state", "new", "--officer-pin-source", "1234"),
         ("ceremony", "domain", "rotate", "x", "--state", "new", "--officer-pin-source", "file:"),
-        ("ceremony", "log", "renew", "--state", "new"),
-        ("ceremony", "log", "renew", "--state", "new", "--officer-pin-source", "1234"),
         ("ceremony", "root", "enable", "--state", "new"),
         ("ceremony", "root", "enable", "--state", "new", "--hours", "25", "--officer-pin-source", "file:x"),
         ("ceremony", "root", "enable", "--state", "new", "--hours", "0", "--officer-pin-source", "file:x"),
         ("ceremony", "root", "enable", "--state", "new", "--officer-pin-source", "1234"),
         ("ceremony", "root", "new-token", "--state", "new", "--officer-pin-source", "file:x"),
-        ("ceremony", "restore", "--state", "new"),
-        ("ceremony", "restore", "--state", "new", "--database", "missing.db"),
-        ("ceremony", "restore", "--state", "new", "--database", "file.txt"),
-        ("ceremony", "restore", "--state", "new", "--database", "file.txt", "--share", "missing.share"),
+        ("backup", "--state", "new"),
+        ("backup", "--state", "new", "--out", "file.txt"),
+        ("restore", "--state", "new"),
+        ("restore", "--state", "new", "--new-log"),
+        ("restore", "--state", "new", "--backup", "missing"),
+        ("restore", "--state", "new", "--backup", "file.txt"),
+        ("restore", "--state", "new", "--backup", "file.txt", "--share", "missing.share"),
+        ("restore", "--state", "new", "--new-log", "--share", "file.txt"),
     ],
 )
 def test_wrong_usage_makes_nothing(run: Run, tmp_path: Path, arguments: tuple[str, ...]) -> None:
@@ -280,9 +290,7 @@ def test_a_file_that_holds_no_share_is_refused(run: Run, tmp_path: Path, text: s
     share = tmp_path / "one.share"
     share.write_text(text)
     share.chmod(mode)
-    result = run(
-        "ceremony", "restore", "--state", tmp_path / "new", "--database", tmp_path / "old.db", "--share", share
-    )
+    result = run("restore", "--state", tmp_path / "new", "--backup", tmp_path / "old.db", "--share", share)
     assert result.exit_code == 1
     assert result.stderr.startswith(f"Error: {code}: ")
     assert not (tmp_path / "new").exists()

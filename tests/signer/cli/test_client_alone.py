@@ -71,7 +71,8 @@ def test_signing_works_without_the_service_s_libraries(service: ScriptedService,
         ("serve", "--state", "state"),
         ("ceremony", "domain", "create", "x", "--state", "state"),
         ("ceremony", "domain", "rotate", "x", "--state", "state"),
-        ("ceremony", "restore", "--state", "state", "--database", "old.db"),
+        ("backup", "--state", "state", "--out", "copy"),
+        ("restore", "--state", "state", "--backup", "old.db"),
     ],
 )
 def test_the_service_s_commands_say_what_to_install(tmp_path: Path, arguments: tuple[str, ...]) -> None:

@@ -28,8 +28,8 @@ LEAVES = {path: command for path, command in ALL.items() if not isinstance(comma
 
 def test_the_commands_that_are_promised_are_there() -> None:
     promised = {
-        "": "init serve whoami enrol sign trust crl",
-        "ceremony.": "restore domain.create domain.rotate log.renew",
+        "": "init serve backup restore whoami enrol sign trust crl",
+        "ceremony.": "domain.create domain.rotate domain.export domain.adopt root.enable",
         "principals.": "create list show delete",
         "keys.": "create list show rotate disable enable schedule-deletion cancel-deletion public-key csr",
         "keys.certificate.": "show install renew revoke",
