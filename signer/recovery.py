@@ -19,11 +19,10 @@ from signer.ceremonies import ceremony_call, officer, opened, operator
 from signer.errors import SealmarkError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from signer.audit.reading import Head
-    from signer.authn.principal import Principal
 
 BACK_UP: Final = "BackUp"
 
@@ -51,7 +50,9 @@ def back_up_service(
     """
     unrecorded = None
     try:
-        _note(state, operator(), BACK_UP, {"folder": str(out.absolute())})
+        with opened(state) as services:
+            services.audit.note(operator(), BACK_UP, ceremony_call(), detail={"folder": str(out.absolute())})
+            services.audit.log.publish()  # another HSM could not sign for what this one has not
     except (KeystoreError, SealmarkError) as fault:
         unrecorded = str(fault)
     return back_up(state, out, progress), unrecorded
@@ -84,11 +85,6 @@ def begin_log(state: Path, officer_pin: bytes) -> BegunLog:
             services.audit.log.publish()
         services.audit.log.keep()
         return replace(begun, log_key=services.audit.log.signer.verifier_key)
-
-
-def _note(state: Path, principal: Principal, action: str, detail: Mapping[str, object]) -> None:
-    with opened(state) as services:
-        services.audit.note(principal, action, ceremony_call(), detail=detail)
 
 
 def _former(state: Path) -> Head:
