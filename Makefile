@@ -20,7 +20,7 @@ demo: ## the whole mission on real input: sign, publish, verify with stock tools
 	@.venv/bin/python -m tools.demo $(ARGS)
 
 test: ## all tests
-	@tools/setup.sh verifier saml node tlog opensaml aws bench
+	@tools/setup.sh verifier saml node tlog opensaml aws bench faults
 	@.venv/bin/python -m pytest $(ARGS)
 
 serve: ## the service left running on http://127.0.0.1:8200, its state in ./.sealmark

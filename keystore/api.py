@@ -78,6 +78,8 @@ class TokenInfo:
     model: str
     serial: str
     label: str
+    officer_locked: bool = False  # the security officer's PIN is locked: no ceremony can be held
+    officer_failed: bool = False  # somebody has tried a wrong one
 
 
 @dataclass(frozen=True, slots=True)

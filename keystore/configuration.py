@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DEFAULT_CACHE_SIZE: Final = 1000  # unwrapped keys per process; about 11 KiB each in SoftHSM
 DEFAULT_SESSIONS: Final = 8  # signing sessions per process
 DEFAULT_TOKEN_KEYS: Final = 1000
+DEFAULT_DEADLINE: Final = 5.0  # seconds
 DEFAULT_DATABASE_URL: Final = "sqlite:///sealmark.db"
 _SQLITE: Final = "sqlite:///"
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -100,6 +101,7 @@ class HsmConfiguration:
     cache_size: int = DEFAULT_CACHE_SIZE
     sessions: int = DEFAULT_SESSIONS
     token_keys: int = DEFAULT_TOKEN_KEYS  # how many key versions may be kept on the token itself
+    deadline_seconds: float = DEFAULT_DEADLINE  # after which a call that the HSM has not answered is given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ def load_keystore_configuration(state: Path) -> KeystoreConfiguration:
     """Reads and checks DIR/sealmark.toml. Raises: `ConfigurationError` naming the setting or the file."""
     directory = StateDirectory(state.resolve())
     document = _document(directory)
-    hsm = _table(document, "hsm", {"uri", "cache_size", "sessions", "token_keys"})
+    hsm = _table(document, "hsm", {"uri", "cache_size", "sessions", "token_keys", "deadline_seconds"})
     keys = _table(document, "keys", {"software_specs"})
     if "uri" not in hsm:
         raise ConfigurationError("hsm.uri is missing")
@@ -147,6 +149,7 @@ def load_keystore_configuration(state: Path) -> KeystoreConfiguration:
             cache_size=_count(hsm.get("cache_size", DEFAULT_CACHE_SIZE), "hsm.cache_size", 100_000),
             sessions=_count(hsm.get("sessions", DEFAULT_SESSIONS), "hsm.sessions", 256),
             token_keys=_count(hsm.get("token_keys", DEFAULT_TOKEN_KEYS), "hsm.token_keys", 1_000_000),
+            deadline_seconds=_seconds(hsm.get("deadline_seconds", DEFAULT_DEADLINE), "hsm.deadline_seconds", 600),
         ),
         database=_database(directory, document),
         software_specs=_software_specs(keys.get("software_specs", [])),
@@ -183,6 +186,7 @@ def hsm_configuration(
     cache_size: int = DEFAULT_CACHE_SIZE,
     sessions: int = DEFAULT_SESSIONS,
     token_keys: int = DEFAULT_TOKEN_KEYS,
+    deadline_seconds: float = DEFAULT_DEADLINE,
 ) -> HsmConfiguration:
     """The HSM's part, from a PKCS#11 URI; relative paths are relative to the state directory.
 
@@ -205,6 +209,7 @@ def hsm_configuration(
         cache_size=cache_size,
         sessions=sessions,
         token_keys=token_keys,
+        deadline_seconds=deadline_seconds,
     )
 
 
@@ -259,6 +264,12 @@ def _count(value: object, name: str, most: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
         raise ConfigurationError(f"{name} is not a whole number from 1 to {most}")
     return value
+
+
+def _seconds(value: object, name: str, most: int) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0.1 <= value <= most:
+        raise ConfigurationError(f"{name} is not a number of seconds from 0.1 to {most}")
+    return float(value)
 
 
 def _software_specs(value: object) -> tuple[str, ...]:

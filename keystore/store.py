@@ -8,8 +8,9 @@ What it cannot see: rows left out of a selection (`select`), and a database put 
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from sqlalchemy import bindparam, func, select
 
@@ -58,6 +59,7 @@ class SealedStore:
         self._pages: dict[tuple[str, str, bool, tuple[str, ...]], SealedQuery[Records]] = {}
         self._last_entry = database.prepare(_LAST_ENTRY)
         self._journaled_ids = database.prepare(_JOURNALED_IDS)
+        self._local = threading.local()
         self._check_head()
 
     def query(self, joins: Joins, build: Callable[[Records], T]) -> SealedQuery[T]:
@@ -69,8 +71,29 @@ class SealedStore:
         query = self._query_by_id(table)
         return self.read(query, (row_id,) * len(query.names))
 
+    @contextmanager
+    def moment(self) -> Iterator[None]:
+        """Within the block this thread reads nothing twice: what `read` gave is given again, until it writes itself.
+
+        For several requests that had all come before the block began: what is read in it is no older than any of them.
+        """
+        self._local.moment = {}
+        try:
+            yield
+        finally:
+            self._local.moment = None
+
     def read(self, query: SealedQuery[T], parameters: RawRow) -> T:
         """Run a query and return what its `build` makes of the checked rows."""
+        moment: dict[tuple[int, RawRow], Any] | None = getattr(self._local, "moment", None)
+        if moment is None:
+            return self._read(query, parameters)
+        known = moment.get((id(query), parameters), moment)
+        if known is moment:
+            known = moment[id(query), parameters] = self._read(query, parameters)
+        return cast("T", known)
+
+    def _read(self, query: SealedQuery[T], parameters: RawRow) -> T:
         rows = self.database.fetch(query.sql, parameters)
         known = query.cache.get(parameters)
         if known is not None and known.head is self.journal.head and known.rows == rows:
@@ -118,6 +141,8 @@ class SealedStore:
         With `seen`, what `head` gave before something was checked: raises `Overtaken` if any row that decides who may
         do what was written since, so that the check still holds for what is written now.
         """
+        if getattr(self._local, "moment", None) is not None:
+            self._local.moment = {}
         with self.database.write() as connection:
             transaction = SealedTransaction(self, connection)
             if seen is not None and self.journal.newest_of(ACCESS_TABLES) > seen.seq:

@@ -7,8 +7,9 @@ more of a busy worker. There are `seats` for those who wait, shared out evenly a
 flow's share is answered 429 after `GRACE`, unless its turn came before: neither at once, since who is refused at once
 comes back at once, nor later.
 
-What reads, and health, has flows of its own and is not refused for want of a seat. Connections on which nothing was
-asked are not counted at all. Decided in docs/adr/0045.
+Callers of whom nothing is known but an address have half of the places at most: whatever they ask for, and however long
+it takes, does not keep out those who are known. What reads, and health, has flows of its own and is not refused for
+want of a seat. Connections on which nothing was asked are not counted at all. Decided in docs/adr/0045.
 """
 
 from __future__ import annotations
@@ -43,6 +44,14 @@ class Caller:
     reads: bool = False
     health: bool = False
 
+    @property
+    def stranger(self) -> bool:
+        """Whether nothing is known of it but an address."""
+        return not self.known and not self.health
+
+
+NOBODY: Final = Caller("", known=True)
+
 
 @dataclass(slots=True)
 class _Waiting(Generic[Item]):
@@ -60,15 +69,20 @@ class _Flow(Generic[Item]):
     waiting: deque[_Waiting[Item]] = field(default_factory=deque)
 
 
+_Turn = tuple[float, int, _Flow[Item]]
+
+
 class FairQueue(Generic[Item]):
     """One per worker. Safe to use from many threads; every call is short."""
 
     def __init__(self, places: int, seats: int) -> None:
         self._places, self._seats = places, seats
-        self._taken = 0
+        self._for_strangers = max(1, places // 2)
+        self._taken = self._taken_by_strangers = 0
         self._present = 0.0  # virtual time: where the request that began last began
         self._flows: dict[Caller, _Flow[Item]] = {}
-        self._turns: list[tuple[float, int, _Flow[Item]]] = []  # a heap: one turn for each flow in which somebody waits
+        # Two heaps: a turn for each flow in which somebody waits, of those who are known and of strangers.
+        self._turns: tuple[list[_Turn[Item]], list[_Turn[Item]]] = [], []
         self._number = 0
         self._guard = threading.Lock()
         self.waiting = 0
@@ -86,7 +100,7 @@ class FairQueue(Generic[Item]):
         cost = 1.0 + octets / OCTETS_OF_ONE
         with self._guard:
             flow = self._flow(caller)
-            if self._taken < self._places and not self.waiting:
+            if self._taken < self._places and self._may_begin(caller) and not self._turns[caller.stranger]:
                 self._taken += 1
                 self._begin(flow, cost)
                 return True
@@ -96,21 +110,33 @@ class FairQueue(Generic[Item]):
                 self._line_up(flow)
             return False
 
-    def next(self) -> Item | None:
-        """Whose turn it is for a place that its user is done with; None: nobody waits, and the place is free."""
+    def next(self, done: Caller) -> Item | None:
+        """Whose turn it is for a place that `done` is done with; None: nobody waits for it, and the place is free."""
         with self._guard:
-            while self._turns:
-                _, _, flow = heappop(self._turns)
-                if not flow.waiting:
-                    continue  # those who waited were refused meanwhile
-                chosen = flow.waiting.popleft()
-                self.waiting -= 1
-                self._begin(flow, chosen.cost)
-                if flow.waiting:
-                    self._line_up(flow)
-                return chosen.item
-            self._taken -= 1
-            return None
+            self._taken_by_strangers -= done.stranger
+            flow = self._first()
+            if flow is None:
+                self._taken -= 1
+                return None
+            chosen = flow.waiting.popleft()
+            self.waiting -= 1
+            self._begin(flow, chosen.cost)
+            if flow.waiting:
+                self._line_up(flow)
+            return chosen.item
+
+    def _first(self) -> _Flow[Item] | None:
+        """The flow whose turn it is, taken off its heap."""
+        for turns in self._turns:
+            while turns and not turns[0][2].waiting:
+                heappop(turns)  # those who waited were refused meanwhile
+        known, strangers = self._turns
+        if self._taken_by_strangers >= self._for_strangers or not strangers:
+            return heappop(known)[2] if known else None
+        return heappop(known if known and known[0] < strangers[0] else strangers)[2]
+
+    def _may_begin(self, caller: Caller) -> bool:
+        return not caller.stranger or self._taken_by_strangers < self._for_strangers
 
     def refused(self, now: float) -> list[tuple[Item, Caller]]:
         """Those who are to be told to come again later. They wait no more."""
@@ -156,12 +182,13 @@ class FairQueue(Generic[Item]):
     def _line_up(self, flow: _Flow[Item]) -> None:
         self._number += 1
         turn = _FIRST if flow.caller.health else self._beginning(flow)
-        heappush(self._turns, (turn, self._number, flow))
+        heappush(self._turns[flow.caller.stranger], (turn, self._number, flow))
 
     def _begin(self, flow: _Flow[Item], cost: float) -> None:
         begins = self._beginning(flow)
         flow.had = begins + cost
-        if self.waiting and not flow.caller.health:
+        self._taken_by_strangers += flow.caller.stranger
+        if not flow.caller.health:
             self._present = max(self._present, begins)
 
     def _beginning(self, flow: _Flow[Item]) -> float:

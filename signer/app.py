@@ -45,9 +45,11 @@ from signer.explaining import AccessExplanations
 from signer.export.exporter import Exporter
 from signer.idempotency import Idempotency
 from signer.logs import configure_logs
+from signer.officer_watch import report_officer
 from signer.pipeline import Pipeline
 from signer.published import Published
 from signer.published_logs import PublishedLogs
+from signer.quotas import Quotas, report_strange_quotas
 from signer.regions.receiving import ReplicaReception
 from signer.regions.replication import RegionAdministration
 from signer.revocation import RevocationLists
@@ -56,6 +58,7 @@ from signer.saml_metadata import SamlMetadata
 from signer.services import Services
 from signer.software_watch import forbid_core_dumps, report_software_keys
 from signer.upkeep import Upkeep
+from signer.usage import Usage
 from signer.web.routes import register
 
 if TYPE_CHECKING:
@@ -78,6 +81,7 @@ def create_app(state: Path | None = None) -> Flask:
         raise
     atexit.register(services.close)
     report_enabled_root(services.keystore, services.keystore.clock())
+    report_officer(services.keystore.token_info)
     if report_software_keys(services.keystore):
         forbid_core_dumps()
     return application(services)
@@ -119,11 +123,13 @@ def assemble(
             Action.CREATE_GRANT: grants.check,
         },
     )
+    report_strange_quotas(configuration.quotas, keystore)
+    quotas = Quotas(keystore.database, keystore.clock, configuration.quotas)
     return Services(
         configuration=configuration,
         keystore=keystore,
         audit=audit,
-        pipeline=Pipeline(keystore, authenticator, audit, Idempotency(keystore), published, held),
+        pipeline=Pipeline(keystore, authenticator, audit, Idempotency(keystore), published, held, quotas),
         keys=KeyAdministration(keystore, policies, certification, certificates),
         labels=LabelAdministration(keystore),
         policies=policies,
@@ -157,6 +163,7 @@ def assemble(
         approvals=approvals,
         auditing=AuditReading(keystore, audit.log.shown_heads),
         audit_reports=AuditReports(keystore),
+        usage=Usage(keystore),
         audit_history=AuditHistory(keystore),
         exporters=tuple(
             Exporter(keystore.database, export, state, keystore.account, keystore.region)

@@ -71,6 +71,14 @@ class ReportQuery(Between):
     per: Literal["day", "week"] = "week"
 
 
+class UsageQuery(Between):
+    """`GET /v1/usage`"""
+
+    key: KeyReference | None = None
+    principal: Name | None = None
+    action: Name | None = None
+
+
 HistoryOf = Literal["policies", "grants", "principals", "credentials", "issuers", "keys", "certificates", "domains"]
 
 
@@ -119,6 +127,15 @@ PARAMETERS_OF_REPORT: Final[Mapping[str, str]] = MappingProxyType(
         "per": "day or week (if absent): the length of a key's periods",
         "from": "RFC 3339, counts from this time on",
         "to": "RFC 3339, counts before this time",
+    }
+)
+PARAMETERS_OF_USAGE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "key": "one key, by id or alias",
+        "principal": "who asked, such as role/ci",
+        "action": "such as SignArtifact, or kms:SignArtifact",
+        "from": "RFC 3339, this time or later; if absent, the beginning of the month (UTC)",
+        "to": "RFC 3339, before this time; at most 366 days after `from`",
     }
 )
 PARAMETERS_OF_HISTORY: Final[Mapping[str, str]] = MappingProxyType(

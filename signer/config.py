@@ -1,5 +1,5 @@
-"""The service's own settings: tables `[server]`, `[certificates]`, `[log]`, `[audit]` and `[[regions]]` of
-`sealmark.toml`. Frozen, typed, complete at start.
+"""The service's own settings: tables `[server]`, `[certificates]`, `[log]`, `[audit]`, `[[regions]]` and `[[quotas]]`
+of `sealmark.toml`. Frozen, typed, complete at start.
 
 An unknown name, a wrong type, a missing file or a key file that others can read refuses to start. The keystore reads
 its own tables (`[hsm]`, `[database]`, `[keys]`) of the same file.
@@ -23,6 +23,7 @@ from signer.audit.cosignatures import WitnessKey, parse_witness_key
 from signer.authn.fetching import is_loopback
 from signer.errors import ConfigurationError
 from signer.export.settings import ExportSettings, read_exports
+from signer.quota_settings import Quota, read_quotas
 from signer.regions.settings import RegionSettings, read_regions
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-KNOWN_TABLES: Final = frozenset({"server", "certificates", "log", "audit", "regions", "hsm", "database", "keys"})
+_OF_THE_KEYSTORE: Final = frozenset({"hsm", "database", "keys"})
+KNOWN_TABLES: Final = _OF_THE_KEYSTORE | {"server", "certificates", "log", "audit", "regions", "quotas"}
 KEEP_ALIVE_SECONDS: Final = 75  # that a connection on which nothing is asked stays open
 LONGEST_LEAF_DAYS: Final = 1825
 LONGEST_TOKEN_DAYS: Final = 3650
@@ -103,6 +105,7 @@ class ServerConfiguration:
     log: LogConfiguration = LogConfiguration()
     exports: tuple[ExportSettings, ...] = ()
     regions: tuple[RegionSettings, ...] = ()
+    quotas: tuple[Quota, ...] = ()
 
 
 def load_server_configuration(state: Path) -> ServerConfiguration:
@@ -137,7 +140,8 @@ def load_server_configuration(state: Path) -> ServerConfiguration:
     )
     server = _server(document.get("server", {}), state, certificates)
     regions = read_regions("regions", document.get("regions", []), state)
-    return replace(server, log=_log(document.get("log", {})), regions=regions, **exports)
+    quotas = read_quotas("quotas", document.get("quotas", []))
+    return replace(server, log=_log(document.get("log", {})), regions=regions, quotas=quotas, **exports)
 
 
 def _log(table: object) -> LogConfiguration:

@@ -66,6 +66,17 @@ class TooManyRequests(SealmarkError):
         self.retry_after = retry_after
 
 
+class QuotaExceeded(SealmarkError):
+    """What the configuration allows of such calls is used up; `quota` names it. `retry_after` is in whole seconds."""
+
+    code = "quota_exceeded"
+
+    def __init__(self, message: str, *, quota: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.quota = quota
+        self.retry_after = retry_after
+
+
 class Replayed(TooManyRequests):
     """The same signed request came before. Signed again, in another second, it is another one, so the caller is asked
     to wait that long (AWS's clients do so by themselves)."""

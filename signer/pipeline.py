@@ -36,6 +36,7 @@ from signer.errors import (
     Judged,
     NotFound,
     PolicyForbids,
+    QuotaExceeded,
     SealmarkError,
     TooManyRequests,
     Unauthenticated,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from signer.operations.base import Operation, UseOfKey
     from signer.operations.re_encryption import Moved
     from signer.published import Published
+    from signer.quotas import Quotas
     from signer.request import Question
 
 _Body = TypeVar("_Body", bound=msgspec.Struct)
@@ -104,6 +106,7 @@ class Pipeline:
         idempotency: Idempotency,
         published: Published,
         approvals: Approvals,
+        quotas: Quotas,
     ) -> None:
         self._keystore = keystore
         self._authenticator = authenticator
@@ -111,6 +114,7 @@ class Pipeline:
         self._idempotency = idempotency
         self._published = published
         self._approvals = approvals
+        self._quotas = quotas
 
     def sign(self, call: Call, reference: Reference[_Body], operation: Operation[_Body]) -> Answer:
         """Makes what the operation makes, with the key that `reference` names (its id or alias, or what tells it from
@@ -137,6 +141,8 @@ class Pipeline:
                 raise DryRun(DRY_RUN)
             if plan.secret and call.idempotency_key is not None:
                 raise Unprocessable(NOT_KEPT, field="Idempotency-Key")
+            # how much may be asked for
+            self._quotas.take(principal.name, operation.action, key, len(plan.items))
             # the same request again gets the same answer
             repeated = self._idempotency.begin(permit, call, key.id)
         except Exception as error:
@@ -186,6 +192,8 @@ class Pipeline:
                 raise DryRun(DRY_RUN)
             if call.idempotency_key is not None:
                 raise Unprocessable(NOT_KEPT, field="Idempotency-Key")
+            self._quotas.take(principal.name, source_action, key)
+            self._quotas.take(principal.name, destination_action, encrypts.key)
             permit = self._approvals.release(permit, call, key, body)
         sides = Side(permit, decrypts), Side(other_permit, encrypts)
         moved = Transferring(self._keystore, self._audit, call, *sides).transfer(planned)
@@ -227,6 +235,7 @@ class Pipeline:
         with self._refusals_recorded(principal, action, call, reference, named) as key_named:
             key = None if reference is None else self._find_key(admission, call, key_named.by(reference, body))
             permit = self._permit(admission, call, key, (details(body),), grants, key_named.reference)
+            self._quotas.take(principal.name, action, key)
             before(permit, key, body)
             permit = self._approvals.release(permit, call, key, body)
             if about is not None:
@@ -245,6 +254,7 @@ class Pipeline:
                 body = decode(msgspec.json.encode(asked.request), held.body_type)
             key = self._find_key(admission, call, reference)
             permit = self._permit(admission, call, key, held.details_of(key, body), reference=reference)
+            self._quotas.take(principal.name, Action.REQUEST_APPROVAL, key)
             with within("request"):
                 self._require_makeable(permit, call, key, held, body)
             request = self._approvals.prepare(permit, key, body, asked.reason, time_ordered_id())
@@ -329,6 +339,7 @@ class Pipeline:
             body = asked()
             key = None if reference is None else self._find_key(admission, call, named.by(reference, body))
             permit = self._permit(admission, call, key, (details(body),), reference=named.reference)
+            self._quotas.take(principal.name, action, key)
             answer = work(permit, key, body)
         detail, judged = answer.recorded, _judged(permit)
         self._audit.note(
@@ -520,12 +531,15 @@ class Pipeline:
         error: Exception,
         subject: str | None = None,
     ) -> Steps[None]:
-        """Records that the call ends with this error."""
+        """Records that the call ends with this error; who is too fast is counted."""
+        if isinstance(error, QuotaExceeded):
+            self._audit.count(error.code, f"{error.quota} {principal.name}")
+            return
         judged = error.judged if isinstance(error, SealmarkError) else None
         call.trace.action = action.policy_name
         if isinstance(error, PolicyForbids) and judged is not None and judged.key_id is not None:
             call.trace.resource = self._keystore.arn_of(judged.key_id)
-        return self._audit.refusing(principal, action.value, call, named.reference, code_of(error), subject, judged)
+        yield from self._audit.refusing(principal, action.value, call, named.reference, code_of(error), subject, judged)
 
 
 def _judged(permit: Permit) -> Judged | None:

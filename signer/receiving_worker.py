@@ -24,7 +24,7 @@ from gunicorn.http.parser import RequestParser
 from gunicorn.sock import ssl_wrap_socket
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from signer.admission import FairQueue
+from signer.admission import NOBODY, FairQueue
 from signer.outgoing import Outgoing
 from signer.reception import Incoming, Stage
 from signer.turning_away import CONTINUE, UNFIT, Overload
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
     from concurrent.futures import Future
     from wsgiref.types import WSGIEnvironment
-
-    from flask import Flask
 
     from signer.services import Services
 
@@ -69,6 +67,7 @@ class Connection(TConn):
         self.incoming = Incoming()
         self.out = Outgoing(sock)
         self.deadline = deadline
+        self.caller = NOBODY
         self.requests: RequestParser | None = None  # gunicorn's, over the connection as it is after a handshake
         self.watched = False
         self.keep = True  # whether it goes on after what is being written
@@ -117,6 +116,7 @@ class ReceivingWorker(ThreadWorker):
     """See above. What the configuration sets is known when the application is made, before requests come."""
 
     services: Services | None = None
+    application: Any  # Flask's
     queue: FairQueue[Connection]
     overload: Overload
     head_seconds: float
@@ -144,10 +144,18 @@ class ReceivingWorker(ThreadWorker):
         if self.nr_conns >= self.worker_connections:
             self._make_room()
         self._held[Phase.FRESH][conn] = None
+        self.begin(conn)
+
+    def begin(self, conn: Connection) -> None:
+        """With the first octets of a newcomer."""
         if self.cfg.is_ssl:
             self._shake_hands(conn)
         else:
             self._receive(conn)
+
+    def hold(self, conn: Connection) -> None:
+        """Has a connection that was somewhere else."""
+        self._held[Phase.KEPT][conn] = None
 
     def _make_room(self) -> None:
         """Ends the connection that did nothing for longest, one that never asked anything first."""
@@ -195,7 +203,8 @@ class ReceivingWorker(ThreadWorker):
         incoming, now = conn.incoming, time.monotonic()
         if incoming.stage is Stage.WHOLE:
             self._let_go(conn)
-            if self.queue.arrive(conn, self.overload.caller_of(conn), incoming.body_octets, now):
+            conn.caller = self.overload.caller_of(conn)
+            if self.queue.arrive(conn, conn.caller, incoming.body_octets, now):
                 self.tpool.submit(self._work, conn)
             return
         if incoming.stage in UNFIT:
@@ -217,7 +226,7 @@ class ReceivingWorker(ThreadWorker):
             try:
                 keep = self.serve(answered)
             finally:
-                following = self.queue.next()
+                following = self.queue.next(answered.caller)
                 self.method_queue.defer(self._answered, answered, keep)
 
     def serve(self, conn: Connection) -> bool:
@@ -228,10 +237,14 @@ class ReceivingWorker(ThreadWorker):
         """
         while self._answer(conn):
             conn.take_back()
-            stays = self.alive and not self.queue.waiting and not conn.out.waiting
-            if not stays or isinstance(conn.sock, ssl.SSLSocket) or not conn.asks_again():
+            if not self.stays_with(conn):
                 return True
         return False
+
+    def stays_with(self, conn: Connection) -> bool:
+        """Whether the thread answers the caller's next request at once."""
+        stays = self.alive and not self.queue.waiting and not conn.out.waiting
+        return stays and not isinstance(conn.sock, ssl.SSLSocket) and conn.asks_again()
 
     def _answer(self, conn: Connection) -> bool:
         request = None
@@ -253,7 +266,7 @@ class ReceivingWorker(ThreadWorker):
     def load_wsgi(self) -> None:
         """As gunicorn's; the application is shown the connection itself, whose certificate it looks at."""
         super().load_wsgi()
-        application = cast("Flask", self.wsgi)
+        self.application = application = cast("Any", self.wsgi)
         self.services = services = application.extensions["sealmark"]
         configuration = services.configuration
         self.head_seconds, self.body_seconds = configuration.head_seconds, configuration.body_seconds

@@ -12,9 +12,7 @@ from __future__ import annotations
 import gc
 import ipaddress
 import resource
-import select
 import ssl
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,16 +21,16 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
-from keystore.errors import HsmUnavailable, StoreUnavailable
-from signer.balance import ConnectionCounts, WorkerShare
+from keystore.configuration import load_keystore_configuration
+from signer.balance import ConnectionCounts
 from signer.config import KEEP_ALIVE_SECONDS, ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
+from signer.lane.worker import GracefulWorker
 from signer.listening import refuse_newcomers
 from signer.logs import configure_logs, json_formatter
-from signer.receiving_worker import ReceivingWorker
+from signer.watched import DEADLINE_SECONDS
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterable, MutableMapping
 
     from gunicorn.config import Config
@@ -41,7 +39,6 @@ if TYPE_CHECKING:
         [MutableMapping[str, Any], Callable[[str, Iterable[tuple[str, str]]], None]], Iterable[bytes]
     ]
 
-_TRY_AGAIN_SECONDS = 0.3
 _FILES_BESIDES = 256  # open files of a worker that are no caller's connection
 _log = structlog.get_logger("sealmark.server")
 
@@ -59,77 +56,6 @@ class GracefulArbiter(Arbiter):
         super().stop(graceful)
 
 
-class GracefulWorker(ReceivingWorker):
-    """A worker that takes its fair share of connections, and that answers all that was accepted for it before it
-    ends."""
-
-    share: WorkerShare | None = None  # set in the master, before the fork
-    _connections = 0
-    _most_kept_alive = 0
-
-    @property
-    def nr_conns(self) -> int:
-        """gunicorn's own count of open connections, which the other workers see too."""
-        return self._connections
-
-    @nr_conns.setter
-    def nr_conns(self, connections: int) -> None:
-        self._connections = connections
-        if self.share is not None:
-            self.share.set_connections(connections)
-
-    @property
-    def max_keepalived(self) -> int:
-        """Beyond so many idle connections gunicorn ends the one that it answers: none, if others have far fewer."""
-        too_many = self.share is not None and self.share.has_too_many()
-        return 0 if too_many else self._most_kept_alive
-
-    @max_keepalived.setter
-    def max_keepalived(self, most: int) -> None:
-        self._most_kept_alive = most
-
-    def load_wsgi(self) -> None:
-        """As gunicorn's; but a worker of a service that has begun waits for what it needs (a full disk, a lock, an HSM
-        that is away): gunicorn would end the whole service with it."""
-        while True:
-            try:
-                super().load_wsgi()
-            except (StoreUnavailable, HsmUnavailable) as fault:
-                if self.share is None or not self.share.service_has_begun():
-                    raise
-                _log.error("worker_waits", alarm=True, code=fault.code, reason=str(fault))
-                time.sleep(_TRY_AGAIN_SECONDS)
-                if not self.alive:
-                    raise SystemExit(0) from fault
-                self.notify()
-            else:
-                return
-
-    def accept(self, listener: socket.socket) -> None:
-        """As gunicorn's, unless another worker has fewer connections: then the newcomer is left to that one."""
-        if self.alive and self.share is not None and self.share.leaves_it_to_others():
-            return  # the poller tells of it again at once
-        super().accept(listener)
-
-    def set_accept_enabled(self, enabled: bool | None) -> None:
-        """As gunicorn's. A worker that is about to end takes what is left in the queue before it stops listening."""
-        super().set_accept_enabled(enabled)
-        if self.share is not None:
-            self.share.set_accepting(bool(enabled))
-        if not enabled and not self.alive:
-            for listener in self.sockets:
-                self._take_what_is_left(listener)
-            self.sockets = []
-
-    def _take_what_is_left(self, listener: socket.socket) -> None:
-        listener.setblocking(False)  # another worker may be quicker
-        waiting = select.poll()
-        waiting.register(listener.fileno(), select.POLLIN)
-        while waiting.poll(0):
-            self.accept(listener)
-        listener.close()
-
-
 class JsonLogger(Logger):
     """gunicorn's log in the same form as ours; no access log, since the audit trail says more."""
 
@@ -143,9 +69,10 @@ class JsonLogger(Logger):
 class _Server(BaseApplication):
     """gunicorn with its settings given here instead of on a command line."""
 
-    def __init__(self, state: Path, options: dict[str, Any]) -> None:
+    def __init__(self, state: Path, options: dict[str, Any], hsm_deadline: float = DEADLINE_SECONDS) -> None:
         self._state = state
         self._options = options
+        self.hsm_deadline = hsm_deadline
         super().__init__()
 
     def load_config(self) -> None:
@@ -172,8 +99,9 @@ def serve(state: Path, bind: str, workers: int | None = None, threads: int | Non
         _log.warning(
             "ceremony_folder_present", alarm=True, folder=str(ceremony), advice="carry its files away and remove it"
         )
+    deadline = load_keystore_configuration(state).hsm.deadline_seconds
     _allow_files(configuration)
-    _Server(state, gunicorn_options(configuration, bind, workers, threads)).run()
+    _Server(state, gunicorn_options(configuration, bind, workers, threads), deadline).run()
 
 
 def _allow_files(configuration: ServerConfiguration) -> None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from signer.revocation import RevocationLists
     from signer.saml_metadata import SamlMetadata
     from signer.upkeep import Upkeep
+    from signer.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class Services:
     approvals: ApprovalAdministration
     auditing: AuditReading
     audit_reports: AuditReports
+    usage: Usage
     audit_history: AuditHistory
     exporters: tuple[Exporter, ...]
     regions: RegionAdministration

@@ -114,7 +114,14 @@ ONLY = {
     "flask": ("signer/app.py", "signer/problems.py", "signer/web"),
     "jinja2": ("signer/web/reference.py",),
     # the service's server, and the witness's own, which shares nothing with it
-    "gunicorn": ("signer/cli", "signer/server.py", "signer/witness/serving.py"),
+    "gunicorn": (
+        "signer/cli",
+        "signer/lane/worker.py",
+        "signer/receiving_worker.py",
+        "signer/server.py",
+        "signer/witness/serving.py",
+    ),
+    "httptools": ("signer/lane/heads.py", "signer/reception.py"),
     # the parts of the service that open connections: to issuers that an administrator wrote down, and to witnesses and
     # other regions that stand in the configuration
     "httpx": ("signer/cli", "signer/authn/fetching.py", "signer/audit/witnessing.py", "signer/regions/client.py"),

@@ -403,6 +403,16 @@ REQUEST_NONCES: Final = Table(
     Index("request_nonces_by_time", "kept_until"),
 )
 
+# How much of each quota has been claimed in its window, by all workers together; one row a quota and subject.
+QUOTA_WINDOWS: Final = Table(
+    "quota_windows",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    _number("window"),  # its number since 1970
+    _number("used"),
+    _number("carried"),  # what the windows before have left for this one
+)
+
 AUDIT_EPOCHS: Final = Table(
     "audit_epochs",
     METADATA,
@@ -474,19 +484,28 @@ LOG_ENTRIES: Final = Table(
     Index("log_entries_by_key", "key_id", "time", "principal", "action", "outcome", "code"),
     Index("log_entries_by_principal", "principal", "time"),
     Index("log_entries_by_action", "action", "time"),
-    Index("log_entries_by_subject", "subject", "time"),
     Index("log_entries_by_request", "request_id"),
-    Index("log_entries_by_callers_request", "caller_request_id"),
-    Index("log_entries_by_digest", "digest"),
-    Index("log_entries_by_signature", "signature_sha256"),
-    Index("log_entries_by_artifact", "artifact_digest"),
 )
-# By what else an entry is found: the digests of an item's further signatures and files, where it has several.
+# What few entries have is indexed for these alone.
+for _name, _columns in (("subject", ("subject", "time")), ("callers_request", ("caller_request_id",))):
+    _there = LOG_ENTRIES.c[_columns[0]].is_not(None)
+    Index(
+        f"log_entries_by_{_name}",
+        *(LOG_ENTRIES.c[column] for column in _columns),
+        sqlite_where=_there,
+        postgresql_where=_there,
+    )
+# Every digest by which an entry is found: of what was signed, of the signatures, of the files. Digests are random: one
+# index over all of them would be written to all over, page after page, and the more the longer the log is. So those of
+# neighbours lie together, and who looks for one looks into each bucket.
+DIGEST_BUCKET: Final = 1024  # entries
 LOG_DIGESTS: Final = Table(
     "log_digests",
     METADATA,
+    Column("bucket", BigInteger, primary_key=True, autoincrement=False),  # of `seq`
     Column("digest", LargeBinary, primary_key=True),
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,  # the table is its own index
 )
 # Full tiles of 256 hashes (C2SP tlog-tiles); what is not full yet is read from the entries and the tiles below.
 LOG_TILES: Final = Table(

@@ -27,7 +27,7 @@ class BareAttributes(AttributeMapper):
         super().__init__()
         for nested in (Attribute.UNWRAP_TEMPLATE, Attribute.WRAP_TEMPLATE):
             self.register_handler(nested, pack_flags, bytes)
-        self.register_handler(Attribute.ALLOWED_MECHANISMS, _pack_mechanisms, bytes)
+        self.register_handler(Attribute.ALLOWED_MECHANISMS, pack_mechanisms, bytes)
         # Another application's objects may be of a class, or bear a label, that the library's own handlers refuse.
         self.register_handler(Attribute.CLASS, self.attribute_types[Attribute.CLASS][0], _object_class)
         self.register_handler(Attribute.LABEL, str.encode, lambda octets: octets.decode("utf-8", "replace"))
@@ -45,7 +45,8 @@ class BareAttributes(AttributeMapper):
         return dict(base_template)
 
 
-def _pack_mechanisms(mechanisms: tuple[Mechanism, ...]) -> bytes:
+def pack_mechanisms(mechanisms: tuple[Mechanism, ...]) -> bytes:
+    """A list of mechanisms as the value of ALLOWED_MECHANISMS."""
     return b"".join(bytes(c_ulong(mechanism)) for mechanism in mechanisms)
 
 

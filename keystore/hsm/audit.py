@@ -6,60 +6,75 @@ attacks that they stop are made on a canary key. A token that lets one through i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from pkcs11 import Attribute, KeyType
+from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 
 from keystore.algorithms import KEY_SPECS, KeyUse
 from keystore.errors import HsmFault, HsmUnavailable
 from keystore.hsm import labels
+from keystore.hsm.attributes import pack_mechanisms
 from keystore.hsm.mechanisms import generation
 from keystore.hsm.return_values import STALE, CryptokiError
 from keystore.hsm.templates import CONFINED, key_pair, labelled, private_uses, unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from keystore.hsm.session import Key, Session
 
-_LOCKED: Final[Mapping[Attribute, bool]] = {
+_Expected = Mapping[Attribute, object]
+_LOCKED: Final[_Expected] = {
+    Attribute.CLASS: ObjectClass.SECRET_KEY,
     Attribute.TOKEN: True,
     Attribute.PRIVATE: True,
     Attribute.SENSITIVE: True,
     Attribute.EXTRACTABLE: False,
     Attribute.MODIFIABLE: False,
+    Attribute.TRUSTED: True,
     Attribute.ENCRYPT: False,
     Attribute.DECRYPT: False,
     Attribute.DERIVE: False,
 }
-_WRAPPING: Final[Mapping[Attribute, bool]] = {
+_WRAPPING: Final[_Expected] = {
     **_LOCKED,
-    Attribute.TRUSTED: True,
+    Attribute.KEY_TYPE: KeyType.AES,
     Attribute.WRAP: True,
     Attribute.SIGN: False,
     Attribute.VERIFY: False,
+    Attribute.ALLOWED_MECHANISMS: pack_mechanisms((Mechanism.AES_KEY_WRAP_PAD,)),
 }
-_REGION: Final[Mapping[Attribute, bool]] = {**_WRAPPING, Attribute.UNWRAP: False}
-_DOMAIN: Final[Mapping[Attribute, bool]] = {**_WRAPPING, Attribute.UNWRAP: True}
-_INTEGRITY: Final[Mapping[Attribute, bool]] = {
+_REGION: Final[_Expected] = {**_WRAPPING, Attribute.UNWRAP: False, Attribute.DESTROYABLE: False}
+_DOMAIN: Final[_Expected] = {**_WRAPPING, Attribute.UNWRAP: True, Attribute.WRAP_WITH_TRUSTED: True}
+_LINK: Final[_Expected] = {
     **_LOCKED,
-    Attribute.TRUSTED: True,
+    Attribute.KEY_TYPE: KeyType.GENERIC_SECRET,
     Attribute.SIGN: True,
+    Attribute.VERIFY: True,
     Attribute.WRAP: False,
     Attribute.UNWRAP: False,
+    Attribute.WRAP_WITH_TRUSTED: True,
+    Attribute.ALLOWED_MECHANISMS: pack_mechanisms((Mechanism.SHA256_HMAC,)),
 }
-_TOKEN_KEY: Final[Mapping[Attribute, bool]] = {
+_INTEGRITY: Final[_Expected] = {**_LINK, Attribute.DESTROYABLE: False}
+_TOKEN_KEY: Final[_Expected] = {
+    Attribute.CLASS: ObjectClass.PRIVATE_KEY,
     Attribute.TOKEN: True,
     Attribute.PRIVATE: True,
     Attribute.SENSITIVE: True,
     Attribute.EXTRACTABLE: False,
     Attribute.MODIFIABLE: False,
     Attribute.COPYABLE: False,
+    Attribute.ALWAYS_AUTHENTICATE: False,
     Attribute.LOCAL: True,  # made there, and never anywhere else
     Attribute.ALWAYS_SENSITIVE: True,
     Attribute.NEVER_EXTRACTABLE: True,
 }
+_LENGTHS: Final = (32, 0)  # octets; SoftHSM 2.6.1 says 0 of a key that a restore has unwrapped
+_KEYS: Final = (ObjectClass.SECRET_KEY, ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY)
+_ALONE: Final = "destroy it, or give the service a token of its own"
 _CANARY: Final = KEY_SPECS["ECC_NIST_P256"]
 
 
@@ -92,9 +107,8 @@ def audited_integrity_key(session: Session) -> Key:
 
 
 def audited_link_key(session: Session, label: str) -> Key:
-    """The link key of a domain of multi-region keys, after its attributes were read: it is made as the integrity key
-    is."""
-    return _audited(session, label, _INTEGRITY)
+    """The link key of a domain of multi-region keys, after its attributes were read."""
+    return _audited(session, label, _LINK)
 
 
 def audited_token_key(session: Session, label: str, key: Key, use: KeyUse = KeyUse.SIGN) -> Key:
@@ -110,6 +124,7 @@ def check_log_key(session: Session) -> None:
             f"the token holds {len(found)} objects labelled {labels.LOG!r}: exactly one is meant to be there"
         )
     for key in found:
+        _as_made(session, labels.LOG, key, {Attribute.KEY_TYPE: KeyType.EC_EDWARDS})
         audited_token_key(session, labels.LOG, key)
 
 
@@ -130,15 +145,53 @@ def trusted_labels(session: Session) -> list[str]:
     return found
 
 
-def _audited(session: Session, label: str, expected: Mapping[Attribute, bool]) -> Key:
-    return _as_made(session, label, exactly_one(session, label), expected)
+def without_strangers(session: Session) -> list[str]:
+    """Labels of all secret keys of the token, which is the service's alone.
+
+    Raises: `HsmFault` for a key on it that is not of the hierarchy, and for anything that can be used without a PIN.
+    """
+    secret = []
+    for kind in _KEYS:
+        for key in session.find({Attribute.CLASS: kind, Attribute.TOKEN: True}):
+            label = session.read_label(key)
+            if not _belongs(kind, label):
+                raise HsmFault(f"the token holds a {kind.name} that no ceremony made, labelled {label!r}: {_ALONE}")
+            if kind is ObjectClass.SECRET_KEY:
+                secret.append(label)
+    for found in session.find({Attribute.PRIVATE: False, Attribute.TOKEN: True}):
+        label = session.read_label(found)
+        raise HsmFault(f"the token holds an object that is there without a PIN (PRIVATE), labelled {label!r}: {_ALONE}")
+    return secret
 
 
-def _as_made(session: Session, label: str, key: Key, expected: Mapping[Attribute, bool]) -> Key:
+def _belongs(kind: ObjectClass, label: str) -> bool:
+    if kind is ObjectClass.PRIVATE_KEY:
+        return label == labels.LOG or label.startswith(labels.TOKEN_KEY_PREFIX)
+    known = label in (labels.REGION, labels.INTEGRITY) or labels.parse_domain_label(label) is not None
+    return kind is ObjectClass.SECRET_KEY and (known or labels.parse_link_label(label) is not None)
+
+
+def _audited(session: Session, label: str, expected: _Expected) -> Key:
+    key = _as_made(session, label, exactly_one(session, label), expected)
+    if _value(session, label, key, Attribute.VALUE_LEN) not in _LENGTHS:
+        raise HsmFault(f"the token's key {label!r} is not as a ceremony makes it: VALUE_LEN")
+    return key
+
+
+def _as_made(session: Session, label: str, key: Key, expected: _Expected) -> Key:
     for attribute, wanted in expected.items():
-        if session.read_flag(key, attribute) is not wanted:
+        if _value(session, label, key, attribute) != wanted:
             raise HsmFault(f"the token's key {label!r} is not as a ceremony makes it: {attribute.name}")
     return key
+
+
+def _value(session: Session, label: str, key: Key, attribute: Attribute) -> object:
+    try:
+        return session.read_value(key, attribute)
+    except CryptokiError as error:
+        if error.code in STALE:
+            raise
+        raise HsmFault(f"the HSM does not tell {attribute.name} of its key {label!r} ({error})") from error
 
 
 def _try_canary(session: Session, label: str, domain: Key) -> None:

@@ -21,7 +21,8 @@ from keystore.api import TokenInfo
 from keystore.configuration import read_secret
 from keystore.errors import ConfigurationError, HsmUnavailable
 from keystore.hsm.cache import KeyCache
-from keystore.hsm.return_values import cryptoki_error
+from keystore.hsm.pins import RefusedPins, require_tries_left
+from keystore.hsm.return_values import PIN_REFUSED, CryptokiError, ReturnValue, cryptoki_error
 from keystore.hsm.session import Session
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from keystore.token_uri import TokenUri
 
 _PATIENCE: Final = 60.0  # seconds to wait for the other workers' logins
+_TOO_FEW: Final = "the HSM has no session left for this process: set hsm.sessions lower, or have fewer workers"
 _PAUSE: Final = 0.005  # seconds between two looks at the lock of logins, which take 50 ms and more
 _GENERATING_SESSIONS: Final = 2  # RSA takes seconds: on sessions of its own, so that signing goes on
 
@@ -46,8 +48,12 @@ class SlotToken:
 
     slot: int  # CK_SLOT_ID
     info: TokenInfo
-    initialised: bool
+    flags: TokenFlag
     token: types.Token
+
+    @property
+    def initialised(self) -> bool:
+        return TokenFlag.TOKEN_INITIALIZED in self.flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +126,23 @@ def find_token(module: Module, uri: TokenUri) -> SlotToken:
     return found[0]
 
 
-def open_sessions(module: Module, token: SlotToken, count: int) -> SimpleQueue[Session]:
-    """A pool of sessions; they share the process's login."""
-    sessions: SimpleQueue[Session] = SimpleQueue()
-    for _ in range(count):
-        sessions.put(Session(module, token.token))
-    return sessions
+def open_sessions(module: Module, token: SlotToken, signing: int) -> tuple[SimpleQueue[Session], SimpleQueue[Session]]:
+    """(signing, generating): pools of sessions that share the process's login.
+
+    An HSM that has fewer left for this process gives fewer: one to sign with at least, which then generates too.
+    """
+    pools: tuple[SimpleQueue[Session], SimpleQueue[Session]] = SimpleQueue(), SimpleQueue()
+    wanted = [0, *[1] * _GENERATING_SESSIONS, *[0] * (signing - 1)]
+    for opened, pool in enumerate(wanted):
+        try:
+            pools[pool].put(Session(module, token.token))
+        except CryptokiError as error:
+            if error.code != ReturnValue.SESSION_COUNT:
+                raise
+            if not opened:
+                raise HsmUnavailable(_TOO_FEW) from error
+            break
+    return (pools[0], pools[0]) if pools[1].empty() else pools
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,23 +154,37 @@ class Login:
     session: Session
 
 
-def log_in(module: Module, configuration: HsmConfiguration, pin: bytes) -> Login:
-    """Initialises the module anew and logs in. Only inside `module.gate.exclusive()`. Raises: `CryptokiError`."""
+def log_in(module: Module, configuration: HsmConfiguration, pin: bytes, refused: RefusedPins | None = None) -> Login:
+    """Initialises the module anew and logs in. Only inside `module.gate.exclusive()`.
+
+    Raises: `CryptokiError`, and `HsmUnavailable` for a PIN that was refused before: it is not tried again.
+    """
+    refused = refused or RefusedPins(configuration)
     with file_lock(configuration.lock_file):
+        refused.require_untried(pin)
         epoch = module.initialise(configuration.environment)
         token = find_token(module, configuration.uri)
-        return Login(epoch, token, Session(module, token.token, user_pin=pin))
+        require_tries_left(token.flags)
+        try:
+            session = Session(module, token.token, user_pin=pin)
+        except CryptokiError as error:
+            if error.code in PIN_REFUSED:
+                raise refused.refuse(pin, error) from error
+            raise
+        refused.forget()
+        return Login(epoch, token, session)
 
 
 def complete(module: Module, login: Login, integrity: Key, *, cache_size: int, sessions: int) -> Connection:
     """Opens the other sessions of a login whose integrity key was found."""
+    signing, generating = open_sessions(module, login.token, sessions)
     return Connection(
         epoch=login.epoch,
         process=os.getpid(),
         info=login.token.info,
         owner=login.session,
-        signing=open_sessions(module, login.token, sessions),
-        generating=open_sessions(module, login.token, _GENERATING_SESSIONS),
+        signing=signing,
+        generating=generating,
         cache=KeyCache(cache_size),
         integrity=integrity,
     )
@@ -171,8 +202,10 @@ def _token(slot: types.Slot) -> SlotToken:
         model=token.model,
         serial=token.serial.decode("utf-8", "replace"),
         label=token.label,
+        officer_locked=TokenFlag.SO_PIN_LOCKED in token.flags,
+        officer_failed=bool(token.flags & (TokenFlag.SO_PIN_COUNT_LOW | TokenFlag.SO_PIN_FINAL_TRY)),
     )
-    return SlotToken(slot.slot_id, info, TokenFlag.TOKEN_INITIALIZED in token.flags, token)
+    return SlotToken(slot.slot_id, info, token.flags, token)
 
 
 def _matches(info: TokenInfo, uri: TokenUri) -> bool:

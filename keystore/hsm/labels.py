@@ -10,6 +10,7 @@ INTEGRITY: Final = "integrity"
 LOG: Final = "log"
 LOG_HEADS: Final = ("log-head/0", "log-head/1")  # of data objects, whose label is their text
 DOMAIN_PREFIX: Final = "domain/"
+TOKEN_KEY_PREFIX: Final = "key/"  # of key versions that stay on the token
 LINK_PREFIX: Final = "link/"  # what two deployments that share a domain of multi-region keys prove themselves by
 DOMAIN_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _DOMAIN_LABEL: Final = re.compile(rf"domain/({DOMAIN_NAME.pattern})/([1-9][0-9]{{0,5}})")

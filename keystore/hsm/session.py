@@ -174,6 +174,12 @@ class Session:
         with _named("C_GetAttributeValue"), self._turn:
             return key[attribute] is True
 
+    def read_value(self, key: Key, attribute: Attribute) -> object:
+        """As the library unpacks it. Raises: `CryptokiError` also where the key has no such attribute."""
+        with _named("C_GetAttributeValue"), self._turn:
+            value: object = key[attribute]
+            return value
+
     def wrap(self, wrapping_key: Key, key: Key) -> bytes:
         """AES-KWP (RFC 5649) of the key: PKCS#8 for a private one, the bare value for a secret one."""
         here = self._here(wrapping_key)

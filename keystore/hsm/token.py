@@ -7,16 +7,13 @@ wrong PIN is never tried again. Open it after a fork: a process that inherits it
 from __future__ import annotations
 
 import hashlib
-import hmac
 import os
-import threading
-import time
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from keystore.algorithms import KeyKind, KeyUse
-from keystore.errors import HsmFault, HsmUnavailable, KeystoreError, Unsupported
+from keystore.errors import HsmFault, HsmUnavailable, Unsupported
 from keystore.hsm import labels
 from keystore.hsm.audit import (
     audited_domain_key,
@@ -26,21 +23,25 @@ from keystore.hsm.audit import (
     check_log_key,
     exactly_one,
     trusted_labels,
+    without_strangers,
 )
 from keystore.hsm.backing import cache_name, generate, open_backing
 from keystore.hsm.connection import complete, file_lock, log_in, read_pin
 from keystore.hsm.data_objects import read_text, require_room, write_text
 from keystore.hsm.imported import bring_in
 from keystore.hsm.mechanisms import HMAC_SHA256, KEY_TYPES, key_spec, mac_call, require_use, signing_call
+from keystore.hsm.mending import Mender
 from keystore.hsm.module import load_module
+from keystore.hsm.pins import RefusedPins
 from keystore.hsm.readable_pairs import make_readable_pair
-from keystore.hsm.return_values import GONE, PIN_REFUSED, STALE, CryptokiError, ReturnValue
+from keystore.hsm.return_values import GONE, STALE, CryptokiError, ReturnValue
 from keystore.hsm.templates import labelled, private_key_labelled
 from keystore.hsm.translation import translate
 from keystore.hsm.uses import agree, decrypt, decrypt_raw, encrypt, material_id
+from keystore.stays import STAYS, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Sequence, Sized
     from contextlib import AbstractContextManager
 
     from keystore.algorithms import SigningAlgorithm, UseAlgorithm
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 _TURN: Final = 30.0  # seconds a thread waits for a free session
 _TRIES: Final = 5  # with connections of others' making
-_BACK_OFF: Final = 1.0  # seconds between two attempts to reach a lost HSM
 _TEXTS_PATIENCE: Final = 1.5  # seconds to wait for another process that changes the token's texts, which takes 0.3 ms
 _TEXTS_PAUSE: Final = 0.0005
 # A module says these of a bad argument as well as of a lost device: worth a look before everything is torn down.
@@ -77,12 +77,10 @@ class Token:
         self._cache_size = cache_size
         self._sessions = sessions
         self._module = load_module(configuration.module)
-        self._connecting = threading.Lock()
-        self._refused_pin: bytes | None = None
-        self._not_before = 0.0
-        self._closed = False
+        self._pins = RefusedPins(configuration)
+        self._looked_through = False
         self._newer: Callable[[BackingKey], BackingKey | None] | None = None
-        self._connection = self._connect()
+        self._mender = Mender(self._connect, self._is_current)
 
     @property
     def info(self) -> TokenInfo:
@@ -91,6 +89,10 @@ class Token:
     def follow(self, newer: Callable[[BackingKey], BackingKey | None]) -> None:
         """`newer` tells what the database says now of a key that was read before its domain was rotated."""
         self._newer = newer
+
+    @property
+    def _connection(self) -> Connection:
+        return self._mender.connection
 
     def seal(self, message: bytes) -> bytes:
         """HMAC-SHA-256 by the integrity key, 32 octets."""
@@ -119,7 +121,7 @@ class Token:
         def rest(_connection: Connection, session: Session, key: Key) -> None:
             session.sign_each(call.mechanism, key, messages[len(made) :], made)  # after a new login: where it stopped
 
-        self._using(backing, rest)
+        self._using(backing, rest, made)
         for signature in made:
             if len(signature) != call.signature_length:
                 raise HsmFault(f"the HSM's signature has {len(signature)} octets, not {call.signature_length}")
@@ -274,30 +276,45 @@ class Token:
 
     def close(self) -> None:
         """Ends the login of this process."""
-        with self._connecting:
-            self._closed = True
-            with self._module.gate.exclusive():
-                if self._is_current(self._connection):
-                    self._module.finalise()
+        self._mender.close()
+        with self._module.gate.exclusive():
+            if self._is_current(self._connection):
+                self._module.finalise()
 
-    def _signing(self, operation: Callable[[Connection, Session], _Result]) -> _Result:
-        return self._run(lambda connection: connection.signing, operation)
+    def _signing(self, operation: Callable[[Connection, Session], _Result], made: Sized = ()) -> _Result:
+        return self._run(Work.USE, lambda connection: connection.signing, operation, made)
 
     def _generating(self, operation: Callable[[Connection, Session], _Result]) -> _Result:
-        return self._run(lambda connection: connection.generating, operation)
+        return self._run(Work.GENERATION, lambda connection: connection.generating, operation)
 
     def _run(
         self,
+        work: Work,
         pool: Callable[[Connection], SimpleQueue[Session]],
         operation: Callable[[Connection, Session], _Result],
+        made: Sized = (),
     ) -> _Result:
-        connection = self._connection
+        stay = STAYS.enter(work, made)
         try:
-            return self._attempt(connection, pool, operation)
-        except CryptokiError as error:
-            if error.code not in STALE or (error.code in _AMBIGUOUS and self._is_alive(connection)):
-                raise translate(error) from error
-        return self._once_more(connection, pool, operation)
+            connection = self._mender.usable()
+            try:
+                result = self._attempt(connection, pool, operation)
+            except CryptokiError as error:
+                if not self._may_be_mended(connection, error):
+                    raise translate(error) from error
+                result = self._once_more(connection, pool, operation)
+        except BaseException:
+            STAYS.give_up(stay)  # whatever it is, the caller hears of it, or has heard another thing already
+            raise
+        STAYS.leave(stay)
+        return result
+
+    def _may_be_mended(self, connection: Connection, error: CryptokiError) -> bool:
+        if isinstance(error, _OvertakenError):
+            return True
+        if error.code not in STALE or not self._mender.is_worth_it():
+            return False
+        return error.code not in _AMBIGUOUS or not self._is_alive(connection)
 
     def _once_more(
         self,
@@ -307,12 +324,14 @@ class Token:
     ) -> _Result:
         """With a new connection, and with yet another one where somebody was faster to initialise the module anew."""
         for _ in range(_TRIES):
-            failed = self._reconnected(failed)
+            failed = self._mender.replaced(failed)
             try:
                 return self._attempt(failed, pool, operation)
             except _OvertakenError as error:
                 overtaken = error  # the HSM was not asked at all
             except CryptokiError as error:
+                if error.code in STALE:
+                    self._mender.has_not_helped()
                 raise translate(error) from error
         raise translate(overtaken) from overtaken
 
@@ -351,42 +370,27 @@ class Token:
             return False
         return True
 
-    def _reconnected(self, failed: Connection) -> Connection:
-        """A connection newer than the failed one, made by whichever thread comes first."""
-        with self._connecting:
-            if self._connection is not failed and self._is_current(self._connection):
-                return self._connection
-            if time.monotonic() < self._not_before:
-                raise HsmUnavailable("the HSM was lost a moment ago and is not back yet")
-            try:
-                self._connection = self._connect()
-            except KeystoreError:
-                self._not_before = time.monotonic() + _BACK_OFF
-                raise
-            return self._connection
-
     def _connect(self) -> Connection:
-        if self._closed:
-            raise HsmUnavailable("the token was closed")
         pin = read_pin(self._configuration)
-        if self._refused_pin is not None and hmac.compare_digest(self._refused_pin, hashlib.sha256(pin).digest()):
-            raise HsmUnavailable("the token refused this PIN before: it is not tried again")
         require_room(self._configuration.lock_file.parent)
         try:
             with self._module.gate.exclusive():
                 return self._login(pin)
         except CryptokiError as error:
-            if error.code in PIN_REFUSED:
-                self._refused_pin = hashlib.sha256(pin).digest()
             raise translate(error) from error
 
     def _login(self, pin: bytes) -> Connection:
-        login = log_in(self._module, self._configuration, pin)
+        login = log_in(self._module, self._configuration, pin, self._pins)
         audited_region_key(login.session)
         integrity = audited_integrity_key(login.session)
         check_log_key(login.session)
+        login.session.sign(HMAC_SHA256, integrity, b"alive")
         connection = complete(self._module, login, integrity, cache_size=self._cache_size, sessions=self._sessions)
-        for label in trusted_labels(login.session):
+        found = trusted_labels(login.session)
+        if not self._looked_through:  # once: it takes its time where many keys stay on the token
+            found += without_strangers(login.session)
+            self._looked_through = True
+        for label in found:
             if labels.parse_link_label(label) is not None:
                 self._link_key(connection, label)
             elif label not in (labels.REGION, labels.INTEGRITY):
@@ -413,17 +417,21 @@ class Token:
                 connection.domains[label] = audited_domain_key(connection.owner, label)
             return connection.domains[label]
 
-    def _using(self, backing: BackingKey, use: Callable[[Connection, Session, Key], _Result]) -> _Result:
+    def _using(
+        self, backing: BackingKey, use: Callable[[Connection, Session, Key], _Result], made: Sized = ()
+    ) -> _Result:
         """Opens the key and uses it; as it is wrapped now, where its domain was rotated since it was read."""
         try:
-            return self._used_as_read(backing, use)
+            return self._used_as_read(backing, use, made)
         except _RetiredError:
             newer = None if self._newer is None else self._newer(backing)
             if newer is None or newer.domain_label == backing.domain_label:
                 raise
-        return self._used_as_read(newer, use)
+        return self._used_as_read(newer, use, made)
 
-    def _used_as_read(self, backing: BackingKey, use: Callable[[Connection, Session, Key], _Result]) -> _Result:
+    def _used_as_read(
+        self, backing: BackingKey, use: Callable[[Connection, Session, Key], _Result], made: Sized
+    ) -> _Result:
         """One that is kept on the token is looked for once more where it is gone."""
 
         def operation(connection: Connection, session: Session) -> _Result:
@@ -438,7 +446,7 @@ class Token:
                     raise
             return self._used(connection, session, backing, use)
 
-        return self._signing(operation)
+        return self._signing(operation, made)
 
     def _used(
         self,

@@ -52,8 +52,8 @@ _SERVICE: Final = """
     ApproveRequest CreateCredential CreateEnrolment CreateIssuer CreatePrincipal CreateTrustedIssuer DeletePrincipal
     DeleteTrustedIssuer ExchangeToken ExportAuditTrail GetApprovalRequest GetPrincipalPolicy ListApprovalRequests
     ListCredentials ListDomains ListIssuers ListPrincipals ListTrustedIssuers PutPrincipalPolicy ReadAuditTrail
-    RejectRequest ReportAuditTrail RevokeCredential UpdateCredential UpdatePrincipal UpdateTrustedIssuer WhoAmI
-    WithdrawRequest
+    ReadUsage RejectRequest ReportAuditTrail RevokeCredential UpdateCredential UpdatePrincipal UpdateTrustedIssuer
+    WhoAmI WithdrawRequest
 """
 
 POLICY_ACTIONS: Final[Mapping[str, Part]] = MappingProxyType(

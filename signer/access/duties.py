@@ -88,6 +88,7 @@ class Action(StrEnum):
     READ_AUDIT_TRAIL = "ReadAuditTrail"
     REPORT_AUDIT_TRAIL = "ReportAuditTrail"
     EXPORT_AUDIT_TRAIL = "ExportAuditTrail"
+    READ_USAGE = "ReadUsage"
     ENCRYPT = "Encrypt"
     DECRYPT = "Decrypt"
     RE_ENCRYPT_FROM = "ReEncryptFrom"
@@ -210,6 +211,7 @@ DUTIES_OF: Final[Mapping[Action, frozenset[Duty]]] = MappingProxyType(
         Action.READ_AUDIT_TRAIL: _TRAIL,
         Action.REPORT_AUDIT_TRAIL: _TRAIL,
         Action.EXPORT_AUDIT_TRAIL: _TRAIL,
+        Action.READ_USAGE: _IDENTITIES | _AUDIT,
         Action.ENCRYPT: _USE,
         Action.DECRYPT: _USE,
         Action.RE_ENCRYPT_FROM: _USE,

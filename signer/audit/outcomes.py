@@ -16,12 +16,12 @@ import msgspec
 from signer.audit.leaf import LEAF_VERSION, NONCE_SIZE, format_time
 from signer.audit.records import (
     COLUMNS,
-    FURTHER_DIGESTS,
+    DIGESTS,
     NOT_RECORDED,
     OF_THE_INTENT,
     RECORD_VERSION,
     Entry,
-    further_digests,
+    digests_of,
     recorded_name,
     shown,
 )
@@ -92,7 +92,7 @@ class _Shared:
             "leaf_hash": leaf_hash(leaf),
             "nonce": nonce,
             "record": record.decode(),
-            FURTHER_DIGESTS: further_digests(outcome.signatures, outcome.about, outcome.artifact_digest),
+            DIGESTS: digests_of(outcome.signatures, outcome.about, outcome.artifact_digest),
         }
         if outcome.signatures:
             entry["digest"], entry["signature_sha256"] = outcome.signatures[0]

@@ -128,7 +128,7 @@ COLUMNS: Final = (
     *("credential", "proof", "source", "action", "subject", "key_id", "digest", "signature_sha256"),
     *("artifact_digest", "detail", "epoch", "leaf", "leaf_hash", "nonce", "record"),
 )
-FURTHER_DIGESTS: Final = "further_digests"  # of an entry, and of no column: rows of `log_digests`
+DIGESTS: Final = "digests"  # of an entry, and of no column: rows of `log_digests`
 _EMPTY: Final[Entry] = dict.fromkeys(COLUMNS)
 
 
@@ -157,20 +157,20 @@ def decision(
     entry = {name: known.get(name) for name in COLUMNS}
     if signatures:
         entry["digest"], entry["signature_sha256"] = signatures[0]
-    entry[FURTHER_DIGESTS] = further_digests(signatures, known.get("about"), known.get("artifact_digest"))
+    entry[DIGESTS] = digests_of(signatures, known.get("about"), known.get("artifact_digest"))
     return entry | {"leaf": leaf, "leaf_hash": leaf_hash(leaf), "nonce": nonce, "record": record.decode()}
 
 
-def further_digests(
+def digests_of(
     signatures: Sequence[tuple[bytes, bytes]], about: str | None, artifact_digest: bytes | None
 ) -> list[bytes]:
-    """By what else an entry is found: all but what has a column. `about` is canonical JSON."""
-    named = file_digests(msgspec.json.decode(about)) if about is not None and '"digests"' in about else []
-    if len(signatures) < 2 and len(named) < 2:
-        return []
-    columns = {*signatures[0], artifact_digest} if signatures else {artifact_digest}
-    every = dict.fromkeys([*(digest for pair in signatures[1:] for digest in pair), *named])
-    return [digest for digest in every if digest not in columns]
+    """Every digest by which an entry is found, once each. `about` is canonical JSON."""
+    found = [digest for pair in signatures for digest in pair]
+    if artifact_digest is not None:
+        found.append(artifact_digest)
+    if about is not None and '"digests"' in about:
+        found += file_digests(msgspec.json.decode(about))
+    return list(dict.fromkeys(found))
 
 
 def file_digests(about: object) -> list[bytes]:

@@ -29,6 +29,7 @@ from sqlalchemy import bindparam, func, insert, select, true, update
 from keystore.db import patience
 from keystore.db.schema import (
     AUDIT_INTENTS,
+    DIGEST_BUCKET,
     LOG_DIGESTS,
     LOG_ENTRIES,
     LOG_HEADS,
@@ -41,7 +42,7 @@ from signer.audit.checkpoints import NoteSigner, checkpoint_text
 from signer.audit.groups import LOCK_SECONDS, Groups
 from signer.audit.logged import Due, Followed, InclusionLines, Logged, NotPublished, Published
 from signer.audit.reading import Head, LogReader, heads
-from signer.audit.records import FURTHER_DIGESTS, former_entry, rows_entry
+from signer.audit.records import DIGESTS, former_entry, rows_entry
 from signer.audit.tree import EMPTY_TREE
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 _GROUP_LIMIT: Final = 64  # requests; each has up to some hundred entries
 _JOURNAL_CHUNK: Final = 2_000  # entries of the rows' journal that become leaves at once
+_DIGEST_ROW: Final = ("bucket", "digest", "seq")
 _REMEDY: Final = "bring the newest one back, or begin another log (sealmark restore --new-log)"
 _log = structlog.get_logger("sealmark.audit")
 
@@ -247,6 +249,7 @@ class Sequencer:
         self._insert = database.prepare_insert(LOG_ENTRIES)
         self._values = itemgetter(*(name for name in self._insert.names if name != "seq"))
         self._insert_digest = database.prepare_insert(LOG_DIGESTS)
+        self._digest_values = itemgetter(*map(_DIGEST_ROW.index, self._insert_digest.names))
         self._insert_tile = database.prepare_insert(LOG_TILES)
         self._move = database.prepare_change(
             update(LOG_HEADS)
@@ -397,13 +400,11 @@ class Sequencer:
         first = self.first + extension.first
         appending(self._insert, [(first + at, *self._values(entry)) for at, entry in enumerate(entries)])
         digests = [
-            {"digest": digest, "seq": first + at}
+            ((first + at) // DIGEST_BUCKET, digest, first + at)
             for at, entry in enumerate(entries)
-            for digest in entry.get(FURTHER_DIGESTS, ())
+            for digest in entry.get(DIGESTS, ())
         ]
-        if digests:
-            names = self._insert_digest.names
-            appending(self._insert_digest, [tuple(row[name] for name in names) for row in digests])
+        appending(self._insert_digest, [self._digest_values(row) for row in sorted(digests)])
         if extension.full_tiles:
             appending(self._insert_tile, [self._tile_row(tile) for tile in extension.full_tiles])
         values: dict[str, Value] = {

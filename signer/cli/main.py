@@ -30,6 +30,7 @@ from signer.cli.registration import credentials
 from signer.cli.sign import sign
 from signer.cli.tokens import assertion, jwt
 from signer.cli.trusted_issuers import trusted_issuers
+from signer.cli.usage import usage
 from signer.cli.witness import witness
 
 
@@ -37,8 +38,8 @@ from signer.cli.witness import witness
     cls=SealmarkGroup,
     commands=[
         init, serve, backup, restore, ceremony, principals, enrol, whoami, login, tokens, access_keys, credentials,
-        trusted_issuers, keys, grants, access, approvals, audit, issuers, domains, trust, crl, sign, jwt, assertion,
-        encrypt, decrypt, data_key, data_key_pair, mac, random_, witness,
+        trusted_issuers, keys, grants, access, approvals, audit, usage, issuers, domains, trust, crl,
+        sign, jwt, assertion, encrypt, decrypt, data_key, data_key_pair, mac, random_, witness,
         completion,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},

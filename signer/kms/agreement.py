@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from signer.access import Action
 from signer.call import Answer, Call
 from signer.cryptographic_requests import Agreement, Decapsulation, Encapsulation
-from signer.kms.operation import KmsOperation
+from signer.kms.operation import in_steps
 from signer.kms.references import key_reference
 from signer.kms.shapes import (
     Ciphertext,
@@ -25,6 +25,7 @@ from signer.operations.encapsulation import Decapsulations, Encapsulations
 
 if TYPE_CHECKING:
     from keystore.api import Key
+    from signer.audit.logged import Steps
     from signer.services import Services
 
 
@@ -50,7 +51,7 @@ class DecapsulateRequest(EncapsulateRequest, kw_only=True):
     shared_secret_ciphertext_blob: Ciphertext
 
 
-def derive_shared_secret(services: Services, call: Call) -> Answer:
+def derive_shared_secret(services: Services, call: Call) -> Steps[Answer]:
     """`DeriveSharedSecret`"""
     origins: list[str] = []
 
@@ -58,7 +59,7 @@ def derive_shared_secret(services: Services, call: Call) -> Answer:
         require_algorithm(key, request.key_agreement_algorithm, "keyAgreementAlgorithm")
         origins.append(key.origin.value)
 
-    made = use_key(
+    made = yield from use_key(
         services,
         call,
         Translated(DeriveSharedSecretRequest, _agreement),
@@ -76,9 +77,9 @@ def derive_shared_secret(services: Services, call: Call) -> Answer:
     )
 
 
-def encapsulate(services: Services, call: Call) -> Answer:
+def encapsulate(services: Services, call: Call) -> Steps[Answer]:
     """`Encapsulate`"""
-    made = use_key(
+    made = yield from use_key(
         services,
         call,
         Translated(EncapsulateRequest, lambda request: Encapsulation(algorithm=request.encapsulation_algorithm)),
@@ -96,9 +97,9 @@ def encapsulate(services: Services, call: Call) -> Answer:
     )
 
 
-def decapsulate(services: Services, call: Call) -> Answer:
+def decapsulate(services: Services, call: Call) -> Steps[Answer]:
     """`Decapsulate`"""
-    made = use_key(
+    made = yield from use_key(
         services,
         call,
         Translated(DecapsulateRequest, _decapsulation),
@@ -129,7 +130,7 @@ def _require_encapsulation(request: EncapsulateRequest, key: Key) -> None:
 
 
 OPERATIONS: Final = (
-    KmsOperation("DeriveSharedSecret", DeriveSharedSecretRequest, derive_shared_secret, (Action.DERIVE_SHARED_SECRET,)),
-    KmsOperation("Encapsulate", EncapsulateRequest, encapsulate, (Action.ENCAPSULATE,)),
-    KmsOperation("Decapsulate", DecapsulateRequest, decapsulate, (Action.DECAPSULATE,)),
+    in_steps("DeriveSharedSecret", DeriveSharedSecretRequest, derive_shared_secret, (Action.DERIVE_SHARED_SECRET,)),
+    in_steps("Encapsulate", EncapsulateRequest, encapsulate, (Action.ENCAPSULATE,)),
+    in_steps("Decapsulate", DecapsulateRequest, decapsulate, (Action.DECAPSULATE,)),
 )

@@ -47,12 +47,15 @@ def generate_data_key_pair_without_plaintext(services: Services, call: Call) -> 
 def _data_key_pair(
     services: Services, call: Call, request_type: type[GenerateDataKeyPairWithoutPlaintextRequest], *, plaintext: bool
 ) -> dict[str, Any]:
-    return use_key(
-        services,
-        call,
-        Translated(request_type, _data_key_pair_body),
-        DataKeyPairs(plaintext=plaintext),
-        reference=lambda request: key_reference(request.key_id, services.keystore),
+    # One pair may take a second: it is nothing to be stepped together with other calls.
+    return services.audit.run(
+        use_key(
+            services,
+            call,
+            Translated(request_type, _data_key_pair_body),
+            DataKeyPairs(plaintext=plaintext),
+            reference=lambda request: key_reference(request.key_id, services.keystore),
+        )
     )
 
 

@@ -8,7 +8,7 @@ from signer.access import Action
 from signer.call import Answer, Call
 from signer.cryptographic_requests import DataKey, RandomOctets
 from signer.kms.errors import invalid, unsupported
-from signer.kms.operation import KmsOperation
+from signer.kms.operation import KmsOperation, in_steps
 from signer.kms.references import key_reference
 from signer.kms.shapes import (
     CustomKeyStoreId,
@@ -26,6 +26,7 @@ from signer.operations.data_keys import DataKeys
 from signer.operations.random_octets import random_octets
 
 if TYPE_CHECKING:
+    from signer.audit.logged import Steps
     from signer.services import Services
 
 
@@ -52,15 +53,15 @@ class GenerateRandomRequest(Request):
     recipient: Recipient | None = None
 
 
-def generate_data_key(services: Services, call: Call) -> Answer:
+def generate_data_key(services: Services, call: Call) -> Steps[Answer]:
     """`GenerateDataKey`"""
-    made = _data_key(services, call, GenerateDataKeyRequest, plaintext=True)
+    made = yield from _data_key(services, call, GenerateDataKeyRequest, plaintext=True)
     return Answer(_data_key_members(services, made) | {"Plaintext": made["plaintext"]})
 
 
-def generate_data_key_without_plaintext(services: Services, call: Call) -> Answer:
+def generate_data_key_without_plaintext(services: Services, call: Call) -> Steps[Answer]:
     """`GenerateDataKeyWithoutPlaintext`"""
-    made = _data_key(services, call, GenerateDataKeyWithoutPlaintextRequest, plaintext=False)
+    made = yield from _data_key(services, call, GenerateDataKeyWithoutPlaintextRequest, plaintext=False)
     return Answer(_data_key_members(services, made))
 
 
@@ -74,7 +75,7 @@ def generate_random(services: Services, call: Call) -> Answer:
 
 def _data_key(
     services: Services, call: Call, request_type: type[GenerateDataKeyWithoutPlaintextRequest], *, plaintext: bool
-) -> dict[str, Any]:
+) -> Steps[dict[str, Any]]:
     return use_key(
         services,
         call,
@@ -110,8 +111,8 @@ def _random_octets(request: GenerateRandomRequest) -> RandomOctets:
 
 
 OPERATIONS: Final = (
-    KmsOperation("GenerateDataKey", GenerateDataKeyRequest, generate_data_key, (Action.GENERATE_DATA_KEY,)),
-    KmsOperation(
+    in_steps("GenerateDataKey", GenerateDataKeyRequest, generate_data_key, (Action.GENERATE_DATA_KEY,)),
+    in_steps(
         "GenerateDataKeyWithoutPlaintext",
         GenerateDataKeyWithoutPlaintextRequest,
         generate_data_key_without_plaintext,

@@ -15,7 +15,7 @@ from signer.call import Answer, Call
 from signer.cryptographic_requests import Decryption, Encryption
 from signer.errors import DryRun, NotFound
 from signer.kms.errors import ACCESS_DENIED, Refusal, invalid
-from signer.kms.operation import KmsOperation
+from signer.kms.operation import in_steps
 from signer.kms.references import key_reference
 from signer.kms.shapes import (
     Ciphertext,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from keystore.api import Key
+    from signer.audit.logged import Steps
     from signer.services import Services
 
 DryRunModifiers = list[Literal["IGNORE_CIPHERTEXT"]]
@@ -66,13 +67,13 @@ class DecryptRequest(UseRequest, kw_only=True):
     dry_run_modifiers: DryRunModifiers | None = None
 
 
-def encrypt(services: Services, call: Call) -> Answer:
+def encrypt(services: Services, call: Call) -> Steps[Answer]:
     """`Encrypt`"""
 
     def check(request: EncryptRequest, key: Key) -> None:
         _require_encryption_algorithm(key, request.encryption_algorithm, "encryptionAlgorithm")
 
-    made = use_key(
+    made = yield from use_key(
         services,
         call,
         Translated(EncryptRequest, _encryption),
@@ -89,7 +90,7 @@ def encrypt(services: Services, call: Call) -> Answer:
     )
 
 
-def decrypt(services: Services, call: Call) -> Answer:
+def decrypt(services: Services, call: Call) -> Steps[Answer]:
     """`Decrypt`"""
     asked = Translated(DecryptRequest, _decryption)
 
@@ -99,7 +100,7 @@ def decrypt(services: Services, call: Call) -> Answer:
         require_origin(request.ciphertext_blob or b"", key)
 
     with origin_hidden(lambda: asked.request.key_id is None):
-        made = use_key(
+        made = yield from use_key(
             services,
             call,
             asked,
@@ -185,6 +186,6 @@ def origin_hidden(by_ciphertext: Callable[[], bool]) -> Iterator[None]:
 
 
 OPERATIONS: Final = (
-    KmsOperation("Encrypt", EncryptRequest, encrypt, (Action.ENCRYPT,)),
-    KmsOperation("Decrypt", DecryptRequest, decrypt, (Action.DECRYPT,)),
+    in_steps("Encrypt", EncryptRequest, encrypt, (Action.ENCRYPT,)),
+    in_steps("Decrypt", DecryptRequest, decrypt, (Action.DECRYPT,)),
 )

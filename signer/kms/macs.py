@@ -9,7 +9,7 @@ from msgspec import Meta
 from signer.access import Action
 from signer.call import Answer, Call
 from signer.cryptographic_requests import MacBody, MacVerification
-from signer.kms.operation import KmsOperation
+from signer.kms.operation import in_steps
 from signer.kms.references import key_reference
 from signer.kms.shapes import KeyId, MacAlgorithm, UseRequest
 from signer.kms.translation import Translated, require_algorithm, use_key
@@ -17,6 +17,7 @@ from signer.operations.macs import Macs, VerifiedMacs
 
 if TYPE_CHECKING:
     from keystore.api import Key
+    from signer.audit.logged import Steps
     from signer.services import Services
 
 
@@ -34,9 +35,9 @@ class VerifyMacRequest(GenerateMacRequest, kw_only=True):
     mac: Annotated[bytes, Meta(min_length=1, max_length=6144)]
 
 
-def generate_mac(services: Services, call: Call) -> Answer:
+def generate_mac(services: Services, call: Call) -> Steps[Answer]:
     """`GenerateMac`"""
-    made = use_key(
+    made = yield from use_key(
         services,
         call,
         Translated(
@@ -51,9 +52,9 @@ def generate_mac(services: Services, call: Call) -> Answer:
     )
 
 
-def verify_mac(services: Services, call: Call) -> Answer:
+def verify_mac(services: Services, call: Call) -> Steps[Answer]:
     """`VerifyMac`: `KMSInvalidMacException` for what is none, never an answer that says so."""
-    made = use_key(
+    made = yield from use_key(
         services,
         call,
         Translated(VerifyMacRequest, _verification),
@@ -79,6 +80,6 @@ def _check(request: GenerateMacRequest, key: Key) -> None:
 
 
 OPERATIONS: Final = (
-    KmsOperation("GenerateMac", GenerateMacRequest, generate_mac, (Action.GENERATE_MAC,)),
-    KmsOperation("VerifyMac", VerifyMacRequest, verify_mac, (Action.VERIFY_MAC,)),
+    in_steps("GenerateMac", GenerateMacRequest, generate_mac, (Action.GENERATE_MAC,)),
+    in_steps("VerifyMac", VerifyMacRequest, verify_mac, (Action.VERIFY_MAC,)),
 )

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from signer.access import Action
+    from signer.audit.logged import Steps
     from signer.call import Answer, Call
     from signer.kms.shapes import Request
     from signer.services import Services
+
+
+StepsOfCall: TypeAlias = "Callable[[Services, Call], Steps[Answer]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +30,13 @@ class KmsOperation:
     request: type[Request]
     view: Callable[[Services, Call], Answer]
     actions: tuple[Action, ...]
+    steps: StepsOfCall | None = None
+
+
+def in_steps(name: str, request: type[Request], steps: StepsOfCall, actions: tuple[Action, ...]) -> KmsOperation:
+    """An operation whose view comes in steps."""
+
+    def view(services: Services, call: Call) -> Answer:
+        return services.audit.run(steps(services, call))
+
+    return KmsOperation(name, request, view, actions, steps)

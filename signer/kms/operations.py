@@ -87,11 +87,16 @@ def action_of(headers: Mapping[str, str]) -> str:
     return operation.actions[0].value if operation.actions else operation.name
 
 
+def operation_called(target: str) -> KmsOperation | None:
+    """The operation that a value of `X-Amz-Target` names."""
+    return OPERATIONS.get(target.removeprefix(_PREFIX)) if target.startswith(_PREFIX) else None
+
+
 def _named(headers: Mapping[str, str]) -> KmsOperation:
     target, media_type = headers.get(TARGET, ""), headers.get("content-type", "")
     if media_type.partition(";")[0].strip().lower() != MEDIA_TYPE:
         raise Refusal(UNKNOWN_OPERATION, f"send the body as {MEDIA_TYPE}", code="unsupported_media_type")
-    operation = OPERATIONS.get(target.removeprefix(_PREFIX)) if target.startswith(_PREFIX) else None
+    operation = operation_called(target)
     if operation is None:
         msg = "X-Amz-Target names no operation of AWS KMS that there is: send TrentService.OPERATION"
         raise Refusal(UNKNOWN_OPERATION, msg, code="unprocessable", field="X-Amz-Target")

@@ -15,7 +15,7 @@ from signer.cryptographic_requests import SignatureVerification
 from signer.kms.errors import invalid, unsupported
 from signer.kms.grant_tokens import require_grant_tokens
 from signer.kms.metadata import algorithm_members
-from signer.kms.operation import KmsOperation
+from signer.kms.operation import KmsOperation, in_steps
 from signer.kms.references import described, key_reference
 from signer.kms.shapes import GrantTokens, KeyId, MessageType, Request, SigningAlgorithm, UseRequest
 from signer.kms.states import require_enabled
@@ -28,6 +28,7 @@ from signer.request import Signatures
 if TYPE_CHECKING:
     from keystore.api import Key
     from signer.access import Permit
+    from signer.audit.logged import Steps
     from signer.services import Services
 
 PREHASHED: Final = "ED25519_PH_SHA_512"
@@ -57,9 +58,9 @@ class GetPublicKeyRequest(Request):
     grant_tokens: GrantTokens | None = None
 
 
-def sign(services: Services, call: Call) -> Answer:
+def sign(services: Services, call: Call) -> Steps[Answer]:
     """`Sign`"""
-    made = use_key(
+    made = yield from use_key(
         services,
         call,
         Translated(SignRequest, _signatures),
@@ -76,9 +77,9 @@ def sign(services: Services, call: Call) -> Answer:
     )
 
 
-def verify(services: Services, call: Call) -> Answer:
+def verify(services: Services, call: Call) -> Steps[Answer]:
     """`Verify`: `KMSInvalidSignatureException` for what is none, never an answer that says so."""
-    made = use_key(
+    made = yield from use_key(
         services,
         call,
         Translated(VerifyRequest, _verification),
@@ -179,7 +180,7 @@ def lengths_of(algorithm: str) -> dict[str, int | None]:
 
 
 OPERATIONS: Final = (
-    KmsOperation("Sign", SignRequest, sign, (Action.SIGN,)),
-    KmsOperation("Verify", VerifyRequest, verify, (Action.VERIFY,)),
+    in_steps("Sign", SignRequest, sign, (Action.SIGN,)),
+    in_steps("Verify", VerifyRequest, verify, (Action.VERIFY,)),
     KmsOperation("GetPublicKey", GetPublicKeyRequest, get_public_key, (Action.GET_PUBLIC_KEY,)),
 )

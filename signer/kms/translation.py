@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from keystore.api import Key, KeyVersion
     from signer.access import Action
     from signer.access.model import ConditionValues
+    from signer.audit.logged import Steps
     from signer.call import Answer, Call
     from signer.operations.base import Operation, Plan, Subject
     from signer.services import Services
@@ -106,16 +107,18 @@ def use_key(
     *,
     reference: Callable[[_Use], str],
     check: Callable[[_Use, Key], None] = lambda _request, _key: None,
-) -> dict[str, Any]:
-    """The result of the native operation, asked for in AWS's words. `reference` tells the key from the request, as
-    `Keystore.get_key` takes it; `check` raises what AWS refuses besides. Raises what the pipeline raises."""
+) -> Steps[dict[str, Any]]:
+    """The result of the native operation in steps, asked for in AWS's words. `reference` tells the key from the
+    request, as `Keystore.get_key` takes it; `check` raises what AWS refuses besides. Raises what the pipeline raises.
+    """
 
     def checks(key: Key) -> None:
         require_grant_tokens(asked.request.grant_tokens, services.keystore)
         check(asked.request, key)
 
     operation = AsAws(native, checks, lambda: bool(asked.request.dry_run))
-    return only_result(services.pipeline.sign(asked.of(call), lambda _body: reference(asked.request), operation))
+    answer = yield from services.pipeline.signing(asked.of(call), lambda _body: reference(asked.request), operation)
+    return only_result(answer)
 
 
 def require_algorithm(key: Key, name: str, member: str) -> None:

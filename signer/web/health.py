@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import structlog
 from flask import Response
 
@@ -17,6 +20,7 @@ from signer.web.openapi import document
 if TYPE_CHECKING:
     from signer.services import Services
 
+_making = threading.Lock()
 _log = structlog.get_logger("sealmark.health")
 
 
@@ -41,7 +45,18 @@ def ready(services: Services, _call: Call) -> Answer:
 
 
 def openapi(_services: Services, _call: Call) -> Answer:
-    return Answer(document())
+    return Answer(_contract())
+
+
+def _contract() -> msgspec.Raw:
+    """Made once, by one thread: it is large, and whoever likes may ask for it."""
+    with _making:
+        return _encoded()
+
+
+@cache
+def _encoded() -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(document()))
 
 
 def docs(_services: Services, _call: Call) -> Response:

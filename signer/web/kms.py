@@ -12,7 +12,7 @@ from signer.call import Call, Trace
 from signer.kms import operations
 from signer.kms.encoding import encode
 from signer.kms.errors import TYPE_HEADER, fault_for
-from signer.problems import RETRY_AFTER_SECONDS
+from signer.problems import PROBLEMS, RETRY_AFTER_SECONDS
 from signer.web.endpoints import Endpoint
 from signer.web.http import code_of_any, report_fault, request_id
 
@@ -46,7 +46,7 @@ def error_response(error: Exception, services: Services) -> Response:
     response.headers[TYPE_HEADER] = fault.name
     if code == "method_not_allowed":
         response.headers["Allow"] = "POST"
-    if code == "too_many_requests" or fault.status == 503:
+    if PROBLEMS[code].status == 429 or fault.status == 503:
         seconds = int(getattr(error, "retry_after", RETRY_AFTER_SECONDS))
         response.headers["Retry-After"] = str(seconds)
         response.headers["x-amz-retry-after"] = str(1000 * seconds)  # what AWS's own clients wait for

@@ -1,4 +1,5 @@
-"""The short way of a plain signing call: from the WSGI environment to the pipeline and back, past Flask's machinery.
+"""The short way of a plain signing call through any WSGI server: from the environment to the pipeline and back, past
+Flask's machinery. `sealmark serve` has the lane itself in front of it; over TLS, and in another server, there is this.
 
 Only what needs no second look goes this way: a POST to one of the signing calls or of AWS's operations, its path
 spelled plainly, its body of known length and declared as what it must be, from this machine, its credential in the
@@ -8,21 +9,15 @@ sees no difference. Why: docs/adr/0011.
 
 from __future__ import annotations
 
-import re
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from flask import g
 
 from keystore.db import patience
 from signer.call import Call
-from signer.kms.encoding import encode
-from signer.kms.operations import MEDIA_TYPE, answer
+from signer.lane.roads import WIRE_PATH, Road, Roads
 from signer.web.http import CALLER_REQUEST_ID, MAXIMUM_BODY, RESPONSE_HEADERS, error_response
-from signer.web.kms import PATH as WIRE_PATH
 from signer.web.kms import REQUEST_ID, is_wire
 from signer.web.kms import error_response as wire_error_response
 from signer.web.peer import environment_name
@@ -36,8 +31,7 @@ if TYPE_CHECKING:
     from signer.operations.base import Operation
     from signer.services import Services
 
-_PATH: Final = re.compile(r"/v1/keys/(?P<key>[A-Za-z0-9_-]{1,250})/(?P<call>[a-z]+)")
-_THIS_MACHINE: Final = frozenset({"127.0.0.1", "::1"})
+THIS_MACHINE: Final = frozenset({"127.0.0.1", "::1"})
 # What says that the call was signed, or came through a proxy that may speak for its caller.
 _FOR_FLASK: Final = frozenset(
     {
@@ -47,25 +41,14 @@ _FOR_FLASK: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Road:
-    """What answers a plain call with the octets of a 200, and what its body is declared as."""
-
-    answer: Callable[[Call], bytes]
-    media_type: str
-    wire: bool = False
-
-
 class SigningLane:
     """A WSGI application in front of Flask's own."""
 
     def __init__(self, app: Flask, services: Services, operations: Mapping[str, Operation[Any]]) -> None:
         self._app = app
         self._flask: WSGIApplication = app.wsgi_app
-        self._services = services
-        self._pipeline = services.pipeline
-        self._wire = _Road(lambda call: encode(answer(services, call).content), MEDIA_TYPE, wire=True)
-        self._operations = operations
+        self.services = services
+        self.roads = Roads(services, operations)
         header = services.configuration.client_certificate_header
         self._for_flask = _FOR_FLASK if header is None else _FOR_FLASK | {environment_name(header)}
 
@@ -90,9 +73,9 @@ class SigningLane:
             headers=_headers(environ) if road.wire or _is_aws_signed(environ) else {},
         )
         try:
-            body = road.answer(call)
+            body = self.services.audit.run(road.steps(call))
         except Exception as error:  # noqa: BLE001 - here errors become answers, as in Flask's handler
-            return self._refused(error, call, environ, start_response)
+            return self.refused(error, call, environ, start_response)
         headers = [
             ("Content-Type", road.media_type),
             ("Content-Length", str(len(body))),
@@ -103,26 +86,16 @@ class SigningLane:
         start_response("200 OK", headers)
         return (body,)
 
-    def _road(self, environ: dict[str, Any]) -> _Road | None:
+    def _road(self, environ: dict[str, Any]) -> Road | None:
         """What answers the call; None for what Flask is to look at."""
         path = environ["PATH_INFO"]
         if environ["REQUEST_METHOD"] != "POST" or environ.get("RAW_URI", path) != path:
             return None
-        road = self._wire if path == WIRE_PATH else self._signing(path)
+        target = environ.get("HTTP_X_AMZ_TARGET", "")
+        road = self.roads.wire(target) if path == WIRE_PATH else self.roads.native(path)
         if road is None or environ.get("CONTENT_TYPE") != road.media_type or not self._is_plain(environ):
             return None
         return road
-
-    def _signing(self, path: str) -> _Road | None:
-        matched = _PATH.fullmatch(path)
-        operation = None if matched is None else self._operations.get(matched["call"])
-        if matched is None or operation is None:
-            return None
-        reference = matched["key"]
-        return _Road(
-            lambda call: msgspec.json.encode(self._pipeline.sign(call, reference, operation).content),
-            "application/json",
-        )
 
     def _is_plain(self, environ: dict[str, Any]) -> bool:
         """Whether nothing of the request needs a second look."""
@@ -134,23 +107,24 @@ class SigningLane:
         # Over TLS there may be a certificate to look at.
         if environ["wsgi.url_scheme"] != "http" or not self._for_flask.isdisjoint(environ):
             return False
-        if environ.get("REMOTE_ADDR") not in _THIS_MACHINE:
+        if environ.get("REMOTE_ADDR") not in THIS_MACHINE:
             return False
         asked = environ.get("HTTP_X_REQUEST_ID")
         return not environ.get("QUERY_STRING") and (asked is None or CALLER_REQUEST_ID.fullmatch(asked) is not None)
 
-    def _refused(
+    def refused(
         self, error: Exception, call: Call, environ: dict[str, Any], start_response: StartResponse
     ) -> Iterable[bytes]:
+        """The answer to a call that ended with an error, in Flask's words."""
         with self._app.request_context(environ):
             g.request_id, g.call = call.request_id, call
-            refused = wire_error_response(error, self._services) if is_wire() else error_response(error)
+            refused = wire_error_response(error, self.services) if is_wire() else error_response(error)
             return self._app.process_response(refused)(environ, start_response)
 
 
 def _is_aws_signed(environ: Mapping[str, Any]) -> bool:
     """Whether the credential is a signature over the request and its headers."""
-    return str(environ.get("HTTP_AUTHORIZATION", "")).startswith("AWS4")
+    return str(environ.get("HTTP_AUTHORIZATION", ""))[:4].upper() == "AWS4"
 
 
 def _headers(environ: Mapping[str, Any]) -> dict[str, str]:

@@ -28,7 +28,9 @@ _SIGNS: Final = ("conflict", "request_in_progress", "wrong_purpose", "wrong_stat
 # A key or a principal that may not be there; a ciphertext names its key.
 _NAMES_IN_THE_BODY: Final = frozenset({Action.EXPLAIN_ACCESS, Action.DECRYPT})
 _VOTES: Final = frozenset({Action.APPROVE_REQUEST, Action.REJECT_REQUEST, Action.WITHDRAW_REQUEST})
-_OF_THE_TRAIL: Final = frozenset({Action.READ_AUDIT_TRAIL, Action.REPORT_AUDIT_TRAIL, Action.EXPORT_AUDIT_TRAIL})
+_OF_THE_TRAIL: Final = frozenset(
+    {Action.READ_AUDIT_TRAIL, Action.REPORT_AUDIT_TRAIL, Action.EXPORT_AUDIT_TRAIL, Action.READ_USAGE}
+)
 _LIMITED: Final = frozenset(
     {
         Action.CREATE_KEY,

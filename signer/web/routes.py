@@ -29,6 +29,7 @@ from signer.web import (
     replicas,
     signing,
     trusted_issuers,
+    usage,
 )
 from signer.web.counting import Counting, name_of
 from signer.web.http import (
@@ -69,6 +70,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *trusted_issuers.ENDPOINTS,
     *approvals.ENDPOINTS,
     *audit.ENDPOINTS,
+    *usage.ENDPOINTS,
     *kms.ENDPOINTS,
 )
 

@@ -36,7 +36,7 @@ C_DecryptVerifyUpdate:upupp C_GenerateKey:uppup C_GenerateKeyPair:uppupupp C_Wra
 C_DeriveKey:upupup C_SeedRandom:upu C_GenerateRandom:upu C_GetFunctionStatus:u C_CancelFunction:u
 C_WaitForSlotEvent:upp
 """
-_FUNCTIONS: Final[Mapping[str, str]] = dict(entry.split(":") for entry in _FUNCTION_LIST.split())
+FUNCTIONS: Final[Mapping[str, str]] = dict(entry.split(":") for entry in _FUNCTION_LIST.split())
 _TYPES: Final = {"u": c_ulong, "p": c_void_p, "b": c_ubyte}
 
 
@@ -45,7 +45,7 @@ class _Version(Structure):
 
 
 class _FunctionList(Structure):
-    _fields_ = (("version", _Version), *((name, c_void_p) for name in _FUNCTIONS))
+    _fields_ = (("version", _Version), *((name, c_void_p) for name in FUNCTIONS))
 
 
 class CMechanism(Structure):
@@ -113,13 +113,13 @@ def function_list(path: Path) -> _FunctionList:
 
 
 def _prototype(name: str) -> type[ctypes._CFunctionType]:
-    return CFUNCTYPE(c_ulong, *(_TYPES[kind] for kind in _FUNCTIONS[name]))
+    return CFUNCTYPE(c_ulong, *(_TYPES[kind] for kind in FUNCTIONS[name]))
 
 
 def raw_functions(path: Path) -> dict[str, CFunction]:
     """Every C function of the module by its name."""
     functions = function_list(path)
-    return {name: _prototype(name)(getattr(functions, name)) for name in _FUNCTIONS}
+    return {name: _prototype(name)(getattr(functions, name)) for name in FUNCTIONS}
 
 
 def attributes_at(address: int, count: int) -> list[tuple[int, bytes]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from keystore.db.schema import DIGEST_BUCKET
 from signer.audit.checkpoints import NoteSigner, checkpoint_text
 from signer.audit.records import decision
 from verifier.log.tree import TileTree, fold, split_hashes
@@ -530,7 +531,7 @@ def lost_epoch(attacker: Attacker) -> Place:
 
 
 def lost_digest(attacker: Attacker) -> Place:
-    """What makes an entry be found by its second signature, or the digest of a further file."""
+    """What makes an entry be found by a signature, what was signed, or a file."""
     ((count,),) = attacker.rows("SELECT count(*) FROM log_digests")
     at = attacker.chance.randrange(count)
     ((digest, seq),) = attacker.rows("SELECT digest, seq FROM log_digests ORDER BY seq, digest LIMIT 1 OFFSET ?", at)
@@ -538,7 +539,7 @@ def lost_digest(attacker: Attacker) -> Place:
         attacker.run("DELETE FROM log_digests WHERE digest = ? AND seq = ?", digest, seq)
         attacker.done.append(f"a digest of entry {seq} was deleted")
     else:
-        column = attacker.chance.choice(("digest", "seq"))
+        column = attacker.chance.choice(("bucket", "digest", "seq"))
         attacker.edit("log_digests", column, "digest = ? AND seq = ?", digest, seq)
     return Place(frozenset({seq}))
 
@@ -546,7 +547,8 @@ def lost_digest(attacker: Attacker) -> Place:
 def added_digest(attacker: Attacker) -> Place:
     """A false trail: an entry is found by a digest that it is not about."""
     digest, seq = attacker.chance.randbytes(32), attacker.entry()
-    attacker.run("INSERT INTO log_digests (digest, seq) VALUES (?, ?)", digest, seq)
+    bucket = seq // DIGEST_BUCKET
+    attacker.run("INSERT INTO log_digests (bucket, digest, seq) VALUES (?, ?, ?)", bucket, digest, seq)
     attacker.done.append(f"a digest was added to entry {seq}")
     return Place(rows=_rows("log_digests", digest.hex()))
 

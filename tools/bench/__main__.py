@@ -40,7 +40,7 @@ PARTS: Final[dict[str, Callable[[Stage], None]]] = {
     "scaling": measure_scaling,
     "curve": measure_curve,
 }
-SHORT: Final = Lengths(0.1, 0.5, 0.2, 1)
+SHORT: Final = Lengths(0.05, 0.3, 0.1, 1)
 
 
 @contextlib.contextmanager
@@ -70,7 +70,7 @@ def _parts(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 @click.command()
 @click.option("--short", is_flag=True, help="Everything for a moment: whether it runs and is right, not a measurement.")
 @click.option("--parts", default=",".join(PARTS), show_default=True, callback=_parts, help="Which, with commas.")
-@click.option("--seconds", type=click.FloatRange(0.1), default=8, show_default=True, help="Measured time of each load.")
+@click.option("--seconds", type=click.FloatRange(0.1), default=7, show_default=True, help="Measured time of each load.")
 @click.option("--warm-up", type=click.FloatRange(0), default=2, show_default=True, help="Seconds before it.")
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="The median counts.")
 @click.option(

@@ -62,7 +62,7 @@ class AccessCost:
 def measure_share(stage: Stage) -> None:
     """Both steps as a part of one client's P-256 requests, as a line of the report."""
     target, ours = prepare(stage.ours, SINGLE), stage.ours
-    seen = stage.drivers.load(target, 1, 0.5, 0.5 if stage.short else 5.0)
+    seen = stage.drivers.load(target, 1, 0.2, 0.3 if stage.short else 5.0)
     body = json.dumps(target.items[0][0]).encode()
     # Spawned: the PKCS#11 module must not be inherited.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CLIENTS: Final = (1, 2, 4, 8, 16, 32, 64)
-_SECONDS: Final = 3.0
-_WARM_UP: Final = 0.7
+_SECONDS: Final = 2.5
+_WARM_UP: Final = 0.5
 _LOADS: Final = (SINGLE, RSA)
 
 
 def measure_curve(stage: Stage) -> None:
     """Points into the report's parts, as `curve`, and a table."""
-    clients, warm_up, seconds = (CLIENTS[::3], 0.1, 0.3) if stage.short else (CLIENTS, _WARM_UP, _SECONDS)
+    clients, warm_up, seconds = (CLIENTS[::3], 0.05, 0.2) if stage.short else (CLIENTS, _WARM_UP, _SECONDS)
     loads = _LOADS[:1] if stage.short else _LOADS
     points: list[dict[str, Any]] = []
     for workload in loads:

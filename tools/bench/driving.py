@@ -28,6 +28,14 @@ _START_SECONDS: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
+class Bare:
+    """The bare loop: how often a second it went round in all its processes, and microseconds of a processor a time."""
+
+    per_second: float
+    microseconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """One server under one load. `per_second` counts items (signatures), all else whole requests.
 
@@ -38,6 +46,7 @@ class Seen:
 
     per_second: float
     requests: int
+    items: int
     p50_milliseconds: float
     p99_milliseconds: float
     longest_milliseconds: float
@@ -48,6 +57,11 @@ class Seen:
     memory: int
     reconnections: int
     results_checked: int
+
+    @property
+    def microseconds(self) -> float:
+        """Processor time of server and load tool for one item; two processors make 2,000,000 / this a second."""
+        return (self.server_microseconds + self.load_microseconds) * self.requests / self.items
 
     @property
     def spread(self) -> float:
@@ -62,11 +76,14 @@ class Drivers:
         self._load = load
         self._loops = loops
 
-    def bare_rate(self, loop: str, seconds: float, count: int = PROCESSES) -> float:
-        """How often a second the bare loop goes round in so many processes."""
+    def bare(self, loop: str, seconds: float, count: int = PROCESSES) -> Bare:
+        """The bare loop in so many processes."""
         begin = time.monotonic() + _LEAD_SECONDS
         futures = [self._loops.submit(_turn, loop, begin, seconds) for _ in range(count)]
-        return sum(rate.signatures / rate.seconds for rate in (future.result() for future in futures))
+        rates = [future.result() for future in futures]
+        made = sum(rate.signatures for rate in rates)
+        processor = sum(rate.processor_seconds for rate in rates)
+        return Bare(sum(rate.signatures / rate.seconds for rate in rates), processor / made * 1e6)
 
     def load(
         self,
@@ -112,8 +129,9 @@ def _seen(
     hundredths = statistics.quantiles(latencies, n=100, method="inclusive")
     load = sum(one.processor_seconds for one in seen)
     return Seen(
-        per_second=len(latencies) * target.workload.batch / seconds,
+        per_second=sum(one.answers / one.seconds for one in seen) * target.workload.batch,
         requests=len(latencies),
+        items=len(latencies) * target.workload.batch,
         p50_milliseconds=hundredths[49] * 1e3,
         p99_milliseconds=hundredths[98] * 1e3,
         longest_milliseconds=latencies[-1] * 1e3,

@@ -30,7 +30,7 @@ def measure_generation(stage: Stage) -> None:
     """P-256 signing, 16 clients, without and with a client that makes one RSA-4096 key after another; the median of
     some rounds' ratios of p99."""
     target = prepare(stage.ours, SINGLE)
-    warm_up, seconds, rounds = (0.1, 1.0, 1) if stage.short else (1.0, 8.0, _ROUNDS)
+    warm_up, seconds, rounds = (0.05, 0.5, 1) if stage.short else (1.0, 8.0, _ROUNDS)
     found: list[tuple[float, Seen, Seen, int]] = []
     for _ in range(rounds):
         alone = stage.drivers.load(target, CLIENTS, warm_up, seconds)

@@ -1,8 +1,8 @@
 """Where the service's time goes: py-spy looks at all workers under load, 200 times a second.
 
 Writes `profile.json` and `profile.md` (which part of the code, which functions) and `flames.svg`. It looks twice: at
-threads that run, in Python or below it, and at those that hold Python's lock. A thread that waits is not counted, as far
-as py-spy can tell. Watching costs: the rate seen here is not the service's.
+threads that run, in Python or below it, and at those that hold Python's lock. A thread that waits is not counted, so
+far as py-spy can tell. Watching costs: the rate seen here is not the service's.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from tools.bench.driving import Seen
+    from tools.bench.driving import Bare, Seen
     from tools.bench.workloads import Workload
 
 _MIB = 1024 * 1024
@@ -29,18 +29,27 @@ class Row:
     """
 
     workload: Workload
-    bare_per_second: float
+    bare: Bare
     ours: Seen
     peer: Seen | None
     of_base: float | None
 
     @property
     def of_bare(self) -> float:
-        return self.ours.per_second / self.bare_per_second
+        return self.ours.per_second / self.bare.per_second
 
     @property
     def of_peer(self) -> float | None:
         return None if self.peer is None else self.ours.per_second / self.peer.per_second
+
+    @property
+    def of_bare_by_processor(self) -> float:
+        """The same ratio by processor time, load tool included: what else runs on the machine changes it little."""
+        return self.bare.microseconds / self.ours.microseconds
+
+    @property
+    def of_peer_by_processor(self) -> float | None:
+        return None if self.peer is None else self.peer.microseconds / self.ours.microseconds
 
     @property
     def leading(self) -> float:
@@ -64,9 +73,11 @@ class Row:
         """For the JSON file."""
         return {
             "name": self.workload.name,
-            "bare_per_second": self.bare_per_second,
+            "bare": asdict(self.bare),
             "of_bare": self.of_bare,
             "of_openbao": self.of_peer,
+            "of_bare_by_processor": self.of_bare_by_processor,
+            "of_openbao_by_processor": self.of_peer_by_processor,
             "base": self.workload.base,
             "of_base": self.of_base,
             "service": asdict(self.ours),
@@ -163,15 +174,17 @@ def loads(rows: Sequence[Row]) -> tuple[Grid, Grid, Grid]:
     """The median round of each load: ours with its ratios, the peer, and what both of them and the load tool took."""
     ours = Grid(
         "The service: median round of each load",
-        ("load", "bare loop /s", "/s", "of bare", "× OpenBao", "of base", *_LATENCY),
+        ("load", "bare loop /s", "/s", "of bare", "× OpenBao", "of base", "by CPU: of bare", "× OpenBao", *_LATENCY),
         tuple(
             (
                 row.workload.name,
-                f"{row.bare_per_second:,.0f}",
+                f"{row.bare.per_second:,.0f}",
                 f"{row.ours.per_second:,.0f}",
                 f"{row.of_bare:.2f}",
-                "" if row.of_peer is None else f"{row.of_peer:.2f}",
-                "" if row.of_base is None else f"{row.of_base:.2f}",
+                _ratio(row.of_peer),
+                _ratio(row.of_base),
+                _ratio(row.of_bare_by_processor),
+                _ratio(row.of_peer_by_processor),
                 *_latency(row.ours),
             )
             for row in rows
@@ -185,7 +198,7 @@ def loads(rows: Sequence[Row]) -> tuple[Grid, Grid, Grid]:
             (
                 row.workload.name,
                 f"{seen.per_second:,.0f}",
-                f"{seen.per_second / row.bare_per_second:.2f}",
+                f"{seen.per_second / row.bare.per_second:.2f}",
                 *_latency(seen),
             )
             for row, seen in peers
@@ -211,6 +224,10 @@ def _latency(seen: Seen) -> tuple[str, ...]:
         f"{seen.spread:.1f}",
         f"{seen.longest_milliseconds:.1f}",
     )
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def _taken(seen: Seen) -> tuple[str, ...]:

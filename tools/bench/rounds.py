@@ -35,11 +35,11 @@ def measure_loads(stage: Stage) -> None:
 
 def _row(stage: Stage, mine: Target, theirs: Target | None, rounds: dict[str, list[Row]]) -> Row:
     workload = mine.workload
-    rate = stage.drivers.bare_rate(workload.loop or workload.spec, stage.lengths.of(workload).bare)
+    loop = stage.drivers.bare(workload.loop or workload.spec, stage.lengths.of(workload).bare)
     seen = _load(stage, mine)
     peer = None if theirs is None else _load(stage, theirs)
     base = rounds[workload.base][-1].ours.per_second if workload.base else None
-    return Row(workload, rate, seen, peer, None if base is None else seen.per_second / base)
+    return Row(workload, loop, seen, peer, None if base is None else seen.per_second / base)
 
 
 def _load(stage: Stage, target: Target) -> Seen:
@@ -54,7 +54,7 @@ def _median(rounds: list[Row]) -> Row:
 
 def _note(row: Row) -> str:
     peer = f", OpenBao {row.peer.per_second:,.0f}/s" if row.peer else ""
-    return f"{row.ours.per_second:,.0f}/s, bare loop {row.bare_per_second:,.0f}/s{peer}; {CLIENTS} clients"
+    return f"{row.ours.per_second:,.0f}/s, bare loop {row.bare.per_second:,.0f}/s{peer}; {CLIENTS} clients"
 
 
 def _spread(report: Report, rows: list[Row]) -> None:
@@ -62,7 +62,8 @@ def _spread(report: Report, rows: list[Row]) -> None:
     worst = max(report.rows, key=lambda row: row.ours.spread)
     note = f"{worst.workload.name}: p50 {worst.ours.p50_milliseconds:.2f} ms, p99 {worst.ours.p99_milliseconds:.2f} ms"
     report.figures["p99-of-p50"] = (worst.ours.spread, note)
-    most = max(rows, key=lambda row: row.ours.load_share)
-    said = f"{most.workload.name}: {most.ours.load_microseconds:.0f} µs a request of it"
-    beside = "" if most.peer is None else f", with OpenBao {most.peer.load_microseconds:.0f} µs"
-    report.figures["load-tool-processor"] = (most.ours.load_share, said + beside)
+    loads = [(name, seen) for row in rows for name, seen in (("the service", row.ours), ("OpenBao", row.peer)) if seen]
+    server, most = max(loads, key=lambda pair: pair[1].load_share)
+    ours = max(row.ours.load_share for row in rows)
+    said = f"beside {server}, {most.load_microseconds:.0f} µs a request; beside the service at most {ours:.2f}"
+    report.figures["load-tool-processor"] = (most.load_share, said)

@@ -1,4 +1,5 @@
-"""Measures the verifier beside `openssl dgst -sha256` on one large file in the same run: speed, memory, start-up, size.
+"""Measures the verifier beside `openssl dgst -sha256` on one large file in the same run: speed, memory, start-up, size;
+and tokens beside bare PyJWT.
 
 Exit status 0 only if the signature verified each time and, in the full form, speed and memory are within their limits.
 The file is sparse, made in a temporary folder and removed. Each figure is the best of its rounds: what else runs on the
@@ -29,6 +30,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from tools.bench.tokens import measure as measure_tokens
+from tools.figures.record import record
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 GIB: Final = 1024**3
@@ -204,6 +208,7 @@ def main(size: float, rounds: int, short: bool, folder: Path | None) -> None:
         make_signed_file(here, 1024)
         helped, small = best([*verifier, "--help"], here, 5), best(judge, here, 5)
         bytes_, modules = wheel_size(here / "wheel")
+    tokens = measure_tokens(2 if short else 40)
     busy = os.getloadavg()[0] > (os.cpu_count() or 1) + 0.5
     ratio, processor_ratio = openssl.seconds / ours.seconds, openssl.processor_seconds / ours.processor_seconds
     print(f"file                 {size:g} GiB, best of {rounds}; openssl dgst and sealmark-verify in turn, in one run")
@@ -211,10 +216,20 @@ def main(size: float, rounds: int, short: bool, folder: Path | None) -> None:
     print(f"peak memory          {ours.peak / MIB:.1f} MiB (openssl {openssl.peak / MIB:.1f} MiB)")
     print(f"start-up, --help     {helped.seconds:.2f} s, {helped.peak / MIB:.1f} MiB")
     print(f"start-up, artifact   {small.seconds:.2f} s, {small.peak / MIB:.1f} MiB (a file of 1 KiB)")
+    for cost in tokens:
+        print(
+            f"JWT, {cost.algorithm:<16}{cost.ratio:.2f} of PyJWT's rate ({cost.ours:.0f} us beside {cost.bare:.0f} us)"
+        )
     print(f"wheel                {bytes_ / 1024:.1f} KiB, {modules} modules")
     print(f"dependencies         {len(dependencies())} direct: {', '.join(dependencies())}")
     if busy:
         print(f"busy                 load {os.getloadavg()[0]:.1f}: the limit is held against processor time")
+    if not short:
+        command, slowest = "python -m tools.bench.verifier", min(tokens, key=lambda cost: cost.ratio)
+        record("jwt-verification", round(slowest.ratio, 3), command=command, note=f"{slowest.algorithm}, the slowest")
+        record(
+            "verifier-start", round(max(helped.seconds, small.seconds), 3), command=command, note="the slower of two"
+        )
     if not short and ((processor_ratio if busy else ratio) < LEAST_RATIO or ours.peak >= MOST_MEMORY):
         sys.exit(f"missed: at least {LEAST_RATIO} of openssl's speed and less than {MOST_MEMORY // MIB} MiB are wanted")
 

@@ -72,7 +72,9 @@ def verify_jwt(
         keys = trusted_key_set(keys, issuer, at=time.judged_at, latest=max(time.as_of, clock))
     key = keys.find(parsed.key_id)
     signature = check_signature(parsed, key)
-    position = position_in(entry, made_over_message(key.algorithm, key.public_key, signature, parsed.signing_input))
+    position = None
+    if entry is not None:
+        position = position_in(entry, made_over_message(key.algorithm, key.public_key, signature, parsed.signing_input))
 
     # From here on the payload is what the key's holder said.
     claims = parsed.payload

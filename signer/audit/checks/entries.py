@@ -12,16 +12,16 @@ from operator import ne
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import BindParameter, bindparam, func, select
+from sqlalchemy import bindparam, func, select
 
-from keystore.db.schema import AUDIT_INTENTS, LOG_DIGESTS, LOG_ENTRIES, ROW_JOURNAL
+from keystore.db.schema import AUDIT_INTENTS, DIGEST_BUCKET, LOG_DIGESTS, LOG_ENTRIES, ROW_JOURNAL
 from signer.access.duties import Action
 from signer.audit.checks.expected import (
     Leaf,
     Record,
     agree,
     columns_of,
-    further_digests,
+    digests_of,
     intent_of,
     read_about,
     read_leaf,
@@ -52,7 +52,8 @@ _LINKS: Final = select(ROW_JOURNAL.c.seq, ROW_JOURNAL.c.link).where(
     ROW_JOURNAL.c.seq >= bindparam("begin"), ROW_JOURNAL.c.seq <= bindparam("last")
 )
 _DIGESTS: Final = select(func.count()).select_from(LOG_DIGESTS)
-_EVERY_DIGEST: Final = select(LOG_DIGESTS.c.digest, LOG_DIGESTS.c.seq)
+_EVERY_DIGEST: Final = select(LOG_DIGESTS.c.bucket, LOG_DIGESTS.c.digest, LOG_DIGESTS.c.seq)
+_OF_A_BUCKET: Final = select(LOG_DIGESTS.c.digest, LOG_DIGESTS.c.seq).where(LOG_DIGESTS.c.bucket == bindparam("bucket"))
 _Intended = tuple[int, Record, str | None]  # index of an entry, its record, and what its leaf says of the key
 
 
@@ -68,7 +69,7 @@ class Entry(NamedTuple):
 
 
 class Checker:
-    """Holds entries, in any order, against their records and intents; notes what differs."""
+    """Holds entries, in the order of the log, against their records and intents; notes what differs."""
 
     def __init__(self, snapshot: Snapshot, findings: Findings) -> None:
         self._snapshot = snapshot
@@ -76,11 +77,12 @@ class Checker:
         # The statement is one for all groups: SQLite looks every id up by the index.
         self._names = [f"id{at}" for at in range(_AT_ONCE)]
         self._by_ids = _INTENTS.where(AUDIT_INTENTS.c.id.in_([bindparam(name) for name in self._names]))
-        # By the digest alone, which the table's index begins with: SQLite would look through all of it for pairs.
-        digests: list[BindParameter[bytes]] = [bindparam(f"digest{at}") for at in range(_AT_ONCE)]
-        self._digests = _EVERY_DIGEST.where(LOG_DIGESTS.c.digest.in_(digests))
-        self._digest_count = 0
-        self._said: list[tuple[int, bytes]] = []  # of entries that are checked: `seq`, and a digest in `log_digests`
+        self._digest_count = 0  # rows of `log_digests` that were looked at
+        self._bucket: int | None = None  # of entries, whose digests are being gathered
+        self._buckets: set[int] = set()  # that were looked at
+        self._seen: set[int] = set()  # `seq` of each entry of the bucket
+        self._first = 0  # of the bucket's log
+        self._said: dict[tuple[bytes, int], int] = {}  # digest and `seq`, by the records of the bucket: the index
         self._time: int | None = None  # of the last decision
         self._undated: list[tuple[Entry, int]] = []  # rows since then
         self.epochs: set[str] = set()  # that the records name
@@ -108,7 +110,6 @@ class Checker:
         for start in range(0, len(intended), _AT_ONCE):
             self._check_intents(intended[start : start + _AT_ONCE])
         self._check_links(rows)
-        self._check_digests(first)
         return next(reversed(rows), None)
 
     def _leaf(self, entry: Entry, index: int) -> Leaf | None:
@@ -145,31 +146,54 @@ class Checker:
         self._undated.clear()
         self._time = following
 
-    def _check_digests(self, first: int) -> None:
-        """That what else entries are found by stands in `log_digests`."""
-        self._digest_count += len(self._said)
-        for start in range(0, len(self._said), _AT_ONCE):
-            some = self._said[start : start + _AT_ONCE]
-            padded = some + some[:1] * (_AT_ONCE - len(some))
-            values: dict[str, Value] = {f"digest{at}": digest for at, (_, digest) in enumerate(padded)}
-            found = set(self._snapshot.rows(self._digests, values))
-            for seq, digest in some:
-                if (digest, seq) not in found:
-                    message = f"entry {seq - first}: it cannot be found by the digest {digest.hex()}"
-                    self._findings.add(message, table="log_digests", row=digest.hex(), index=seq - first)
+    def _gather_digests(self, seq: int, index: int, digests: Sequence[bytes]) -> None:
+        """By what an entry is to be found; once all entries of its bucket are known, the bucket is looked at."""
+        bucket = seq // DIGEST_BUCKET
+        if bucket != self._bucket:
+            self._check_bucket()
+            self._bucket, self._first = bucket, seq - index
+        self._seen.add(seq)
+        self._said.update(((digest, seq), index) for digest in digests)
+
+    def _check_bucket(self) -> None:
+        """That a bucket of `log_digests` has all that the records of its entries say, and no more."""
+        if self._bucket is None:
+            return
+        first = self._first
+        found = set(self._snapshot.rows(_OF_A_BUCKET, {"bucket": self._bucket}))
+        self._digest_count += len(found)
+        self._buckets.add(self._bucket)
+        for digest, seq in self._said.keys() - found:
+            index = self._said[digest, seq]
+            message = f"entry {index}: it cannot be found by the digest {digest.hex()}"
+            self._findings.add(message, table="log_digests", row=digest.hex(), index=index)
+        strays = set()
+        for digest, seq in found - self._said.keys():
+            if isinstance(seq, int) and seq not in self._seen:
+                strays.add(seq)  # one finding for all: of entries that were taken away there may be many
+            else:
+                self._note_digest(digest, seq)
+        if strays:
+            span = {"first_index": min(strays) - first, "last_index": max(strays) - first}
+            message = f"entries {span['first_index']} to {span['last_index']} have digests, and some of them no record"
+            self._findings.add(message, table="log_digests", **span)
         self._said.clear()
+        self._seen.clear()
+        self._bucket = None
 
     def check_digests(self) -> None:
         """That `log_digests` has no more than the entries say; once all of them are checked."""
+        self._check_bucket()
         if self._snapshot.value(_DIGESTS) == self._digest_count:
             return
-        record = select(LOG_ENTRIES.c.record).where(LOG_ENTRIES.c.seq == bindparam("seq"))
-        for digest, seq in self._snapshot.rows(_EVERY_DIGEST):
-            text = self._snapshot.value(record, {"seq": seq}) if isinstance(seq, int) else None
-            said = digest.hex() if isinstance(digest, bytes) else str(digest)
-            if not isinstance(text, str) or said not in text:
-                message = f"the digest {said} is not one that the record of entry {seq} has"
-                self._findings.add(message, table="log_digests", row=said)
+        for bucket, digest, seq in self._snapshot.rows(_EVERY_DIGEST):
+            if bucket not in self._buckets:
+                self._note_digest(digest, seq)
+
+    def _note_digest(self, digest: Value, seq: Value) -> None:
+        said = digest.hex() if isinstance(digest, bytes) else repr(digest)
+        message = f"the digest {said} is not one that the record of entry {seq!r} has"
+        self._findings.add(message, table="log_digests", row=said)
 
     def _check_links(self, rows: dict[int, tuple[int, str]]) -> None:
         """That the journal has the links that leaves say. They are neighbours, in a log that nobody changed."""
@@ -198,13 +222,13 @@ class Checker:
             record = read_record(octets)
             about = read_about(record.about) if record.about else None
             expected = columns_of(record, about)
-            further = further_digests(record, about, expected[_ARTIFACT])
+            digests = digests_of(record, about, expected[_ARTIFACT])
         except (msgspec.MsgspecError, UnicodeError, ValueError):
             self._note(entry, index, "record", "cannot be read")
             return None
         if not agree(leaf, record):
             self._note(entry, index, "record", "says something else than its leaf")
-        self._said += [(entry.seq, digest) for digest in further]
+        self._gather_digests(entry.seq, index, digests)
         if self._undated:
             self.check_times(expected[_TIME])
         self._time = expected[_TIME]

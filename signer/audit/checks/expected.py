@@ -11,6 +11,7 @@ from keystore.algorithms import SIGNING_ALGORITHMS
 from signer.audit.leaf import MadeSignature
 
 if TYPE_CHECKING:
+    from keystore.db.engine import Value
     from keystore.db.snapshot import Row
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -173,22 +174,16 @@ def _artifact_digest(about: About, algorithm: str | None) -> bytes | None:
     return _first_digest(about.artifacts[0].digests) if about.artifacts else None
 
 
-def further_digests(record: Record, about: About | None, artifact_digest: object) -> list[bytes]:
-    """By what else an entry is found than by its columns: its further signatures, and all digests of its files."""
-    named: list[str] = []
+def digests_of(record: Record, about: About | None, artifact_digest: Value) -> list[bytes]:
+    """By what an entry is found: what was signed, its signatures, and all digests of its files."""
+    named = [digest for one in record.signatures for digest in (one.digest, one.sha256)]
     if about is not None:
         files: list[_Artifact | About] = [*about.artifacts] or [about]
         for file in files:
             every = file.digests or _NO_DIGESTS
             named += [digest for digest in (every.sha256, every.sha384, every.sha512) if digest]
-    if len(record.signatures) < 2 and len(named) < 2:
-        return []
-    for one in record.signatures[1:]:
-        named += (one.digest, one.sha256)
-    columns = {artifact_digest}
-    for one in record.signatures[:1]:
-        columns |= {bytes.fromhex(one.digest), bytes.fromhex(one.sha256)}
-    return [digest for digest in dict.fromkeys(map(bytes.fromhex, named)) if digest not in columns]
+    found = dict.fromkeys(map(bytes.fromhex, named))
+    return [*found] if not isinstance(artifact_digest, bytes) else [*(found | {artifact_digest: None})]
 
 
 def _first_digest(digests: _Digests | None) -> bytes | None:

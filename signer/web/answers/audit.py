@@ -205,6 +205,28 @@ class AuditReport(msgspec.Struct, kw_only=True):
     next_cursor: str | None
 
 
+class UsageRow(msgspec.Struct):
+    """Requests and items of one day (UTC) that have all of this in common."""
+
+    day: Annotated[str, Meta(description="YYYY-MM-DD")]
+    principal: str
+    key_id: Annotated[str | None, Meta(description="as the caller named it, where there is no such key (any more)")]
+    key_alias: str | None
+    action: str
+    outcome: Literal["succeeded", "denied", "failed", "unknown", "repeated"]
+    requests: int
+    items: Annotated[int, Meta(description="entries of the audit trail: each item of each request is one")]
+
+
+class UsageReport(msgspec.Struct, kw_only=True):
+    """A page of usage, by day, principal, key, action and outcome."""
+
+    begin: datetime = msgspec.field(name="from")
+    to: datetime
+    usage: list[UsageRow]
+    next_cursor: str | None
+
+
 class BegunPolicy(msgspec.Struct):
     """The version of a policy that a change began; `policy` is the document."""
 

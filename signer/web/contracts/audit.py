@@ -92,6 +92,16 @@ _REPORT: Final[dict[str, object]] = {
     "periods_left_out": False,
     "may_use": [{"principal": "role/ci", "by": "the key policy (KeyUsers)", "last_use": MOMENT, "idle": False}],
 }
+_USAGE: Final[dict[str, object]] = {
+    "day": "2026-11-25",
+    "principal": "role/ci",
+    "key_id": KEY_ID,
+    "key_alias": "release",
+    "action": "SignArtifact",
+    "outcome": "succeeded",
+    "requests": 3,
+    "items": 41,
+}
 _CHANGE: Final[dict[str, object]] = {
     "log": 1,
     "index": 12,
@@ -133,6 +143,9 @@ AUDIT: Final[Mapping[str, Contract]] = MappingProxyType(
         "GET /v1/audit/report": Contract(
             answers.AuditReport,
             {"from": None, "to": None, "days": 90, "at": MOMENT, "keys": [_REPORT], "next_cursor": None},
+        ),
+        "GET /v1/usage": Contract(
+            answers.UsageReport, {"from": MOMENT, "to": MOMENT, "usage": [_USAGE], "next_cursor": None}
         ),
         "GET /v1/audit/history": Contract(answers.AuditHistory, {"changes": [_CHANGE], "next_cursor": None}),
     }

@@ -22,6 +22,7 @@ from keystore.hsm.return_values import ReturnValue
 from keystore.hsm.session import Session
 from keystore.hsm.templates import CONFINED, of_known_value, secret_key
 from tests.attacks.raw import Injected
+from tests.faults.forwarding import until
 from tests.hsm_support import DOMAIN, OTHER_DOMAIN, TestToken
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ def test_a_lost_hsm_is_not_taken_for_a_wrong_ciphertext(
     sign.answer(ReturnValue.GENERAL_ERROR, times=100)
     with pytest.raises(HsmUnavailable):
         token.decrypt(aes, sealed, b"")
-    sign.times = 0
+    sign.times = decrypt.times = 0
+    until(lambda: token._mender._thread is None and token._mender.is_worth_it(), "a new connection")
     assert token.decrypt(aes, sealed, b"") == b"plain"
 
 

@@ -18,7 +18,9 @@ from keystore.errors import HsmFault, HsmUnavailable, Unsupported
 from keystore.hsm import Token, open_token
 from keystore.hsm.module import Module, load_module
 from keystore.hsm.return_values import ReturnValue
+from keystore.stays import STAYS, Work
 from tests.attacks.raw import Injected
+from tests.faults.forwarding import until
 from tests.hsm_support import DOMAIN, OTHER_DOMAIN, TestToken, make_token
 from tests.keystore.hsm.keys import MESSAGE, P256, backing_key, input_of, new_key, verify
 
@@ -242,29 +244,36 @@ def test_a_lost_hsm_heals_under_eight_threads(token: Token, founded: TestToken) 
     "code", [ReturnValue.DEVICE_ERROR, ReturnValue.USER_NOT_LOGGED_IN, ReturnValue.SESSION_HANDLE_INVALID]
 )
 def test_a_device_error_is_mended_once(founded: TestToken, monkeypatch: pytest.MonkeyPatch, code: ReturnValue) -> None:
-    monkeypatch.setattr("keystore.hsm.token._BACK_OFF", 0.0)
+    monkeypatch.setattr("keystore.hsm.mending._USELESS_FOR", 0.0)
     signing = Injected(founded.configuration.module, monkeypatch, "C_Sign")
     opened = open_token(founded.configuration, sessions=1)
     backing, public_key = new_key(opened, "mended")
     signing.answer(code, 1)
     verify(public_key, P256, opened.sign(backing, P256, DIGEST))
-    signing.answer(code, 1000)
-    before = signing.calls
+    signing.answer(code, 2)  # the login tries a signature too
     with pytest.raises(HsmUnavailable, match=code.name):
         opened.sign(backing, P256, DIGEST)
-    assert signing.calls - before == 2
-    signing.answer(ReturnValue.OK, 0)
+    assert signing.times == 0
+    healed(opened)
     verify(public_key, P256, opened.sign(backing, P256, DIGEST))
     opened.close()
 
 
 def test_a_refusal_is_not_retried(founded: TestToken, monkeypatch: pytest.MonkeyPatch) -> None:
     signing = Injected(founded.configuration.module, monkeypatch, "C_Sign")
-    opened = open_token(founded.configuration, sessions=1)
-    signing.answer(ReturnValue.MECHANISM_INVALID, 1)
-    with pytest.raises(Unsupported):
+    opened = open_token(founded.configuration, sessions=2)
+    backing, _ = new_key(opened, "refused")
+    signing.calls = 0
+    signing.answer(ReturnValue.MECHANISM_INVALID, 2)
+    with pytest.raises(HsmUnavailable, match="MECHANISM_INVALID"):  # no mistake of whoever calls
+        opened.sign(backing, P256, DIGEST)
+    with pytest.raises(HsmUnavailable, match="MECHANISM_INVALID"):
         opened.seal(b"row")
-    assert signing.calls == 1
+    assert signing.calls == 2
+    generating = Injected(founded.configuration.module, monkeypatch, "C_GenerateKeyPair")
+    generating.answer(ReturnValue.MECHANISM_INVALID, 1)
+    with pytest.raises(Unsupported):
+        opened.generate("ECC_NIST_P256", DOMAIN, "key/none")
     opened.close()
 
 
@@ -272,15 +281,19 @@ def test_a_truncated_signature_is_a_fault(founded: TestToken, monkeypatch: pytes
     opened = open_token(founded.configuration, sessions=1)
     backing, _ = new_key(opened, "truncated")
     session = opened._connection.signing.get()
-    monkeypatch.setattr(session, "sign", lambda mechanism, key, data: b"s" * 63)
+    monkeypatch.setattr(session, "sign_each", lambda mechanism, key, inputs, made: made.append(b"s" * 63))
     opened._connection.signing.put(session)
     with pytest.raises(HsmFault, match="63 octets, not 64"):
         opened.sign(backing, P256, DIGEST)
     opened.close()
 
 
-def test_a_wrong_pin_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keystore.hsm.token._BACK_OFF", 0.0)
+def healed(opened: Token) -> None:
+    """Waits until the token is connected again, without a call to the HSM."""
+    until(lambda: opened._mender._thread is None, "a new connection")
+
+
+def test_a_wrong_pin_is_tried_once_by_all_and_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = make_token(tmp_path)
     logins = Injected(own.configuration.module, monkeypatch, "C_Login")
     opened = open_token(own.configuration)
@@ -289,33 +302,99 @@ def test_a_wrong_pin_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     logins.calls = 0
     lose_the_hsm(own)
     for _ in range(5):
-        with pytest.raises(HsmUnavailable, match="not tried again"):
+        with pytest.raises(HsmUnavailable, match=r"refuses the PIN in .*: it is not tried again\. Write the right"):
             opened.seal(b"row")
+    for _ in range(2):  # other processes, and this one after a restart
+        with pytest.raises(HsmUnavailable, match="it is not tried again"):
+            open_token(own.configuration)
     assert logins.calls == 1
-    with pytest.raises(HsmUnavailable, match="refuses the PIN"):
-        open_token(own.configuration)
     own.configuration.pin_file.write_bytes(right)
+    healed(opened)
+    assert len(opened.seal(b"row")) == 32
+    assert not (tmp_path / "hsm.refused").exists()
+    opened.close()
+
+
+def test_a_pin_that_is_right_again_is_tried_when_somebody_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = make_token(tmp_path)
+    logins = Injected(own.configuration.module, monkeypatch, "C_Login")
+    logins.answer(ReturnValue.PIN_INCORRECT, 1)  # the token's PIN was changed, and is changed back
+    for _ in range(3):
+        with pytest.raises(HsmUnavailable, match=r"remove .*hsm\.refused"):
+            open_token(own.configuration)
+    assert logins.calls == 1
+    mark = tmp_path / "hsm.refused"
+    assert mark.stat().st_mode & 0o077 == 0
+    assert own.user_pin not in mark.read_bytes()
+    mark.unlink()
+    open_token(own.configuration).close()
+    assert logins.calls == 2
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"too short", bytes(100)])
+def test_a_mark_that_is_spoilt_lets_no_pin_through(tmp_path: Path, spoilt: bytes) -> None:
+    own = make_token(tmp_path)
+    (tmp_path / "hsm.refused").write_bytes(spoilt)
+    with pytest.raises(HsmUnavailable, match="it is not tried again"):
+        open_token(own.configuration)
+
+
+def test_a_refused_pin_is_remembered_where_no_mark_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = make_token(tmp_path)
+    logins = Injected(own.configuration.module, monkeypatch, "C_Login")
+    opened = open_token(own.configuration)
+    right = own.configuration.pin_file.read_bytes()
+    own.configuration.pin_file.write_bytes(b"wrong wrong")
+    monkeypatch.setattr(opened._pins, "_mark", tmp_path / "missing" / "hsm.refused")
+    logins.calls = 0
+    lose_the_hsm(own)
+    with pytest.raises(HsmUnavailable, match="stop the service before the token locks itself"):
+        opened.seal(b"row")
+    until(lambda: "write another there" in str(opened._mender._fault), "the second attempt")
+    assert logins.calls == 1
+    own.configuration.pin_file.write_bytes(right)
+    healed(opened)
     assert len(opened.seal(b"row")) == 32
     opened.close()
 
 
-def test_a_token_that_is_gone_is_not_asked_all_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_that_is_gone_is_found_when_it_is_back(tmp_path: Path) -> None:
     own = make_token(tmp_path)
     opened = open_token(own.configuration)
     tokens = tmp_path / "hsm" / "tokens"
     tokens.rename(tmp_path / "away")
     tokens.mkdir()
-    initialising = Injected(own.configuration.module, monkeypatch, "C_Initialize")
     lose_the_hsm(own)
     for _ in range(5):
-        with pytest.raises(HsmUnavailable):
+        with pytest.raises(HsmUnavailable, match="no token is like the one"):
             opened.seal(b"row")
-    assert initialising.calls == 1
     tokens.rmdir()
     (tmp_path / "away").rename(tokens)
-    monkeypatch.setattr(opened, "_not_before", 0.0)
+    healed(opened)  # by itself: nobody has called
     assert len(opened.seal(b"row")) == 32
     opened.close()
+
+
+def test_what_was_given_up_is_not_released(token: Token, founded: TestToken, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever watches gives a call up; what it brings after all is refused to whoever made it."""
+    signing = Injected(founded.configuration.module, monkeypatch, "C_Sign")
+    given_up: list[tuple[Work, bool, bool]] = []
+
+    def give_up(*_: object) -> None:
+        own = [stay for stay in STAYS.now() if stay.thread == threading.get_ident()]
+        given_up.extend((stay.work, STAYS.give_up(stay), STAYS.give_up(stay)) for stay in own)
+
+    token.seal(b"connected")
+    signing.watch = give_up
+    with pytest.raises(HsmUnavailable, match="had been told already"):
+        token.seal(b"row")
+    assert given_up == [(Work.USE, True, False)]
+    signing.watch = None
+    assert len(token.seal(b"row")) == 32
 
 
 def test_two_tokens_of_one_process_do_not_mix_their_handles(token: Token, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from signer.audit.leaf import decision_leaf
 from signer.audit.outcomes import outcomes_of
-from signer.audit.records import FURTHER_DIGESTS, OF_THE_INTENT, Entry, Outcome, canonical, decision
+from signer.audit.records import DIGESTS, OF_THE_INTENT, Entry, Outcome, canonical, decision
 from signer.audit.tree import leaf_hash
 
 TIME: Final = 1_700_000_000_123_456
@@ -92,7 +92,7 @@ def test_an_entry_is_the_same_however_it_is_made(intent: dict[str, Any], each: l
             signatures=signed,
         )
         assert entry["leaf_hash"] == leaf_hash(entry["leaf"])
-        assert FURTHER_DIGESTS in entry
+        assert DIGESTS in entry
 
 
 def test_each_item_has_a_nonce_of_its_own() -> None:

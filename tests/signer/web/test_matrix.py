@@ -267,6 +267,7 @@ EXPECTED: Final[dict[str, dict[str, str]]] = {
         "absent": "403 403 403 403 403 404 401 401 401 401",
     },
     "GET /v1/audit/report": {"present": ONLY_AUDITORS},
+    "GET /v1/usage": {"present": "200 403 403 403 403 200 401 401 401 401"},
     "GET /v1/audit/history": {"present": ONLY_AUDITORS},
     "GET /v1/audit/export": {"present": ONLY_AUDITORS},
     "POST /v1/token-exchange": {"present": ANYBODY, "absent": "401 401 401 401 401 401 401 401 401 401"},

@@ -557,17 +557,19 @@ def _audit() -> None:
     )
     op.create_index("log_entries_by_principal", "log_entries", ["principal", "time"], unique=False)
     op.create_index("log_entries_by_action", "log_entries", ["action", "time"], unique=False)
-    op.create_index("log_entries_by_subject", "log_entries", ["subject", "time"], unique=False)
     op.create_index("log_entries_by_request", "log_entries", ["request_id"], unique=False)
-    op.create_index("log_entries_by_callers_request", "log_entries", ["caller_request_id"], unique=False)
-    op.create_index("log_entries_by_digest", "log_entries", ["digest"], unique=False)
-    op.create_index("log_entries_by_signature", "log_entries", ["signature_sha256"], unique=False)
-    op.create_index("log_entries_by_artifact", "log_entries", ["artifact_digest"], unique=False)
+    for name, columns in (("subject", ["subject", "time"]), ("callers_request", ["caller_request_id"])):
+        there = sa.text(f"{columns[0]} IS NOT NULL")
+        op.create_index(
+            f"log_entries_by_{name}", "log_entries", columns, unique=False, sqlite_where=there, postgresql_where=there
+        )
     op.create_table(
         "log_digests",
+        sa.Column("bucket", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.PrimaryKeyConstraint("digest", "seq"),
+        sa.PrimaryKeyConstraint("bucket", "digest", "seq"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "log_tiles",
@@ -653,6 +655,14 @@ def _public_credentials() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("request_nonces_by_time", "request_nonces", ["kept_until"], unique=False)
+    op.create_table(
+        "quota_windows",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("window", sa.BigInteger(), nullable=False),
+        sa.Column("used", sa.BigInteger(), nullable=False),
+        sa.Column("carried", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
 
 
 def _trusted_issuers() -> None:
