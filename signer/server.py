@@ -14,7 +14,7 @@ import ipaddress
 import resource
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 from gunicorn.app.base import BaseApplication
@@ -39,10 +39,14 @@ if TYPE_CHECKING:
 
     from gunicorn.config import Config
 
+    from keystore.configuration import HsmConfiguration
+
     _Application = Callable[
         [MutableMapping[str, Any], Callable[[str, Iterable[tuple[str, str]]], None]], Iterable[bytes]
     ]
 
+LONGEST_REQUEST_LINE: Final = 4094  # octets
+MOST_HEADERS: Final = 50
 _FILES_BESIDES = 256  # open files of a worker that are no caller's connection
 _log = structlog.get_logger("sealmark.server")
 
@@ -77,12 +81,13 @@ class _Server(BaseApplication):
         self,
         state: Path,
         options: dict[str, Any],
-        hsm_deadline: float = DEADLINE_SECONDS,
+        hsm: HsmConfiguration | None = None,
         metrics: socket.socket | None = None,
     ) -> None:
         self._state = state
         self._options = options
-        self.hsm_deadline = hsm_deadline
+        self.hsm_deadline = DEADLINE_SECONDS if hsm is None else hsm.deadline_seconds
+        self.hsm_concurrent_calls = 0 if hsm is None else hsm.concurrent_calls
         self._metrics = metrics  # bound here, so that all workers listen on it
         super().__init__()
 
@@ -114,9 +119,9 @@ def serve(state: Path, bind: str, workers: int | None = None, threads: int | Non
     metrics_listener.token_digest(configuration.metrics)
     begin_anew(state / FOLDER)
     require_tracing(configuration.tracing)
-    deadline = load_keystore_configuration(state).hsm.deadline_seconds
+    hsm = load_keystore_configuration(state).hsm
     _allow_files(configuration)
-    _Server(state, gunicorn_options(configuration, bind, workers, threads), deadline, metrics).run()
+    _Server(state, gunicorn_options(configuration, bind, workers, threads), hsm, metrics).run()
 
 
 def _allow_files(configuration: ServerConfiguration) -> None:
@@ -148,8 +153,8 @@ def gunicorn_options(
         "keepalive": KEEP_ALIVE_SECONDS,
         "worker_connections": configuration.connections,
         "preload_app": False,
-        "limit_request_line": 4094,
-        "limit_request_fields": 50,
+        "limit_request_line": LONGEST_REQUEST_LINE,
+        "limit_request_fields": MOST_HEADERS,
         "proc_name": "sealmark",
         "accesslog": None,
         "errorlog": "-",

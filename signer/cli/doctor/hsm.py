@@ -60,7 +60,7 @@ def _check_logged_in(
         token.require_keys()
         yield ok("hsm_keys", "each key of the hierarchy is there once, and works")
     except KeystoreError as fault:
-        yield fail("hsm_keys", str(fault), "bring the key back; `sealmark ceremony restore` makes a new token")
+        yield fail("hsm_keys", str(fault), "bring the key back; `sealmark restore` makes a new token")
         return
     if rows is None:
         return

@@ -7,7 +7,8 @@ import re
 import socket
 import ssl
 import subprocess
-from contextlib import closing, contextmanager
+import threading
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from shutil import which
@@ -170,16 +171,33 @@ def test_an_address_for_others_speaks_tls_and_nothing_else(service: ServiceInPro
             fetch(port, Authorization=f"Bearer {TOKEN}")
 
 
-def test_one_who_says_nothing_keeps_nobody_away(
+def test_slow_callers_keep_nobody_away(
     service: ServiceInProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics_listener, "_CALLER_SECONDS", 0.2)
+    monkeypatch.setattr(metrics_listener, "_CALLER_SECONDS", 0.3)
+    stopping = threading.Event()
+
+    def drip(slow: socket.socket) -> None:
+        """A letter of a header every now and then: always in time, and never done."""
+        with suppress(OSError):
+            slow.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+            while not stopping.wait(0.05):
+                slow.sendall(b"x")
+
     with listening(service, tmp_path / "slow", on_loopback()) as port:
-        silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(3 * metrics_listener._THREADS)]
-        silent[0].sendall(b"GET /metrics HTTP/1.1\r\nX: ")
-        assert fetch(port)[0] == 200
-        for each in silent:
-            each.close()
+        address = ("127.0.0.1", port)
+        slow = [socket.create_connection(address) for _ in range(3 * metrics_listener._THREADS)]
+        drips = [threading.Thread(target=drip, args=(each,)) for each in slow[: 2 * metrics_listener._THREADS]]
+        for thread in drips:
+            thread.start()
+        try:
+            assert fetch(port)[0] == 200
+        finally:
+            stopping.set()
+            for thread in drips:
+                thread.join()
+            for each in slow:
+                each.close()
 
 
 def queries() -> Iterator[tuple[str, str]]:
