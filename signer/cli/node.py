@@ -59,3 +59,33 @@ def join(state: Path, source: Path) -> None:
         return
     print_record({"state": made.path, "account": account, "region": region, "log": keystore.log.origin})
     note(f"Next: sealmark serve --state {made.path}")
+
+
+@node.command("upgrade")
+@state_option
+@json_option
+def upgrade(state: Path) -> None:
+    """Bring the database to this version's revision.
+
+    The others go on meanwhile: of an upgrade by one version the older one works with what comes of it. Upgrade the
+    database first, then one node after the other.
+
+    \b
+    Examples:
+      sealmark node upgrade --state /var/lib/sealmark
+    """
+    with server_parts():
+        from contextlib import closing
+
+        from keystore.configuration import load_database_configuration
+        from keystore.db import connect, open_database
+        from keystore.db import upgrade as upgrade_database
+        from keystore.db.migration import NEWEST
+    told = load_database_configuration(state)
+    with closing(connect(told.url, told.password_file)) as database:
+        upgrade_database(database)
+    open_database(told.url, told.password_file).close()
+    if current_settings().as_json:
+        print_json({"revision": NEWEST})
+        return
+    print_record({"revision": NEWEST})

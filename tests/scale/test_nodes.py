@@ -8,15 +8,17 @@ import signal
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from click.testing import CliRunner
 
+from keystore.db import connect, upgrade
 from signer.cli.main import cli
-from tests.databases import hand, is_postgresql, on_postgresql
+from tests.databases import hand, is_postgresql, on_postgresql, url_of
 from tests.faults.kills import Report, judge
+from tests.keystore.upgrading import next_history
 from tests.log_audit import log_key
 from tests.postgresql_server import running_server
 from tests.scale.deployment import USER, make_deployment
@@ -135,14 +137,13 @@ def test_any_node_signs_and_there_is_one_log(fleet: Fleet, tmp_path: Path) -> No
 
 def test_a_policy_is_in_force_on_every_node_at_the_next_request(fleet: Fleet) -> None:
     path = f"/v1/keys/{ALIAS}/policy"
-    before = fleet.call("user/key-admin", fleet.first.url, "GET", path).json()["policy"]
+    none: dict[str, object] = {"administrators": ["user/key-admin"], "users": ["role/other"]}
+    everybody = none | {"users": [USER]}
     for writer, reader in ((fleet.first, fleet.second), (fleet.second, fleet.first)):
         for _ in range(5):
-            without: dict[str, Any] = {"administrators": ["user/key-admin"], "users": ["role/other"]}
-            assert fleet.call("user/key-admin", writer.url, "PUT", path, without).status_code == 200
-            assert fleet.call(USER, reader.url, "POST", PATH, digest()).status_code == 404
-            assert fleet.call("user/key-admin", writer.url, "PUT", path, {"policy": before}).status_code == 200
-            assert fleet.call(USER, reader.url, "POST", PATH, digest()).status_code == 200
+            for policy, status in ((none, 404), (everybody, 200)):
+                assert fleet.call("user/key-admin", writer.url, "PUT", path, policy).status_code == 200
+                assert fleet.call(USER, reader.url, "POST", PATH, digest()).status_code == status
 
 
 def test_an_idempotency_key_holds_on_every_node(fleet: Fleet) -> None:
@@ -152,9 +153,28 @@ def test_an_idempotency_key_holds_on_every_node(fleet: Fleet) -> None:
         for url in (fleet.first.url, fleet.second.url, fleet.url)
     ]
     assert [answer.status_code for answer in answers] == [200] * 3
-    assert len({answer.json()["signature"] for answer in answers}) == 1
+    assert len({answer.json()["results"][0]["signature"] for answer in answers}) == 1
     other = fleet.call(USER, fleet.second.url, "POST", PATH, digest(), **{"Idempotency-Key": "the-same-1"})
     assert other.status_code == 409
+
+
+def test_the_database_is_brought_on_under_running_nodes(fleet: Fleet, tmp_path: Path) -> None:
+    """A step that adds: nodes of the version before go on, and one of them that starts anew too."""
+    teller = Teller(fleet.url, fleet.deployment, log_key(fleet.deployment.database), 3)
+    sign(fleet, teller, 4)
+    database = connect(url_of(fleet.deployment.database))
+    upgrade(database, next_history(tmp_path))
+    with hand(fleet.deployment.database) as newer:  # as a node of the next version would
+        assert newer.value("SELECT version_num FROM alembic_version") == "0002_0001"
+        newer.run("UPDATE log_entries SET added_later = 'of the next version'")
+    database.close()
+    before = fleet.signed_by()
+    sign(fleet, teller, 16)
+    assert all(count > before[node] for node, count in fleet.signed_by().items())
+    joined = join(fleet.deployment, tmp_path)
+    with serving(joined.scene, "--workers", "1") as third:
+        assert fleet.call(USER, third.url, "POST", PATH, digest()).status_code == 200
+    teller.close()
 
 
 def test_a_node_that_dies_takes_nothing_with_it(fleet: Fleet) -> None:
