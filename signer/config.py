@@ -13,6 +13,7 @@ import stat
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -27,7 +28,7 @@ from signer.quota_settings import Quota, read_quotas
 from signer.regions.settings import RegionSettings, read_regions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -213,19 +214,27 @@ _WITHOUT: Final = {
 }
 
 
+# The whole numbers of `[server]`: the least and the most that each may be.
+SERVER_RANGES: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
+    {
+        "workers": (1, 64),
+        "threads": (1, 256),
+        "max_requests": (0, 10_000_000),
+        "graceful_timeout": (1, 600),
+        "connections": (16, 100_000),
+        "waiting": (1, 10_000),
+        "head_seconds": (1, 600),
+        "body_seconds": (1, 3_600),
+        "longest_token_days": (1, LONGEST_TOKEN_DAYS),
+        "access_keys_per_principal": (1, MOST_ACCESS_KEYS),
+    }
+)
+
+
 def _server(table: object, state: Path, certificates: CertificateConfiguration) -> ServerConfiguration:
     readers: dict[str, Callable[[str, object], Any]] = {
-        "workers": lambda name, value: _whole(name, value, 1, 64),
-        "threads": lambda name, value: _whole(name, value, 1, 256),
-        "max_requests": lambda name, value: _whole(name, value, 0, 10_000_000),
-        "graceful_timeout": lambda name, value: _whole(name, value, 1, 600),
-        "connections": lambda name, value: _whole(name, value, 16, 100_000),
-        "waiting": lambda name, value: _whole(name, value, 1, 10_000),
-        "head_seconds": lambda name, value: _whole(name, value, 1, 600),
-        "body_seconds": lambda name, value: _whole(name, value, 1, 3_600),
+        **{name: _within(*bounds) for name, bounds in SERVER_RANGES.items()},
         "log_level": _level,
-        "longest_token_days": lambda name, value: _whole(name, value, 1, LONGEST_TOKEN_DAYS),
-        "access_keys_per_principal": lambda name, value: _whole(name, value, 1, MOST_ACCESS_KEYS),
         "trusted_proxies": _networks,
         "tls_certificate": lambda name, value: _file(name, value, state),
         "tls_key": lambda name, value: _private_file(name, value, state),
@@ -265,6 +274,10 @@ def _url(name: str, value: object) -> str:
 
 def _address(name: str, value: object, example: str) -> str:
     return http_address(value, f"{name} is an address such as {example}, without a user, a query or a fragment")[0]
+
+
+def _within(least: int, most: int) -> Callable[[str, object], int]:
+    return lambda name, value: _whole(name, value, least, most)
 
 
 def _whole(name: str, value: object, least: int, most: int) -> int:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from sqlalchemy import bindparam, func, insert, select, true, update
+from sqlalchemy import bindparam, func, insert, literal_column, select, true, update
 
 from keystore.db import patience
 from keystore.db.schema import (
@@ -317,7 +317,9 @@ class Sequencer:
             return
         entries = LOG_ENTRIES.c
         known = entries.seq < head.first + head.size  # others go on
-        newest = select(entries.leaf).where(entries.kind == "rows", known).order_by(entries.seq.desc())
+        newest = (
+            select(entries.leaf).where(entries.kind == literal_column("'rows'"), known).order_by(entries.seq.desc())
+        )
         with self._database.read() as connection:
             leaf = connection.execute(newest.limit(1)).scalar_one_or_none()
             link = connection.execute(select(ROW_JOURNAL.c.link).where(ROW_JOURNAL.c.seq == last)).scalar_one_or_none()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import select
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -113,12 +114,14 @@ class GracefulWorker(WatchedWorker):
     def _lane_of(self, application: SigningLane) -> Lane:
         services = application.services
         header = services.configuration.client_certificate_header
+        concurrent = int(getattr(self.app, "hsm_concurrent_calls", 0))
         return Lane(
             self,
             HeadReader(application.roads, NOT_PLAIN if header is None else NOT_PLAIN | {header.lower()}),
             services.audit.log,
             services.keystore.store.moment,
             server=SERVER,
+            elsewhere=ThreadPoolExecutor(concurrent, "hsm-calls") if concurrent else None,
         )
 
     def begin(self, conn: ReceivedConnection) -> None:
