@@ -126,7 +126,7 @@ class PostgresqlConnection(psycopg.Connection[tuple[Any, ...]]):
 
     answer_seconds: float | None = None
 
-    def __del__(self) -> None:
+    def __del__(self, *_: object) -> None:
         """A connection that nobody has any more is closed, without a word: its transaction, if any, is rolled back."""
         pgconn = getattr(self, "pgconn", None)  # none where connecting failed
         if pgconn is not None:
