@@ -13,8 +13,6 @@ from tests.recovery.deployment import make
 from tests.recovery.rotation import STEPS, kills, rotate_under_load
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.recovery.deployment import Made
 
 
