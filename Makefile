@@ -1,6 +1,6 @@
 # Sealmark. Everything a target needs is set up by the target itself; see tools/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test serve bench bench-log bench-verifier profile figures fuzz lint types lock clean
+.PHONY: help setup demo test serve bench bench-log bench-verifier profile figures fuzz lint types lock clean kill-postgresql
 
 # More arguments for the tool that a target runs: make test ARGS="-k jwt", make bench ARGS="--short".
 ARGS =

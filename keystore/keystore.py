@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, literal_column, select
 
 from keystore.access_keys import AccessKeyRepository
 from keystore.algorithms import SIGNING_ALGORITHMS, SIGNING_PURPOSES, Origin, Protection, key_algorithms
@@ -245,7 +245,8 @@ class Keystore(
     def count_software_keys(self) -> int:
         """How many keys of `protection: software` there are, deleted ones left out. For the log: no seal is checked."""
         columns = KEYS.c
-        kept = columns.protection == Protection.SOFTWARE.value, columns.state != KeyState.DELETED.value
+        software: ColumnElement[str] = literal_column(f"'{Protection.SOFTWARE.value}'")  # as the index has it
+        kept = columns.protection == software, columns.state != KeyState.DELETED.value
         with self.database.read() as connection:
             return connection.execute(select(func.count()).select_from(KEYS).where(*kept)).scalar_one()
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from gunicorn.config import Config
 
+    from keystore.configuration import HsmConfiguration
+
     _Application = Callable[
         [MutableMapping[str, Any], Callable[[str, Iterable[tuple[str, str]]], None]], Iterable[bytes]
     ]
@@ -71,10 +73,11 @@ class JsonLogger(Logger):
 class _Server(BaseApplication):
     """gunicorn with its settings given here instead of on a command line."""
 
-    def __init__(self, state: Path, options: dict[str, Any], hsm_deadline: float = DEADLINE_SECONDS) -> None:
+    def __init__(self, state: Path, options: dict[str, Any], hsm: HsmConfiguration | None = None) -> None:
         self._state = state
         self._options = options
-        self.hsm_deadline = hsm_deadline
+        self.hsm_deadline = DEADLINE_SECONDS if hsm is None else hsm.deadline_seconds
+        self.hsm_concurrent_calls = 0 if hsm is None else hsm.concurrent_calls
         super().__init__()
 
     def load_config(self) -> None:
@@ -101,9 +104,9 @@ def serve(state: Path, bind: str, workers: int | None = None, threads: int | Non
         _log.warning(
             "ceremony_folder_present", alarm=True, folder=str(ceremony), advice="carry its files away and remove it"
         )
-    deadline = load_keystore_configuration(state).hsm.deadline_seconds
+    hsm = load_keystore_configuration(state).hsm
     _allow_files(configuration)
-    _Server(state, gunicorn_options(configuration, bind, workers, threads), deadline).run()
+    _Server(state, gunicorn_options(configuration, bind, workers, threads), hsm).run()
 
 
 def _allow_files(configuration: ServerConfiguration) -> None:

@@ -117,6 +117,10 @@ WRITER: Final = Manner(statement_timeout=30_000, idle_timeout=30_000)
 READER: Final = Manner(statement_timeout=120_000, idle_timeout=600_000, snapshot=True)
 
 
+class Silent(psycopg.OperationalError):
+    """No answer within the connection's time: asking again would take as long once more."""
+
+
 class PostgresqlConnection(psycopg.Connection[tuple[Any, ...]]):
     """A connection that does not wait for ever: a server that has stopped is one that is gone."""
 
@@ -128,7 +132,7 @@ class PostgresqlConnection(psycopg.Connection[tuple[Any, ...]]):
             return super().wait(gen, interval, self.answer_seconds if timeout is None else timeout)
         except errors._WaitTimeout as exc:
             self.pgconn.finish()
-            raise psycopg.OperationalError("the server does not answer") from exc
+            raise Silent("the server does not answer") from exc
 
 
 def parse_url(url: str) -> dict[str, str]:
@@ -161,8 +165,8 @@ def open_connection(parameters: dict[str, str], password_file: Path | None, mann
         "jit": "off",
         "statement_timeout": manner.statement_timeout,
         "idle_in_transaction_session_timeout": manner.idle_timeout,
-        # The rows of a point read are found by an index, whatever the planner has not counted yet.
-        **({"enable_seqscan": "off"} if manner.by_index else {}),
+        # The rows of a point read are found by an index, whatever the planner has counted, and planned once.
+        **({"enable_seqscan": "off", "plan_cache_mode": "force_generic_plan"} if manner.by_index else {}),
     }
     if "," in parameters.get("host", "") + parameters.get("hostaddr", ""):
         secret["target_session_attrs"] = "read-write"  # of several hosts, the one that is no standby
@@ -172,7 +176,7 @@ def open_connection(parameters: dict[str, str], password_file: Path | None, mann
         options=" ".join(f"-c {name}={value}" for name, value in options.items()),
         autocommit=True,
         row_factory=tuple_row,
-        prepare_threshold=None,  # what is prepared is said with each statement
+        prepare_threshold=5 if manner.by_index else None,  # the fast road says `prepare` with each statement
     )
     try:
         connection.answer_seconds = manner.statement_timeout / 1000 + 1

@@ -16,6 +16,8 @@ from keystore.db.lock import WriteLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from sqlalchemy import Connection
 
@@ -84,6 +86,8 @@ class SqliteDatabase(Database):
             self.path.with_name(self.path.name + ".changes.lock"), timeout=CHANGE_SECONDS, in_line=True
         )
         self._local = threading.local()
+        self._named: dict[str, WriteLock] = {}
+        self._locks_guard = threading.Lock()
 
     def fetch(self, sql: str, parameters: RawRow, *, inside: Connection | None = None) -> list[RawRow]:
         """See `Database`; the connection is this thread's own."""
@@ -131,6 +135,17 @@ class SqliteDatabase(Database):
         with self._changes.held():
             yield
 
+    def alone(self, name: str, seconds: float, directory: Path) -> AbstractContextManager[None]:
+        """See `Database`."""
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._locks_guard:
+            lock = self._named.get(name)
+            if lock is None:
+                lock = self._named[name] = WriteLock(
+                    directory / f"{name}.lock", timeout=seconds, what=f"the lock {name!r} is held"
+                )
+        return lock.held(seconds)
+
     @contextmanager
     def append(self, lock_seconds: float | None = None) -> Iterator[SqliteAppending]:
         """See `Database`."""
@@ -177,6 +192,8 @@ class SqliteDatabase(Database):
         """See `Database`."""
         self._forget_thread_connection()
         self._engine.dispose()
+        for named in self._named.values():
+            named.close()
         self._lock.close()
         self._changes.close()
 

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from signer.lane.heads import PlainHead
 
 _TICK: Final = 0.01  # seconds without a look at who is to be told to come again, while anybody waits for a place
+_ENOUGH: Final = 32  # calls that are worth a checkpoint by themselves
 _LONGEST_WAIT: Final = 1.0  # seconds without a look at what is overdue
 _TO_TAKE: Final = 30.0  # seconds for a caller to take an answer
 _TO_LINGER: Final = 2.0  # seconds for a caller to close, after the last answer (RFC 9112 section 9.6)
@@ -132,6 +133,7 @@ class Lane:
         self._epoll.register(self._bell, _READ)
         self._new: list[Flight] = []
         self._due: list[Flight] = []  # that wait for a write
+        self._held = False  # whether leaves have waited for newcomers already
         self._writing: list[Flight] = []  # whose write is under way
         self._stepping: list[Flight] = []  # of this moment, the one that is stepped now first
         self._elsewhere_at: dict[int, Flight] = {}  # by thread
@@ -288,8 +290,16 @@ class Lane:
                 self._free(flight)
 
     def _write_due(self) -> None:
-        """All that is due, in one transaction; then on with those calls."""
+        """All that is due, in one transaction; then on with those calls.
+
+        Where some have just begun and others have signed, the leaves of these wait, once, for those: so callers who
+        ask again and again come to go together, and a checkpoint is signed for more of them.
+        """
         flights, self._due = self._due, []
+        begun = [flight for flight in flights if flight.due is not None and not flight.due.entries]
+        self._held = not self._held and 0 < len(begun) < len(flights) < _ENOUGH
+        if self._held:
+            self._due, flights = [flight for flight in flights if flight not in begun], begun
         self._writing = flights
         if self._writes is not None:
             self._writes.submit(self._write_elsewhere, flights)
@@ -524,8 +534,9 @@ class Lane:
             self._close(connection)
         self._epoll.close()
         os.close(self._bell)
-        if self._writes is not None:
-            self._writes.shutdown(wait=False)
+        for pool in (self._writes, self._elsewhere):
+            if pool is not None:
+                pool.shutdown(wait=False)
 
     def _stop(self) -> None:
         self._stopping = True

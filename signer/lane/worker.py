@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import select
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -118,6 +119,7 @@ class GracefulWorker(WatchedWorker):
     def _lane_of(self, application: SigningLane) -> Lane:
         services = application.services
         header = services.configuration.client_certificate_header
+        concurrent = int(getattr(self.app, "hsm_concurrent_calls", 0))
         return Lane(
             self,
             HeadReader(application.roads, NOT_PLAIN if header is None else NOT_PLAIN | {header.lower()}),
@@ -125,6 +127,7 @@ class GracefulWorker(WatchedWorker):
             services.keystore.store.moment,
             server=SERVER,
             queue=FairQueue(PLACES_OF_A_THREAD * self.cfg.threads, services.configuration.waiting),
+            elsewhere=ThreadPoolExecutor(concurrent, "hsm-calls") if concurrent else None,
         )
 
     def caller_of(self, call: Call) -> Caller:

@@ -148,7 +148,11 @@ def file_lock_held(path: Path) -> AbstractContextManager[None]:
 
 @contextmanager
 def locked(database: Database) -> Iterator[None]:
-    """Another process holds SQLite's write lock, without our lock file."""
+    """Another process holds SQLite's write lock, without our lock file; or both of PostgreSQL's."""
+    if isinstance(database, PostgresqlDatabase):
+        with server_locked(database):
+            yield
+        return
     with write_lock_held(path_of(database)):
         yield
 

@@ -4,10 +4,10 @@
 
 One worker, never renewed; P-256 in batches of 20 by four clients. After the warm-up, and ten times more: memory that is
 the worker's own, what malloc has handed out in it (to SoftHSM and OpenSSL; to SQLite), Python's objects, threads, open
-files, and objects and sessions that the PKCS#11 module has open, as it says itself. In the same run a bare loop makes as many
-signatures with the same module, without a line of the service: what grows there is SoftHSM's. Growth is the slope of a
-line through the ten. Prints one JSON object; exit code 1 if the worker grows by more than 5 bytes a signature, or holds
-more objects, sessions, threads or files in the end than after the warm-up.
+files, and the objects and sessions of the PKCS#11 module. In the same run a bare loop makes as many signatures with the
+same module, without a line of the service: what grows there is SoftHSM's. Growth is the slope of a line through the
+ten. Prints one JSON object; exit code 1 if the worker grows by more than 5 bytes a signature, or holds more objects,
+sessions, threads or files in the end than in the first half.
 """
 
 from __future__ import annotations
