@@ -369,6 +369,8 @@ class ReceivingWorker(ThreadWorker):
         most = _TICK_SECONDS if self.queue.waiting else 1.0 if self.alive else 0.05
         super().wait_for_and_dispatch_events(most if timeout is None else min(timeout, most))
         if self.queue.waiting:
+            while (more := self.queue.more(time.monotonic())) is not None:
+                self.tpool.submit(self._work, more)
             self._turn_away()
 
     def murder_keepalived(self, force: bool = False) -> None:

@@ -237,6 +237,8 @@ class Lane:
         if self._due and not self._writing:
             self._write_due()
         now = time.monotonic()
+        while (more := self._queue.more(now)) is not None:
+            self._begin_now(more)
         for flight, _ in self._queue.refused(now):
             closes = not flight.head.keeps_alive
             self._give(flight, self._host.overloaded(flight, closes=closes), closes)
@@ -247,8 +249,12 @@ class Lane:
         """The flight's place is the next one's."""
         following = self._queue.next(flight.caller)
         if following is not None:
-            following.left = max(patience.LEAST, patience.REQUEST_SECONDS - self._waited)
-            self._new.append(following)
+            self._begin_now(following)
+
+    def _begin_now(self, flight: Flight) -> None:
+        """A call that has waited for its turn."""
+        flight.left = max(patience.LEAST, patience.REQUEST_SECONDS - self._waited)
+        self._new.append(flight)
 
     def _step(self, flights: list[Flight]) -> None:
         """Takes each of them as far as it goes. What they read, they read of one moment, which begins now."""
