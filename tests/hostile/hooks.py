@@ -1,0 +1,117 @@
+"""What schemathesis does besides, in its own process (`SCHEMATHESIS_HOOKS=tests.hostile.hooks`).
+
+Each call is made by one of the service's people, or by nobody, and of things that there are: what is generated for an
+identifier in a path would name nothing. Each answer is looked at for secrets and written down, a line of JSON each.
+The file that `HOSTILE_PLAN` names says who there is, what there is, and what may not be answered.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import schemathesis
+
+from tests.hostile.canaries import Canaries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PLAN: Final = json.loads(Path(os.environ["HOSTILE_PLAN"]).read_text(encoding="utf-8"))
+CANARIES: Final = Canaries({name: bytes.fromhex(secret) for name, secret in PLAN["secrets"].items()})
+CHANCE: Final = random.Random(PLAN["seed"])
+KNOWN: Final = 0.7  # of the path's parameters name something that there is
+NOBODY: Final = 0.05
+# Members of answers that are secrets, made for whoever asked. They may stand there, and nowhere else afterwards.
+SECRET_MEMBERS: Final = frozenset(
+    {
+        *("token", "secret_access_key", "session_token", "enrolment_code", "private_key", "shared_secret"),
+        *("Plaintext", "PrivateKeyPlaintext", "SharedSecret"),
+    }
+)
+OPEN_DATA_KEYS: Final = "/data-keys"  # `plaintext` is a secret of the service's making there alone
+_calls = Path(PLAN["calls"]).open("a", encoding="utf-8")  # noqa: SIM115 (as long as the process)
+
+
+@schemathesis.hook
+def before_call(_context: Any, case: Any, kwargs: dict[str, Any]) -> None:
+    """Who asks, and of what."""
+    del kwargs
+    headers = case.headers if case.headers is not None else {}
+    if CHANCE.random() >= NOBODY:
+        headers["Authorization"] = f"Bearer {CHANCE.choice(PLAN['tokens'])}"
+    if case.operation.security is None or not dict(headers).get("Authorization"):
+        # A stranger each: who fails too often from one address is told to wait, and nothing more would be tried.
+        headers["X-Forwarded-For"] = f"198.51.{CHANCE.randrange(256)}.{CHANCE.randrange(1, 255)}"
+    case.headers = headers
+    parameters = case.path_parameters
+    if parameters:
+        for name in list(parameters):
+            if name in PLAN["known"] and CHANCE.random() < KNOWN:
+                parameters[name] = CHANCE.choice(PLAN["known"][name])
+
+
+@schemathesis.hook
+def after_call(_context: Any, case: Any, response: Any) -> None:
+    """What came of it."""
+    headers = json.dumps(dict(response.headers)).encode()
+    line = {
+        "operation": f"{case.operation.method.upper()} {case.operation.path}",
+        "target": _first((case.headers or {}).get("X-Amz-Target")),
+        "status": response.status_code,
+        "seconds": round(response.elapsed, 4),
+        "leaks": sorted(CANARIES.within(response.content) | CANARIES.within(headers)),
+        "learned": [secret.hex() for secret in _secrets(case.operation.path, response.content)],
+    }
+    if response.status_code >= 500:
+        line["answer"] = response.content[:2000].decode("utf-8", "replace")
+        body = response.request.body
+        line["body"] = (body if isinstance(body, str) else (body or b"").decode("utf-8", "replace"))[:2000]
+        line["url"] = response.request.url
+    _calls.write(json.dumps(line) + "\n")
+    _calls.flush()
+
+
+@schemathesis.hook
+def after_network_error(_context: Any, case: Any, request: Any) -> None:
+    """A call that was not answered: a connection that was broken, or a hang."""
+    line = {"operation": f"{case.operation.method.upper()} {case.operation.path}", "status": 0, "url": request.url}
+    _calls.write(json.dumps(line) + "\n")
+    _calls.flush()
+
+
+def _secrets(path: str, content: bytes) -> Iterator[bytes]:
+    """The secrets that an answer holds by its nature."""
+    try:
+        read = json.loads(content)
+    except ValueError:
+        return
+    for name, text in _members(read):
+        if name in SECRET_MEMBERS or (name == "plaintext" and path.endswith(OPEN_DATA_KEYS)):
+            try:
+                octets = base64.b64decode(text, validate=True)
+            except (binascii.Error, ValueError):
+                octets = text.encode()
+            if len(octets) >= 16:
+                yield octets if "laintext" in name or "ecret" in name else text.encode()
+
+
+def _members(value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if isinstance(inner, str):
+                yield name, inner
+            else:
+                yield from _members(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _members(inner)
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, list) and value else value
