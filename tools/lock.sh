@@ -27,5 +27,5 @@ compile tlog.txt requirements/tlog.in
 compile aws.txt requirements/aws.in
 compile bench.txt requirements/bench.in
 compile hostile.txt requirements/hostile.in
-compile fuzz.txt requirements/fuzz.in --constraint requirements/dev.txt
+compile fuzz.txt requirements/fuzz.in pyproject.toml --extra server --constraint requirements/dev.txt
 wc -l requirements/*.txt

@@ -24,10 +24,10 @@ def decode_policy(text: str | bytes) -> object:
             msg = f"the policy has {len(encoded)} bytes; {MOST_BYTES} are the most"
             raise PolicyRefused(msg, "")
         decoded: object = json.loads(encoded.decode(), object_pairs_hook=_members, parse_constant=_no_number)
+        _refuse_doubles(decoded, "")
     except (ValueError, RecursionError):
         msg = "the policy is not JSON (RFC 8259) in UTF-8"
         raise PolicyRefused(msg, "") from None
-    _refuse_doubles(decoded, "")
     return decoded
 
 

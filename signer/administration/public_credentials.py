@@ -12,7 +12,6 @@ import uuid
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from keystore.api import CredentialMatch, PublicCredentialRecord
@@ -32,6 +31,7 @@ from signer.authn.request_keys import (
     require_request_key,
 )
 from signer.errors import Conflict, DutyForbids, NotFound, Unprocessable, WrongState
+from signer.formats import publickey
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -231,7 +231,7 @@ def _certificate(text: str, moment: datetime) -> tuple[x509.Certificate, Request
         return certificate, require_request_key(load_der_public_key(public_key_of(certificate)))
     except (Refused, UnusableKey) as reason:
         raise Unprocessable(str(reason), field="certificate") from reason
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except publickey.UNREADABLE as error:
         msg = "certificate holds one client certificate, PEM"
         raise Unprocessable(msg, field="certificate") from error
 

@@ -10,7 +10,6 @@ import hashlib
 from typing import TYPE_CHECKING, Final, Protocol
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
@@ -19,6 +18,7 @@ from keystore.values import stored_json
 from signer.authn.owners import principal_of
 from signer.authn.principal import CredentialKind
 from signer.authn.refused import Refused
+from signer.formats import publickey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ def authenticate(der: bytes, bindings: Bindings, now: datetime) -> Principal:
         certificate = x509.load_der_x509_certificate(der)
         require_client_certificate(certificate, now)
         recognised_by = list(_recognised_by(certificate))
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType) as error:
+    except publickey.UNREADABLE as error:
         raise Refused("the certificate cannot be read") from error
     if len(recognised_by) > _MOST_NAMES:
         raise Refused(f"the certificate has more than {_MOST_NAMES} names")

@@ -46,7 +46,8 @@ def parse(text: str, field: str) -> list[x509.Certificate]:
         found = x509.load_pem_x509_certificates(text.encode("ascii"))
         for certificate in found:
             _ = (certificate.extensions, certificate.public_key(), certificate.signature_hash_algorithm)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as exc:
+            _ = (certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string())
+    except publickey.UNREADABLE as exc:
         message = f"{field} holds something that is not a well-formed certificate"
         raise Unprocessable(message, field=field) from exc
     if len(found) > LONGEST_CHAIN:

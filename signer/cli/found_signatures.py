@@ -53,7 +53,7 @@ def _proof(content: bytes) -> Held | None:
     try:
         leaf = json.loads(base64.b64decode(extra[1], validate=True)) if extra else {}
         signatures = tuple(str(each["sha256"]) for each in leaf.get("signatures", ()))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     return Held("proof", signatures)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import base64
 import textwrap
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from signer.errors import ServiceUnavailable, Unprocessable
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
     from keystore.api import SigningKey
 
 _CACHED = 4096
+# All that `cryptography` raises for a stranger's certificate: some of it when a part is looked at, and not all of it
+# is a ValueError (a version that there is not, an extension that stands twice).
+UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 @lru_cache(maxsize=_CACHED)

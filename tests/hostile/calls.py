@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).resolve().parents[2]
 FOLDER: Final = ROOT / "build" / "hostile"
 PROGRAM: Final = ROOT / ".venv-hostile" / "bin" / "schemathesis"
+SETTINGS: Final = Path(__file__).with_name("schemathesis.toml")
 COMMAND: Final = "python -m tests.hostile.calls"
+WIRE_CALLS: Final = 1_000  # of a round
 SLOWEST: Final = 5.0  # seconds that an answer may take
 CHECKS: Final = (
     "not_a_server_error",
@@ -44,7 +47,6 @@ CHECKS: Final = (
     "response_schema_conformance",
     "unsupported_method",
 )
-_COUNTED: Final = re.compile(r"^\s*(?:❌|⛔|E)?\s*(.+?): (\d+)$")
 
 
 @dataclass
@@ -73,15 +75,15 @@ class Ledger:
             self.learned[f"secret {len(self.learned)} of {line['operation']}"] = bytes.fromhex(octets)
 
 
-def one_round(ledger: Ledger, number: int, most: int, seconds: float) -> None:
-    """One service from its beginning to its end, and at most so many calls and seconds."""
+def one_round(ledger: Ledger, number: int, seconds: float) -> None:
+    """One service from its beginning to its end, schemathesis once through all its phases, or so many seconds of it."""
     with TemporaryDirectory(prefix="hostile-") as name:
         folder = Path(name)
         with scene(folder) as stage:
             lines = folder.parent / f"{folder.name}-calls.jsonl"
             try:
-                _schemathesis(stage, lines, number, most, seconds)
-                wire_calls = wire.calls(stage, seed=number, most=max(50, most // 10))
+                _schemathesis(stage, lines, number, seconds)
+                wire_calls = wire.calls(stage, seed=number, most=WIRE_CALLS)
                 told = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()] + wire_calls
             finally:
                 lines.unlink(missing_ok=True)
@@ -106,13 +108,13 @@ def one_round(ledger: Ledger, number: int, most: int, seconds: float) -> None:
                 ledger.faults.append({"operation": "log", "status": 0, "line": line[:300].decode("utf-8", "replace")})
 
 
-def _schemathesis(stage: Scene, lines: Path, number: int, most: int, seconds: float) -> None:
+def _schemathesis(stage: Scene, lines: Path, number: int, seconds: float) -> None:
     plan = lines.with_suffix(".plan")
     plan.write_text(
         json.dumps(
             {
                 "seed": number,
-                "tokens": list(stage.tokens.values()),
+                "tokens": stage.tokens,
                 "known": stage.known,
                 "secrets": {name: secret.hex() for name, secret in stage.secrets.items()},
                 "calls": str(lines),
@@ -124,7 +126,15 @@ def _schemathesis(stage: Scene, lines: Path, number: int, most: int, seconds: fl
     report = FOLDER / f"round-{number}.txt"
     report.parent.mkdir(parents=True, exist_ok=True)
     command = [
-        *(str(PROGRAM), "run", f"{stage.service.url}/openapi.json", "--phases", "examples,coverage,fuzzing,stateful"),
+        *(
+            str(PROGRAM),
+            "--config-file",
+            str(SETTINGS),
+            "run",
+            f"{stage.service.url}/openapi.json",
+            "--phases",
+            "examples,coverage,fuzzing,stateful",
+        ),
         *("--checks", ",".join(CHECKS), "--max-response-time", str(SLOWEST), "--seed", str(number), "--no-color"),
         *("--continue-on-failure", "--no-shrink", "--suppress-health-check", "all", "--warnings", "off"),
         *("--generation-database", "none", "--max-examples", "15", "--request-timeout", "30"),
@@ -135,30 +145,27 @@ def _schemathesis(stage: Scene, lines: Path, number: int, most: int, seconds: fl
         with report.open("wb") as output:
             process = subprocess.Popen(
                 command,
-                cwd=ROOT,
+                cwd=FOLDER,  # schemathesis keeps a cache where it is
                 env={**environment, "PYTHONPATH": str(ROOT)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-            _wait(process, lines, most, seconds)
+            _wait(process, seconds)
     finally:
         plan.unlink()
 
 
-def _wait(process: subprocess.Popen[bytes], lines: Path, most: int, seconds: float) -> None:
-    """Until it ends by itself, or has made so many calls, or the time is over: it is interrupted then, and reports."""
-    deadline = time.monotonic() + seconds
-    while process.poll() is None:
-        if time.monotonic() > deadline or lines.read_bytes().count(b"\n") >= most:
-            process.send_signal(2)
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Until it ends by itself, or the time is over: it is interrupted then, and reports."""
+    for patience, last_word in ((seconds, signal.SIGINT), (60.0, signal.SIGKILL)):
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            process.send_signal(last_word)
+        else:
             return
-        time.sleep(1)
+    process.wait()
 
 
 def undocumented(number: int) -> list[str]:
@@ -180,7 +187,7 @@ def main() -> int:
     ledger, number, wrong = Ledger(), arguments.seed, list[str]()
     end = time.monotonic() + arguments.seconds
     while ledger.calls < arguments.calls and time.monotonic() < end:
-        one_round(ledger, number, arguments.calls - ledger.calls, end - time.monotonic())
+        one_round(ledger, number, end - time.monotonic())
         wrong += [f"round {number}: {what}" for what in undocumented(number)]
         _say(ledger, number)
         number += 1

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import importlib
 import json
 import os
 import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-
-import schemathesis
 
 from tests.hostile.canaries import Canaries
 
@@ -24,9 +23,10 @@ if TYPE_CHECKING:
 
 PLAN: Final = json.loads(Path(os.environ["HOSTILE_PLAN"]).read_text(encoding="utf-8"))
 CANARIES: Final = Canaries({name: bytes.fromhex(secret) for name, secret in PLAN["secrets"].items()})
-CHANCE: Final = random.Random(PLAN["seed"])
+CHANCE: Final = random.Random(PLAN["seed"])  # noqa: S311 (repeatable on purpose)
 KNOWN: Final = 0.7  # of the path's parameters name something that there is
 NOBODY: Final = 0.05
+FITTING: Final = 0.85  # of the callers have a duty that may make the call
 # Members of answers that are secrets, made for whoever asked. They may stand there, and nowhere else afterwards.
 SECRET_MEMBERS: Final = frozenset(
     {
@@ -38,13 +38,12 @@ OPEN_DATA_KEYS: Final = "/data-keys"  # `plaintext` is a secret of the service's
 _calls = Path(PLAN["calls"]).open("a", encoding="utf-8")  # noqa: SIM115 (as long as the process)
 
 
-@schemathesis.hook
 def before_call(_context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     """Who asks, and of what."""
     del kwargs
     headers = case.headers if case.headers is not None else {}
     if CHANCE.random() >= NOBODY:
-        headers["Authorization"] = f"Bearer {CHANCE.choice(PLAN['tokens'])}"
+        headers["Authorization"] = f"Bearer {CHANCE.choice(_fitting(case.operation))}"
     if case.operation.security is None or not dict(headers).get("Authorization"):
         # A stranger each: who fails too often from one address is told to wait, and nothing more would be tried.
         headers["X-Forwarded-For"] = f"198.51.{CHANCE.randrange(256)}.{CHANCE.randrange(1, 255)}"
@@ -56,7 +55,6 @@ def before_call(_context: Any, case: Any, kwargs: dict[str, Any]) -> None:
                 parameters[name] = CHANCE.choice(PLAN["known"][name])
 
 
-@schemathesis.hook
 def after_call(_context: Any, case: Any, response: Any) -> None:
     """What came of it."""
     headers = json.dumps(dict(response.headers)).encode()
@@ -77,12 +75,23 @@ def after_call(_context: Any, case: Any, response: Any) -> None:
     _calls.flush()
 
 
-@schemathesis.hook
 def after_network_error(_context: Any, case: Any, request: Any) -> None:
     """A call that was not answered: a connection that was broken, or a hang."""
     line = {"operation": f"{case.operation.method.upper()} {case.operation.path}", "status": 0, "url": request.url}
     _calls.write(json.dumps(line) + "\n")
     _calls.flush()
+
+
+def aws_json(_context: Any, value: Any) -> bytes:
+    """The wire protocol's bodies, which are JSON by another name."""
+    return value if isinstance(value, bytes) else json.dumps(value).encode()
+
+
+def _fitting(operation: Any) -> list[str]:
+    """Whose token: mostly one of a duty that may make the call, as its description says."""
+    described = str(operation.definition.raw.get("description", ""))
+    named = [token for duty, token in PLAN["tokens"].items() if f"`{duty}`" in described]
+    return named if named and CHANCE.random() < FITTING else list(PLAN["tokens"].values())
 
 
 def _secrets(path: str, content: bytes) -> Iterator[bytes]:
@@ -115,3 +124,9 @@ def _members(value: Any) -> Iterator[tuple[str, str]]:
 
 def _first(value: Any) -> Any:
     return value[0] if isinstance(value, list) and value else value
+
+
+_schemathesis: Any = importlib.import_module("schemathesis")  # of its own environment; the project's own has none
+for _hook in (before_call, after_call, after_network_error):
+    _schemathesis.hook(_hook)
+_schemathesis.serializer("application/x-amz-json-1.1")(aws_json)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DUTIES: Final = ("administrator", "key-administrator", "key-user", "auditor")
 VICTIMS: Final = 4  # of each duty: who is named in paths, and may be disabled or removed
 # Their key's uses, by what schemathesis may call it.
-KEYS: Final = {
+KEYS: Final[dict[str, dict[str, Any]]] = {
     "app": {"spec": "ECC_NIST_P256", "purpose": "artifact"},
     "device": {"spec": "ECC_NIST_P256", "purpose": "general"},
     "session": {

@@ -22,8 +22,31 @@ from tests.hostile.canaries import Canaries
 if TYPE_CHECKING:
     from tests.hostile.scene import Scene
 
-TEXTS: Final = ("", "a", "alias/app", "\x00", "é\u2028", "../../etc/passwd", "'; --", "arn:aws:kms:a:b:key/c", "9" * 300)
-STRANGE: Final = (None, True, -1, 2**63, 1.5e300, "", [], {}, {"a": {"b": [None]}}, "AA=", [[[]]], "\ud800")
+TEXTS: Final = (
+    "",
+    "a",
+    "alias/app",
+    "\x00",
+    "é\u2028",
+    "../../etc/passwd",
+    "'; --",
+    "arn:aws:kms:a:b:key/c",
+    "9" * 300,
+)
+STRANGE: Final[tuple[Any, ...]] = (
+    None,
+    True,
+    -1,
+    2**63,
+    1.5e300,
+    "",
+    [],
+    {},
+    {"a": {"b": [None]}},
+    "AA=",
+    [[[]]],
+    "\ud800",
+)
 FITTING: Final = 0.9  # of the members have the type that is asked for
 LEFT_OUT: Final = 0.3  # of the members that may be
 
