@@ -157,18 +157,10 @@ def test_calls_of_one_round_read_what_they_share_once(
     assert caller.answer()[0] == 200
     alone = len(fetched)
     fetched.clear()
-    hold, held = threading.Event(), threading.Event()
-
-    def stand_still() -> None:
-        held.set()
-        hold.wait(20)
-
-    running.lane._post(stand_still)
-    assert held.wait(20)
     callers = [running.caller() for _ in range(10)]
-    for each in callers:
-        each.send(signer.request())
-    hold.set()
+    with running.standing_still():
+        for each in callers:
+            each.send(signer.request())
     assert [each.answer()[0] for each in callers] == [200] * 10
     assert 0 < len(fetched) <= 2 * alone
 
