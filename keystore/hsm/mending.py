@@ -11,7 +11,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from keystore.errors import HsmUnavailable, KeystoreError
+from keystore.errors import HsmFault, HsmUnavailable, KeystoreError
+from keystore.measures import count
 from keystore.stays import STAYS, Work
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ class Mender:
         return self._connection
 
     def usable(self) -> Connection:
-        """The connection to try. Raises: `HsmUnavailable` at once while the HSM is known to be lost."""
+        """The connection to try.
+
+        Raises at once `HsmUnavailable` while the HSM is known to be lost, `HsmFault` while it is not as it should be.
+        """
         if self._thread is not None and (self._fault is not None or time.monotonic() - self._lost_at > _PATIENCE):
             raise self._refusal()
         return self._connection
@@ -84,10 +88,11 @@ class Mender:
     def _is_newer(self, failed: Connection) -> bool:
         return self._connection is not failed and self._is_current(self._connection)
 
-    def _refusal(self) -> HsmUnavailable:
+    def _refusal(self) -> HsmUnavailable | HsmFault:
         if self._fault is None:
             return HsmUnavailable("the HSM was lost a moment ago and is not back yet")
-        refusal = HsmUnavailable(str(self._fault))
+        kind = HsmFault if isinstance(self._fault, HsmFault) else HsmUnavailable
+        refusal = kind(str(self._fault))
         refusal.__cause__ = self._fault
         return refusal
 
@@ -103,6 +108,7 @@ class Mender:
             except Exception as error:  # noqa: BLE001 - whatever it was: nobody else would try again
                 fault = HsmUnavailable(f"no new connection could be made: {type(error).__name__}")
             else:
+                count(("hsm_reconnects",))
                 with self._changed:
                     self._connection, self._fault, self._thread = made, None, None
                     self._changed.notify_all()

@@ -51,15 +51,17 @@ class Client:
         self._connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=_SECONDS)
         self._head = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
-    def sign(self, path: str = PATH) -> Answered:
+    def sign(self, path: str = PATH, request_id: str | None = None) -> Answered:
+        """`request_id`: the caller's own name for the call, for the record."""
+        head = self._head if request_id is None else {**self._head, "X-Request-Id": request_id}
         digest = hashlib.sha256(secrets.token_bytes(16)).digest()
         body = json.dumps({"digest": base64.b64encode(digest).decode(), "algorithm": ALGORITHM})
         try:
-            self._connection.request("POST", path, body, self._head)
+            self._connection.request("POST", path, body, head)
             answer = self._connection.getresponse()
         except (http.client.RemoteDisconnected, ConnectionError):  # a kept connection that its worker has closed
             self._connection.close()
-            self._connection.request("POST", path, body, self._head)
+            self._connection.request("POST", path, body, head)
             answer = self._connection.getresponse()
         said = json.loads(answer.read())
         return Answered(
@@ -95,8 +97,10 @@ class Forwarded:
             (outcome, code, b'"signatures":[{' in bytes(leaf)) for outcome, code, leaf in self._rows(asked, request_id)
         ]
 
-    def intents(self, request_id: str) -> int:
-        return len(self._rows("SELECT id FROM audit_intents WHERE request_id = ?", request_id))
+    def outcomes_of_caller(self, request_id: str) -> list[str]:
+        """Of each leaf of the call that its caller named so."""
+        asked = "SELECT outcome FROM log_entries WHERE caller_request_id = ?"
+        return [str(outcome) for (outcome,) in self._rows(asked, request_id)]
 
     def open_intents(self) -> int:
         """Intents of anybody that have no outcome."""
@@ -117,6 +121,13 @@ class Forwarded:
     def serving_workers(self) -> list[int]:
         """The workers that have logged in to the HSM and begun their epoch."""
         return [pid for pid in worker_pids(self.service) if epoch_of(pid, self.scene.state / "locks")]
+
+    def signed_by(self, pid: int) -> int:
+        """How many leaves with a signature the worker has made."""
+        epoch = epoch_of(pid, self.scene.state / "locks")
+        asked = "SELECT COUNT(*) FROM log_entries WHERE epoch = ? AND outcome = 'succeeded'"
+        ((count,),) = self._rows(asked, str(epoch))
+        return int(count)
 
     def logged(self) -> str:
         return self.service.log.read_text(errors="replace")

@@ -65,9 +65,11 @@ struct function {
     _Atomic uint32_t skip;        /* ... after so many that it forwards */
     _Atomic uint32_t delay;       /* microseconds before each call */
     _Atomic uint32_t catch;       /* so many calls are held (ALWAYS: all) ... */
-    _Atomic uint32_t held;        /* ... as long as this is not zero */
+    _Atomic uint32_t held;        /* ... as long as this is not zero ... */
+    _Atomic uint32_t held_pid;    /* ... in this process alone, unless it is zero */
     _Atomic uint32_t waiting;     /* how many are held just now */
     _Atomic uint32_t waiting_pid; /* of the process of the last one */
+    _Atomic uint32_t held_mechanism; /* ... and with this mechanism alone, for C_SignInit */
 };
 
 struct process {
@@ -109,8 +111,10 @@ static int take(_Atomic uint32_t *number) {
     return left != 0;
 }
 
-static void hold(struct function *function) {
-    if (!atomic_load(&function->held) || !take(&function->catch)) return;
+static void hold(int at, struct function *function, word second) {
+    uint32_t only = atomic_load(&function->held_pid), wanted = atomic_load(&function->held_mechanism);
+    if (at == AT_C_SignInit && wanted && *(word *)second != wanted) return; /* CK_MECHANISM begins with its type */
+    if (!atomic_load(&function->held) || (only && only != (uint32_t)getpid()) || !take(&function->catch)) return;
     atomic_store(&function->waiting_pid, (uint32_t)getpid());
     atomic_fetch_add(&function->waiting, 1);
     while (atomic_load(&function->held)) pause_for(1000);
@@ -157,13 +161,13 @@ static void end_operation(int at, word session, word data, word length) {
 }
 
 /* Whether the call is answered here, and with what. */
-static int answered(int at, word *code) {
+static int answered(int at, word *code, word second) {
     if (!control) return 0;
     struct function *function = &control->functions[at];
     atomic_fetch_add(&function->calls, 1);
     uint32_t delay = atomic_load(&function->delay) + atomic_load(&control->delay);
     if (delay) pause_for(delay);
-    hold(function);
+    hold(at, function, second);
     *code = OK;
     if (!is_local(at)) {
         if (atomic_load(&born) != atomic_load(&control->restarts)) *code = DEVICE_ERROR;
@@ -201,6 +205,13 @@ static uint32_t open_sessions(void) {
 #define GIVEN6 GIVEN5, f
 #define GIVEN8 GIVEN6, g, h
 
+#define SECOND1 0
+#define SECOND2 b
+#define SECOND3 b
+#define SECOND4 b
+#define SECOND5 b
+#define SECOND6 b
+#define SECOND8 b
 #define ENDED1(at) (void)0
 #define ENDED2(at) (void)0
 #define ENDED3(at) (void)0
@@ -212,7 +223,7 @@ static uint32_t open_sessions(void) {
 #define FORWARD(name, count)                                                                                           \
     static word forwarded_##name(WORDS##count) {                                                                       \
         word code;                                                                                                     \
-        if (answered(AT_##name, &code)) {                                                                              \
+        if (answered(AT_##name, &code, SECOND##count)) {                                                                              \
             ENDED##count(AT_##name);                                                                                   \
             return code;                                                                                               \
         }                                                                                                              \
@@ -228,7 +239,7 @@ FUNCTIONS(FORWARD)
 
 static word own_C_Initialize(word a) {
     word code;
-    if (answered(AT_C_Initialize, &code)) return code;
+    if (answered(AT_C_Initialize, &code, 0)) return code;
     code = ((word(*)(word))real[AT_C_Initialize])(a);
     if (code == OK && control) {
         atomic_store(&born, atomic_load(&control->restarts));
@@ -240,7 +251,7 @@ static word own_C_Initialize(word a) {
 
 static word own_C_Finalize(word a) {
     word code;
-    if (answered(AT_C_Finalize, &code)) return code;
+    if (answered(AT_C_Finalize, &code, 0)) return code;
     code = ((word(*)(word))real[AT_C_Finalize])(a);
     if (code == OK && control) atomic_store(&own_process()->sessions, 0);
     return code;

@@ -42,8 +42,10 @@ class Function(Structure):
         ("delay", c_uint32),
         ("catch", c_uint32),
         ("held", c_uint32),
+        ("held_pid", c_uint32),
         ("waiting", c_uint32),
         ("waiting_pid", c_uint32),
+        ("held_mechanism", c_uint32),
     )
 
 
@@ -88,10 +90,11 @@ class Control:
         function.code, function.skip = code, skip
         function.times = times if code else 0
 
-    def catch(self, name: str, calls: int = 1) -> None:
-        """The next calls do not return until `release`."""
+    def catch(self, name: str, calls: int = 1, *, pid: int = 0, mechanism: int = 0) -> None:
+        """The next calls (of one process, if its number is given; of one mechanism, for C_SignInit) do not return until
+        `release`."""
         function = self.function(name)
-        function.held, function.catch = 1, calls
+        function.held_pid, function.held_mechanism, function.held, function.catch = pid, mechanism, 1, calls
 
     def release(self, name: str) -> None:
         """Ends a hang."""

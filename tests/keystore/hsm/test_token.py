@@ -259,6 +259,22 @@ def test_a_device_error_is_mended_once(founded: TestToken, monkeypatch: pytest.M
     opened.close()
 
 
+def test_a_fault_of_one_call_does_not_end_everybodys_login(founded: TestToken, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A login that has not helped is not made again at once."""
+    generating = Injected(founded.configuration.module, monkeypatch, "C_GenerateRandom")
+    logins = Injected(founded.configuration.module, monkeypatch, "C_Login")
+    monkeypatch.setattr("keystore.hsm.mending._USELESS_FOR", 3600.0)
+    opened = open_token(founded.configuration)
+    generating.answer(ReturnValue.DEVICE_ERROR, 1000)
+    logins.calls = 0
+    for _ in range(5):
+        with pytest.raises(HsmUnavailable, match="C_GenerateRandom: CKR_DEVICE_ERROR"):
+            opened.random(16)
+        assert len(opened.seal(b"row")) == 32
+    assert logins.calls == 1
+    opened.close()
+
+
 def test_a_refusal_is_not_retried(founded: TestToken, monkeypatch: pytest.MonkeyPatch) -> None:
     signing = Injected(founded.configuration.module, monkeypatch, "C_Sign")
     opened = open_token(founded.configuration, sessions=2)
