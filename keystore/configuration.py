@@ -26,6 +26,7 @@ DEFAULT_TOKEN_KEYS: Final = 1000
 DEFAULT_DEADLINE: Final = 5.0  # seconds
 DEFAULT_DATABASE_URL: Final = "sqlite:///sealmark.db"
 _SQLITE: Final = "sqlite:///"
+_HSM_SETTINGS: Final = {"uri", "cache_size", "sessions", "token_keys", "deadline_seconds", "concurrent_calls"}
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
@@ -102,6 +103,7 @@ class HsmConfiguration:
     sessions: int = DEFAULT_SESSIONS
     token_keys: int = DEFAULT_TOKEN_KEYS  # how many key versions may be kept on the token itself
     deadline_seconds: float = DEFAULT_DEADLINE  # after which a call that the HSM has not answered is given up
+    concurrent_calls: int = 0  # signing calls that wait for the HSM at once; 0: one after another, where it is quick
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,9 @@ def load_keystore_configuration(state: Path) -> KeystoreConfiguration:
     """Reads and checks DIR/sealmark.toml. Raises: `ConfigurationError` naming the setting or the file."""
     directory = StateDirectory(state.resolve())
     document = _document(directory)
-    hsm = _table(document, "hsm", {"uri", "cache_size", "sessions", "token_keys", "deadline_seconds"})
+    hsm = _table(
+        document, "hsm", {"uri", "cache_size", "sessions", "token_keys", "deadline_seconds", "concurrent_calls"}
+    )
     keys = _table(document, "keys", {"software_specs"})
     if "uri" not in hsm:
         raise ConfigurationError("hsm.uri is missing")
@@ -150,6 +154,7 @@ def load_keystore_configuration(state: Path) -> KeystoreConfiguration:
             sessions=_count(hsm.get("sessions", DEFAULT_SESSIONS), "hsm.sessions", 256),
             token_keys=_count(hsm.get("token_keys", DEFAULT_TOKEN_KEYS), "hsm.token_keys", 1_000_000),
             deadline_seconds=_seconds(hsm.get("deadline_seconds", DEFAULT_DEADLINE), "hsm.deadline_seconds", 600),
+            concurrent_calls=_concurrent_calls(hsm.get("concurrent_calls", 0)),
         ),
         database=_database(directory, document),
         software_specs=_software_specs(keys.get("software_specs", [])),
@@ -187,6 +192,7 @@ def hsm_configuration(
     sessions: int = DEFAULT_SESSIONS,
     token_keys: int = DEFAULT_TOKEN_KEYS,
     deadline_seconds: float = DEFAULT_DEADLINE,
+    concurrent_calls: int = 0,
 ) -> HsmConfiguration:
     """The HSM's part, from a PKCS#11 URI; relative paths are relative to the state directory.
 
@@ -194,6 +200,8 @@ def hsm_configuration(
     """
     parsed = parse_token_uri(uri)
     module = state.path / parsed.module_path
+    if concurrent_calls > sessions:
+        raise ConfigurationError(f"hsm.concurrent_calls: each needs a session, and hsm.sessions is {sessions}")
     if not module.is_file():
         raise ConfigurationError(f"hsm.uri: module-path: {module} does not exist")
     environment: dict[str, str] = {}
@@ -204,12 +212,13 @@ def hsm_configuration(
         uri=parsed,
         module=module,
         pin_file=state.path / parsed.pin_source,
-        lock_file=state.hsm_lock,
+        lock_file=state.hsm_lock.resolve(),  # of several nodes over one SoftHSM it is the same
         environment=environment,
         cache_size=cache_size,
         sessions=sessions,
         token_keys=token_keys,
         deadline_seconds=deadline_seconds,
+        concurrent_calls=concurrent_calls,
     )
 
 
@@ -252,6 +261,10 @@ def _table(document: Mapping[str, object], name: str, known: set[str]) -> dict[s
         if key not in known:
             raise ConfigurationError(f"{name}.{key} is not a setting")
     return table
+
+
+def _concurrent_calls(value: object) -> int:
+    return 0 if value == 0 and not isinstance(value, bool) else _count(value, "hsm.concurrent_calls", 256)
 
 
 def _text(value: object, name: str) -> str:

@@ -37,6 +37,10 @@ class StoreUnavailable(KeystoreError):
     code = "store_unavailable"
 
 
+class EpochClosed(StoreUnavailable):
+    """Another node took this process for dead and closed what it had open; it must begin another audit epoch."""
+
+
 class NotFound(KeystoreError):
     """No such row."""
 

@@ -37,6 +37,15 @@ class Head(NamedTuple):
     link: bytes
 
 
+class Known(NamedTuple):
+    """What follows from the chain up to `head`: which entries are superseded (a bit each, by their numbers), and the
+    newest entry about a row of each table."""
+
+    head: Head
+    superseded: bytes
+    latest: dict[str, int]
+
+
 class JournalEntry(NamedTuple):
     """One entry as it stands in the database, in the order of `ENTRY_COLUMNS`; unchecked."""
 
@@ -77,6 +86,16 @@ class Journal:
         self._range = database.prepare(
             select(*ENTRY_COLUMNS).where(sequence > after, sequence <= last).order_by(sequence)
         )
+
+    def known(self) -> Known:
+        """What this process knows now (hold `lock`)."""
+        return Known(self.head, bytes(self._superseded), dict(self._latest))
+
+    def resume(self, known: Known) -> None:
+        """Goes on from what another process knew, in place of following the chain so far (hold `lock`)."""
+        self.head = known.head
+        self._superseded = bytearray(known.superseded)
+        self._latest = dict(known.latest)
 
     def is_newest(self, seq: Value) -> bool:
         """Whether the entry of this number is on the followed chain and no later entry replaces it."""

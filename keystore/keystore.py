@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, literal_column, select
 
 from keystore.access_keys import AccessKeyRepository
 from keystore.algorithms import SIGNING_ALGORITHMS, SIGNING_PURPOSES, Origin, Protection, key_algorithms
@@ -139,6 +139,7 @@ class Keystore(
         RotationRepository.__init__(self, self.store)
         self._token = token
         self._software = SoftwareKeys(token, cache_size)
+        self.most_token_keys = token_keys
         self.software_specs = tuple(software_specs)  # of which new keys are used in this process; the operator's list
         self.imports = MaterialImports(token, self._software, self.store, clock, self.get_key)
         deployment = self.store.get("deployment", "deployment")
@@ -245,7 +246,8 @@ class Keystore(
     def count_software_keys(self) -> int:
         """How many keys of `protection: software` there are, deleted ones left out. For the log: no seal is checked."""
         columns = KEYS.c
-        kept = columns.protection == Protection.SOFTWARE.value, columns.state != KeyState.DELETED.value
+        software: ColumnElement[str] = literal_column(f"'{Protection.SOFTWARE.value}'")  # as the index has it
+        kept = columns.protection == software, columns.state != KeyState.DELETED.value
         with self.database.read() as connection:
             return connection.execute(select(func.count()).select_from(KEYS).where(*kept)).scalar_one()
 
@@ -365,10 +367,13 @@ class Keystore(
         return self._token.random(size)
 
     def ready(self) -> None:
-        """Raises `HsmUnavailable` or `StoreUnavailable` unless the HSM has its keys and a head of the log, and the
-        database answers now."""
+        """Raises `HsmUnavailable`, `HsmFault` or `IntegrityFailure` unless the HSM has its keys and a head of the log
+        now."""
         self._token.probe()
         self.log.kept_head()
+
+    def require_deployment(self) -> None:
+        """Raises `StoreUnavailable`, `IntegrityFailure` or `NotFound` unless the database has its first row now."""
         if self.store.get("deployment", "deployment") is None:
             raise NotFound("deployment: the database was never initialised")
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # The first field of everything that the integrity key tags. Another shape of row gets another version.
 ROW_DOMAIN: Final = b"sealmark sealed row v1"
 LINK_DOMAIN: Final = b"sealmark journal link v1"
+SNAPSHOT_DOMAIN: Final = b"sealmark journal snapshot v1"
 
 
 class Uncanonical(ValueError):
@@ -135,6 +136,18 @@ class Sealer:
     def link(self, link: bytes) -> bytes:
         """The seal of a link of the journal's chain."""
         return self._seal(encode_field(LINK_DOMAIN) + encode_value(self.key_id) + encode_value(link))
+
+    def snapshot(self, *values: Value) -> bytes:
+        """The seal of what is known of the journal (`keystore.journal_snapshots`)."""
+        return self._seal(b"".join([encode_field(SNAPSHOT_DOMAIN), *map(encode_value, (self.key_id, *values))]))
+
+    def is_snapshot(self, seal: Value, *values: Value) -> bool:
+        """Whether it bears this seal. Raises `HsmUnavailable`."""
+        try:
+            expected = self.snapshot(*values)
+        except Uncanonical:
+            return False
+        return isinstance(seal, bytes) and hmac.compare_digest(seal, expected)
 
     def is_link(self, seal: Value, link: bytes) -> bool:
         """Whether the link bears this seal. Raises `HsmUnavailable`."""

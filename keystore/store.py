@@ -17,6 +17,7 @@ from sqlalchemy import bindparam, func, select
 from keystore.db.schema import DEPLOYMENT, ROW_JOURNAL, ROW_JOURNAL_HEAD, SEALED_TABLES
 from keystore.errors import IntegrityFailure, NotFound, Overtaken
 from keystore.journal import Journal
+from keystore.journal_snapshots import keep, resume
 from keystore.queries import HEAD_WIDTH, BoundedCache, Verified, compile_page, compile_query, row_by_id, width
 from keystore.sealing import SealedRow, Sealer, frozen
 from keystore.transactions import SealedTransaction
@@ -40,19 +41,22 @@ _JOURNALED_IDS: Final = select(ROW_JOURNAL.c.row_id).distinct().where(ROW_JOURNA
 # Whatever decides who may do what: a check over these holds until one of their rows is written.
 ACCESS_TABLES: Final = ("principals", "policies", "principal_policies", "grants")
 ATTEMPTS: Final = 10  # at a change that others overtake
+SNAPSHOT_ENTRIES: Final = 5_000  # that were followed when a store was made: some 50 ms
 CACHE_SIZE: Final = 8_192  # checked rows remembered per process, and results per query
 
 
 class SealedStore:
     """The sealed tables of one database, safe to use from many threads.
 
-    Making one follows the whole journal. Raises: `IntegrityFailure`, `StoreUnavailable`, `HsmUnavailable`.
+    Making one follows the journal from the last snapshot on. Raises: `IntegrityFailure`, `StoreUnavailable`,
+    `HsmUnavailable`.
     """
 
     def __init__(self, database: Database, sealer: Sealer, *, cache_size: int = CACHE_SIZE) -> None:
         self.database = database
         self.sealer = sealer
         self.journal = Journal(database, sealer)
+        begun = resume(self.journal, database, sealer)
         self._cache_size = cache_size
         self._verified: BoundedCache[tuple[str, Value], RawRow] = BoundedCache(cache_size)
         self._by_id: dict[str, SealedQuery[SealedRow | None]] = {}
@@ -61,6 +65,8 @@ class SealedStore:
         self._journaled_ids = database.prepare(_JOURNALED_IDS)
         self._local = threading.local()
         self._check_head()
+        if self.journal.head.seq - begun >= SNAPSHOT_ENTRIES:
+            keep(self.journal, database, sealer)
 
     def query(self, joins: Joins, build: Callable[[Records], T]) -> SealedQuery[T]:
         """A query over several tables for `read`. `build` depends on the rows alone, `joins` on the schema alone."""

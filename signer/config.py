@@ -1,5 +1,5 @@
-"""The service's own settings: tables `[server]`, `[certificates]`, `[log]`, `[audit]`, `[[regions]]` and `[[quotas]]`
-of `sealmark.toml`. Frozen, typed, complete at start.
+"""The service's own settings: tables `[server]`, `[certificates]`, `[log]`, `[audit]`, `[metrics]`, `[tracing]`,
+`[[regions]]` and `[[quotas]]` of `sealmark.toml`. Frozen, typed, complete at start.
 
 An unknown name, a wrong type, a missing file or a key file that others can read refuses to start. The keystore reads
 its own tables (`[hsm]`, `[database]`, `[keys]`) of the same file.
@@ -13,12 +13,13 @@ import stat
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from cryptography import x509
 
-from signer.addresses import http_address
+from signer.addresses import http_address, split_bind
 from signer.audit.cosignatures import WitnessKey, parse_witness_key
 from signer.authn.fetching import is_loopback
 from signer.errors import ConfigurationError
@@ -27,13 +28,16 @@ from signer.quota_settings import Quota, read_quotas
 from signer.regions.settings import RegionSettings, read_regions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _OF_THE_KEYSTORE: Final = frozenset({"hsm", "database", "keys"})
-KNOWN_TABLES: Final = _OF_THE_KEYSTORE | {"server", "certificates", "log", "audit", "regions", "quotas"}
+KNOWN_TABLES: Final = _OF_THE_KEYSTORE | {
+    *("server", "certificates", "log", "audit", "metrics", "tracing", "regions", "quotas"),
+}
 KEEP_ALIVE_SECONDS: Final = 75  # that a connection on which nothing is asked stays open
+MOST_KEYS_WITH_FIGURES: Final = 10_000
 LONGEST_LEAF_DAYS: Final = 1825
 LONGEST_TOKEN_DAYS: Final = 3650
 MOST_ACCESS_KEYS: Final = 100
@@ -77,6 +81,24 @@ class LogConfiguration:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsConfiguration:
+    """Where Prometheus reads the service's figures: an address of its own, or nowhere. One that other machines reach
+    needs the server's TLS files and a token, whose file only the service may read."""
+
+    bind: str | None = None
+    token_file: Path | None = None
+    keys: int = 200  # so many keys have figures of their own, by their ids; the rest is counted together
+
+
+@dataclass(frozen=True, slots=True)
+class TracingConfiguration:
+    """Where traces are sent (OTLP over HTTP, protobuf), and of how many calls in a hundred that no caller traces."""
+
+    endpoint: str | None = None
+    sample_percent: int = 100
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfiguration:
     """How the service listens. `trusted_proxies` may speak plain HTTP from another machine; TLS needs both files.
 
@@ -105,6 +127,8 @@ class ServerConfiguration:
     log: LogConfiguration = LogConfiguration()
     exports: tuple[ExportSettings, ...] = ()
     regions: tuple[RegionSettings, ...] = ()
+    metrics: MetricsConfiguration = MetricsConfiguration()
+    tracing: TracingConfiguration = TracingConfiguration()
     quotas: tuple[Quota, ...] = ()
 
 
@@ -141,7 +165,53 @@ def load_server_configuration(state: Path) -> ServerConfiguration:
     server = _server(document.get("server", {}), state, certificates)
     regions = read_regions("regions", document.get("regions", []), state)
     quotas = read_quotas("quotas", document.get("quotas", []))
-    return replace(server, log=_log(document.get("log", {})), regions=regions, quotas=quotas, **exports)
+    return replace(
+        server,
+        log=_log(document.get("log", {})),
+        regions=regions,
+        quotas=quotas,
+        metrics=_metrics(document.get("metrics", {}), state),
+        tracing=_tracing(document.get("tracing", {})),
+        **exports,
+    )
+
+
+def _metrics(table: object, state: Path) -> MetricsConfiguration:
+    readers: dict[str, Callable[[str, object], Any]] = {
+        "bind": _bind,
+        "token_file": lambda name, value: _private_file(name, value, state),
+        "keys": lambda name, value: _whole(name, value, 0, MOST_KEYS_WITH_FIGURES),
+    }
+    return MetricsConfiguration(**_read("metrics", table, readers))
+
+
+def _tracing(table: object) -> TracingConfiguration:
+    readers: dict[str, Callable[[str, object], Any]] = {
+        "endpoint": _collector,
+        "sample_percent": lambda name, value: _whole(name, value, 0, 100),
+    }
+    return TracingConfiguration(**_read("tracing", table, readers))
+
+
+def _bind(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        msg = f"{name} is HOST:PORT, such as 127.0.0.1:9464"
+        raise ConfigurationError(msg)
+    try:
+        split_bind(value)
+    except ConfigurationError as fault:
+        msg = f"{name}: {fault}"
+        raise ConfigurationError(msg) from None
+    return value
+
+
+def _collector(name: str, value: object) -> str:
+    url = _address(name, value, "http://127.0.0.1:4318/v1/traces")
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        msg = f"{name} must be https: plain http is for a collector on this machine"
+        raise ConfigurationError(msg)
+    return url
 
 
 def _log(table: object) -> LogConfiguration:
@@ -213,19 +283,27 @@ _WITHOUT: Final = {
 }
 
 
+# The whole numbers of `[server]`: the least and the most that each may be.
+SERVER_RANGES: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
+    {
+        "workers": (1, 64),
+        "threads": (1, 256),
+        "max_requests": (0, 10_000_000),
+        "graceful_timeout": (1, 600),
+        "connections": (16, 100_000),
+        "waiting": (1, 10_000),
+        "head_seconds": (1, 600),
+        "body_seconds": (1, 3_600),
+        "longest_token_days": (1, LONGEST_TOKEN_DAYS),
+        "access_keys_per_principal": (1, MOST_ACCESS_KEYS),
+    }
+)
+
+
 def _server(table: object, state: Path, certificates: CertificateConfiguration) -> ServerConfiguration:
     readers: dict[str, Callable[[str, object], Any]] = {
-        "workers": lambda name, value: _whole(name, value, 1, 64),
-        "threads": lambda name, value: _whole(name, value, 1, 256),
-        "max_requests": lambda name, value: _whole(name, value, 0, 10_000_000),
-        "graceful_timeout": lambda name, value: _whole(name, value, 1, 600),
-        "connections": lambda name, value: _whole(name, value, 16, 100_000),
-        "waiting": lambda name, value: _whole(name, value, 1, 10_000),
-        "head_seconds": lambda name, value: _whole(name, value, 1, 600),
-        "body_seconds": lambda name, value: _whole(name, value, 1, 3_600),
+        **{name: _within(*bounds) for name, bounds in SERVER_RANGES.items()},
         "log_level": _level,
-        "longest_token_days": lambda name, value: _whole(name, value, 1, LONGEST_TOKEN_DAYS),
-        "access_keys_per_principal": lambda name, value: _whole(name, value, 1, MOST_ACCESS_KEYS),
         "trusted_proxies": _networks,
         "tls_certificate": lambda name, value: _file(name, value, state),
         "tls_key": lambda name, value: _private_file(name, value, state),
@@ -265,6 +343,10 @@ def _url(name: str, value: object) -> str:
 
 def _address(name: str, value: object, example: str) -> str:
     return http_address(value, f"{name} is an address such as {example}, without a user, a query or a fragment")[0]
+
+
+def _within(least: int, most: int) -> Callable[[str, object], int]:
+    return lambda name, value: _whole(name, value, least, most)
 
 
 def _whole(name: str, value: object, least: int, most: int) -> int:

@@ -71,7 +71,7 @@ class QuotaExceeded(SealmarkError):
 
     code = "quota_exceeded"
 
-    def __init__(self, message: str, *, quota: str, retry_after: int) -> None:
+    def __init__(self, message: str, *, quota: str = "", retry_after: int = 1) -> None:
         super().__init__(message)
         self.quota = quota
         self.retry_after = retry_after

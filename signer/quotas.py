@@ -2,9 +2,9 @@
 
 What a call needs is taken out of what this worker has claimed in the database, ahead of use, for the window: never
 more is claimed in all than the quota has, so never more is used. A claim is a part of what is left, smaller towards the
-end (`_claim`), so that little lies idle with a worker that has nothing to do; a quota of a few calls is claimed one by
-one. What a worker claimed and did not use ends with the window, and so does what it was refused: no claim is made again
-for what is known to be used up. A database that cannot be written refuses the call.
+end (`keystore.quotas`), so that little lies idle with a worker that has nothing to do; a quota of a few calls is
+claimed one by one. What a worker claimed and did not use ends with the window, and so does what it was refused: no
+claim is made again for what is known to be used up. A database that cannot be written refuses the call.
 
 Only calls that access allowed are counted: a stranger uses up nobody's quota. Decided in docs/adr/0045.
 """
@@ -16,10 +16,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from sqlalchemy import insert, select, update
 
-from keystore.db.schema import QUOTA_WINDOWS
 from keystore.errors import NotFound
+from keystore.quotas import claim
 from signer.errors import QuotaExceeded
 from signer.quota_settings import compiled
 
@@ -34,10 +33,7 @@ if TYPE_CHECKING:
     from signer.access.duties import Action
     from signer.quota_settings import Quota
 
-_PART_OF_ALL: Final = 32  # a claim is this part of the quota at most ...
-_PART_OF_REST: Final = 16  # ... and of what is left of it
 _MOST_PURSES: Final = 10_000
-_row: Final = QUOTA_WINDOWS.c
 _log = structlog.get_logger("sealmark.quotas")
 
 
@@ -126,26 +122,12 @@ class Quotas:
             return purse, purse.window, needed
 
     def _claim(self, purse: _Purse, name: str, limit: int, burst: int, needed: int) -> None:
-        """Moves a part of what is left of the window into the purse; alone among all writers."""
-        with self._database.write() as connection:
-            found = connection.execute(
-                select(_row.window, _row.used, _row.carried).where(_row.id == name)
-            ).one_or_none()
-            window, used, carried = (purse.window, 0, 0) if found is None else found
-            if window > purse.window:  # another node's clock is ahead: its window holds
-                purse.window, purse.held = window, 0
-            elif window < purse.window:
-                carried = min(burst, max(0, (purse.window - window) * limit + carried - used))
-                used = 0
-            left = max(0, limit + carried - used)
-            claimed = min(left, max(needed, min(limit // _PART_OF_ALL, left // _PART_OF_REST))) if left >= needed else 0
-            purse.held += claimed
-            purse.rest = left - claimed
-            values = {"window": purse.window, "used": used + claimed, "carried": carried}
-            if found is None:
-                connection.execute(insert(QUOTA_WINDOWS).values(id=name, **values))
-            elif claimed:
-                connection.execute(update(QUOTA_WINDOWS).where(_row.id == name).values(**values))
+        """Moves a part of what is left of the window into the purse."""
+        made = claim(self._database, name, purse.window, limit=limit, burst=burst, needed=needed)
+        if made.window > purse.window:  # another node's clock is ahead: its window holds
+            purse.window, purse.held = made.window, 0
+        purse.held += made.claimed
+        purse.rest = made.left
 
     def _purse(self, name: str) -> _Purse:
         purse = self._purses.get(name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from keystore import open_keystore
@@ -10,6 +11,7 @@ from keystore.ceremony import Backup, back_up, prove_officer, renew_log
 from keystore.configuration import load_database_configuration
 from keystore.db import open_database
 from keystore.errors import CeremonyError, HsmFault, HsmUnavailable, IntegrityFailure, KeystoreError
+from signer.audit.cosigned_heads import NotCosignedNow
 from signer.audit.epochs import live
 from signer.audit.reading import heads
 from signer.audit_history import BEGIN_LOG
@@ -17,11 +19,10 @@ from signer.ceremonies import ceremony_call, officer, opened, operator
 from signer.errors import SealmarkError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from signer.audit.reading import Head
-    from signer.authn.principal import Principal
 
 BACK_UP: Final = "BackUp"
 
@@ -29,7 +30,7 @@ BACK_UP: Final = "BackUp"
 @dataclass(frozen=True, slots=True)
 class BegunLog:
     """A log that took the place of another. `lost` is how many entries of that one its HSM knows and the database has
-    not; None where the HSM no longer knows."""
+    not; None where the HSM no longer knows. `log_key` (NAME+ID+KEY) is for verifiers and witnesses."""
 
     origin: str
     former: str
@@ -37,6 +38,7 @@ class BegunLog:
     root: str
     lost: int | None
     reason: str
+    log_key: str = ""
 
 
 def back_up_service(
@@ -48,7 +50,9 @@ def back_up_service(
     """
     unrecorded = None
     try:
-        _note(state, operator(), BACK_UP, {"folder": str(out.absolute())})
+        with opened(state) as services:
+            services.audit.note(operator(), BACK_UP, ceremony_call(), detail={"folder": str(out.absolute())})
+            services.audit.log.publish()  # another HSM could not sign for what this one has not
     except (KeystoreError, SealmarkError) as fault:
         unrecorded = str(fault)
     return back_up(state, out, progress), unrecorded
@@ -77,14 +81,10 @@ def begin_log(state: Path, officer_pin: bytes) -> BegunLog:
     told = {"former": former.origin, "log": origin, "lost": begun.lost, "reason": reason, "size": former.size}
     with opened(state) as services:
         services.audit.note(officer(), BEGIN_LOG, ceremony_call(), detail=told)
-        services.audit.log.publish()
+        with suppress(NotCosignedNow):  # witnesses do not know the new log yet; the service asks them again
+            services.audit.log.publish()
         services.audit.log.keep()
-    return begun
-
-
-def _note(state: Path, principal: Principal, action: str, detail: Mapping[str, object]) -> None:
-    with opened(state) as services:
-        services.audit.note(principal, action, ceremony_call(), detail=detail)
+        return replace(begun, log_key=services.audit.log.signer.verifier_key)
 
 
 def _former(state: Path) -> Head:

@@ -19,6 +19,7 @@ from psycopg.types import numeric, string
 from keystore.ceremony import InitOptions
 from keystore.db import create_database, open_database
 from keystore.db.sqlite_database import SqliteDatabase
+from tools import service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,6 +31,33 @@ VARIABLE: Final = "SEALMARK_TEST_POSTGRESQL"  # the session's server: its URL wi
 ON_POSTGRESQL: Final = os.environ.get("DATABASE", "sqlite") == "postgresql"
 _TEMPLATE: Final = "sealmark_template"
 _made: dict[str, Path] = {}
+_there: list[bool] = [ON_POSTGRESQL]
+
+
+def is_postgresql() -> bool:
+    """Whether databases are made on a server just now."""
+    return _there[-1]
+
+
+@contextmanager
+def on_postgresql(url: str) -> Iterator[None]:
+    """Databases are made on this server (its URL with {} for a database's name) until the end of the block, whatever
+    the session runs on."""
+    former, arguments = os.environ.get(VARIABLE), service.init_arguments
+    os.environ[VARIABLE] = url
+    _there.append(True)
+    service.init_arguments = init_arguments
+    try:
+        make_template(url)
+        yield
+    finally:
+        _there.pop()
+        service.init_arguments = arguments
+        for name in [name for name, path in _made.items() if server_url(name) == url.replace("{}", name)]:
+            del _made[name]
+        os.environ.pop(VARIABLE)
+        if former is not None:
+            os.environ[VARIABLE] = former
 
 
 def server_url(name: str) -> str:
@@ -44,7 +72,7 @@ def name_of(path: Path) -> str:
 
 def url_of(path: Path) -> str:
     """The URL of the database that a path stands for."""
-    return server_url(name_of(path)) if ON_POSTGRESQL else f"sqlite:///{path}"
+    return server_url(name_of(path)) if is_postgresql() else f"sqlite:///{path}"
 
 
 def make_template(url: str) -> None:
@@ -60,13 +88,13 @@ def _run(statement: str) -> None:
 
 def _create(path: Path, template: str) -> None:
     name = name_of(path)
-    _run(f"CREATE DATABASE {name} TEMPLATE {template}")
+    _run(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     _made[name] = path
 
 
 def new_database(path: Path) -> Database:
     """A new database with every table and no row."""
-    if not ON_POSTGRESQL:
+    if not is_postgresql():
         return create_database(url_of(path))
     _create(path, _TEMPLATE)
     return open_database(url_of(path))
@@ -75,7 +103,7 @@ def new_database(path: Path) -> Database:
 def empty_database(path: Path) -> str | None:
     """For a ceremony that makes a deployment whose SQLite file would be `path`: the URL of a database without a table.
     None: the ceremony makes the file itself."""
-    if not ON_POSTGRESQL:
+    if not is_postgresql():
         return None
     drop(path)
     _create(path, "template0")
@@ -108,7 +136,7 @@ def drop_abandoned() -> None:
 
 def exists(path: Path) -> bool:
     """Whether there is such a database."""
-    if not ON_POSTGRESQL:
+    if not is_postgresql():
         return path.is_file()
     with psycopg.connect(server_url("postgres")) as connection:
         return (
@@ -118,7 +146,7 @@ def exists(path: Path) -> bool:
 
 def copy(source: Path, target: Path) -> None:
     """Puts the rows of one database, as they are at this moment, in the place of those of another; made if need be."""
-    if not ON_POSTGRESQL:
+    if not is_postgresql():
         with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
             old.backup(new)
         return
@@ -145,10 +173,13 @@ class Hand:
         self.path = path
         self._sqlite: sqlite3.Connection | None = None
         self._postgresql: psycopg.Connection[tuple[Any, ...]] | None = None
-        if ON_POSTGRESQL:
+        if is_postgresql():
             connection = psycopg.connect(url_of(path), autocommit=True)
             connection.adapters.register_dumper(int, numeric.Int8BinaryDumper)
             connection.adapters.register_dumper(str, string.StrBinaryDumper)
+            connection.execute(
+                "SET session_replication_role = replica"
+            )  # as with SQLite: foreign keys are not looked at
             self._postgresql = connection
         else:
             self._sqlite = sqlite3.connect(path, isolation_level=None, timeout=10)
@@ -184,13 +215,22 @@ class Hand:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Many statements at once."""
-        self.run("BEGIN" if ON_POSTGRESQL else "BEGIN IMMEDIATE")
+        self.run("BEGIN" if is_postgresql() else "BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:
             self.run("ROLLBACK")
             raise
         self.run("COMMIT")
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Many SELECTs of one moment."""
+        self.run("BEGIN ISOLATION LEVEL REPEATABLE READ" if is_postgresql() else "BEGIN")
+        try:
+            yield
+        finally:
+            self.run("ROLLBACK")
 
     def close(self) -> None:
         """Whatever was not committed is not done."""

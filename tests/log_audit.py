@@ -7,22 +7,23 @@ leaves.
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import json
-import sqlite3
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
+from tests.databases import hand
 from verifier.merkle import EMPTY_ROOT, leaf_hash, node_hash, root_from_inclusion
 from verifier.notes import SIGNATURE, NoteKey, parse_checkpoint, parse_note, require_signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
+
+    from keystore.db import Value
 
 HEADER: Final = "c2sp.org/tlog-proof@v1"
 LARGEST_PROOF: Final = 4096  # bytes
@@ -153,18 +154,17 @@ def read_log(database: Path) -> Log:
 
     Raises `AssertionError`.
     """
-    with contextlib.closing(_opened(database)) as connection:
-        connection.execute("BEGIN")
-        head = connection.execute(
+    with hand(database) as connection, connection.snapshot():
+        (head,) = connection.rows(
             "SELECT log, origin, public_key, first, size, root, checkpoint FROM log_heads ORDER BY log DESC LIMIT 1"
-        ).fetchone()
+        )
         log, origin, public_key, first, size, root, checkpoint = head
-        rows = connection.execute(
+        rows = connection.rows(
             "SELECT kind, outcome, intent_id, item, request_id, caller_request_id, action, principal, time, leaf, "
             "record, seq, leaf_hash FROM log_entries WHERE seq >= ? ORDER BY seq",
-            (first,),
-        ).fetchall()
-        tiles = connection.execute("SELECT level, tile, hashes, root FROM log_tiles WHERE log = ?", (log,)).fetchall()
+            first,
+        )
+        tiles = connection.rows("SELECT level, tile, hashes, root FROM log_tiles WHERE log = ?", log)
     assert [row[-2] - first for row in rows] == list(range(size)), "the head counts other entries than there are"
     entries = [Entry(*row[:-2]) for row in rows]
     key = note_key(origin, public_key)
@@ -197,11 +197,7 @@ def _require_tiles(hashes: Sequence[bytes], tiles: dict[tuple[int, int], tuple[b
     assert not tiles, f"tiles that should not be: {list(tiles)[:5]}"
 
 
-def query(database: Path, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+def query(database: Path, sql: str, parameters: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
     """Rows of the database, read past the service."""
-    with contextlib.closing(_opened(database)) as connection:
-        return connection.execute(sql, tuple(parameters)).fetchall()
-
-
-def _opened(database: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    with hand(database) as connection:
+        return connection.rows(sql, *parameters)

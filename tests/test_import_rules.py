@@ -120,6 +120,7 @@ ONLY = {
         "signer/receiving_worker.py",
         "signer/watched.py",
         "signer/server.py",
+        "signer/watched.py",
         "signer/witness/serving.py",
     ),
     "httptools": ("signer/lane/heads.py", "signer/reception.py"),

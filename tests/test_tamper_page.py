@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from tests.live import Live
 
+pytestmark = pytest.mark.sqlite_only("the page copies an SQLite file")
+
+
 PAGE: Final = ROOT / "docs" / "tamper-evidence.md"
 
 

@@ -83,6 +83,12 @@ class FormerLeaf:
     root: str
     checkpoint: bytes | None
 
+    @property
+    def unsigned(self) -> int:
+        """How many of the former log's entries no checkpoint of it covers."""
+        signed = 0 if self.checkpoint is None else parse_checkpoint(parse_note(self.checkpoint).text).size
+        return self.size - signed
+
 
 Leaf: TypeAlias = DecisionLeaf | RowsLeaf | FormerLeaf
 

@@ -24,6 +24,7 @@ from keystore.errors import KeystoreError, StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from sqlalchemy import Connection, Engine, Select, Table, UpdateBase
     from sqlalchemy.engine import Dialect
@@ -33,6 +34,8 @@ RawRow = tuple[Value, ...]
 
 LOCK_SECONDS: Final = 5.0
 CHANGE_SECONDS: Final = 10.0
+CHANGE: Final = ("database_seconds", "change")  # transactions that write, for `keystore.measures`
+APPEND: Final = ("database_seconds", "append")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +67,17 @@ class Appending(ABC):
 
 
 class Database(ABC):
-    """An open database. Safe to use from many threads. `url` holds no secret."""
+    """An open database. Safe to use from many threads. `url` holds no secret.
+
+    `shared`: other machines may use it too. `epoch`: while it is set, and the database is shared, `append` refuses once
+    that audit epoch is closed: whoever closed it took this process for dead.
+    """
+
+    shared = False
 
     def __init__(self, url: str, dialect: Dialect, reader: Engine) -> None:
         """`dialect` compiles what goes to the driver directly, `reader` gives the connections of `read`."""
+        self.epoch: str | None = None
         self.url = url
         self.dialect = dialect
         self._reader = reader
@@ -113,6 +123,13 @@ class Database(ABC):
         """One at a time among those who check for long before they write; keeps nobody else from writing.
 
         Raises `StoreUnavailable` when its turn does not come within seconds. Not to be nested, nor within `write`.
+        """
+
+    @abstractmethod
+    def alone(self, name: str, seconds: float, directory: Path) -> AbstractContextManager[None]:
+        """One at a time among all processes that ask for this name: by a file in `directory`, or by the server.
+
+        Raises `StoreUnavailable` when its turn does not come within `seconds`.
         """
 
     @abstractmethod

@@ -19,6 +19,7 @@ from sqlalchemy import create_engine
 
 from keystore.configuration import read_secret
 from keystore.errors import ConfigurationError, Conflict, IntegrityFailure, KeystoreError, StoreUnavailable
+from keystore.measures import count
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -117,10 +118,20 @@ WRITER: Final = Manner(statement_timeout=30_000, idle_timeout=30_000)
 READER: Final = Manner(statement_timeout=120_000, idle_timeout=600_000, snapshot=True)
 
 
+class Silent(psycopg.OperationalError):
+    """No answer within the connection's time: asking again would take as long once more."""
+
+
 class PostgresqlConnection(psycopg.Connection[tuple[Any, ...]]):
     """A connection that does not wait for ever: a server that has stopped is one that is gone."""
 
     answer_seconds: float | None = None
+
+    def __del__(self, *_: object) -> None:
+        """A connection that nobody has any more is closed, without a word: its transaction, if any, is rolled back."""
+        pgconn = getattr(self, "pgconn", None)  # none where connecting failed
+        if pgconn is not None:
+            pgconn.finish()
 
     def wait(self, gen: Generator[Any, Any, Any], interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ANN401
         """As psycopg's, at most `answer_seconds` unless told otherwise."""
@@ -128,7 +139,7 @@ class PostgresqlConnection(psycopg.Connection[tuple[Any, ...]]):
             return super().wait(gen, interval, self.answer_seconds if timeout is None else timeout)
         except errors._WaitTimeout as exc:
             self.pgconn.finish()
-            raise psycopg.OperationalError("the server does not answer") from exc
+            raise Silent("the server does not answer") from exc
 
 
 def parse_url(url: str) -> dict[str, str]:
@@ -161,8 +172,8 @@ def open_connection(parameters: dict[str, str], password_file: Path | None, mann
         "jit": "off",
         "statement_timeout": manner.statement_timeout,
         "idle_in_transaction_session_timeout": manner.idle_timeout,
-        # The rows of a point read are found by an index, whatever the planner has not counted yet.
-        **({"enable_seqscan": "off"} if manner.by_index else {}),
+        # The rows of a point read are found by an index, whatever the planner has counted, and planned once.
+        **({"enable_seqscan": "off", "plan_cache_mode": "force_generic_plan"} if manner.by_index else {}),
     }
     if "," in parameters.get("host", "") + parameters.get("hostaddr", ""):
         secret["target_session_attrs"] = "read-write"  # of several hosts, the one that is no standby
@@ -172,7 +183,7 @@ def open_connection(parameters: dict[str, str], password_file: Path | None, mann
         options=" ".join(f"-c {name}={value}" for name, value in options.items()),
         autocommit=True,
         row_factory=tuple_row,
-        prepare_threshold=None,  # what is prepared is said with each statement
+        prepare_threshold=5 if manner.by_index else None,  # the fast road says `prepare` with each statement
     )
     try:
         connection.answer_seconds = manner.statement_timeout / 1000 + 1
@@ -255,6 +266,7 @@ def translate(exc: BaseException) -> KeystoreError:
     """The keystore's error for one of the driver's. The server's first line names no values; its details do."""
     if isinstance(exc, KeystoreError):
         return exc
+    count(("database_errors", type(exc).__name__))
     primary = exc.diag.message_primary if isinstance(exc, psycopg.Error) else None
     if isinstance(exc, psycopg.IntegrityError):
         return Conflict(f"the database refuses the row: {primary}")

@@ -13,19 +13,22 @@ import threading
 from collections import deque
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from hashlib import sha256
 from itertools import chain
 from math import ceil
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 import psycopg
 from sqlalchemy import create_engine, text
 
 from keystore.db import patience, postgresql
-from keystore.db.engine import CHANGE_SECONDS, LOCK_SECONDS, Appending, Database
+from keystore.db.engine import APPEND, CHANGE, CHANGE_SECONDS, LOCK_SECONDS, Appending, Database
 from keystore.db.postgresql import FAST, READER, WRITER, PostgresqlConnection
 from keystore.db.schema import METADATA
-from keystore.errors import ConfigurationError, StoreUnavailable
+from keystore.errors import ConfigurationError, EpochClosed, StoreUnavailable
+from keystore.measures import Timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
     from keystore.errors import KeystoreError
 
 # Advisory locks are of one database, and a deployment has a database of its own.
-_LOCKS: Final = 0x5EA1
+_LOCKS, _NAMED = 0x5EA1, 0x5EA2
 _ROWS, _LOG, _CHANGES = 1, 2, 3
 _CHUNKS: Final = (64, 16, 4, 1)  # rows a statement: few statements, and each is prepared once
 _PARAMETER: Final = re.compile(r"\$(\d+)")
@@ -57,9 +60,9 @@ def _repeated(sql: str, rows: int) -> str:
     return head + separator + ", ".join(numbered(at) for at in range(rows))
 
 
-def _lock_statements(lock: int, seconds: float) -> str:
+def _lock_statements(lock: int, seconds: float, kind: int = _LOCKS) -> str:
     milliseconds = max(1, ceil(seconds * 1000))
-    return f"SET LOCAL lock_timeout = {milliseconds}; SELECT pg_advisory_xact_lock({_LOCKS}, {lock})"
+    return f"SET LOCAL lock_timeout = {milliseconds}; SELECT pg_advisory_xact_lock({kind}, {lock})"
 
 
 class _FastRoad:
@@ -97,8 +100,9 @@ Fast = tuple[PostgresqlConnection, "psycopg.RawCursor[tuple[Any, ...]]"]
 class PostgresqlAppending(Appending):
     """See `Appending`."""
 
-    def __init__(self, road: _FastRoad, lock_seconds: float) -> None:
+    def __init__(self, road: _FastRoad, lock_seconds: float, epoch: str | None) -> None:
         self._road = road
+        self._epoch = epoch
         self._lock_seconds = lock_seconds
         self._fast: Fast | None = None
 
@@ -121,10 +125,10 @@ class PostgresqlAppending(Appending):
             since = monotonic()
             seconds = patience.allowed(self._lock_seconds)
             try:
-                fast[1].execute(f"BEGIN; {_lock_statements(_LOG, seconds)}", prepare=False)
+                fast[1].execute(f"BEGIN; {_lock_statements(_LOG, seconds)}{self._also}", prepare=False)
             except psycopg.Error as exc:
                 patience.spend(since)
-                broken = fast[0].broken or fast[0].closed
+                broken = not isinstance(exc, postgresql.Silent) and bool(fast[0].broken or fast[0].closed)
                 self._road.give_back(fast)
                 if not broken or is_new:
                     raise postgresql.translate(exc) from exc
@@ -134,6 +138,24 @@ class PostgresqlAppending(Appending):
                 raise
             else:
                 self._fast = fast
+                self._require_open()
+
+    @property
+    def _also(self) -> str:
+        """Asked together with the lock, once it is held: no round trip of its own."""
+        if self._epoch is None:
+            return ""
+        name = UUID(self._epoch)
+        return f"; SELECT FROM audit_epochs WHERE id = '{name}' AND closed_at IS NULL AND beats >= 0"
+
+    def _require_open(self) -> None:
+        if self._epoch is None or self._fast is None:
+            return
+        cursor = self._fast[1]
+        while cursor.nextset():
+            pass
+        if cursor.fetchone() is None:
+            raise EpochClosed("another node has closed this worker's epoch: it was not heard of for too long")
 
     def fetch(self, prepared: Prepared, parameters: RawRow) -> list[RawRow]:
         """See `Appending`."""
@@ -177,6 +199,8 @@ class PostgresqlAppending(Appending):
 class PostgresqlDatabase(Database):
     """`url` is `postgresql://USER@HOST:PORT/NAME`, with libpq's parameters for TLS; see `postgresql.parse_url`."""
 
+    shared = True
+
     def __init__(self, url: str, *, password_file: Path | None = None, lock_seconds: float = LOCK_SECONDS) -> None:
         self._parameters = postgresql.parse_url(url)
         self._password_file = password_file
@@ -211,7 +235,7 @@ class PostgresqlDatabase(Database):
             try:
                 rows: list[RawRow] = fast[1].execute(sql, parameters, prepare=True, binary=True).fetchall()
             except psycopg.Error as exc:
-                broken = fast[0].broken or fast[0].closed
+                broken = not isinstance(exc, postgresql.Silent) and bool(fast[0].broken or fast[0].closed)
                 self._road.give_back(fast)
                 if not broken or is_new:
                     raise postgresql.translate(exc) from exc
@@ -227,6 +251,7 @@ class PostgresqlDatabase(Database):
     def write(self) -> Iterator[Connection]:
         """See `Database`."""
         with (
+            Timed(CHANGE),
             self._held(self._turn, patience.allowed(self._lock_seconds)) as seconds,
             self._translated(),
             self._writer.begin() as connection,
@@ -248,11 +273,23 @@ class PostgresqlDatabase(Database):
                 connection.close()
 
     @contextmanager
+    def alone(self, name: str, seconds: float, directory: Path) -> Iterator[None]:
+        """See `Database`; two names that share a number of 32 bits would wait for each other, and no more."""
+        number = int.from_bytes(sha256(name.encode()).digest()[:4], "big", signed=True)
+        with self._translated():
+            connection = self._reader.connect()
+            try:
+                self._lock(connection, number, seconds, _NAMED)
+                yield
+            finally:
+                connection.close()
+
+    @contextmanager
     def append(self, lock_seconds: float | None = None) -> Iterator[PostgresqlAppending]:
         """See `Database`."""
         seconds = self._lock_seconds if lock_seconds is None else min(lock_seconds, self._lock_seconds)
-        with self._held(self._log_turn, patience.allowed(seconds)) as left:
-            appending = PostgresqlAppending(self._road, left)
+        with Timed(APPEND), self._held(self._log_turn, patience.allowed(seconds)) as left:
+            appending = PostgresqlAppending(self._road, left, self.epoch)
             try:
                 with self._translated():
                     yield appending
@@ -274,11 +311,11 @@ class PostgresqlDatabase(Database):
         finally:
             turn.release()
 
-    def _lock(self, connection: Connection, lock: int, seconds: float) -> None:
+    def _lock(self, connection: Connection, lock: int, seconds: float, kind: int = _LOCKS) -> None:
         since = monotonic()
         driver = postgresql.driver_connection(connection.connection)
         try:
-            driver.execute(_lock_statements(lock, seconds), prepare=False)
+            driver.execute(_lock_statements(lock, seconds, kind), prepare=False)
         except psycopg.Error:
             patience.spend(since)
             raise

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    literal_column,
 )
 
 if TYPE_CHECKING:
@@ -117,6 +118,13 @@ KEYS: Final = _sealed(
     Index("keys_by_purpose", "purpose"),
     Index("keys_by_state", "state"),
     Index("keys_by_rotation", "rotation_at"),
+)
+# They are counted whenever a worker starts.
+Index(
+    "keys_in_software",
+    KEYS.c.state,
+    sqlite_where=KEYS.c.protection == literal_column("'software'"),
+    postgresql_where=KEYS.c.protection == literal_column("'software'"),
 )
 KEY_VERSIONS: Final = _sealed(
     "key_versions",
@@ -393,6 +401,17 @@ ROW_JOURNAL: Final = Table(
 ROW_JOURNAL_HEAD: Final = Table(
     "row_journal_head", METADATA, Column("id", Integer, primary_key=True), _number("seq"), _octets("link")
 )
+# Where a process that starts begins to follow the journal (`keystore.journal_snapshots`): one row, sealed by the HSM.
+ROW_JOURNAL_SNAPSHOTS: Final = Table(
+    "row_journal_snapshots",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    _number("seq"),
+    _octets("link"),
+    _octets("superseded"),
+    _text("latest"),
+    _octets("seal"),
+)
 
 # Only that a nonce is here says anything, so there is nothing that a seal could protect.
 REQUEST_NONCES: Final = Table(
@@ -419,6 +438,8 @@ AUDIT_EPOCHS: Final = Table(
     Column("id", Text, primary_key=True),
     _number("started_at"),
     _number("closed_at", nullable=True),  # null: its worker lives, or has not been found dead yet
+    _text("node"),  # the workers that can lock each other's files
+    _number("beats"),  # counted up by a living worker, where other machines share the database
 )
 AUDIT_INTENTS: Final = Table(
     "audit_intents",
@@ -478,7 +499,7 @@ LOG_ENTRIES: Final = Table(
     _octets("leaf_hash"),
     _octets("nonce", nullable=True),
     _text("record", nullable=True),
-    Index("log_entries_by_intent", "intent_id"),
+    Index("log_entries_by_intent", "intent_id", "item", unique=True),  # no item has two outcomes
     Index("log_entries_by_time", "time"),
     # All that a report counts stands in the index: it is made without a look at the entries.
     Index("log_entries_by_key", "key_id", "time", "principal", "action", "outcome", "code"),
@@ -495,6 +516,13 @@ for _name, _columns in (("subject", ("subject", "time")), ("callers_request", ("
         sqlite_where=_there,
         postgresql_where=_there,
     )
+# The newest leaf about a row is looked for when a worker starts: behind it there may be a million decisions.
+Index(
+    "log_entries_of_rows",
+    LOG_ENTRIES.c.seq,
+    sqlite_where=LOG_ENTRIES.c.kind == literal_column("'rows'"),
+    postgresql_where=LOG_ENTRIES.c.kind == literal_column("'rows'"),
+)
 # Every digest by which an entry is found: of what was signed, of the signatures, of the files. Digests are random: one
 # index over all of them would be written to all over, page after page, and the more the longer the log is. So those of
 # neighbours lie together, and who looks for one looks into each bucket.

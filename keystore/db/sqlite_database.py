@@ -11,11 +11,14 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from keystore.db import patience, sqlite
-from keystore.db.engine import CHANGE_SECONDS, LOCK_SECONDS, Appending, Database
+from keystore.db.engine import APPEND, CHANGE, CHANGE_SECONDS, LOCK_SECONDS, Appending, Database
 from keystore.db.lock import WriteLock
+from keystore.measures import Timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from sqlalchemy import Connection
 
@@ -84,6 +87,8 @@ class SqliteDatabase(Database):
             self.path.with_name(self.path.name + ".changes.lock"), timeout=CHANGE_SECONDS, in_line=True
         )
         self._local = threading.local()
+        self._named: dict[str, WriteLock] = {}
+        self._locks_guard = threading.Lock()
 
     def fetch(self, sql: str, parameters: RawRow, *, inside: Connection | None = None) -> list[RawRow]:
         """See `Database`; the connection is this thread's own."""
@@ -122,7 +127,7 @@ class SqliteDatabase(Database):
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """See `Database`."""
-        with self._lock.held(), self._translated(), self._writer.begin() as connection:
+        with Timed(CHANGE), self._lock.held(), self._translated(), self._writer.begin() as connection:
             yield connection
 
     @contextmanager
@@ -131,11 +136,22 @@ class SqliteDatabase(Database):
         with self._changes.held():
             yield
 
+    def alone(self, name: str, seconds: float, directory: Path) -> AbstractContextManager[None]:
+        """See `Database`."""
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._locks_guard:
+            lock = self._named.get(name)
+            if lock is None:
+                lock = self._named[name] = WriteLock(
+                    directory / f"{name}.lock", timeout=seconds, what=f"the lock {name!r} is held"
+                )
+        return lock.held(seconds)
+
     @contextmanager
     def append(self, lock_seconds: float | None = None) -> Iterator[SqliteAppending]:
         """See `Database`."""
         since = monotonic()
-        with self._lock.held(lock_seconds):
+        with Timed(APPEND), self._lock.held(lock_seconds):
             connection = self._own_connection()
             busy_seconds = sqlite.BUSY_SECONDS
             if lock_seconds is not None:
@@ -177,6 +193,8 @@ class SqliteDatabase(Database):
         """See `Database`."""
         self._forget_thread_connection()
         self._engine.dispose()
+        for named in self._named.values():
+            named.close()
         self._lock.close()
         self._changes.close()
 

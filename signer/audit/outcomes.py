@@ -1,4 +1,5 @@
-"""The entries of an intent's items: what they share is encoded once, so that an item costs little.
+"""The entries of an intent's items: what they share is encoded once, so that an item costs little; and what further
+calls of the same caller with the same key share with them, so that a call of one item does too.
 
 A batch of a hundred signatures is a hundred records that differ in a few members. Each record and each leaf is cut, in
 the order of canonical JSON, between the members that all items share and the item's own; what is written is the same,
@@ -8,7 +9,9 @@ octet for octet, as `records.decision` writes (a test holds the two against each
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from hashlib import sha256
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -43,44 +46,74 @@ def outcomes_of(intent: Mapping[str, Any], outcomes: Iterable[Outcome], *, time:
     return [shared.entry(outcome) for outcome in outcomes]
 
 
-class _Shared:
-    """What the entries of one intent, written at one time, have in common."""
+# What differs from one call to the next, even if it is the same caller that asks for the same key.
+_OF_THE_CALL: Final = ("request_id", "caller_request_id", "context")
+_OF_THE_USE: Final = tuple(name for name in OF_THE_INTENT if name not in _OF_THE_CALL)
+_use_of: Final = itemgetter(*_OF_THE_USE)
 
-    __slots__ = ("_columns", "_leaf", "_members", "_records", "_values")
 
-    def __init__(self, intent: Mapping[str, Any], time: int, epoch: str) -> None:
-        self._values: dict[str, Any] = {name: intent[name] for name in OF_THE_INTENT} | {
-            "intent_id": intent["id"],
-            "intent_time": intent["time"],
-            "kind": _KIND,
-            "time": time,
-            "epoch": epoch,
-        }
-        self._columns: Entry = {name: self._values.get(name) for name in COLUMNS}
+class _Use:
+    """What the entries of all calls have in common that use one key alike: the same caller, version and decision."""
+
+    def __init__(self, epoch: str, *values: Any) -> None:  # noqa: ANN401 - those of `_OF_THE_USE`, in their order
+        of_the_use = dict(zip(_OF_THE_USE, values, strict=True)) | {"kind": _KIND, "epoch": epoch}
+        self.columns: Entry = {name: of_the_use.get(name) for name in COLUMNS}
         self._members = {
             recorded_name(name): _ENCODE(shown(name, value))
-            for name, value in self._values.items()
+            for name, value in of_the_use.items()
             if value is not None and name not in NOT_RECORDED
         } | {"v": b"%d" % RECORD_VERSION}
         self._records: dict[tuple[str, ...], bytes] = {}  # templates by the names of the items' own members
-        key_sha256 = self._values["key_sha256"]
-        self._leaf = _template(
+        key_sha256 = of_the_use["key_sha256"]
+        self.leaf = _template(
             {
-                "algorithm": _ENCODE(self._values["algorithm"]),
+                "algorithm": _ENCODE(of_the_use["algorithm"]),
                 "key_sha256": _ENCODE(None if key_sha256 is None else key_sha256.hex()),
-                "key_version": _ENCODE(self._values["version"]),
-                "time": _ENCODE(format_time(time)),
+                "key_version": _ENCODE(of_the_use["version"]),
                 "v": b"%d" % LEAF_VERSION,
             },
-            ("record_sha256", "signatures"),
+            ("record_sha256", "signatures", "time"),
         )
+
+    def record(self, own: Mapping[str, bytes]) -> bytes:
+        """The record with the members of the call and of the item, which are in the order of their names."""
+        names = tuple(own)
+        template = self._records.get(names)
+        if template is None:
+            template = self._records[names] = _template(self._members, names)
+        return template % tuple(own.values())
+
+
+_used: Final = lru_cache(maxsize=512)(_Use)
+
+
+class _Shared:
+    """What the entries of one intent, written at one time, have in common."""
+
+    __slots__ = ("_caller_request_id", "_columns", "_context", "_intent", "_request_id", "_times", "_use")
+
+    def __init__(self, intent: Mapping[str, Any], time: int, epoch: str) -> None:
+        self._use = _used(epoch, *_use_of(intent))
+        request_id, caller_request_id, context = (intent[name] for name in _OF_THE_CALL)
+        self._columns: Entry = {
+            **self._use.columns,
+            "intent_id": intent["id"],
+            "time": time,
+            "request_id": request_id,
+            "caller_request_id": caller_request_id,
+        }
+        self._intent = _ENCODE(intent["id"])
+        self._request_id = _ENCODE(request_id)
+        self._caller_request_id = None if caller_request_id is None else _ENCODE(caller_request_id)
+        self._context = None if context is None else context.encode()
+        self._times = _ENCODE(format_time(intent["time"])), _ENCODE(format_time(time))
 
     def entry(self, outcome: Outcome) -> Entry:
         """The entry of one item, as `records.decision` would make it."""
         signed = _signatures(outcome.signatures)
-        record = self._record(outcome, signed)
+        record = self._use.record(self._own(outcome, signed))
         nonce = os.urandom(NONCE_SIZE)
-        leaf = self._leaf % (b'"%b"' % sha256(nonce + record).hexdigest().encode(), signed)
+        leaf = self._use.leaf % (b'"%b"' % sha256(nonce + record).hexdigest().encode(), signed, self._times[1])
         entry = {
             **self._columns,
             "item": outcome.item,
@@ -100,25 +133,30 @@ class _Shared:
             entry["key_id"] = outcome.key_id
         return entry
 
-    def _record(self, outcome: Outcome, signed: bytes) -> bytes:
-        own: dict[str, bytes] = {}  # in the order of their names
+    def _own(self, outcome: Outcome, signed: bytes) -> dict[str, bytes]:
+        """The members of the call and of the item, in the order of their names."""
+        own: dict[str, bytes] = {}
         if outcome.about is not None:
             own["about"] = outcome.about.encode()
+        if self._caller_request_id is not None:
+            own["caller_request_id"] = self._caller_request_id
         if outcome.code is not None:
             own["code"] = _ENCODE(outcome.code)
+        if self._context is not None:
+            own["context"] = self._context
         if outcome.detail is not None:
             own["detail"] = outcome.detail.encode()
+        own["intent"] = self._intent
+        own["intent_time"] = self._times[0]
         own["item"] = b"%d" % outcome.item
         if outcome.key_id is not None:
             own["key_id"] = _ENCODE(outcome.key_id)
         own["outcome"] = b'"%b"' % outcome.kind.encode()
+        own["request_id"] = self._request_id
         if outcome.signatures:
             own["signatures"] = signed
-        names = tuple(own)
-        template = self._records.get(names)
-        if template is None:
-            template = self._records[names] = _template(self._members, names)
-        return template % tuple(own.values())
+        own["time"] = self._times[1]
+        return own
 
 
 def _template(shared: Mapping[str, bytes], own: Sequence[str]) -> bytes:

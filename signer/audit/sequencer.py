@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from operator import itemgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from sqlalchemy import bindparam, func, insert, select, true, update
+from sqlalchemy import bindparam, func, insert, literal_column, select, true, update
 
 from keystore.db import patience
 from keystore.db.schema import (
@@ -37,7 +38,7 @@ from keystore.db.schema import (
     ROW_JOURNAL,
     ROW_JOURNAL_HEAD,
 )
-from keystore.errors import IntegrityFailure, KeystoreError
+from keystore.errors import EpochClosed, IntegrityFailure, KeystoreError
 from signer.audit.checkpoints import NoteSigner, checkpoint_text
 from signer.audit.groups import LOCK_SECONDS, Groups
 from signer.audit.logged import Due, Followed, InclusionLines, Logged, NotPublished, Published
@@ -69,7 +70,7 @@ class Sequencer:
         self._database = database
         self._anchor = anchor
         self.signer = NoteSigner(anchor.origin, anchor.public_key)
-        self._groups: Groups[Due, Logged] = Groups(self._commit, limit=_GROUP_LIMIT)
+        self._groups: Groups[Due, Logged] = Groups(self._commit, name="log", limit=_GROUP_LIMIT)
         self._guard = threading.Lock()  # of `_state`, against a follower that is no leader
         self._unpublished: Tree | None = None  # a head that has no checkpoint yet
         self._unstored: Published | None = None  # a checkpoint that was given out and is not stored yet
@@ -188,6 +189,11 @@ class Sequencer:
         self._outrun = False
 
     def _keep(self) -> None:
+        """The HSM's texts are locked for the workers of one machine; of several, one at a time comes to it at all."""
+        with self._database.alone("kept-head", LOCK_SECONDS, Path()) if self._database.shared else nullcontext():
+            self._keep_alone()
+
+    def _keep_alone(self) -> None:
         for attempts_left in (2, 1, 0):
             kept, tree = self._anchor.kept_head(), self._state.tree
             if kept is not None and kept.size > tree.size:
@@ -311,7 +317,9 @@ class Sequencer:
             return
         entries = LOG_ENTRIES.c
         known = entries.seq < head.first + head.size  # others go on
-        newest = select(entries.leaf).where(entries.kind == "rows", known).order_by(entries.seq.desc())
+        newest = (
+            select(entries.leaf).where(entries.kind == literal_column("'rows'"), known).order_by(entries.seq.desc())
+        )
         with self._database.read() as connection:
             leaf = connection.execute(newest.limit(1)).scalar_one_or_none()
             link = connection.execute(select(ROW_JOURNAL.c.link).where(ROW_JOURNAL.c.seq == last)).scalar_one_or_none()
@@ -341,6 +349,7 @@ class Sequencer:
         with self._noting_faults(), self._guard:
             with self._database.append(LOCK_SECONDS) as appending:
                 group = gather()
+                self._require_own_epoch(group)
                 intents = [self._intent_values(intent) for due in group for intent in due.intents]
                 if not any(due.entries or not due.intents for due in group):
                     appending(self._insert_intent, intents, alone=True)
@@ -377,6 +386,13 @@ class Sequencer:
             ]
 
         return publish
+
+    def _require_own_epoch(self, group: Sequence[Due]) -> None:
+        """An intent of an epoch that others have closed meanwhile would be closed by nobody."""
+        epoch = self._database.epoch
+        if epoch is not None and any(intent["epoch"] != epoch for due in group for intent in due.intents):
+            msg = "the intent is of an epoch that another node has closed"
+            raise EpochClosed(msg)
 
     def _new_rows(self, appending: Appending, last: object, moment: int) -> list[Entry]:
         """Leaves of the rows' journal that are not in the log yet."""

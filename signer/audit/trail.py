@@ -24,12 +24,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
-from sqlalchemy import exists, select, update
+from sqlalchemy import Integer, bindparam, exists, literal_column, select, update
 
 from keystore.db import patience
 from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS, LOG_ENTRIES
-from keystore.errors import HsmUnavailable, KeystoreError
-from signer.audit.epochs import Epoch, claimed, forget
+from keystore.errors import Conflict, EpochClosed, HsmUnavailable, KeystoreError
+from keystore.measures import GAUGES
+from signer.audit.doubt import still_owed
+from signer.audit.epochs import BEAT_SECONDS, Epoch, Watch, claimed, forget
 from signer.audit.groups import LOCK_SECONDS
 from signer.audit.identifiers import time_ordered_id
 from signer.audit.logged import Due, NotPublished
@@ -65,6 +67,8 @@ if TYPE_CHECKING:
 
 SWEEP_SECONDS = 0.25  # what a dead worker left open is closed within two seconds, also on a busy machine
 COUNT_SECONDS = 60.0
+_ONE: Final = literal_column("1", Integer)
+_ENDING: Final = literal_column("-1", Integer)  # in place of an epoch's beats: nothing of it is taken any more
 REPEATED: Final = "repeated"  # an answer that was given before, given again
 _Result = TypeVar("_Result")
 _log = structlog.get_logger("sealmark.audit")
@@ -83,7 +87,14 @@ class AuditTrail:
         self._counts: dict[str, Counter[str]] = {}
         self._counts_guard = threading.Lock()
         self._counted_at = time.monotonic()
+        GAUGES["audit_overdue",] = lambda: len(self._overdue)
         self._stopping = threading.Event()
+        self._watch = Watch()
+        self._beaten_at = time.monotonic()
+        epoch = AUDIT_EPOCHS.c
+        mine = (epoch.id == bindparam("this"), epoch.closed_at.is_(None))
+        self._count_up = database.prepare_change(update(AUDIT_EPOCHS).where(*mine).values(beats=epoch.beats + _ONE))
+        self._end = database.prepare_change(update(AUDIT_EPOCHS).where(*mine).values(beats=_ENDING))
         try:
             self._begin_epoch()
         except KeystoreError:
@@ -160,8 +171,19 @@ class AuditTrail:
                     permit.principal, permit.action.value, call, key.key_id or permit.key_id, fault.code, subject
                 )
             raise
-        yield from _written(Due(intents=[row]))
+        try:
+            yield from _written(Due(intents=[row]))
+        except AuditUnavailable:
+            self._doubt(row)
+            raise
+        call.trace.lap("intent")
         return recorded(row, permit)
+
+    def _doubt(self, row: dict[str, Any]) -> None:
+        """An intent that could not be written, as far as is known: if it is there after all, it is closed."""
+        outcomes = [Outcome(item, "failed", "audit_unavailable") for item in range(row["items"])]
+        with self._overdue_guard:
+            self._overdue.append(lambda: outcomes_of(row, outcomes, time=_now(), epoch=self._epoch.id))
 
     def close(
         self, closings: Sequence[tuple[RecordedIntent, Sequence[Outcome]]], refused: ItemsRefused | None = None
@@ -185,7 +207,8 @@ class AuditTrail:
             proved = any(_released(outcome) for _, outcomes in closings for outcome in outcomes)
             logged = yield from _written(Due(entries=entries, proved=proved))
         except AuditUnavailable as fault:
-            if closings and not isinstance(fault.__cause__, NotPublished):
+            # Conflict: others have closed it already, who took this worker for dead.
+            if closings and not isinstance(fault.__cause__, NotPublished | Conflict):
                 self._keep(closings, refused)
             raise
         return _proofs(logged, closings)
@@ -357,9 +380,18 @@ class AuditTrail:
 
     def _begin_epoch(self) -> None:
         statement = self._database.prepare_insert(AUDIT_EPOCHS)
-        values: dict[str, Value] = {"id": self._epoch.id, "started_at": _now(), "closed_at": None}
+        values: dict[str, Value] = {
+            "id": self._epoch.id,
+            "started_at": _now(),
+            "closed_at": None,
+            "node": self._epoch.node,
+            "beats": 0,
+        }
+        self._database.epoch = None
         with self._database.append(LOCK_SECONDS) as append:
             append(statement, [tuple(values[name] for name in statement.names)], alone=True)
+        if self._database.shared:
+            self._database.epoch = self._epoch.id
 
     def _sweep_for_ever(self) -> None:
         while not self._stopping.wait(SWEEP_SECONDS):
@@ -377,6 +409,8 @@ class AuditTrail:
             _log.error("audit_sweep_postponed", alarm=True, kind=type(fault).__name__, place=place_of(fault))
 
     def _sweep(self) -> None:
+        if self._database.shared:
+            self._beat()
         self._close_what_the_dead_left_open()
         self._write_overdue()
         self._write_counts()
@@ -392,11 +426,19 @@ class AuditTrail:
         if not late:
             return
         try:
-            self._append([entry for make in late for entry in make()])
+            self._append_owed([entry for make in late for entry in make()])
         except AuditUnavailable:
             with self._overdue_guard:
                 self._overdue[:0] = late
             raise
+
+    def _append_owed(self, entries: Sequence[Entry]) -> None:
+        try:
+            owed = still_owed(self._database, entries)
+        except KeystoreError as fault:
+            raise _unavailable(fault) from fault
+        if owed:
+            self._append(owed)
 
     def _write_counts(self) -> None:
         if time.monotonic() - self._counted_at < COUNT_SECONDS:
@@ -417,24 +459,54 @@ class AuditTrail:
                 raise
         self._counted_at = time.monotonic()
 
+    def _beat(self) -> None:
+        """Tells other machines that this worker lives; begins another epoch where one of them has closed this one."""
+        if time.monotonic() - self._beaten_at < BEAT_SECONDS:
+            return
+        try:
+            with self._database.append(LOCK_SECONDS) as appending:
+                appending.run(self._count_up, (self._epoch.id,))
+        except EpochClosed:
+            _log.error("epoch_was_closed", alarm=True, epoch=self._epoch.id)
+            former, self._epoch = self._epoch, Epoch(self._locks)
+            self._begin_epoch()
+            forget(self._locks, former.id)
+            former.release()
+        self._beaten_at = time.monotonic()
+
     def _close_what_the_dead_left_open(self) -> None:
+        column = AUDIT_EPOCHS.c
         with self._database.read() as connection:
-            open_epochs = connection.execute(select(AUDIT_EPOCHS.c.id).where(AUDIT_EPOCHS.c.closed_at.is_(None)))
-            others = [epoch for (epoch,) in open_epochs if epoch != self._epoch.id]
-        for epoch in others:
+            found = connection.execute(
+                select(column.id, column.node, column.beats).where(column.closed_at.is_(None))
+            ).all()
+        others = [(epoch, node, beats) for epoch, node, beats in found if epoch != self._epoch.id]
+        far = {epoch: beats for epoch, node, beats in others if self._database.shared and node != self._epoch.node}
+        for epoch in self._watch.silent(far):
+            # Two nodes may come to it at once: what the second one writes is refused, as no item has two outcomes.
+            self._report_closed(epoch, self._close_epoch(epoch))
+        for epoch in (epoch for epoch, _, _ in others if epoch not in far):
             with claimed(self._locks, epoch) as dead:
-                if not dead:
-                    continue
-                closed = self._close_epoch(epoch)
-                report = _log.warning if closed else _log.info
-                report("epoch_closed", epoch=epoch, alarm=bool(closed), intents_closed_as_unknown=closed)
+                if dead:
+                    self._report_closed(epoch, self._close_epoch(epoch))
+
+    def _report_closed(self, epoch: str, closed: int) -> None:
+        report = _log.warning if closed else _log.info
+        report("epoch_closed", epoch=epoch, alarm=bool(closed), intents_closed_as_unknown=closed)
 
     def _close_epoch(self, epoch: str) -> int:
-        """Closes every open intent of an ended worker as `unknown`. Its lock is held, so that two sweepers cannot both
-        do it; a sweeper that dies half-way has closed some or all of them, and the next one ends it."""
+        """Closes every open intent of an ended worker as `unknown`. Its lock is held, so that two sweepers of a machine
+        cannot both do it; a sweeper that dies half-way has closed some or all of them, and the next one ends it.
+
+        Where the database is shared, the epoch is closed first: nothing of it is taken from then on.
+        """
         has_outcome = exists().where(LOG_ENTRIES.c.intent_id == AUDIT_INTENTS.c.id)
         left_open = select(AUDIT_INTENTS).where(AUDIT_INTENTS.c.epoch == epoch, ~has_outcome)
-        still_open = select(AUDIT_EPOCHS.c.id).where(AUDIT_EPOCHS.c.id == epoch, AUDIT_EPOCHS.c.closed_at.is_(None))
+        column = AUDIT_EPOCHS.c
+        still_open = select(column.id).where(column.id == epoch, column.closed_at.is_(None))
+        if self._database.shared and epoch != self._epoch.id:
+            with self._database.append(LOCK_SECONDS) as appending:
+                appending.run(self._end, (epoch,))
         with self._database.read() as connection:
             if connection.execute(still_open).one_or_none() is None:
                 forget(self._locks, epoch)
@@ -443,8 +515,10 @@ class AuditTrail:
         entries = [entry for intent in intents for entry in self._unknown(intent)]
         if entries:
             self._append(entries)
+        if epoch == self._epoch.id:
+            self._database.epoch = None
         with self._database.write() as connection:
-            connection.execute(update(AUDIT_EPOCHS).where(AUDIT_EPOCHS.c.id == epoch).values(closed_at=_now()))
+            connection.execute(update(AUDIT_EPOCHS).where(column.id == epoch).values(closed_at=_now()))
         forget(self._locks, epoch)
         return len(intents)
 

@@ -181,6 +181,7 @@ def _begin_log(state: Path, officer_pin_source: str | None) -> BegunLog:
 def _begun(log: BegunLog) -> dict[str, object]:
     return {
         "log": log.origin,
+        "log_key": log.log_key,
         "former_log": log.former,
         "former_entries": log.size,
         "former_root": log.root,
@@ -196,5 +197,7 @@ def _say_what_is_next(state: Path, new_log: bool) -> None:
             "The log is gone on with only if HSM and witnesses have seen no more of it; else the service says so, and "
             f"signs nothing until: sealmark restore --state {state} --new-log"
         )
+    if new_log:
+        note("Give the log's key to those who verify, and to each witness: sealmark witness add-log")
     if carried_away.exists():
         note(f"Next: carry {carried_away} away, then: sealmark serve --state {state}")

@@ -60,7 +60,9 @@ class Maker:
         self._store = SealedStore(self._database, sealer)
         self._epoch = str(uuid.UUID(bytes=self._random.randbytes(16), version=4))
         with self._database.write() as connection:
-            connection.execute(AUDIT_EPOCHS.insert().values(id=self._epoch, started_at=_now(), closed_at=None))
+            connection.execute(
+                AUDIT_EPOCHS.insert().values(id=self._epoch, started_at=_now(), closed_at=None, node="made", beats=0)
+            )
         self._keys = [str(uuid.UUID(bytes=self._random.randbytes(16), version=4)) for _ in range(_KEYS)]
         self._people: list[str] = []
         self._groups = 0

@@ -16,6 +16,9 @@ from verifier.log import load_head
 if TYPE_CHECKING:
     from tests.bench.log_tampering import Stage
 
+pytestmark = pytest.mark.sqlite_only("the attacks are on an SQLite file")
+
+
 LEAVES = 1_200
 SEED = 5
 

@@ -203,7 +203,7 @@ def run(deployment: Deployment, kills: int, workers: int, clients: int, *, close
     report.broken_off, report.unavailable = load.broken_off, load.unavailable
     report.answers = sum(teller.ledger.statuses[200] for teller in load.tellers)
     report.differences += load.wrong
-    _judge(report, deployment, killer.deaths, [proof for teller in load.tellers for proof in teller.ledger.proofs])
+    judge(report, deployment, killer.deaths, [proof for teller in load.tellers for proof in teller.ledger.proofs])
     if closed_within is not None and report.longest_until_closed > closed_within:
         report.differences.append(f"left open for {report.longest_until_closed} s")
     report.seconds = round(time.monotonic() - began, 1)
@@ -224,7 +224,8 @@ def _wait_until_closed(deployment: Deployment, deaths: list[Death]) -> None:
         time.sleep(0.05)
 
 
-def _judge(report: Report, deployment: Deployment, deaths: list[Death], proofs: list[Any]) -> None:
+def judge(report: Report, deployment: Deployment, deaths: list[Death], proofs: list[Any]) -> None:
+    """Holds the log against what clients were given, and against the intents."""
     log = read_log(deployment.database)
     report.leaves, report.acknowledged = len(log.entries), len(proofs)
     report.closed_as_unknown = sum(entry.outcome == "unknown" for entry in log.entries)

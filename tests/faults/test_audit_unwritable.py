@@ -192,6 +192,7 @@ def test_an_enrolment_code_outlives_the_fault(impatient: FaultyService) -> None:
     assert service.call(enrolled["token"], "GET", "/v1/whoami").get_json()["name"] == made["name"]
 
 
+@pytest.mark.sqlite_only("a full disk as SQLite meets it")
 def test_a_full_database_signs_nothing(impatient: FaultyService) -> None:
     """A large context, so that the intent cannot be squeezed into the pages that are there."""
     service = impatient.running
@@ -343,6 +344,7 @@ def test_many_threads_are_all_refused_and_none_hangs(impatient: FaultyService) -
     assert statuses == [200] * 12
 
 
+@pytest.mark.sqlite_only("a full disk as SQLite meets it")
 def test_a_log_on_the_same_full_disk_does_not_end_the_sweeper(
     impatient: FaultyService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.faults import storage
 from tests.faults.kills import Killer, run
 from tests.scale.deployment import make_deployment
@@ -22,6 +24,7 @@ def test_workers_that_are_killed_take_nothing_with_them(tmp_path: Path) -> None:
     assert report.acknowledged > 0
 
 
+@pytest.mark.sqlite_only("SQLite's write lock")
 def test_a_worker_that_cannot_start_now_does_not_end_the_service(tmp_path: Path) -> None:
     """gunicorn ends a service whose worker fails to start: here it waits for the database, and comes up."""
     deployment = make_deployment(tmp_path / "deployment")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -14,7 +12,8 @@ from keystore.errors import IntegrityFailure
 from keystore.keystore import Keystore
 from signer.app import assemble
 from signer.config import ServerConfiguration
-from tests.databases import path_of, url_of
+from tests import databases
+from tests.databases import hand, path_of, url_of
 from tests.faults.faulty_token import FaultyToken
 from tests.signer.service import ServiceInProcess, running_service
 
@@ -48,15 +47,23 @@ def service(token_of_this: FaultyToken, tmp_path_factory: pytest.TempPathFactory
 
 def copy_of(database: Path, copy: Path) -> Path:
     """The database as it is now, as a backup has it."""
-    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
-        source.backup(target)
+    databases.copy(database, copy)
     return copy
+
+
+def put_back(older: Path, database: Path, *tables: str) -> None:
+    """The rows of some tables as they were."""
+    with hand(older) as copied, hand(database) as attacker, attacker.transaction():
+        for table in tables:
+            attacker.run(f"DELETE FROM {table}")  # noqa: S608 - names of our own
+            for row in copied.records(f"SELECT * FROM {table}"):  # noqa: S608
+                marks = ", ".join("?" * len(row))
+                attacker.run(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", *row.values())  # noqa: S608
 
 
 def written_over(copy: Path, database: Path) -> None:
     """The copy's pages in the place of the database's, in the file that the service has open."""
-    with closing(sqlite3.connect(copy)) as source, closing(sqlite3.connect(database)) as target:
-        source.backup(target)
+    databases.copy(copy, database)
 
 
 def renamed_over(copy: Path, database: Path) -> None:
@@ -85,7 +92,10 @@ def assert_refuses(service: ServiceInProcess) -> None:
     assert "results" not in answer.get_json()
 
 
-@pytest.mark.parametrize("put", [written_over, renamed_over], ids=lambda put: put.__name__)
+WAYS: Final = (written_over,) if databases.ON_POSTGRESQL else (written_over, renamed_over)
+
+
+@pytest.mark.parametrize("put", WAYS, ids=lambda put: put.__name__)
 def test_an_older_copy_under_a_running_service(
     service: ServiceInProcess, token_of_this: FaultyToken, tmp_path: Path, put: Callable[[Path, Path], None]
 ) -> None:
@@ -117,13 +127,7 @@ def test_rows_and_their_journal_put_back_without_the_log(service: ServiceInProce
     assert_signs(service)
     service.services.audit.log.keep()
     right = copy_of(database, tmp_path / "right.db")
-    with closing(sqlite3.connect(database, isolation_level=None)) as attacker:
-        attacker.execute("ATTACH ? AS older", (str(older),))
-        attacker.execute("BEGIN IMMEDIATE")
-        for table in ("keys", "row_journal", "row_journal_head"):
-            attacker.execute(f"DELETE FROM main.{table}")  # noqa: S608 - names of our own
-            attacker.execute(f"INSERT INTO main.{table} SELECT * FROM older.{table}")  # noqa: S608
-        attacker.execute("COMMIT")
+    put_back(older, database, "keys", "row_journal", "row_journal_head")
     assert_refuses(service)
     with pytest.raises(IntegrityFailure, match="an older copy of the rows was put back"):
         started(service.services.keystore._token, database)

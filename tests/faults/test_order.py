@@ -15,7 +15,7 @@ from keystore import signing
 from signer.audit import trail
 from signer.audit.checkpoints import checkpoint_text
 from signer.audit.logged import Logged
-from tests.databases import path_of
+from tests.databases import ON_POSTGRESQL, hand, path_of
 from tests.faults import storage
 from tests.faults.conftest import FaultyService
 from tests.faults.faulty_token import FaultyToken
@@ -44,23 +44,13 @@ def quiet(token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fa
 
 def _intents_seen_by_others(faulty: FaultyService) -> list[dict[str, Any]]:
     """What another process would read now: only what is committed."""
-    path = path_of(faulty.running.services.keystore.database)
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-    try:
-        connection.row_factory = sqlite3.Row
-        return [dict(row) for row in connection.execute("SELECT * FROM audit_intents")]
-    finally:
-        connection.close()
+    with hand(_database(faulty)) as connection:
+        return connection.records("SELECT * FROM audit_intents")
 
 
 def _outcomes_seen_by_others(faulty: FaultyService, intent_id: str) -> int:
-    connection = sqlite3.connect(f"file:{path_of(faulty.running.services.keystore.database)}?mode=ro", uri=True)
-    try:
-        count = "SELECT count(*) FROM log_entries WHERE intent_id = ?"
-        (found,) = connection.execute(count, (intent_id,)).fetchone()
-        return int(found)
-    finally:
-        connection.close()
+    with hand(_database(faulty)) as connection:
+        return int(connection.value("SELECT count(*) FROM log_entries WHERE intent_id = ?", intent_id))
 
 
 @pytest.mark.parametrize("request_", TYPICAL, ids=str)
@@ -127,6 +117,10 @@ def _database(faulty: FaultyService) -> Path:
 
 def _others_could_write(path: Path) -> bool:
     """Whether another process could begin to write right now, by either lock."""
+    if ON_POSTGRESQL:
+        with hand(path) as other:
+            tried = "SELECT pg_try_advisory_lock(24225, 1) AND pg_try_advisory_lock(24225, 2)"
+            return bool(other.value(tried))
     connection = sqlite3.connect(path, isolation_level=None, timeout=0)
     try:
         connection.execute("BEGIN IMMEDIATE")

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.faults.unwritable import WAYS, run
 from tests.scale.deployment import make_deployment
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.sqlite_only("what happens to SQLite's files; test_postgresql_killed.py has the like")
 def test_nobody_gets_a_signature_while_the_trail_cannot_be_written(tmp_path: Path) -> None:
     ways = [way for way in WAYS if way != "tmpfs_full"]
     reports = run(make_deployment(tmp_path / "deployment"), ways, rounds=1, timed=False)

@@ -6,13 +6,13 @@ from __future__ import annotations
 import base64
 import json
 import os
-import sqlite3
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from tests.databases import hand
 from tests.interop.client_pki import make_key, make_pki, openssl, revoke
 from tests.interop.conftest import ROOT
 from tests.interop.loopback import NPM, node
@@ -79,14 +79,12 @@ class Place:
         )
 
     def records(self, request_id: str) -> list[dict[str, Any]]:
-        with sqlite3.connect(self.service.state / "sealmark.db") as database:
-            database.row_factory = sqlite3.Row
-            found: list[dict[str, Any]] = []
-            for table in ("audit_intents", "log_entries"):
-                rows = database.execute(f"SELECT * FROM {table} WHERE request_id = ?", (request_id,))  # noqa: S608
-                found += [dict(row) for row in rows]
-        database.close()
-        return found
+        with hand(self.service.state / "sealmark.db") as database:
+            return [
+                row
+                for table in ("audit_intents", "log_entries")
+                for row in database.records(f"SELECT * FROM {table} WHERE request_id = ?", request_id)  # noqa: S608
+            ]
 
 
 @pytest.fixture(scope="module")

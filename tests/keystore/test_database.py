@@ -55,6 +55,9 @@ if TYPE_CHECKING:
     Fault = Callable[[Place], AbstractContextManager[None]]
 
 
+pytestmark = pytest.mark.sqlite_only("SQLite's files and locks; test_postgresql.py has the like")
+
+
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     made = new_database(tmp_path / "test.db")
@@ -104,7 +107,7 @@ def test_other_urls_are_refused(url: str) -> None:
 def test_a_block_that_raises_writes_nothing(database: Database) -> None:
     def fail_half_way() -> None:
         with database.write() as connection:
-            connection.execute(text("INSERT INTO audit_epochs VALUES ('one', 1, NULL)"))
+            connection.execute(text("INSERT INTO audit_epochs VALUES ('one', 1, NULL, 'x', 0)"))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -113,7 +116,7 @@ def test_a_block_that_raises_writes_nothing(database: Database) -> None:
 
 
 def test_a_constraint_is_a_conflict_that_tells_no_values(database: Database) -> None:
-    insert = text("INSERT INTO audit_epochs VALUES ('secret', 1, NULL)")
+    insert = text("INSERT INTO audit_epochs VALUES ('secret', 1, NULL, 'x', 0)")
     with database.write() as connection:
         connection.execute(insert)
     with pytest.raises(Conflict) as refusal, database.write() as connection:
@@ -123,24 +126,24 @@ def test_a_constraint_is_a_conflict_that_tells_no_values(database: Database) -> 
 
 def put(database: Database, name: str) -> None:
     with database.write() as connection:
-        connection.execute(text("INSERT INTO audit_epochs VALUES (:name, 1, NULL)"), {"name": name})
+        connection.execute(text("INSERT INTO audit_epochs VALUES (:name, 1, NULL, 'x', 0)"), {"name": name})
 
 
 def test_rows_are_appended_together_or_not_at_all(database: Database) -> None:
     prepared = database.prepare_insert(AUDIT_EPOCHS)
-    assert prepared.names == ("id", "started_at", "closed_at")
+    assert prepared.names == ("id", "started_at", "closed_at", "node", "beats")
     with database.append() as append:
-        append(prepared, [("one", 1, None), ("two", 2, 3)])
+        append(prepared, [("one", 1, None, "x", 0), ("two", 2, 3, "x", 0)])
 
     def fail_half_way() -> None:
         with database.append() as append:
-            append(prepared, [("three", 1, None)])
+            append(prepared, [("three", 1, None, "x", 0)])
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail_half_way()
     with pytest.raises(Conflict), database.append() as append:
-        append(prepared, [("four", 1, None), ("one", 1, None)])
+        append(prepared, [("four", 1, None, "x", 0), ("one", 1, None, "x", 0)])
     put(database, "five")
     assert database.fetch("SELECT id, started_at, closed_at FROM audit_epochs", ()) == [
         ("one", 1, None),
@@ -154,10 +157,10 @@ def test_rows_that_are_a_transaction_by_themselves_are_written_together_or_not_a
     prepared = database.prepare_insert(AUDIT_EPOCHS)
     put(database, "taken")
     with pytest.raises(Conflict), database.append() as append:
-        append(prepared, [("one", 1, None), ("two", 1, None), ("taken", 1, None)], alone=True)
-    many = [(f"many-{number}", 1, None) for number in range(100)]
+        append(prepared, [("one", 1, None, "x", 0), ("two", 1, None, "x", 0), ("taken", 1, None, "x", 0)], alone=True)
+    many = [(f"many-{number}", 1, None, "x", 0) for number in range(100)]
     with pytest.raises(Conflict), database.append() as append:
-        append(prepared, [*many, ("taken", 1, None)], alone=True)
+        append(prepared, [*many, ("taken", 1, None, "x", 0)], alone=True)
 
     def fail_after_writing() -> None:
         with database.append() as append:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from keystore.keystore import Keystore
 
 
+pytestmark = pytest.mark.sqlite_only("a restore is made of a copy of an SQLite file")
+
+
 class Deployment:
     """One that is in use: a key of every spec but the slowest, and a key with two versions."""
 

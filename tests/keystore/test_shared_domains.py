@@ -62,6 +62,7 @@ def signs(state: StateDirectory, key_id: str, label: str) -> bytes:
     return sealed
 
 
+@pytest.mark.sqlite_only("a restore is made of a copy of an SQLite file")
 def test_a_domain_is_carried_rotated_carried_again_and_restored(tmp_path: Path) -> None:
     first, second = (
         initialise(tmp_path / region, init_options(tmp_path / region, region=region)).state

@@ -88,8 +88,16 @@ def signing_request(host: str, path: str, token: str, body: bytes) -> bytes:
     return head.encode() + body
 
 
-def crowd(address: tuple[str, int], tenants: Sequence[Tenant], seconds: float, *, warm_up: float = 0.0) -> list[Tally]:
-    """What each tenant saw within `seconds`, after `warm_up` that does not count."""
+def crowd(
+    address: tuple[str, int],
+    tenants: Sequence[Tenant],
+    seconds: float,
+    *,
+    warm_up: float = 0.0,
+    answers: int | None = None,
+) -> list[Tally]:
+    """What each tenant saw within `seconds`, after `warm_up` that does not count; no longer than until so many answers
+    have come."""
     tallies = [Tally() for _ in tenants]
     with selectors.DefaultSelector() as poller:
         everybody = [
@@ -100,13 +108,17 @@ def crowd(address: tuple[str, int], tenants: Sequence[Tenant], seconds: float, *
         for client in everybody:
             poller.register(client.ask(), selectors.EVENT_READ, client)
         begun = time.perf_counter() + warm_up
-        while (now := time.perf_counter()) < begun + seconds:
+        while (now := time.perf_counter()) < begun + seconds and not _have(tallies, answers):
             for key, _ in poller.select(0.1):
                 _go_on(poller, key.data, counts=now >= begun)
         for client in everybody:
             if client.sock is not None:
                 client.sock.close()
     return tallies
+
+
+def _have(tallies: Sequence[Tally], answers: int | None) -> bool:
+    return answers is not None and sum(sum(tally.statuses.values()) for tally in tallies) >= answers
 
 
 def apart(address: tuple[str, int], tenants: Sequence[Tenant], seconds: float, *, warm_up: float) -> list[Tally]:

@@ -19,6 +19,7 @@ from signer.audit.identifiers import time_ordered_id
 from signer.audit.logged import Due
 from signer.audit.outcomes import outcomes_of
 from signer.audit.records import Outcome
+from signer.logs import configure_logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,7 @@ def fill(state: Path, alias: str, keys: int, leaves: int) -> list[str]:
 
     Nobody serves the state meanwhile. Returns the ids of the copies.
     """
+    configure_logs("ERROR")  # the sweeper stands behind large transactions
     keystore = open_keystore(state)
     try:
         made = _copy_keys(keystore, alias, keys)

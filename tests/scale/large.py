@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 LIMIT: Final = 1.1  # signing, over the empty service
 _CALLS: Final = 100  # signatures a round; of every other question a tenth
-_STARTS: Final = 3
+_PAGE: Final = 100
+_STARTS: Final = 4  # besides that of the service that is asked
 _RECORDED: Final = {
     "sign": "full-log-latency",
     "start": "full-log-start",
@@ -41,7 +42,7 @@ _RECORDED: Final = {
     "proof": "full-log-proof",
 }
 _NAMES: Final = (
-    *("start", "sign", "sign, another key each", "list keys", "list keys, from the middle on", "search by key"),
+    *("start", "sign", "sign, another key each", "list keys", "list keys, a further page", "search by key"),
     *("search by principal", "search by digest", "search by request", "entry with its proof", "proof"),
 )
 
@@ -78,22 +79,26 @@ class Asked:
         return answer.raise_for_status()
 
 
-def compare(folder: Path, keys: int, leaves: int, rounds: int, calls: int = _CALLS) -> list[Figure]:
-    """Fills one of two services that are the same otherwise, and asks both."""
-    scene = make_scene(folder / "made")
+def compare(
+    scene: Scene, folder: Path, keys: int, leaves: int, rounds: int, *, calls: int = _CALLS, starts: int = _STARTS
+) -> list[Figure]:
+    """Fills one of two copies of a scene, and asks both."""
     empty, full = scene.copied(folder / "empty"), scene.copied(folder / "full")
     begun = time.monotonic()
     copies = fill(full.state, ALIAS, keys, leaves)
+    few = fill(empty.state, ALIAS, min(keys, _PAGE), 0)  # so that both have a whole page of keys to list
     sys.stderr.write(f"filled in {time.monotonic() - begun:.0f} s\n")
     started: dict[str, list[float]] = {"full": [], "empty": []}
-    for _ in range(_STARTS):
+    for _ in range(starts):
         for name, one in (("full", full), ("empty", empty)):
             started[name].append(_start(one))
     with ExitStack() as stack:
-        pair = [
-            _asked(stack, full, [f"{ALIAS}-{number}" for number in range(len(copies))]),
-            _asked(stack, empty, [ALIAS]),
-        ]
+        began = time.perf_counter()
+        pair = [_asked(stack, full, [f"{ALIAS}-{number}" for number in range(len(copies))])]
+        started["full"].append(time.perf_counter() - began)
+        began = time.perf_counter()
+        pair.append(_asked(stack, empty, [f"{ALIAS}-{number}" for number in range(len(few))]))
+        started["empty"].append(time.perf_counter() - began)
         for each in pair:
             _round(each, calls // 5)
             each.seen.clear()
@@ -134,9 +139,8 @@ def _round(asked: Asked, calls: int) -> None:
     digest, middle = entry["record"]["signatures"][0]["sha256"], entry["index"] // 2
     page = asked.ask("page", "GET", "/v1/keys?limit=1", "admin").json()
     for _ in range(max(2, calls // 10)):
-        asked.ask("list keys", "GET", "/v1/keys?limit=100", "admin")
-        cursor = "" if page["next_cursor"] is None else f"&cursor={page['next_cursor']}"
-        asked.ask("list keys, from the middle on", "GET", f"/v1/keys?limit=100{cursor}", "admin")
+        asked.ask("list keys", "GET", f"/v1/keys?limit={_PAGE}", "admin")
+        asked.ask("list keys, a further page", "GET", f"/v1/keys?limit={_PAGE}&cursor={page['next_cursor']}", "admin")
         asked.ask("search by key", "GET", f"/v1/audit/entries?key={ALIAS}&limit=20", "auditor")
         asked.ask("search by principal", "GET", "/v1/audit/entries?principal=role/scale&limit=20", "auditor")
         asked.ask("search by digest", "GET", f"/v1/audit/entries?digest={digest}", "auditor")
@@ -154,7 +158,8 @@ def main(given: Sequence[str]) -> int:
     parser.add_argument("--folder", type=Path, help="where both are made; kept  [default: a temporary one]")
     asked = parser.parse_args(given)
     with tempfile.TemporaryDirectory() as temporary:
-        figures = compare(asked.folder or Path(temporary), asked.keys, asked.leaves, asked.rounds)
+        folder = asked.folder or Path(temporary)
+        figures = compare(make_scene(folder / "made"), folder, asked.keys, asked.leaves, asked.rounds)
     command = f"python -m tests.scale.large --keys {asked.keys} --leaves {asked.leaves}"
     for figure in figures:
         sys.stdout.write(f"{figure.name:<32}{figure.empty:>10.2f} ms{figure.full:>10.2f} ms{figure.ratio:>8.2f}\n")

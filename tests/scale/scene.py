@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import signal
-import sqlite3
 import ssl
 import subprocess
 import time
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePub
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from tests.databases import copy, hand, is_postgresql, url_of
 from tools.service import PROGRAMS, Service, free_port, running_service
 
 if TYPE_CHECKING:
@@ -48,6 +48,11 @@ class Scene:
         """The same scene in a folder of its own, with these settings in `[server]`."""
         state = folder / "state"
         shutil.copytree(self.state, state)
+        if is_postgresql():
+            own, copied = self.state / "sealmark.db", state / "sealmark.db"
+            copy(own, copied)
+            configuration = state / "sealmark.toml"
+            configuration.write_text(configuration.read_text().replace(url_of(own), url_of(copied)))
         if settings:
             lines = ["", "[server]", *(f"{name} = {value}" for name, value in settings.items()), ""]
             with (state / "sealmark.toml").open("a", encoding="utf-8") as file:
@@ -62,8 +67,8 @@ class Scene:
 
     def query(self, sql: str, *parameters: str) -> list[tuple[str | int | None, ...]]:
         """Rows of the database, read past the service."""
-        with contextlib.closing(sqlite3.connect(f"file:{self.state / 'sealmark.db'}?mode=ro", uri=True)) as connection:
-            return connection.execute(sql, parameters).fetchall()
+        with hand(self.state / "sealmark.db") as connection:
+            return connection.rows(sql, *parameters)
 
     def signatures_by_epoch(self) -> dict[str, int]:
         """How many signatures each worker has begun; those of a worker that has ended too."""

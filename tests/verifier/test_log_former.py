@@ -98,6 +98,18 @@ def test_a_log_that_follows_another_one(tmp_path: Path) -> None:
     assert audit_log(source, parse_key(NEW.text), head=found.head, former=kept(300, tmp_path)).former == found.former
 
 
+def test_what_the_former_log_never_signed_is_named(tmp_path: Path) -> None:
+    made = following(300, checkpoint=checkpoint(FORMER[:295]).decode())
+    found = audit_log(ExportSource(written(tmp_path, made)), parse_key(NEW.text), former=kept(295, tmp_path))
+    assert "the last 5 entries of the former log, which it never signed" in found.not_covered
+    with pytest.raises(Indeterminate, match="audit it to its end"):
+        audit_log(ExportSource(written(tmp_path, made)), parse_key(NEW.text), former=kept(294, tmp_path))
+    other = [*entries(294), *entries(1)]
+    forked = following(300, checkpoint=checkpoint(other).decode())
+    with pytest.raises(LogRejected, match="its checkpoint has another root"):
+        audit_log(ExportSource(written(tmp_path, forked)), parse_key(NEW.text), former=kept(295, tmp_path))
+
+
 def test_what_was_cut_off_or_rewritten_of_the_former_log(tmp_path: Path) -> None:
     source = ExportSource(written(tmp_path, following(290)))
     with pytest.raises(LogRejected, match="entries 290 to 299 were cut off") as caught:

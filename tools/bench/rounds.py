@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tools.bench.report import Report
     from tools.bench.stage import Stage
     from tools.bench.targets import Target
+
+BUSY: Final = 0.25  # processors that anything else may have before it is said
 
 
 def measure_loads(stage: Stage) -> None:
@@ -38,8 +40,7 @@ def _row(stage: Stage, mine: Target, theirs: Target | None, rounds: dict[str, li
     loop = stage.drivers.bare(workload.loop or workload.spec, stage.lengths.of(workload).bare)
     seen = _load(stage, mine)
     peer = None if theirs is None else _load(stage, theirs)
-    base = rounds[workload.base][-1].ours.per_second if workload.base else None
-    return Row(workload, loop, seen, peer, None if base is None else seen.per_second / base)
+    return Row(workload, loop, seen, peer, rounds[workload.base][-1].ours if workload.base else None)
 
 
 def _load(stage: Stage, target: Target) -> Seen:
@@ -54,7 +55,8 @@ def _median(rounds: list[Row]) -> Row:
 
 def _note(row: Row) -> str:
     peer = f", OpenBao {row.peer.per_second:,.0f}/s" if row.peer else ""
-    return f"{row.ours.per_second:,.0f}/s, bare loop {row.bare.per_second:,.0f}/s{peer}; {CLIENTS} clients"
+    others = f"; others took {row.ours.others_share:.1f} processors" if row.ours.others_share > BUSY else ""
+    return f"{row.ours.per_second:,.0f}/s, bare loop {row.bare.per_second:,.0f}/s{peer}; {CLIENTS} clients{others}"
 
 
 def _spread(report: Report, rows: list[Row]) -> None:
@@ -62,6 +64,9 @@ def _spread(report: Report, rows: list[Row]) -> None:
     worst = max(report.rows, key=lambda row: row.ours.spread)
     note = f"{worst.workload.name}: p50 {worst.ours.p50_milliseconds:.2f} ms, p99 {worst.ours.p99_milliseconds:.2f} ms"
     report.figures["p99-of-p50"] = (worst.ours.spread, note)
+    others = max(row.ours.others_share for row in rows)
+    if others > BUSY:
+        report.lines.append(f"Others on this machine took up to {others:.1f} processors: a measurement wants it alone")
     loads = [(name, seen) for row in rows for name, seen in (("the service", row.ours), ("OpenBao", row.peer)) if seen]
     server, most = max(loads, key=lambda pair: pair[1].load_share)
     ours = max(row.ours.load_share for row in rows)

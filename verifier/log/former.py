@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from verifier.errors import Indeterminate
 from verifier.log.errors import LogRejected
+from verifier.notes import parse_checkpoint, parse_note
 
 if TYPE_CHECKING:
     from verifier.log.head import KeptHead
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def require_follows(said: FormerLeaf | None, kept: KeptHead) -> None:
-    """Raises `LogRejected` unless the log begins at the kept head of the former one.
+    """Raises `LogRejected` unless the log begins at the kept head of the former one, or beyond it, where the former one
+    could sign no more.
 
     `Indeterminate` where the former log went on beyond what was kept of it: then that has to be audited first.
     """
@@ -26,6 +28,14 @@ def require_follows(said: FormerLeaf | None, kept: KeptHead) -> None:
         raise LogRejected(f"the log does not begin where {kept.origin} ended: its entry 0 names no former log", index=0)
     if said.origin != kept.origin:
         raise LogRejected(f"the log follows {said.origin}, and the former head is of {kept.origin}", index=0)
+    signed = None if said.checkpoint is None else parse_checkpoint(parse_note(said.checkpoint).text)
+    if signed is not None and signed.size == kept.size:
+        # All that the former log signed was audited; what it had beyond that, the new log alone speaks for.
+        if signed.root != kept.root:
+            raise LogRejected(
+                f"the log follows another history of {kept.origin}: its checkpoint has another root", index=0
+            )
+        return
     if said.size > kept.size:
         message = f"the former log ended at {said.size} entries, and {kept.size} of them were audited"
         raise Indeterminate(

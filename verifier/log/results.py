@@ -56,6 +56,8 @@ class LogAudit:
         limits = []
         if self.start:
             limits.append(f"the first {self.start} entries as they are now: an earlier audit read them, --full does")
+        if self.former is not None and self.former.unsigned:
+            limits.append(f"the last {self.former.unsigned} entries of the former log, which it never signed")
         if self.kept_size is None:
             limits.append("a history rewritten before: no head was kept of it")
         if not self.has_records:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import sqlite3
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,8 +12,8 @@ import pytest
 from sqlalchemy import func, select
 from structlog.testing import capture_logs
 
-from keystore.db.schema import AUDIT_INTENTS, LOG_ENTRIES
-from tests.databases import path_of
+from keystore.db.schema import AUDIT_INTENTS, LOG_ENTRIES, METADATA
+from tests.databases import hand, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -262,12 +261,8 @@ def _bug(secret: str) -> Any:
 
 def _whole_database(service: ServiceInProcess) -> str:
     """Every value of every table, text and octets."""
-    connection = sqlite3.connect(path_of(service.services.keystore.database))
-    try:
-        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return "\n".join(repr(connection.execute(f"SELECT * FROM {table}").fetchall()) for table in tables)  # noqa: S608
-    finally:
-        connection.close()
+    with hand(path_of(service.services.keystore.database)) as connection:
+        return "\n".join(repr(connection.rows(f"SELECT * FROM {table}")) for table in METADATA.tables)  # noqa: S608
 
 
 def test_the_record_says_what_decided(service: ServiceInProcess) -> None:

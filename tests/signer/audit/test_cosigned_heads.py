@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
 import threading
 from base64 import b64decode
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -27,7 +25,7 @@ from signer.audit.sequencer import Sequencer
 from signer.config import LogConfiguration, OutsideWitness
 from signer.witness.app import WitnessApplication
 from signer.witness.state import create_state
-from tests.databases import new_database, url_of
+from tests.databases import copy, new_database, url_of
 from tests.signer.audit.anchor import SoftwareAnchor, software_anchor
 from tests.signer.witness.test_client import serving
 from verifier.merkle import leaf_hash, root_from_inclusion
@@ -222,20 +220,14 @@ def put_back(place: Place, size: int, cosignatures: int) -> Iterator[None]:
     log = place.sequencer(cosignatures)
     log.append(entries(size), proved=True)
     kept: KeptHead = place.anchor.kept
-    with (
-        closing(sqlite3.connect(place.folder / "audit.db")) as now,
-        closing(sqlite3.connect(place.folder / "older.db")) as older,
-    ):
-        now.backup(older)
+    copy(place.folder / "audit.db", place.folder / "older.db")
     log.append(entries(3), proved=True)
     log.publish()
     if log._cosigned is not None:
         log._cosigned.collect(log._caught_up)
     for database in place.databases:
         database.close()
-    for path in place.folder.glob("audit.db*"):
-        path.unlink()
-    shutil.copy(place.folder / "older.db", place.folder / "audit.db")
+    copy(place.folder / "older.db", place.folder / "audit.db")
     assert place.anchor.kept == kept
     yield
 

@@ -86,6 +86,8 @@ def test_each_row_of_sixteen_threads_is_there_once_when_its_call_returns(databas
 class Gate:
     """A database whose transactions wait or fail as they write when they are told to, and are counted."""
 
+    epoch = None
+
     def __init__(self, database: Database) -> None:
         self._database = database
         self.entered = threading.Event()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +11,7 @@ from keystore.errors import IntegrityFailure
 from signer.audit.reading import LogReader, heads
 from signer.audit.records import former_entry
 from signer.audit.tree import EMPTY_ROOT
-from tests.databases import new_database
+from tests.databases import hand, new_database
 from tests.signer.audit.anchor import software_anchor
 from tests.signer.audit.naive_tree import NaiveTree
 from tests.signer.audit.software_log import filled
@@ -130,9 +129,9 @@ def test_what_is_not_there_is_said(small: Filled, tmp_path: Path) -> None:
             ask()
     database = new_database(tmp_path / "log.db")
     filled(database, software_anchor(), [300])
-    with sqlite3.connect(tmp_path / "log.db") as hand:
-        hand.execute("DELETE FROM log_entries WHERE seq = 17")
-        hand.execute("UPDATE log_tiles SET hashes = substr(hashes, 2)")
+    with hand(tmp_path / "log.db") as attacker:
+        attacker.run("DELETE FROM log_entries WHERE seq = 17")
+        attacker.run("UPDATE log_tiles SET hashes = substr(hashes, 2)")
     reader = LogReader(database, 1, 0)
     with pytest.raises(IntegrityFailure, match="1 of the nodes 0 to 255 of level 0 are missing"):
         reader.nodes(0, 0, 256)

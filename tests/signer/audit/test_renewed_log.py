@@ -11,7 +11,7 @@ from keystore.ceremony import initialise, renew_log
 from keystore.errors import IntegrityFailure
 from signer.audit.records import rows_entry
 from signer.audit.sequencer import Sequencer
-from tests.databases import init_options
+from tests.databases import copy, init_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,17 +23,14 @@ def test_a_database_that_was_put_back_signs_nothing_until_another_log_is_begun(t
     Sequencer(keystore.database, keystore.log).append([], proved=True)
     former = keystore.log.origin
     keystore.close()
-    backup = {path: path.read_bytes() for path in state.path.glob("sealmark.db*")}
+    copy(state.database, tmp_path / "backup.db")
     keystore = open_keystore(state.path)
     sequencer = Sequencer(keystore.database, keystore.log)
     sequencer.append([rows_entry(1, bytes(32), time=0)], proved=True)
     sequencer.keep()
     seen = sequencer.size
     keystore.close()
-    for path in state.path.glob("sealmark.db*"):
-        path.unlink()
-    for path, octets in backup.items():
-        path.write_bytes(octets)
+    copy(tmp_path / "backup.db", state.database)
 
     keystore = open_keystore(state.path)
     with pytest.raises(IntegrityFailure, match=f"the HSM keeps the head of {seen} leaves; the database is behind"):

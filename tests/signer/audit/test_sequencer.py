@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from signer.audit.reading import LogReader, heads
 from signer.audit.records import decision
 from signer.audit.sequencer import Sequencer
 from signer.audit.tree import EMPTY_ROOT, leaf_hash, node_hash
-from tests.databases import new_database, url_of
+from tests.databases import ON_POSTGRESQL, copy, new_database, url_of
 from tests.signer.audit.anchor import SoftwareAnchor, software_anchor
 from verifier.log_leaves import FormerLeaf, parse_leaf
 
@@ -301,15 +300,23 @@ def refused(*_: object) -> None:
     raise StoreUnavailable(message)
 
 
+REFUSE_ON_SQLITE = "CREATE TRIGGER no BEFORE UPDATE ON log_heads BEGIN SELECT RAISE(ABORT, 'no'); END"
+REFUSE_ON_POSTGRESQL = (
+    "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$",
+    "CREATE TRIGGER no BEFORE UPDATE ON log_heads FOR EACH ROW EXECUTE FUNCTION no()",
+)
+
+
 def test_what_could_not_be_committed_is_not_in_the_log(sequencer: Sequencer, database: Database) -> None:
     sequencer.append(entries(), proved=True)
     with database.write() as connection:
-        connection.exec_driver_sql("CREATE TRIGGER no BEFORE UPDATE ON log_heads BEGIN SELECT RAISE(ABORT, 'no'); END")
+        for statement in REFUSE_ON_POSTGRESQL if ON_POSTGRESQL else (REFUSE_ON_SQLITE,):
+            connection.exec_driver_sql(statement)
     with pytest.raises(KeystoreError, match="no"):
         sequencer.append(entries(), proved=True)
     assert len(leaves_of(database)) == 1
     with database.write() as connection:
-        connection.exec_driver_sql("DROP TRIGGER no")
+        connection.exec_driver_sql("DROP TRIGGER no ON log_heads" if ON_POSTGRESQL else "DROP TRIGGER no")
     sequencer.require_usable(proved=True)
     sequencer.append(entries(), proved=True)
     assert len(leaves_of(database)) == 2
@@ -321,10 +328,7 @@ def test_a_database_behind_the_kept_head_is_refused_at_start(
 ) -> None:
     sequencer = Sequencer(database, anchor)
     sequencer.append(entries(2), proved=True)
-    with database.write():
-        shutil.copy(tmp_path / "log.db", tmp_path / "old.db")
-        for suffix in ("-wal",):
-            shutil.copy(tmp_path / f"log.db{suffix}", tmp_path / f"old.db{suffix}")
+    copy(tmp_path / "log.db", tmp_path / "old.db")
     sequencer.append(entries(kept - 2), proved=True)
     sequencer.keep()
     assert (anchor.kept.size, anchor.kept.root) == (kept, heads(database)[0].root)
@@ -448,7 +452,8 @@ def test_another_log_key_begins_another_log(database: Database, anchor: Software
     assert (growing.origin, growing.size, growing.first, growing.journal) == (other.origin, 4, 5, 2)
     require_proved(logged.proof(1), leaves_of(database)[5:], other)
     said = parse_leaf(leaves_of(database)[5])
-    assert said == FormerLeaf(anchor.origin, 5, former.root.hex(), (former.checkpoint or "").encode())
+    signed = None if former.checkpoint is None else former.checkpoint.encode()
+    assert said == FormerLeaf(anchor.origin, 5, former.root.hex(), signed)
     assert Sequencer(database, other).size == 4
 
 

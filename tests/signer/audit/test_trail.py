@@ -239,6 +239,7 @@ def test_a_fault_before_any_intent_is_no_denial(audit: AuditTrail, database: Dat
     assert [(row["outcome"], row["code"]) for row in outcomes(database)] == [(kind, code)]
 
 
+@pytest.mark.sqlite_only("the write-ahead log's file")
 def test_a_probe_reaches_the_disk(audit: AuditTrail, database: Database) -> None:
     """SQLite leaves its files alone for a row that is set to what it is."""
     log = path_of(database).with_name(path_of(database).name + "-wal")

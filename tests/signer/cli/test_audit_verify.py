@@ -15,6 +15,9 @@ from signer.audit.checkpoints import NoteSigner
 from tests.bench.made_log import Maker
 from tests.signer.cli.conftest import Run
 
+pytestmark = pytest.mark.sqlite_only("SQLite files that were handed over; test_postgresql_service.py has the like")
+
+
 LEAVES = 300
 OLDER = 200
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import shutil
-import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -16,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from signer import server
+from tests.databases import hand, init_arguments
 from tests.signer.cli.conftest import Run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -57,7 +56,11 @@ def secrets_of(state: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def founded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("founded")
-    result = sealmark("init", "--state", folder / "state", "--account", "123456789012", "--json", folder=folder)
+    result = sealmark(
+        *("init", "--state", folder / "state", "--account", "123456789012", "--json"),
+        *init_arguments(folder / "state"),
+        folder=folder,
+    )
     assert result.returncode == 0, result.stderr
     return folder / "state", result
 
@@ -90,6 +93,7 @@ def test_init_refuses_a_folder_that_holds_something(
     assert sorted(state.rglob("*")) == before
 
 
+@pytest.mark.sqlite_only("a restore is made of a copy of an SQLite file")
 def test_domains_and_restore(founded: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
     state = tmp_path / "state"
     shutil.copytree(founded[0], state)
@@ -116,10 +120,10 @@ def test_domains_and_restore(founded: tuple[Path, subprocess.CompletedProcess[st
     )
     assert (rotated.returncode, rotated.stderr) == (0, "Re-wrapping the keys of default: 2 of 2\n")
     assert rotated.stdout == "domain   default\nstate    rotated\nversion  2\n"
-    with contextlib.closing(sqlite3.connect(state / "sealmark.db")) as connection:
-        recorded = connection.execute(
+    with hand(founded[0] / "sealmark.db") as connection:
+        recorded = connection.rows(
             "SELECT principal, credential, action, detail FROM log_entries WHERE action LIKE '%Domain' ORDER BY seq"
-        ).fetchall()
+        )
     assert recorded == [
         ("service/sealmark", "ceremony:officer", "CreateDomain", '{"domain":"payments","multi_region":false}'),
         ("service/sealmark", "ceremony:officer", "RotateDomain", '{"domain":"default","version":2}'),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +14,7 @@ from signer.operations.encryption import Decrypted, Encrypted
 from signer.operations.macs import Macs, VerifiedMacs
 from signer.operations.signatures import RawSignatures
 from signer.request import Signatures
+from tests.databases import ON_POSTGRESQL, copy, path_of, url_of
 from tests.signer.operations.calls import refused, use
 from tests.signer.service import running_service
 
@@ -45,11 +44,8 @@ def test_it_is_verified_whole(service: ServiceInProcess, tmp_path: Path) -> None
     mac = use(service, "trail-mac", Macs(), MacBody(message=b"m"))["mac"]
     refused(service, "trail-mac", VerifiedMacs(), MacVerification(message=b"n", mac=mac))
     use(service, "trail-signs", RawSignatures(), Signatures(message=b"m"))  # under its checkpoint are all before it
-    database = tmp_path / "copy.db"
-    with service.services.keystore.database.read() as connection:
-        (_, _, source) = connection.exec_driver_sql("PRAGMA database_list").one()
-    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(database)) as new:
-        old.backup(new)
+    copy(path_of(service.services.keystore.database), tmp_path / "copy.db")
+    database = url_of(tmp_path / "copy.db") if ON_POSTGRESQL else tmp_path / "copy.db"
     result = CliRunner().invoke(cli, ["audit", "verify", "--database", str(database), "--head", str(tmp_path / "head")])
     assert result.exit_code == 0, result.output
     assert result.output.startswith("VERIFIED\n")

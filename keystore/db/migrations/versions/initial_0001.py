@@ -129,6 +129,10 @@ def _keys() -> None:
     )
     op.create_index("keys_by_purpose", "keys", ["purpose"], unique=False)
     op.create_index("keys_by_rotation", "keys", ["rotation_at"], unique=False)
+    in_software = sa.text("protection = 'software'")
+    op.create_index(
+        "keys_in_software", "keys", ["state"], unique=False, sqlite_where=in_software, postgresql_where=in_software
+    )
     op.create_index("keys_by_state", "keys", ["state"], unique=False)
     op.create_table(
         "key_versions",
@@ -491,6 +495,8 @@ def _audit() -> None:
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("closed_at", sa.BigInteger(), nullable=True),
+        sa.Column("node", sa.Text(), nullable=False),
+        sa.Column("beats", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
@@ -550,7 +556,7 @@ def _audit() -> None:
         sa.Column("record", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("seq"),
     )
-    op.create_index("log_entries_by_intent", "log_entries", ["intent_id"], unique=False)
+    op.create_index("log_entries_by_intent", "log_entries", ["intent_id", "item"], unique=True)
     op.create_index("log_entries_by_time", "log_entries", ["time"], unique=False)
     op.create_index(
         "log_entries_by_key", "log_entries", ["key_id", "time", "principal", "action", "outcome", "code"], unique=False
@@ -563,6 +569,10 @@ def _audit() -> None:
         op.create_index(
             f"log_entries_by_{name}", "log_entries", columns, unique=False, sqlite_where=there, postgresql_where=there
         )
+    of_rows = sa.text("kind = 'rows'")
+    op.create_index(
+        "log_entries_of_rows", "log_entries", ["seq"], unique=False, sqlite_where=of_rows, postgresql_where=of_rows
+    )
     op.create_table(
         "log_digests",
         sa.Column("bucket", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -648,6 +658,16 @@ def _public_credentials() -> None:
     )
     op.create_index("public_credentials_by_principal", "public_credentials", ["principal"], unique=False)
     op.create_index("public_credentials_by_value", "public_credentials", ["value"], unique=False)
+    op.create_table(
+        "row_journal_snapshots",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("link", sa.LargeBinary(), nullable=False),
+        sa.Column("superseded", sa.LargeBinary(), nullable=False),
+        sa.Column("latest", sa.Text(), nullable=False),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
     op.create_table(
         "request_nonces",
         sa.Column("id", sa.Text(), nullable=False),
