@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from keystore.measures import GAUGES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -97,6 +99,7 @@ class FairQueue(Generic[Item]):
         self._levelled_at = 0.0
         self._guard = threading.Lock()
         self.waiting = 0
+        GAUGES["calls_waiting",] = lambda: self.waiting
 
     @property
     def taken(self) -> int:

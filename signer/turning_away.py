@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from keystore.measures import count
 from signer.kms.errors import EXCEPTIONS, TYPE_HEADER
 from signer.kms.operations import MEDIA_TYPE
 from signer.problems import OVERLOADED_RETRY_SECONDS, PROBLEMS, problem
@@ -42,6 +43,7 @@ def _plain(status: str, words: str) -> bytes:
 
 
 # Of a request that never got to the application: it has no id, and proves nothing.
+UNREAD: Final = "none"  # the operation of a call that nobody has looked at
 UNFIT: Final[Mapping[Stage, bytes]] = MappingProxyType(
     {
         Stage.BROKEN: _plain("400 Bad Request", "this is no HTTP request"),
@@ -79,6 +81,7 @@ class Overload:
     def answer(self, target: str, caller: Caller, *, keeps_alive: bool) -> bytes:
         """429 in the caller's protocol; the audit trail counts it."""
         self._audit.count(CODE, caller.name if caller.known else UNKNOWN)
+        count(("refusals", UNREAD, CODE))
         request_id, seconds = secrets.token_hex(16), OVERLOADED_RETRY_SECONDS
         headers = [("X-Request-Id", request_id), ("Retry-After", str(seconds)), *RESPONSE_HEADERS]
         if target.partition("?")[0] == WIRE_PATH:

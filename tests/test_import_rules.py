@@ -119,6 +119,7 @@ ONLY = {
         "signer/lane/worker.py",
         "signer/receiving_worker.py",
         "signer/server.py",
+        "signer/watched.py",
         "signer/witness/serving.py",
     ),
     "httptools": ("signer/lane/heads.py", "signer/reception.py"),

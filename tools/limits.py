@@ -170,7 +170,7 @@ def page() -> str:
 
 def _lines() -> Iterator[str]:
     yield _ABOVE
-    yield from ("## Settings", "", "Of `sealmark.toml` ([operations](operations.md#configuration)).", "")
+    yield from ("## Settings", "", "Of `sealmark.toml` ([operations](operations/README.md#configuration)).", "")
     yield from ("| setting | default | from | to |", "|---|---|---|---|")
     defaults = {field.name: field.default for field in fields(ServerConfiguration)}
     for name, (least, most) in SERVER_RANGES.items():

@@ -19,6 +19,7 @@ from sqlalchemy import create_engine
 
 from keystore.configuration import read_secret
 from keystore.errors import ConfigurationError, Conflict, IntegrityFailure, KeystoreError, StoreUnavailable
+from keystore.measures import count
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -125,6 +126,12 @@ class PostgresqlConnection(psycopg.Connection[tuple[Any, ...]]):
     """A connection that does not wait for ever: a server that has stopped is one that is gone."""
 
     answer_seconds: float | None = None
+
+    def __del__(self, *_: object) -> None:
+        """A connection that nobody has any more is closed, without a word: its transaction, if any, is rolled back."""
+        pgconn = getattr(self, "pgconn", None)  # none where connecting failed
+        if pgconn is not None:
+            pgconn.finish()
 
     def wait(self, gen: Generator[Any, Any, Any], interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ANN401
         """As psycopg's, at most `answer_seconds` unless told otherwise."""
@@ -259,6 +266,7 @@ def translate(exc: BaseException) -> KeystoreError:
     """The keystore's error for one of the driver's. The server's first line names no values; its details do."""
     if isinstance(exc, KeystoreError):
         return exc
+    count(("database_errors", type(exc).__name__))
     primary = exc.diag.message_primary if isinstance(exc, psycopg.Error) else None
     if isinstance(exc, psycopg.IntegrityError):
         return Conflict(f"the database refuses the row: {primary}")

@@ -31,16 +31,19 @@ import structlog
 from keystore.clock import system_clock
 from keystore.db import patience
 from keystore.errors import StoreUnavailable
+from keystore.measures import GAUGES
 from signer.call import Call
 from signer.lane.connection import MOST_AHEAD, Connection, Stage
 from signer.lane.flight import Ended, Flight
 from signer.lane.heads import BEGINNING, END, LONGEST_HEAD, HeadReader
 from signer.logs import place_of
+from signer.measuring import call_ended
+from signer.tracing import begun
 from signer.web.http import RESPONSE_HEADERS
 from signer.web.kms import REQUEST_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
     from concurrent.futures import Executor
     from contextlib import AbstractContextManager
 
@@ -145,6 +148,11 @@ class Lane:
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._turn = threading.Lock()  # held by the thread, but while it is away: of all that is above
+        GAUGES["calls_in_lane",] = self._calls
+
+    def _calls(self) -> float:
+        places: tuple[Sized, ...] = (self._new, self._due, self._writing, self._stepping, self._elsewhere_at)
+        return float(sum(map(len, places)))
 
     # What others call.
 
@@ -421,6 +429,7 @@ class Lane:
             method="POST",
             target=head.path,
             headers=head.headers,
+            trace=begun(head.traceparent),
         )
         connection.stage, connection.fresh = Stage.BUSY, False
         left = max(patience.LEAST, patience.REQUEST_SECONDS - self._waited)  # it may have come while that was written
@@ -432,6 +441,7 @@ class Lane:
     def _answer(self, flight: Flight, body: bytes) -> None:
         """Gives out a 200. What came to an error is answered by the worker, in Flask's words."""
         head, closes = flight.head, self._host.call_ended() or not flight.head.keeps_alive
+        call_ended(flight.call.trace, None, "none")
         octets = (
             f"HTTP/1.1 200 OK\r\nServer: {self._server}\r\nDate: {self._now()}\r\n"
             f"Connection: {'close' if closes else 'keep-alive'}\r\nContent-Type: {head.road.media_type}\r\n"
