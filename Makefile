@@ -19,9 +19,16 @@ demo: ## the whole mission on real input: sign, publish, verify with stock tools
 	@tools/setup.sh verifier
 	@.venv/bin/python -m tools.demo $(ARGS)
 
-test: ## all tests
-	@tools/setup.sh verifier saml node tlog opensaml aws bench faults
-	@.venv/bin/python -m pytest $(ARGS)
+# The database that the tests run on: sqlite, or postgresql (a server of their own, started and ended by them).
+DATABASE = sqlite
+
+test: ## all tests (DATABASE=postgresql: on a PostgreSQL server that they start)
+	@tools/setup.sh verifier saml node tlog opensaml aws bench faults postgresql nginx
+	@DATABASE=$(DATABASE) .venv/bin/python -m pytest $(ARGS)
+
+kill-postgresql: ## PostgreSQL killed -9 thirty times under load, and the log held against what clients were given
+	@tools/setup.sh postgresql
+	@.venv/bin/python -m tests.faults.postgresql_kills $(ARGS)
 
 serve: ## the service left running on http://127.0.0.1:8200, its state in ./.sealmark
 	@tools/setup.sh

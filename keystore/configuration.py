@@ -212,7 +212,7 @@ def hsm_configuration(
         uri=parsed,
         module=module,
         pin_file=state.path / parsed.pin_source,
-        lock_file=state.hsm_lock,
+        lock_file=state.hsm_lock.resolve(),  # of several nodes over one SoftHSM it is the same
         environment=environment,
         cache_size=cache_size,
         sessions=sessions,

@@ -29,12 +29,14 @@ if MEMORY.is_dir() and os.access(MEMORY, os.W_OK | os.X_OK) and shutil.disk_usag
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 _SQLITE_ONLY = "sqlite_only"
+_POSTGRESQL_ONLY = "postgresql_only"
 _server: list[postgresql_server.Server] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """One PostgreSQL server for all processes of a session that runs on it; started by the first of them."""
     config.addinivalue_line("markers", f"{_SQLITE_ONLY}(reason): is about SQLite's files, and not run on PostgreSQL")
+    config.addinivalue_line("markers", f"{_POSTGRESQL_ONLY}(reason): runs with the suite on PostgreSQL alone")
     if not databases.ON_POSTGRESQL:
         return
     service.init_arguments = databases.init_arguments
@@ -55,10 +57,9 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On PostgreSQL, tests of SQLite's files are left out: counted with the deselected ones, listed by `-rd`."""
-    if not databases.ON_POSTGRESQL:
-        return
-    left_out = [item for item in items if item.get_closest_marker(_SQLITE_ONLY)]
+    """Tests of the other database are left out: pytest counts them as deselected; `grep -rn sqlite_only tests`."""
+    unfit = _SQLITE_ONLY if databases.ON_POSTGRESQL else _POSTGRESQL_ONLY
+    left_out = [item for item in items if item.get_closest_marker(unfit)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]

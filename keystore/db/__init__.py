@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from keystore.db.engine import Database, Prepared, Value
-from keystore.db.migration import connect, create_database, open_database
+from keystore.db.migration import connect, create_database, open_database, upgrade
 
-__all__ = ["Database", "Prepared", "Value", "connect", "create_database", "open_database"]
+__all__ = ["Database", "Prepared", "Value", "connect", "create_database", "open_database", "upgrade"]

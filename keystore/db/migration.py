@@ -11,9 +11,12 @@ from keystore.db.engine import LOCK_SECONDS
 from keystore.errors import ConfigurationError, IntegrityFailure, StoreUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from keystore.db.engine import Database
 
 NEWEST: Final = "0001"  # the last step under `migrations/versions`
+HISTORY: Final = Path(__file__).parent / "migrations"
 _POSTGRESQL: Final = "postgresql:"
 
 
@@ -39,14 +42,15 @@ def connect(url: str, password_file: Path | None = None, *, lock_seconds: float 
     return SqliteDatabase(url, lock_seconds=lock_seconds)
 
 
-def upgrade(database: Database) -> None:
-    """Run every migration that the database lacks, in one transaction, alone among all writers."""
+def upgrade(database: Database, history: Path = HISTORY) -> None:
+    """Run every migration that the database lacks, in one transaction, alone among all writers of sealed rows. Nodes of
+    an older version may go on meanwhile and afterwards, as far as the new revision says so (ADR 0042)."""
     # Imported here: only ceremonies migrate, and a worker need not carry Alembic in its memory.
     from alembic import command
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("script_location", str(history).replace("%", "%%"))
     with database.write() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -65,8 +69,26 @@ def create_database(url: str, password_file: Path | None = None) -> Database:
     return database
 
 
+def _require_fit(found: Sequence[str]) -> None:
+    """A revision's name is its number, then that of the oldest version that works with it, where that is another:
+    `0003_0002` is there for versions that know 0002 or 0003. Raises `ConfigurationError`."""
+    if len(found) != 1:
+        raise ConfigurationError(f"database.url: the database has {len(found)} revisions: an upgrade was cut short")
+    number, _, oldest = found[0].partition("_")
+    if number < NEWEST:
+        raise ConfigurationError(
+            f"database.url: the database is at revision {number}, this version needs {NEWEST}: "
+            "run `sealmark node upgrade`, while the others go on"
+        )
+    if (oldest or number) > NEWEST:
+        raise ConfigurationError(
+            f"database.url: the database is at revision {number}, for versions that know {oldest or number} or later; "
+            f"this one knows {NEWEST}"
+        )
+
+
 def open_database(url: str, password_file: Path | None = None) -> Database:
-    """Open a database that is at the newest revision. Raises `ConfigurationError` if it is not, `IntegrityFailure` if
+    """Open a database that this version works with. Raises `ConfigurationError` if it does not, `IntegrityFailure` if
     somebody's trigger or view is in it, `StoreUnavailable`."""
     database = connect(url, password_file)
     try:
@@ -74,8 +96,7 @@ def open_database(url: str, password_file: Path | None = None) -> Database:
             if not inspect(connection).has_table("alembic_version"):
                 raise ConfigurationError("database.url: this is no database of Sealmark: `sealmark init` makes one")
             found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
-        if found != [NEWEST]:
-            raise ConfigurationError(f"database.url: the database is at revision {found}, this version needs {NEWEST}")
+        _require_fit(found)
         foreign = database.foreign_objects()
         if foreign:
             raise IntegrityFailure(f"the database has {', '.join(foreign)}, which Sealmark did not make: drop it")

@@ -127,6 +127,12 @@ class PostgresqlConnection(psycopg.Connection[tuple[Any, ...]]):
 
     answer_seconds: float | None = None
 
+    def __del__(self, *_: object) -> None:
+        """A connection that nobody has any more is closed, without a word: its transaction, if any, is rolled back."""
+        pgconn = getattr(self, "pgconn", None)  # none where connecting failed
+        if pgconn is not None:
+            pgconn.finish()
+
     def wait(self, gen: Generator[Any, Any, Any], interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ANN401
         """As psycopg's, at most `answer_seconds` unless told otherwise."""
         try:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from sqlalchemy import bindparam, select, update
 
-from keystore.db.lock import WriteLock
 from keystore.db.schema import LOG_HEADS
 from keystore.errors import IntegrityFailure, KeystoreError
 from signer.audit.groups import LOCK_SECONDS
@@ -70,10 +69,7 @@ class CosignedHeads:
         self._database = database
         self._log = log
         self._sign = sign
-        witnessing.locks.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = WriteLock(
-            witnessing.locks / "cosigning.lock", timeout=_LOCK_SECONDS, what="witnesses are being asked"
-        )
+        self._locks = witnessing.locks
         self._stopping = threading.Event()
         self._collector: threading.Thread | None = None
         head = LOG_HEADS.c
@@ -111,7 +107,7 @@ class CosignedHeads:
 
         `newest` catches up with what is committed. Raises `NotCosignedNow`, `IntegrityFailure`, `StoreUnavailable`.
         """
-        with self._lock.held():
+        with self._database.alone("cosigning", _LOCK_SECONDS, self._locks):  # witnesses are being asked
             self.require_agreement()
             _, _, cosigned_size, cosigned = self._row()
             if cosigned is not None and cosigned_size >= size and _count(cosigned) >= self.required:
@@ -158,7 +154,7 @@ class CosignedHeads:
 
     def collect(self, newest: Callable[[], Tree]) -> None:
         """Has the newest checkpoint cosigned by all who can be reached, unless it is. Raises `KeystoreError`."""
-        with self._lock.held():
+        with self._database.alone("cosigning", _LOCK_SECONDS, self._locks):  # witnesses are being asked
             size, note, cosigned_size, cosigned = self._row()
             disputed = self._witnesses.contradiction is not None
             if note is None and disputed:  # an empty database: only asking again tells whether it was put right

@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from operator import itemgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -188,6 +189,11 @@ class Sequencer:
         self._outrun = False
 
     def _keep(self) -> None:
+        """The HSM's texts are locked for the workers of one machine; of several, one at a time comes to it at all."""
+        with self._database.alone("kept-head", LOCK_SECONDS, Path()) if self._database.shared else nullcontext():
+            self._keep_alone()
+
+    def _keep_alone(self) -> None:
         for attempts_left in (2, 1, 0):
             kept, tree = self._anchor.kept_head(), self._state.tree
             if kept is not None and kept.size > tree.size:

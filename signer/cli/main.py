@@ -23,6 +23,7 @@ from signer.cli.keys import keys
 from signer.cli.login import login
 from signer.cli.macs import mac, random_
 from signer.cli.monitor import monitor
+from signer.cli.node import node
 from signer.cli.operator import init, serve
 from signer.cli.options import connection_options
 from signer.cli.principals import principals
@@ -39,8 +40,8 @@ from signer.cli.witness import witness
 @click.group(
     cls=SealmarkGroup,
     commands=[
-        init, serve, backup, restore, ceremony, principals, enrol, whoami, login, tokens, access_keys, credentials,
-        trusted_issuers, keys, grants, access, approvals, audit, usage, issuers, domains, trust, crl,
+        init, serve, node, backup, restore, ceremony, principals, enrol, whoami, login, tokens, access_keys,
+        credentials, trusted_issuers, keys, grants, access, approvals, audit, usage, issuers, domains, trust, crl,
         sign, jwt, assertion, encrypt, decrypt, data_key, data_key_pair, mac, random_, witness,
         monitor, doctor, completion,
     ],

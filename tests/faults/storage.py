@@ -189,22 +189,7 @@ def server_locked(database: Database) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def server_gone(database: Database) -> Iterator[None]:
-    """The server ends every session and lets nobody in."""
-    name = name_of(path_of(database))
-    with psycopg.connect(server_url("postgres"), autocommit=True) as officer:
-        officer.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
-        officer.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
-        try:
-            yield
-        finally:
-            officer.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
-
-
-WAYS: Final = (
-    (read_only, server_locked, server_gone) if ON_POSTGRESQL else (read_only, out_of_space, locked, lock_file_held)
-)
+WAYS: Final = (read_only, server_locked) if ON_POSTGRESQL else (read_only, out_of_space, locked, lock_file_held)
 
 
 def is_free(path: os.PathLike[str]) -> bool:

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import select, update
 
 from keystore.db.schema import PRINCIPALS
+from signer.admission import FairQueue
 from signer.lane.heads import HeadReader
 from signer.lane.lane import Lane
 from signer.lane.roads import Roads
@@ -44,7 +45,15 @@ def running_over(service: ServiceInProcess, elsewhere: Executor | None = None) -
     services, host = service.services, Refusing()
     roads: Any = Roads(services, OPERATIONS)
     reads = services.keystore.store.moment
-    host.lane = Lane(host, HeadReader(roads), services.audit.log, reads, server="test", elsewhere=elsewhere)
+    host.lane = Lane(
+        host,
+        HeadReader(roads),
+        services.audit.log,
+        reads,
+        server="test",
+        queue=FairQueue(64, 64),
+        elsewhere=elsewhere,
+    )
     host.lane.start()
     made = Running(host.lane, host, roads, Writer())
     yield made
