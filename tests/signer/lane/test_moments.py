@@ -45,14 +45,9 @@ def running_over(service: ServiceInProcess, elsewhere: Executor | None = None) -
     services, host = service.services, Refusing()
     roads: Any = Roads(services, OPERATIONS)
     reads = services.keystore.store.moment
+    queue: FairQueue[Flight] = FairQueue(1_000, 1_000)
     host.lane = Lane(
-        host,
-        HeadReader(roads),
-        services.audit.log,
-        reads,
-        server="test",
-        queue=FairQueue(64, 64),
-        elsewhere=elsewhere,
+        host, HeadReader(roads), services.audit.log, reads, server="test", queue=queue, elsewhere=elsewhere
     )
     host.lane.start()
     made = Running(host.lane, host, roads, Writer())
@@ -166,10 +161,18 @@ def test_calls_of_one_round_read_what_they_share_once(
     assert caller.answer()[0] == 200
     alone = len(fetched)
     fetched.clear()
+    hold, held = threading.Event(), threading.Event()
+
+    def stand_still() -> None:
+        held.set()
+        hold.wait(20)
+
+    running.lane._post(stand_still)
+    assert held.wait(20)
     callers = [running.caller() for _ in range(10)]
-    with running.standing_still():
-        for each in callers:
-            each.send(signer.request())
+    for each in callers:
+        each.send(signer.request())
+    hold.set()
     assert [each.answer()[0] for each in callers] == [200] * 10
     assert 0 < len(fetched) <= 2 * alone
 
