@@ -139,6 +139,7 @@ class Keystore(
         RotationRepository.__init__(self, self.store)
         self._token = token
         self._software = SoftwareKeys(token, cache_size)
+        self.most_token_keys = token_keys
         self.software_specs = tuple(software_specs)  # of which new keys are used in this process; the operator's list
         self.imports = MaterialImports(token, self._software, self.store, clock, self.get_key)
         deployment = self.store.get("deployment", "deployment")
@@ -366,10 +367,13 @@ class Keystore(
         return self._token.random(size)
 
     def ready(self) -> None:
-        """Raises `HsmUnavailable` or `StoreUnavailable` unless the HSM has its keys and a head of the log, and the
-        database answers now."""
+        """Raises `HsmUnavailable`, `HsmFault` or `IntegrityFailure` unless the HSM has its keys and a head of the log
+        now."""
         self._token.probe()
         self.log.kept_head()
+
+    def require_deployment(self) -> None:
+        """Raises `StoreUnavailable`, `IntegrityFailure` or `NotFound` unless the database has its first row now."""
         if self.store.get("deployment", "deployment") is None:
             raise NotFound("deployment: the database was never initialised")
 

@@ -7,6 +7,9 @@ more of a busy worker. There are `seats` for those who wait, shared out evenly a
 flow's share is answered 429 after `GRACE`, unless its turn came before: neither at once, since who is refused at once
 comes back at once, nor later.
 
+Who came within the last moments has its share of the places kept free for its next request, which is on its way: nobody
+holds more than an even share of them, but what the others do not need (`_level`).
+
 Callers of whom nothing is known but an address have half of the places at most: whatever they ask for, and however long
 it takes, does not keep out those who are known. What reads, and health, has flows of its own and is not refused for
 want of a seat. Connections on which nothing was asked are not counted at all. Decided in docs/adr/0045.
@@ -20,13 +23,17 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from keystore.measures import GAUGES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-GRACE: Final = 0.04  # seconds that a request without a seat waits for a place
+GRACE: Final = 0.025  # seconds that a request without a seat waits for a place
 LONGEST_WAIT: Final = 5.0  # seconds that any request waits for one
 OCTETS_OF_ONE: Final = 1024  # of a body, that weigh as much as a request without one
 _OWED: Final = 16.0  # weight that a flow which was empty for a moment makes up for: its answers were on their way
+_LATELY: Final = 0.5  # seconds since a caller's last request in which its next one is waited for
+_LEVEL_SECONDS: Final = 0.002  # between two looks at what each would use
 _FIRST: Final = float("-inf")
 _MOST_FLOWS: Final = 4_096  # that are remembered though nobody waits in them
 Item = TypeVar("Item")
@@ -62,10 +69,14 @@ class _Waiting(Generic[Item]):
 
 @dataclass(slots=True, eq=False)
 class _Flow(Generic[Item]):
-    """`had` is where its next request begins in virtual time: what the flow has had, in weights."""
+    """`had` is where its next request begins in virtual time: what the flow has had, in weights; `need` how many places
+    it would have used lately, `seen` when somebody of it came last."""
 
     caller: Caller
     had: float = 0.0
+    holds: int = 0
+    need: int = 0
+    seen: float = 0.0
     waiting: deque[_Waiting[Item]] = field(default_factory=deque)
 
 
@@ -84,8 +95,11 @@ class FairQueue(Generic[Item]):
         # Two heaps: a turn for each flow in which somebody waits, of those who are known and of strangers.
         self._turns: tuple[list[_Turn[Item]], list[_Turn[Item]]] = [], []
         self._number = 0
+        self._level = places  # how many places one flow may have
+        self._levelled_at = 0.0
         self._guard = threading.Lock()
         self.waiting = 0
+        GAUGES["calls_waiting",] = lambda: self.waiting
 
     @property
     def taken(self) -> int:
@@ -100,7 +114,10 @@ class FairQueue(Generic[Item]):
         cost = 1.0 + octets / OCTETS_OF_ONE
         with self._guard:
             flow = self._flow(caller)
-            if self._taken < self._places and self._may_begin(caller) and not self._turns[caller.stranger]:
+            flow.need = max(flow.need if now - flow.seen < _LATELY else 0, flow.holds + len(flow.waiting) + 1)
+            flow.seen = now
+            self._find_level(now)
+            if self._taken < self._places and self._may_begin(flow) and not flow.waiting:
                 self._taken += 1
                 self._begin(flow, cost)
                 return True
@@ -113,30 +130,69 @@ class FairQueue(Generic[Item]):
     def next(self, done: Caller) -> Item | None:
         """Whose turn it is for a place that `done` is done with; None: nobody waits for it, and the place is free."""
         with self._guard:
+            self._taken -= 1
             self._taken_by_strangers -= done.stranger
-            flow = self._first()
-            if flow is None:
-                self._taken -= 1
-                return None
-            chosen = flow.waiting.popleft()
-            self.waiting -= 1
-            self._begin(flow, chosen.cost)
-            if flow.waiting:
-                self._line_up(flow)
-            return chosen.item
+            self._flow(done).holds -= 1
+            return self._chosen()
+
+    def more(self, now: float) -> Item | None:
+        """Somebody who waits and may begin, since those for whom places were kept have not come; asked now and then."""
+        if not self.waiting:
+            return None
+        with self._guard:
+            self._find_level(now)
+            return self._chosen()
+
+    def _chosen(self) -> Item | None:
+        flow = self._first() if self._taken < self._places else None
+        if flow is None:
+            return None
+        self._taken += 1
+        chosen = flow.waiting.popleft()
+        self.waiting -= 1
+        self._begin(flow, chosen.cost)
+        if flow.waiting:
+            self._line_up(flow)
+        return chosen.item
 
     def _first(self) -> _Flow[Item] | None:
         """The flow whose turn it is, taken off its heap."""
+        found: list[_Turn[Item]] = []
+        passed: list[_Turn[Item]] = []
         for turns in self._turns:
-            while turns and not turns[0][2].waiting:
-                heappop(turns)  # those who waited were refused meanwhile
-        known, strangers = self._turns
-        if self._taken_by_strangers >= self._for_strangers or not strangers:
-            return heappop(known)[2] if known else None
-        return heappop(known if known and known[0] < strangers[0] else strangers)[2]
+            while turns:
+                turn = turns[0]
+                if not turn[2].waiting:
+                    heappop(turns)  # those who waited were refused meanwhile
+                elif self._may_begin(turn[2]):
+                    found.append(turn)
+                    break
+                elif turn[2].caller.stranger and self._taken_by_strangers >= self._for_strangers:
+                    break  # none of them may
+                else:
+                    passed.append(heappop(turns))
+        first = min(found, default=None, key=_turn_of)
+        if first is not None:
+            heappop(self._turns[first[2].caller.stranger])
+        for turn in passed:
+            heappush(self._turns[turn[2].caller.stranger], turn)
+        return None if first is None else first[2]
 
-    def _may_begin(self, caller: Caller) -> bool:
-        return not caller.stranger or self._taken_by_strangers < self._for_strangers
+    def _may_begin(self, flow: _Flow[Item]) -> bool:
+        if flow.caller.stranger and self._taken_by_strangers >= self._for_strangers:
+            return False
+        return flow.holds < self._level or flow.caller.health
+
+    def _find_level(self, now: float) -> None:
+        """How many places one flow may have, by what each would have used lately."""
+        if now - self._levelled_at < _LEVEL_SECONDS and self._levelled_at:
+            return
+        self._levelled_at = now
+        needs = (
+            max(flow.need if now - flow.seen < _LATELY else 0, flow.holds + len(flow.waiting))
+            for flow in self._flows.values()
+        )
+        self._level = _even_share(self._places, (need for need in needs if need))
 
     def refused(self, now: float) -> list[tuple[Item, Caller]]:
         """Those who are to be told to come again later. They wait no more."""
@@ -174,10 +230,11 @@ class FairQueue(Generic[Item]):
 
     def _forget(self) -> None:
         """Flows that have had no more than those who come anew."""
-        kept = {
-            caller: flow for caller, flow in self._flows.items() if flow.waiting or flow.had > self._present - _OWED
-        }
-        self._flows = kept if len(kept) < _MOST_FLOWS else {who: flow for who, flow in kept.items() if flow.waiting}
+        owed = self._present - _OWED
+        kept = {who: flow for who, flow in self._flows.items() if flow.waiting or flow.holds or flow.had > owed}
+        if len(kept) >= _MOST_FLOWS:
+            kept = {who: flow for who, flow in kept.items() if flow.waiting or flow.holds}
+        self._flows = kept
 
     def _line_up(self, flow: _Flow[Item]) -> None:
         self._number += 1
@@ -187,6 +244,7 @@ class FairQueue(Generic[Item]):
     def _begin(self, flow: _Flow[Item], cost: float) -> None:
         begins = self._beginning(flow)
         flow.had = begins + cost
+        flow.holds += 1
         self._taken_by_strangers += flow.caller.stranger
         if not flow.caller.health:
             self._present = max(self._present, begins)
@@ -194,6 +252,10 @@ class FairQueue(Generic[Item]):
     def _beginning(self, flow: _Flow[Item]) -> float:
         """Where its next request begins: who comes anew, or was away, is owed no more than a moment's worth."""
         return max(flow.had, self._present - _OWED)
+
+
+def _turn_of(turn: tuple[float, int, object]) -> tuple[float, int]:
+    return turn[:2]
 
 
 def _takes_seats(caller: Caller) -> bool:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
 from flask import Flask
 
 from keystore import open_keystore
@@ -45,11 +46,13 @@ from signer.explaining import AccessExplanations
 from signer.export.exporter import Exporter
 from signer.idempotency import Idempotency
 from signer.logs import configure_logs
+from signer.metrics_listener import MetricsService
 from signer.officer_watch import report_officer
 from signer.pipeline import Pipeline
 from signer.published import Published
 from signer.published_logs import PublishedLogs
 from signer.quotas import Quotas, report_strange_quotas
+from signer.readiness import Readiness
 from signer.regions.receiving import ReplicaReception
 from signer.regions.replication import RegionAdministration
 from signer.revocation import RevocationLists
@@ -57,18 +60,24 @@ from signer.root_watch import report_enabled_root
 from signer.saml_metadata import SamlMetadata
 from signer.services import Services
 from signer.software_watch import forbid_core_dumps, report_software_keys
+from signer.tracing import start_tracing
 from signer.upkeep import Upkeep
 from signer.usage import Usage
 from signer.web.routes import register
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from keystore.keystore import Keystore
 
+_log = structlog.get_logger("sealmark.app")
 
-def create_app(state: Path | None = None) -> Flask:
+
+def create_app(state: Path | None = None, metrics: socket | None = None) -> Flask:
     """The WSGI application over a state directory (or the one that SEALMARK_STATE names).
 
-    Opens the HSM and the database: call it in the process that serves, after any fork. Raises `ConfigurationError`.
+    Opens the HSM and the database: call it in the process that serves, after any fork. `metrics` is where the service
+    listens for Prometheus, bound before the fork. Raises `ConfigurationError`.
     """
     state = state or _state_from_environment()
     configuration = load_server_configuration(state)
@@ -84,7 +93,17 @@ def create_app(state: Path | None = None) -> Flask:
     report_officer(services.keystore.token_info)
     if report_software_keys(services.keystore):
         forbid_core_dumps()
+    watch(services, state, metrics)
     return application(services)
+
+
+def watch(services: Services, state: Path, metrics: socket | None) -> None:
+    """Metrics and traces, as the configuration asks for them."""
+    if metrics is not None:
+        services.metrics = MetricsService(services, state, metrics)
+    elif services.configuration.metrics.bind is not None:
+        _log.warning("metrics_not_served", advice="`sealmark serve` serves them; gunicorn by itself does not")
+    start_tracing(services.configuration.tracing)
 
 
 def application(services: Services) -> Flask:
@@ -171,6 +190,7 @@ def assemble(
         ),
         regions=regions,
         replicas=ReplicaReception(keystore, configuration.regions, policies, certification),
+        readiness=Readiness(keystore, audit, configuration, state),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -27,6 +28,9 @@ class Trace:
     Besides, what was found out of a refused call, for protocols whose refusals say so: the caller's name, the action as
     policies write it, and the ARN of a key that the caller may see. `nonce` is what its credential can be used for once
     and was used for by this very call, which may be authenticated more than once.
+
+    For figures and traces alone (`signer.measuring`): when the call `began` (`time.perf_counter`), the `operation` by
+    its action's name, the id of the `key` that was found, and when each stage of it was over, where traces are on.
     """
 
     told: bool = False
@@ -34,6 +38,16 @@ class Trace:
     action: str | None = None
     resource: str | None = None
     nonce: str | None = None
+    began: float = field(default_factory=perf_counter)
+    operation: str | None = None
+    key: str | None = None
+    parent: str | None = None  # the caller's `traceparent`
+    laps: list[tuple[str, float]] | None = None
+
+    def lap(self, stage: str) -> None:
+        """A stage of the call is over."""
+        if self.laps is not None:
+            self.laps.append((stage, perf_counter()))
 
 
 @dataclass(frozen=True, slots=True)

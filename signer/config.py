@@ -1,5 +1,5 @@
-"""The service's own settings: tables `[server]`, `[certificates]`, `[log]`, `[audit]`, `[[regions]]` and `[[quotas]]`
-of `sealmark.toml`. Frozen, typed, complete at start.
+"""The service's own settings: tables `[server]`, `[certificates]`, `[log]`, `[audit]`, `[metrics]`, `[tracing]`,
+`[[regions]]` and `[[quotas]]` of `sealmark.toml`. Frozen, typed, complete at start.
 
 An unknown name, a wrong type, a missing file or a key file that others can read refuses to start. The keystore reads
 its own tables (`[hsm]`, `[database]`, `[keys]`) of the same file.
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
-from signer.addresses import http_address
+from signer.addresses import http_address, split_bind
 from signer.audit.cosignatures import WitnessKey, parse_witness_key
 from signer.authn.fetching import is_loopback
 from signer.errors import ConfigurationError
@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _OF_THE_KEYSTORE: Final = frozenset({"hsm", "database", "keys"})
-KNOWN_TABLES: Final = _OF_THE_KEYSTORE | {"server", "certificates", "log", "audit", "regions", "quotas"}
+KNOWN_TABLES: Final = _OF_THE_KEYSTORE | {
+    *("server", "certificates", "log", "audit", "metrics", "tracing", "regions", "quotas"),
+}
 KEEP_ALIVE_SECONDS: Final = 75  # that a connection on which nothing is asked stays open
+MOST_KEYS_WITH_FIGURES: Final = 10_000
 LONGEST_LEAF_DAYS: Final = 1825
 LONGEST_TOKEN_DAYS: Final = 3650
 MOST_ACCESS_KEYS: Final = 100
@@ -78,6 +81,24 @@ class LogConfiguration:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsConfiguration:
+    """Where Prometheus reads the service's figures: an address of its own, or nowhere. One that other machines reach
+    needs the server's TLS files and a token, whose file only the service may read."""
+
+    bind: str | None = None
+    token_file: Path | None = None
+    keys: int = 200  # so many keys have figures of their own, by their ids; the rest is counted together
+
+
+@dataclass(frozen=True, slots=True)
+class TracingConfiguration:
+    """Where traces are sent (OTLP over HTTP, protobuf), and of how many calls in a hundred that no caller traces."""
+
+    endpoint: str | None = None
+    sample_percent: int = 100
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfiguration:
     """How the service listens. `trusted_proxies` may speak plain HTTP from another machine; TLS needs both files.
 
@@ -106,6 +127,8 @@ class ServerConfiguration:
     log: LogConfiguration = LogConfiguration()
     exports: tuple[ExportSettings, ...] = ()
     regions: tuple[RegionSettings, ...] = ()
+    metrics: MetricsConfiguration = MetricsConfiguration()
+    tracing: TracingConfiguration = TracingConfiguration()
     quotas: tuple[Quota, ...] = ()
 
 
@@ -142,7 +165,53 @@ def load_server_configuration(state: Path) -> ServerConfiguration:
     server = _server(document.get("server", {}), state, certificates)
     regions = read_regions("regions", document.get("regions", []), state)
     quotas = read_quotas("quotas", document.get("quotas", []))
-    return replace(server, log=_log(document.get("log", {})), regions=regions, quotas=quotas, **exports)
+    return replace(
+        server,
+        log=_log(document.get("log", {})),
+        regions=regions,
+        quotas=quotas,
+        metrics=_metrics(document.get("metrics", {}), state),
+        tracing=_tracing(document.get("tracing", {})),
+        **exports,
+    )
+
+
+def _metrics(table: object, state: Path) -> MetricsConfiguration:
+    readers: dict[str, Callable[[str, object], Any]] = {
+        "bind": _bind,
+        "token_file": lambda name, value: _private_file(name, value, state),
+        "keys": lambda name, value: _whole(name, value, 0, MOST_KEYS_WITH_FIGURES),
+    }
+    return MetricsConfiguration(**_read("metrics", table, readers))
+
+
+def _tracing(table: object) -> TracingConfiguration:
+    readers: dict[str, Callable[[str, object], Any]] = {
+        "endpoint": _collector,
+        "sample_percent": lambda name, value: _whole(name, value, 0, 100),
+    }
+    return TracingConfiguration(**_read("tracing", table, readers))
+
+
+def _bind(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        msg = f"{name} is HOST:PORT, such as 127.0.0.1:9464"
+        raise ConfigurationError(msg)
+    try:
+        split_bind(value)
+    except ConfigurationError as fault:
+        msg = f"{name}: {fault}"
+        raise ConfigurationError(msg) from None
+    return value
+
+
+def _collector(name: str, value: object) -> str:
+    url = _address(name, value, "http://127.0.0.1:4318/v1/traces")
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        msg = f"{name} must be https: plain http is for a collector on this machine"
+        raise ConfigurationError(msg)
+    return url
 
 
 def _log(table: object) -> LogConfiguration:

@@ -14,6 +14,7 @@ import structlog
 
 from keystore.algorithms import SIGNING_PURPOSES
 from keystore.errors import HsmFault, KeystoreError
+from keystore.measures import count
 from signer.audit import ItemsRefused, Outcome, audited
 from signer.audit.records import canonical
 from signer.errors import AuditUnavailable, Unprocessable
@@ -84,6 +85,7 @@ class Making:
                 batch = _Batch(intent, plan, positions)
                 batches.append(batch)
                 self._make_batch(batch, algorithm, plan, results)
+                self.call.trace.lap("hsm")
                 refused |= batch.refused
         except Exception as error:
             yield from self._record_failure(batches, never_intended, error)
@@ -94,6 +96,10 @@ class Making:
             for position, proof in zip(batch.positions, proofs, strict=True):
                 if proof:  # of what was signed; the rest is in the log as durably, under its next checkpoint
                     results[position]["proof"] = proof
+        self.call.trace.lap("commit")
+        count(("items", self.permit.action.value, "succeeded"), len(plan.items) - len(refused))
+        if refused:
+            count(("items", self.permit.action.value, "denied"), len(refused))
         if plan.single and refused:
             raise refused[0]
         for position, refusal in refused.items():

@@ -126,6 +126,7 @@ class Pipeline:
         # authn, who is calling
         principal = self.authenticate(call)
         named = _Named.of(reference)
+        call.trace.operation = operation.action.value
         try:
             # access: may such a caller make such a call at all (before any key is looked up)
             admission = admit(principal, operation.action)
@@ -145,6 +146,7 @@ class Pipeline:
             self._quotas.take(principal.name, operation.action, key, len(plan.items))
             # the same request again gets the same answer
             repeated = self._idempotency.begin(permit, call, key.id)
+            call.trace.lap("decision")
         except Exception as error:
             yield from self._refusing(principal, operation.action, call, named, error)
             raise
@@ -238,6 +240,7 @@ class Pipeline:
             self._quotas.take(principal.name, action, key)
             before(permit, key, body)
             permit = self._approvals.release(permit, call, key, body)
+            call.trace.lap("decision")
             if about is not None:
                 permit = permit_approved(permit, about)
         return self._recorded(permit, call, key, lambda: work(permit, key, body), named)
@@ -380,6 +383,7 @@ class Pipeline:
             raise
         call.trace.told = True  # from here on every way out has a record
         call.trace.caller = principal.name
+        call.trace.lap("authentication")
         return principal
 
     def refuse(self, call: Call, action: str, body_type: type[msgspec.Struct], refusal: SealmarkError) -> NoReturn:
@@ -487,6 +491,7 @@ class Pipeline:
             raise self._absent(admission, call) from absent
         if key.state is KeyState.DELETED:
             raise self._absent(admission, call)
+        call.trace.key = key.id
         return key
 
     def _absent(self, admission: Admission, call: Call) -> NotFound:
@@ -516,6 +521,7 @@ class Pipeline:
         subject: str | None = None,
     ) -> Iterator[_Named]:
         named = _Named.of(reference)
+        call.trace.operation = action.value
         try:
             yield named
         except Exception as error:

@@ -108,4 +108,6 @@ def code_of(error: BaseException) -> str:
 def problem_for(error: BaseException, *, request_id: str | None = None) -> dict[str, object]:
     """The problem object that answers an exception."""
     field = getattr(error, "field", None)
-    return problem(code_of(error), str(error), field=field if isinstance(field, str) else None, request_id=request_id)
+    body = problem(code_of(error), str(error), field=field if isinstance(field, str) else None, request_id=request_id)
+    parts = getattr(error, "parts", None)
+    return body if parts is None else body | {"parts": parts}  # RFC 9457 section 3.2: an extension member

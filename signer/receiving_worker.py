@@ -157,13 +157,15 @@ class ReceivingWorker(ThreadWorker):
         """Has a connection that was somewhere else."""
         self._held[Phase.KEPT][conn] = None
 
-    def _make_room(self) -> None:
-        """Ends the connection that did nothing for longest, one that never asked anything first."""
+    def _make_room(self) -> bool:
+        """Ends the connection that did nothing for longest, one that never asked anything first; whether there was one
+        to end."""
         for phase in (Phase.LINGERING, Phase.FRESH, Phase.KEPT, Phase.WRITING):
             for conn in self._held[phase]:
                 if conn.watched:
                     self._end(conn)
-                    return
+                    return True
+        return False
 
     def _shake_hands(self, conn: Connection) -> None:
         done = self._handshakes.submit(_handshake, conn)
@@ -313,7 +315,7 @@ class ReceivingWorker(ThreadWorker):
     def _turn_away(self) -> None:
         for conn, caller in self.queue.refused(time.monotonic()):
             keep = conn.incoming.keeps_alive and self.alive
-            answer = self.overload.answer(conn.incoming, caller, keeps_alive=keep)
+            answer = self.overload.answer(conn.incoming.target, caller, keeps_alive=keep)
             conn.incoming = Incoming()
             self._say(conn, answer, keep=keep)
 
@@ -367,6 +369,8 @@ class ReceivingWorker(ThreadWorker):
         most = _TICK_SECONDS if self.queue.waiting else 1.0 if self.alive else 0.05
         super().wait_for_and_dispatch_events(most if timeout is None else min(timeout, most))
         if self.queue.waiting:
+            while (more := self.queue.more(time.monotonic())) is not None:
+                self.tpool.submit(self._work, more)
             self._turn_away()
 
     def murder_keepalived(self, force: bool = False) -> None:

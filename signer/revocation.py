@@ -17,6 +17,7 @@ import structlog
 
 from keystore.api import CertificateOrigin, RevocationReason, SignedDocument
 from keystore.errors import Conflict, IntegrityFailure, KeystoreError
+from keystore.survey import REVOCATION_LIST
 from signer.certificates import revocation_list
 from signer.errors import ServiceUnavailable
 from signer.problems import code_of
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from signer.config import CertificateConfiguration
     from signer.formats.observed import ObservedKey
 
-_DOCUMENT: Final = "certificate-revocation-list"
 RETRIED_AFTER: Final = timedelta(seconds=10)  # if it could not be signed
 _CONTENT_FORM: Final = "sealmark revocation list v1"
 _log = structlog.get_logger("sealmark.revocation")
@@ -69,7 +69,7 @@ class RevocationLists:
                 return kept.document
 
     def _made(self, call: Call) -> bytes:
-        before = self._keystore.find_document(_DOCUMENT)
+        before = self._keystore.find_document(REVOCATION_LIST)
         revoked = self._revoked()
         moment = self._keystore.clock().replace(microsecond=0)
         number = 1 if before is None else revocation_list.number_of(before.document) + 1
@@ -82,7 +82,7 @@ class RevocationLists:
             )
 
         made = SignedDocument(
-            id=_DOCUMENT,
+            id=REVOCATION_LIST,
             content_hash=_content_hash(revoked),
             document=self._signed_unless_it_failed_just_now(
                 lambda: self._certification.revocation_list(call, number, build)
@@ -115,7 +115,7 @@ class RevocationLists:
 
     def _kept(self) -> SignedDocument | None:
         """What is kept, if it was made of just the revocations that there are."""
-        kept = self._keystore.find_document(_DOCUMENT)
+        kept = self._keystore.find_document(REVOCATION_LIST)
         return kept if kept is not None and kept.content_hash == _content_hash(self._revoked()) else None
 
     def _revoked(self) -> list[CertificateRecord]:

@@ -22,15 +22,19 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
 from keystore.configuration import load_keystore_configuration
+from signer import metrics_listener
 from signer.balance import ConnectionCounts
 from signer.config import KEEP_ALIVE_SECONDS, ServerConfiguration, load_server_configuration
 from signer.errors import ConfigurationError
+from signer.figures import FOLDER, begin_anew
 from signer.lane.worker import GracefulWorker
 from signer.listening import refuse_newcomers
 from signer.logs import configure_logs, json_formatter
+from signer.tracing import require_tracing
 from signer.watched import DEADLINE_SECONDS
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterable, MutableMapping
 
     from gunicorn.config import Config
@@ -73,11 +77,18 @@ class JsonLogger(Logger):
 class _Server(BaseApplication):
     """gunicorn with its settings given here instead of on a command line."""
 
-    def __init__(self, state: Path, options: dict[str, Any], hsm: HsmConfiguration | None = None) -> None:
+    def __init__(
+        self,
+        state: Path,
+        options: dict[str, Any],
+        hsm: HsmConfiguration | None = None,
+        metrics: socket.socket | None = None,
+    ) -> None:
         self._state = state
         self._options = options
         self.hsm_deadline = DEADLINE_SECONDS if hsm is None else hsm.deadline_seconds
         self.hsm_concurrent_calls = 0 if hsm is None else hsm.concurrent_calls
+        self._metrics = metrics  # bound here, so that all workers listen on it
         super().__init__()
 
     def load_config(self) -> None:
@@ -91,7 +102,7 @@ class _Server(BaseApplication):
         # In the worker, after the fork: the PKCS#11 module must never be loaded before.
         from signer.app import create_app
 
-        return cast("_Application", create_app(self._state))
+        return cast("_Application", create_app(self._state, self._metrics))
 
 
 def serve(state: Path, bind: str, workers: int | None = None, threads: int | None = None) -> None:
@@ -104,9 +115,13 @@ def serve(state: Path, bind: str, workers: int | None = None, threads: int | Non
         _log.warning(
             "ceremony_folder_present", alarm=True, folder=str(ceremony), advice="carry its files away and remove it"
         )
+    metrics = metrics_listener.bind(configuration)
+    metrics_listener.token_digest(configuration.metrics)
+    begin_anew(state / FOLDER)
+    require_tracing(configuration.tracing)
     hsm = load_keystore_configuration(state).hsm
     _allow_files(configuration)
-    _Server(state, gunicorn_options(configuration, bind, workers, threads), hsm).run()
+    _Server(state, gunicorn_options(configuration, bind, workers, threads), hsm, metrics).run()
 
 
 def _allow_files(configuration: ServerConfiguration) -> None:

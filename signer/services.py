@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from signer.tracing import stop_tracing
 
 if TYPE_CHECKING:
     from keystore.keystore import Keystore
@@ -32,9 +34,11 @@ if TYPE_CHECKING:
     from signer.config import ServerConfiguration
     from signer.explaining import AccessExplanations
     from signer.export.exporter import Exporter
+    from signer.metrics_listener import MetricsService
     from signer.pipeline import Pipeline
     from signer.published import Published
     from signer.published_logs import PublishedLogs
+    from signer.readiness import Readiness
     from signer.regions.receiving import ReplicaReception
     from signer.regions.replication import RegionAdministration
     from signer.revocation import RevocationLists
@@ -43,7 +47,7 @@ if TYPE_CHECKING:
     from signer.usage import Usage
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Services:
     """The parts of one worker."""
 
@@ -82,11 +86,16 @@ class Services:
     exporters: tuple[Exporter, ...]
     regions: RegionAdministration
     replicas: ReplicaReception
+    readiness: Readiness
+    metrics: MetricsService | None = field(default=None, init=False)  # where the configuration asks for it
 
     def close(self) -> None:
         """Ends this worker's use of everything, the audit trail first."""
         if not self.audit.stopped:
+            if self.metrics is not None:
+                self.metrics.stop()
             self.upkeep.stop()
+            stop_tracing()
             self.audit.stop()
             for exporter in self.exporters:
                 exporter.stop()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from keystore.measures import count
 from signer.kms.errors import EXCEPTIONS, TYPE_HEADER
 from signer.kms.operations import MEDIA_TYPE
 from signer.problems import OVERLOADED_RETRY_SECONDS, PROBLEMS, problem
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from signer.admission import Caller
+    from signer.call import Call
     from signer.config import Network
-    from signer.reception import Incoming
     from signer.services import Services
 
 CODE: Final = "overloaded"
@@ -42,6 +43,7 @@ def _plain(status: str, words: str) -> bytes:
 
 
 # Of a request that never got to the application: it has no id, and proves nothing.
+UNREAD: Final = "none"  # the operation of a call that nobody has looked at
 UNFIT: Final[Mapping[Stage, bytes]] = MappingProxyType(
     {
         Stage.BROKEN: _plain("400 Bad Request", "this is no HTTP request"),
@@ -71,12 +73,18 @@ class Overload:
             certificate = conn.sock.getpeercert(True)
         return self._callers.caller_of(incoming.method, incoming.target, source, incoming.headers, certificate)
 
-    def answer(self, incoming: Incoming, caller: Caller, *, keeps_alive: bool) -> bytes:
+    def caller_of_call(self, call: Call) -> Caller:
+        """The same of a call that has been read, from this machine."""
+        headers = call.headers if call.authorization is None else {**call.headers, "authorization": call.authorization}
+        return self._callers.caller_of(call.method, call.target, call.source, headers)
+
+    def answer(self, target: str, caller: Caller, *, keeps_alive: bool) -> bytes:
         """429 in the caller's protocol; the audit trail counts it."""
         self._audit.count(CODE, caller.name if caller.known else UNKNOWN)
+        count(("refusals", UNREAD, CODE))
         request_id, seconds = secrets.token_hex(16), OVERLOADED_RETRY_SECONDS
         headers = [("X-Request-Id", request_id), ("Retry-After", str(seconds)), *RESPONSE_HEADERS]
-        if incoming.target.partition("?")[0] == WIRE_PATH:
+        if target.partition("?")[0] == WIRE_PATH:
             name = EXCEPTIONS[CODE] or CODE
             status, media_type = "400 Bad Request", MEDIA_TYPE
             body = msgspec.json.encode({"__type": name, "message": _WORDS})

@@ -121,6 +121,7 @@ ONLY = {
         "signer/cli",
         "signer/lane/worker.py",
         "signer/receiving_worker.py",
+        "signer/watched.py",
         "signer/server.py",
         "signer/watched.py",
         "signer/witness/serving.py",

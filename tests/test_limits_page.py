@@ -20,6 +20,10 @@ _LIMIT: Final = re.compile(r"(MOST|MAXIMUM|LONGEST|LARGEST|SHORTEST|LEAST)(_[A-Z
 _INSIDE: Final = frozenset(
     {
         "signer.audit.checks.findings:MAXIMUM",  # how many findings one check shows; the others are counted
+        # Beyond these a call takes another way, on which nothing else is different.
+        "signer.lane.heads:LONGEST_HEAD",
+        "signer.lane.heads:LONGEST_BODY",
+        "signer.lane.connection:MOST_AHEAD",
         "signer.witness.protocol:MAXIMUM_PROOF",  # 2^63 leaves
         "signer.witness.protocol:MAXIMUM_BODY",  # follows from it
         "keystore.db.patience:LEAST",  # of a wait that the request has no time left for

@@ -1,4 +1,4 @@
-"""The people section of docs/operations.md, typed as it stands against a running service; and break glass meanwhile."""
+"""The people section of docs/operations/README.md, typed against a running service; break glass meanwhile."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tools.service import Service
 
-PAGE: Final = ROOT / "docs" / "operations.md"
+PAGE: Final = ROOT / "docs" / "operations" / "README.md"
 NO_AUTHORITIES: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # plain HTTP; to read the machine's own takes long
 WORKERS: Final = 2  # of a service as `init` leaves it
 

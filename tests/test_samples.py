@@ -20,7 +20,14 @@ import pytest
 import yaml
 
 from keystore.configuration import load_keystore_configuration
-from signer.config import CertificateConfiguration, LogConfiguration, ServerConfiguration, load_server_configuration
+from signer.config import (
+    CertificateConfiguration,
+    LogConfiguration,
+    MetricsConfiguration,
+    ServerConfiguration,
+    TracingConfiguration,
+    load_server_configuration,
+)
 from tests.live import ROOT
 from tests.oidc import JOBS_SECRET, LocalIssuer
 
@@ -50,7 +57,10 @@ def test_the_sample_configuration_names_every_setting_of_the_server() -> None:
     text = (SAMPLES / "sealmark.toml").read_text(encoding="utf-8")
     names = [
         field.name
-        for table in (ServerConfiguration, CertificateConfiguration, LogConfiguration)
+        for table in (
+            *(ServerConfiguration, CertificateConfiguration, LogConfiguration),
+            *(MetricsConfiguration, TracingConfiguration),
+        )
         for field in fields(table)
     ]
     assert [
@@ -318,6 +328,28 @@ def test_a_service_provider_is_configured_by_metadata_and_logs_in(live: Live, tm
 def test_the_artifact_runs() -> None:
     done = subprocess.run([SAMPLES / "greet.sh", "you"], capture_output=True, text=True, check=True)
     assert done.stdout == "Hello, you.\n"
+
+
+def test_the_unit_is_one_and_lets_the_service_stop_in_its_own_time(tmp_path: Path) -> None:
+    text = (SAMPLES / "sealmark.service").read_text(encoding="utf-8")
+    settings = dict(line.split("=", 1) for line in text.splitlines() if re.match(r"[A-Z]\w+=", line))
+    assert settings["ExecStart"].split()[1:] == ["serve", "--state", "/var/lib/sealmark", "--bind", "127.0.0.1:8200"]
+    assert int(settings["TimeoutStopSec"]) > ServerConfiguration().graceful_timeout
+    assert settings["StateDirectoryMode"] == "0700"
+    analyze = shutil.which("systemd-analyze")
+    if analyze is not None:
+        unit = tmp_path / "sealmark.service"
+        unit.write_text(text.replace("/opt/sealmark/bin/sealmark", "/bin/true"))  # it is not installed there
+        done = subprocess.run([analyze, "verify", str(unit)], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_image_is_made_of_what_there_is() -> None:
+    text = (SAMPLES / "Containerfile").read_text(encoding="utf-8")
+    for path in re.findall(r"/src/([\w./-]+)", text):
+        assert (ROOT / path).exists(), path
+    assert "USER 8200" in text
+    assert json.loads(re.findall(r"^CMD (.*)$", text, re.MULTILINE)[0])[0] == "serve"
 
 
 def test_every_sample_is_explained_and_tested_here() -> None:

@@ -125,6 +125,7 @@ NAMED: Final[dict[str, tuple[Named, ...]]] = {
         Named("signer.administration.importing:LONGEST_VALIDITY", "imported material is good for, if it ends at all"),
         Named("signer.regions.settings:MOST_REGIONS", "other regions"),
         Named("signer.regions.client:LARGEST_ANSWER", "another region's answer", "octets"),
+        Named("keystore.backup_files:LARGEST_MANIFEST", "a backup's list of its files", "octets"),
         Named("keystore.shares:MOST_CUSTODIANS", "custodians"),
         Named("keystore.shared_domains:LARGEST_FILE", "the file of a domain on its way to another region", "octets"),
     ),
@@ -169,7 +170,7 @@ def page() -> str:
 
 def _lines() -> Iterator[str]:
     yield _ABOVE
-    yield from ("## Settings", "", "Of `sealmark.toml` ([operations](operations.md#configuration)).", "")
+    yield from ("## Settings", "", "Of `sealmark.toml` ([operations](operations/README.md#configuration)).", "")
     yield from ("| setting | default | from | to |", "|---|---|---|---|")
     defaults = {field.name: field.default for field in fields(ServerConfiguration)}
     for name, (least, most) in SERVER_RANGES.items():

@@ -34,6 +34,8 @@ RawRow = tuple[Value, ...]
 
 LOCK_SECONDS: Final = 5.0
 CHANGE_SECONDS: Final = 10.0
+CHANGE: Final = ("database_seconds", "change")  # transactions that write, for `keystore.measures`
+APPEND: Final = ("database_seconds", "append")
 
 
 @dataclass(frozen=True, slots=True)

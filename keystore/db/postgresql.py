@@ -19,6 +19,7 @@ from sqlalchemy import create_engine
 
 from keystore.configuration import read_secret
 from keystore.errors import ConfigurationError, Conflict, IntegrityFailure, KeystoreError, StoreUnavailable
+from keystore.measures import count
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -265,6 +266,7 @@ def translate(exc: BaseException) -> KeystoreError:
     """The keystore's error for one of the driver's. The server's first line names no values; its details do."""
     if isinstance(exc, KeystoreError):
         return exc
+    count(("database_errors", type(exc).__name__))
     primary = exc.diag.message_primary if isinstance(exc, psycopg.Error) else None
     if isinstance(exc, psycopg.IntegrityError):
         return Conflict(f"the database refuses the row: {primary}")

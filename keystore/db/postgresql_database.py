@@ -24,10 +24,11 @@ import psycopg
 from sqlalchemy import create_engine, text
 
 from keystore.db import patience, postgresql
-from keystore.db.engine import CHANGE_SECONDS, LOCK_SECONDS, Appending, Database
+from keystore.db.engine import APPEND, CHANGE, CHANGE_SECONDS, LOCK_SECONDS, Appending, Database
 from keystore.db.postgresql import FAST, READER, WRITER, PostgresqlConnection
 from keystore.db.schema import METADATA
 from keystore.errors import ConfigurationError, EpochClosed, StoreUnavailable
+from keystore.measures import Timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -250,6 +251,7 @@ class PostgresqlDatabase(Database):
     def write(self) -> Iterator[Connection]:
         """See `Database`."""
         with (
+            Timed(CHANGE),
             self._held(self._turn, patience.allowed(self._lock_seconds)) as seconds,
             self._translated(),
             self._writer.begin() as connection,
@@ -286,7 +288,7 @@ class PostgresqlDatabase(Database):
     def append(self, lock_seconds: float | None = None) -> Iterator[PostgresqlAppending]:
         """See `Database`."""
         seconds = self._lock_seconds if lock_seconds is None else min(lock_seconds, self._lock_seconds)
-        with self._held(self._log_turn, patience.allowed(seconds)) as left:
+        with Timed(APPEND), self._held(self._log_turn, patience.allowed(seconds)) as left:
             appending = PostgresqlAppending(self._road, left, self.epoch)
             try:
                 with self._translated():

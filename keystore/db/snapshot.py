@@ -66,6 +66,10 @@ class Snapshot(ABC):
     def foreign_objects(self) -> list[str]:
         """The names of triggers and views: the service makes none, so that nothing but its statements changes a row."""
 
+    def damage(self) -> list[str]:
+        """What the engine finds wrong with how its pages belong together; nothing of what the rows say."""
+        return []
+
     @abstractmethod
     def _fetch(self, sql: str, parameters: RawRow) -> list[Row]:
         """Every row of a statement."""
@@ -83,6 +87,11 @@ class SqliteSnapshot(Snapshot):
     def foreign_objects(self) -> list[str]:
         """See `Snapshot`."""
         return [str(name) for (name,) in self._fetch(sqlite.FOREIGN_OBJECTS, ())]
+
+    def damage(self) -> list[str]:
+        """See `Snapshot`."""
+        said = [str(line) for (line,) in self._fetch("PRAGMA quick_check(10)", ())]
+        return [] if said == ["ok"] else said
 
     def _fetch(self, sql: str, parameters: RawRow) -> list[Row]:
         try:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from keystore.db import patience
 from keystore.errors import ConfigurationError, Conflict, IntegrityFailure, KeystoreError, StoreUnavailable
+from keystore.measures import count
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, PoolProxiedConnection
@@ -181,6 +182,7 @@ def driver_connection(proxied: PoolProxiedConnection) -> SqliteConnection:
 
 def translate(exc: BaseException) -> KeystoreError:
     """The keystore's error for one of the driver's. The driver's texts name tables and columns, never values."""
+    count(("database_errors", type(exc).__name__))
     if isinstance(exc, sqlite3.IntegrityError):
         return Conflict(f"the database refuses the row: {exc}")
     if is_undecodable(exc):  # only a hand that is not ours stores such text

@@ -11,8 +11,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from keystore.db import patience, sqlite
-from keystore.db.engine import CHANGE_SECONDS, LOCK_SECONDS, Appending, Database
+from keystore.db.engine import APPEND, CHANGE, CHANGE_SECONDS, LOCK_SECONDS, Appending, Database
 from keystore.db.lock import WriteLock
+from keystore.measures import Timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -126,7 +127,7 @@ class SqliteDatabase(Database):
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """See `Database`."""
-        with self._lock.held(), self._translated(), self._writer.begin() as connection:
+        with Timed(CHANGE), self._lock.held(), self._translated(), self._writer.begin() as connection:
             yield connection
 
     @contextmanager
@@ -150,7 +151,7 @@ class SqliteDatabase(Database):
     def append(self, lock_seconds: float | None = None) -> Iterator[SqliteAppending]:
         """See `Database`."""
         since = monotonic()
-        with self._lock.held(lock_seconds):
+        with Timed(APPEND), self._lock.held(lock_seconds):
             connection = self._own_connection()
             busy_seconds = sqlite.BUSY_SECONDS
             if lock_seconds is not None:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from keystore.errors import HsmFault, HsmUnavailable, KeystoreError
+from keystore.measures import count
 from keystore.stays import STAYS, Work
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class Mender:
             except Exception as error:  # noqa: BLE001 - whatever it was: nobody else would try again
                 fault = HsmUnavailable(f"no new connection could be made: {type(error).__name__}")
             else:
+                count(("hsm_reconnects",))
                 with self._changed:
                     self._connection, self._fault, self._thread = made, None, None
                     self._changed.notify_all()

@@ -179,6 +179,7 @@ class CryptokiError(Exception):
         super().__init__(f"{function}: {name}")
         self.function = function
         self.code = code
+        self.name = name
 
 
 def cryptoki_error(function: str, error: PKCS11Error) -> CryptokiError:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from functools import lru_cache
 from operator import attrgetter
+from time import perf_counter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, Object, ObjectClass, PKCS11Error, types
@@ -18,6 +19,7 @@ from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, Object, ObjectC
 from keystore.hsm.attributes import BareAttributes
 from keystore.hsm.native import SECURITY_OFFICER, USER
 from keystore.hsm.return_values import CryptokiError, ReturnValue, cryptoki_error
+from keystore.measures import observe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,6 +34,7 @@ Key: TypeAlias = Object
 _KEY_WRAP: Final = Mechanism.AES_KEY_WRAP_PAD  # RFC 5649
 _HANDLE: Final = attrgetter("handle")  # the library's session has it, its published types do not say so
 _BLOCK: Final = 16  # octets, of AES and of a tag
+_SIGNED: Final = ("hsm_seconds", "C_Sign")
 _LONGEST: Final = 512  # octets of the longest signature of the closed table, RSA-4096
 _AS_THE_TEMPLATE_SAYS: Final = MechanismFlag(0)  # uses of a new key, which `BareAttributes` leaves to the template
 
@@ -55,10 +58,13 @@ def _class_here(bases: tuple[type, ...]) -> type:
 
 @contextmanager
 def _named(function: str) -> Iterator[None]:
+    since = perf_counter()
     try:
         yield
     except PKCS11Error as error:
         raise cryptoki_error(function, error) from error
+    finally:
+        observe(("hsm_seconds", function), perf_counter() - since)
 
 
 class Session:
@@ -214,12 +220,16 @@ class Session:
         if not isinstance(here, types.SignMixin):
             raise CryptokiError("C_SignInit", ReturnValue.KEY_FUNCTION_NOT_PERMITTED)
         sign, mechanism, parameter = here.sign, call.mechanism, call.parameter
+        since = perf_counter()
         try:
             for data in inputs:
+                since = perf_counter()
                 with self._turn:
                     signature = sign(data, mechanism=mechanism, mechanism_param=parameter, buffer_size=_LONGEST)
                 made.append(signature)
+                observe(_SIGNED, perf_counter() - since)
         except PKCS11Error as error:
+            observe(_SIGNED, perf_counter() - since)
             raise cryptoki_error("C_Sign", error) from error
 
     def encrypt(self, call: Call, key: Key, data: bytes) -> bytes:

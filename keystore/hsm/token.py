@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -38,6 +39,7 @@ from keystore.hsm.return_values import GONE, STALE, CryptokiError, ReturnValue
 from keystore.hsm.templates import labelled, private_key_labelled
 from keystore.hsm.translation import translate
 from keystore.hsm.uses import agree, decrypt, decrypt_raw, encrypt, material_id
+from keystore.measures import GAUGES, count
 from keystore.stays import STAYS, Work
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 _TURN: Final = 30.0  # seconds a thread waits for a free session
 _TRIES: Final = 5  # with connections of others' making
+_HIT: Final = ("opened_key_uses", "hit")
+_MISS: Final = ("opened_key_uses", "miss")
 _TEXTS_PATIENCE: Final = 1.5  # seconds to wait for another process that changes the token's texts, which takes 0.3 ms
 _TEXTS_PAUSE: Final = 0.0005
 # A module says these of a bad argument as well as of a lost device: worth a look before everything is torn down.
@@ -81,10 +85,16 @@ class Token:
         self._looked_through = False
         self._newer: Callable[[BackingKey], BackingKey | None] | None = None
         self._mender = Mender(self._connect, self._is_current)
+        GAUGES["hsm_sessions",] = partial(float, sessions)
+        GAUGES["hsm_sessions_free",] = self._free_sessions
+        GAUGES["opened_keys",] = lambda: len(self._connection.cache)
 
     @property
     def info(self) -> TokenInfo:
         return self._connection.info
+
+    def _free_sessions(self) -> float:
+        return self._connection.signing.qsize()
 
     def follow(self, newer: Callable[[BackingKey], BackingKey | None]) -> None:
         """`newer` tells what the database says now of a key that was read before its domain was rotated."""
@@ -466,7 +476,9 @@ class Token:
         name = cache_name(backing)
         cached = connection.cache.acquire(name)
         if cached is not None:
+            count(_HIT)
             return cached
+        count(_MISS)
         with connection.owning:
             cached = connection.cache.acquire(name)
             if cached is not None:

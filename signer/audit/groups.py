@@ -19,6 +19,7 @@ import structlog
 
 from keystore.db import patience
 from keystore.errors import Conflict, KeystoreError, StoreUnavailable
+from keystore.measures import GAUGES, count, observe
 from signer.logs import place_of
 
 if TYPE_CHECKING:
@@ -52,9 +53,12 @@ class Groups(Generic[Item, Result]):
         commit: Callable[[Callable[[], list[Item]]], Callable[[], Sequence[Result]]],
         *,
         limit: int,
+        name: str = "rows",
     ) -> None:
         self._commit = commit
         self._limit = limit
+        self._waited, self._grouped = ("line_seconds", name), ("line_groups", name)
+        GAUGES["line_waiting", name] = lambda: len(self.waiting)
         self._guard = threading.Lock()
         self._led = False
         self.waiting: deque[_Ticket[Item, Result]] = deque()
@@ -94,6 +98,7 @@ class Groups(Generic[Item, Result]):
             self._lead()
         else:
             patience.spend(since)  # whoever led has waited for all
+        observe(self._waited, monotonic() - since)
         if ticket.error is not None or ticket.result is None:
             fault = ticket.error or StoreUnavailable("the group was left by whoever led it")
             raise type(fault)(str(fault)) from fault
@@ -138,6 +143,7 @@ class Groups(Generic[Item, Result]):
                 self._hand_on()
             results = after()
             error = None
+            count(self._grouped)
         except KeystoreError as fault:
             error = fault
         finally:

@@ -70,7 +70,7 @@ class Sequencer:
         self._database = database
         self._anchor = anchor
         self.signer = NoteSigner(anchor.origin, anchor.public_key)
-        self._groups: Groups[Due, Logged] = Groups(self._commit, limit=_GROUP_LIMIT)
+        self._groups: Groups[Due, Logged] = Groups(self._commit, name="log", limit=_GROUP_LIMIT)
         self._guard = threading.Lock()  # of `_state`, against a follower that is no leader
         self._unpublished: Tree | None = None  # a head that has no checkpoint yet
         self._unstored: Published | None = None  # a checkpoint that was given out and is not stored yet

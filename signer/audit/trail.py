@@ -29,6 +29,7 @@ from sqlalchemy import Integer, bindparam, exists, literal_column, select, updat
 from keystore.db import patience
 from keystore.db.schema import AUDIT_EPOCHS, AUDIT_INTENTS, LOG_ENTRIES
 from keystore.errors import Conflict, EpochClosed, HsmUnavailable, KeystoreError
+from keystore.measures import GAUGES
 from signer.audit.doubt import still_owed
 from signer.audit.epochs import BEAT_SECONDS, Epoch, Watch, claimed, forget
 from signer.audit.groups import LOCK_SECONDS
@@ -86,6 +87,7 @@ class AuditTrail:
         self._counts: dict[str, Counter[str]] = {}
         self._counts_guard = threading.Lock()
         self._counted_at = time.monotonic()
+        GAUGES["audit_overdue",] = lambda: len(self._overdue)
         self._stopping = threading.Event()
         self._watch = Watch()
         self._beaten_at = time.monotonic()
@@ -174,6 +176,7 @@ class AuditTrail:
         except AuditUnavailable:
             self._doubt(row)
             raise
+        call.trace.lap("intent")
         return recorded(row, permit)
 
     def _doubt(self, row: dict[str, Any]) -> None:

@@ -248,7 +248,7 @@ def text_of_address(url: httpx.URL) -> str:
     return str(url).rstrip("/")
 
 
-def open_client(settings: Settings | None = None) -> Client:
+def open_client(settings: Settings | None = None, *, limits: RetryLimits | None = None) -> Client:
     """A client of the current command; a call that needs a token is refused before it is made where there is none.
 
     Where no token is given, the job's or pod's own identity is exchanged for one (`signer.cli.workload`).
@@ -260,7 +260,7 @@ def open_client(settings: Settings | None = None) -> Client:
             "no token: set SEALMARK_TOKEN or give --token-file FILE (or another credential); a CI job needs none with "
             "its own identity (SEALMARK_OIDC_TOKEN, SEALMARK_OIDC_TOKEN_FILE, or GitHub's `id-token: write`)"
         )
-    return Client(found.url, proof, approval=current_approval())
+    return Client(found.url, proof, approval=current_approval(), limits=limits)
 
 
 def _session(url: str) -> Proof | None:

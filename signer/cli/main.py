@@ -13,6 +13,7 @@ from signer.cli.ceremony import ceremony
 from signer.cli.client import package_version
 from signer.cli.completion import completion
 from signer.cli.data_keys import data_key, data_key_pair
+from signer.cli.doctor.command import doctor
 from signer.cli.encryption import decrypt, encrypt
 from signer.cli.enrolment import enrol, whoami
 from signer.cli.grants import grants
@@ -21,6 +22,7 @@ from signer.cli.issuers import domains, issuers
 from signer.cli.keys import keys
 from signer.cli.login import login
 from signer.cli.macs import mac, random_
+from signer.cli.monitor import monitor
 from signer.cli.node import node
 from signer.cli.operator import init, serve
 from signer.cli.options import connection_options
@@ -39,10 +41,9 @@ from signer.cli.witness import witness
     cls=SealmarkGroup,
     commands=[
         init, serve, node, backup, restore, ceremony, principals, enrol, whoami, login, tokens, access_keys,
-        credentials,
-        trusted_issuers, keys, grants, access, approvals, audit, usage, issuers, domains, trust, crl,
+        credentials, trusted_issuers, keys, grants, access, approvals, audit, usage, issuers, domains, trust, crl,
         sign, jwt, assertion, encrypt, decrypt, data_key, data_key_pair, mac, random_, witness,
-        completion,
+        monitor, doctor, completion,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )  # fmt: skip

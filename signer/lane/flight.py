@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from signer.admission import NOBODY
+
 if TYPE_CHECKING:
     from keystore.errors import KeystoreError
+    from signer.admission import Caller
     from signer.audit.logged import Due, Logged, Steps
     from signer.call import Call
     from signer.lane.connection import Connection
@@ -22,7 +25,7 @@ class Ended(NamedTuple):
 class Flight:
     """One call. `octets` are its whole request; `left` is how many seconds it may still wait for the database."""
 
-    __slots__ = ("_steps", "call", "connection", "due", "head", "left", "logged", "lost", "octets")
+    __slots__ = ("_steps", "call", "caller", "connection", "due", "head", "left", "logged", "lost", "octets")
 
     def __init__(
         self, connection: Connection, head: PlainHead, call: Call, octets: bytes, steps: Steps[bytes], left: float
@@ -30,6 +33,7 @@ class Flight:
         self.connection = connection
         self.head = head
         self.call = call
+        self.caller: Caller = NOBODY  # whose it seems to be
         self.octets = octets
         self.left = left
         self.due: Due | None = None  # what must be written before it goes on

@@ -58,6 +58,7 @@ class PlainHead:
     authorization: str | None = field(repr=False)
     caller_request_id: str | None
     headers: Mapping[str, str] = field(repr=False)
+    traceparent: str | None = None
 
 
 class HeadReader:
@@ -74,7 +75,7 @@ class HeadReader:
         if found is not None:
             return found
         head = self._plain(octets)
-        if head is not None and not head.headers:  # a signed one never comes again
+        if head is not None and not head.headers and head.traceparent is None:  # those never come again
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[octets] = head
@@ -118,6 +119,7 @@ class HeadReader:
             authorization=authorization,
             caller_request_id=asked,
             headers=headers if covered else {},
+            traceparent=headers.get("traceparent"),
         )
 
 

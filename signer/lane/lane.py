@@ -31,23 +31,28 @@ import structlog
 from keystore.clock import system_clock
 from keystore.db import patience
 from keystore.errors import StoreUnavailable
+from keystore.measures import GAUGES
 from signer.call import Call
 from signer.lane.connection import MOST_AHEAD, Connection, Stage
 from signer.lane.flight import Ended, Flight
 from signer.lane.heads import BEGINNING, END, LONGEST_HEAD, HeadReader
 from signer.logs import place_of
+from signer.measuring import call_ended
+from signer.tracing import begun
 from signer.web.http import RESPONSE_HEADERS
 from signer.web.kms import REQUEST_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
     from concurrent.futures import Executor
     from contextlib import AbstractContextManager
 
     from keystore.errors import KeystoreError
+    from signer.admission import Caller, FairQueue
     from signer.audit.logged import Due, Logged
     from signer.lane.heads import PlainHead
 
+_TICK: Final = 0.01  # seconds without a look at who is to be told to come again, while anybody waits for a place
 _ENOUGH: Final = 32  # calls that are worth a checkpoint by themselves
 _LONGEST_WAIT: Final = 1.0  # seconds without a look at what is overdue
 _TO_TAKE: Final = 30.0  # seconds for a caller to take an answer
@@ -86,6 +91,12 @@ class Host(Protocol):
     def refuse(self, flight: Flight, error: Exception) -> None:
         """Makes an error's answer; `answered` gives it back."""
 
+    def caller_of(self, call: Call) -> Caller:
+        """Whose call it seems to be, by which places are shared out."""
+
+    def overloaded(self, flight: Flight, *, closes: bool) -> bytes:
+        """The whole answer of a call for which there is no place. It is not looked up."""
+
     def call_ended(self) -> bool:
         """Counts a call. True if its connection is to be closed after the answer."""
 
@@ -104,15 +115,18 @@ class Lane:
         moment: Callable[[], AbstractContextManager[None]],
         *,
         server: str,
+        queue: FairQueue[Flight],
         elsewhere: Executor | None = None,
     ) -> None:
-        """`server` names itself in answers. `elsewhere`: where calls go on once their intents are written, so that
-        nobody waits for a slow HSM's answer to somebody else; what is due is then written by a thread of its own."""
+        """`server` names itself in answers; `queue` says whose call is next, and who is refused. `elsewhere`: where
+        calls go on once their intents are written, so that nobody waits for a slow HSM's answer to somebody else; what
+        is due is then written by a thread of its own."""
         self._host = host
         self._heads = heads
         self._writer = writer
         self._moment = moment
         self._server = server
+        self._queue = queue
         self._elsewhere = elsewhere
         self._writes = None if elsewhere is None else ThreadPoolExecutor(1, "lane-writes")
         self._epoll = select.epoll()
@@ -128,11 +142,17 @@ class Lane:
         self._elsewhere_at: dict[int, Flight] = {}  # by thread
         self._waited = 0.0  # seconds that the last write took
         self._date = (0, "")
+        self._turned_away_at = 0.0  # monotonic
         self._look_at = 0.0  # monotonic; when what is overdue is looked for next
         self._ends_at: float | None = None  # monotonic; when idle connections are closed at the latest
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._turn = threading.Lock()  # held by the thread, but while it is away: of all that is above
+        GAUGES["calls_in_lane",] = self._calls
+
+    def _calls(self) -> float:
+        places: tuple[Sized, ...] = (self._new, self._due, self._writing, self._stepping, self._elsewhere_at)
+        return float(sum(map(len, places)))
 
     # What others call.
 
@@ -151,9 +171,10 @@ class Lane:
         """The whole answer of a call that ended with an error, or was given up."""
         self._post(lambda: self._give(flight, octets, closes))
 
-    def make_room(self) -> None:
-        """Ends the connection that has been idle for longest."""
-        self._post(self._end_longest)
+    def make_room(self, most: int) -> None:
+        """Ends the connection that has been idle for longest, if there are so many; the worker may not know yet that
+        some have ended."""
+        self._post(lambda: self._end_longest(most))
 
     def wind_down(self, seconds: float) -> None:
         """Ends every connection that stays idle, within so many seconds at the latest."""
@@ -172,6 +193,7 @@ class Lane:
         lost = self._elsewhere_at.pop(thread, None)
         if lost is not None:
             lost.lost = True
+            self._post(lambda: self._free(lost))
             return [lost]
         with self._turn:
             if self._thread is None or self._thread.ident != thread:
@@ -179,6 +201,8 @@ class Lane:
             hung = self._stepping[:1] or self._writing
             self._new[:0] = self._stepping[1:]
             self._stepping, self._writing = [], []
+            for flight in hung:
+                self._free(flight)
             self.start()
             os.eventfd_write(self._bell, 1)
         return hung
@@ -210,7 +234,7 @@ class Lane:
         """What has come; then what must be written, for all of them; then on."""
         goes_on = self._new or (self._due and not self._writing)
         with self._away():
-            ready = self._epoll.poll(0.0 if goes_on else _LONGEST_WAIT)
+            ready = self._epoll.poll(0.0 if goes_on else _TICK if self._queue.waiting else _LONGEST_WAIT)
         for descriptor, mask in ready:
             if descriptor == self._bell:
                 self._read_inbox()
@@ -222,8 +246,29 @@ class Lane:
         if self._due and not self._writing:
             self._write_due()
         now = time.monotonic()
+        while (more := self._queue.more(now)) is not None:
+            self._begin_now(more)
+        self._turn_away(now)
         if now >= self._look_at:
             self._end_overdue(now)
+
+    def _turn_away(self, now: float) -> None:
+        """Tells those for whom there is no place; within a round too, which may be long."""
+        self._turned_away_at = now
+        for flight, _ in self._queue.refused(now):
+            closes = not flight.head.keeps_alive
+            self._give(flight, self._host.overloaded(flight, closes=closes), closes)
+
+    def _free(self, flight: Flight) -> None:
+        """The flight's place is the next one's."""
+        following = self._queue.next(flight.caller)
+        if following is not None:
+            self._begin_now(following)
+
+    def _begin_now(self, flight: Flight) -> None:
+        """A call that has waited for its turn."""
+        flight.left = max(patience.LEAST, patience.REQUEST_SECONDS - self._waited)
+        self._new.append(flight)
 
     def _step(self, flights: list[Flight]) -> None:
         """Takes each of them as far as it goes. What they read, they read of one moment, which begins now."""
@@ -235,6 +280,8 @@ class Lane:
                     ended = flight.step()
                 self._stepping = self._stepping[1:]
                 self._settle(flight, ended)
+                if self._queue.waiting and (now := time.monotonic()) - self._turned_away_at > _TICK:
+                    self._turn_away(now)
 
     @contextmanager
     def _away(self) -> Iterator[None]:
@@ -260,6 +307,9 @@ class Lane:
         except Exception as fault:  # noqa: BLE001 - of this one's connection, and of nobody else's
             _log.error("lane_answer_fault", alarm=True, kind=type(fault).__name__, place=place_of(fault))
             self._close(flight.connection)
+        finally:
+            if ended is not None and not flight.lost:
+                self._free(flight)
 
     def _write_due(self) -> None:
         """All that is due, in one transaction; then on with those calls.
@@ -379,15 +429,19 @@ class Lane:
             method="POST",
             target=head.path,
             headers=head.headers,
+            trace=begun(head.traceparent),
         )
         connection.stage, connection.fresh = Stage.BUSY, False
         left = max(patience.LEAST, patience.REQUEST_SECONDS - self._waited)  # it may have come while that was written
-        connection.flight = Flight(connection, head, call, octets, head.road.steps(call), left)
-        self._new.append(connection.flight)
+        flight = connection.flight = Flight(connection, head, call, octets, head.road.steps(call), left)
+        flight.caller = self._host.caller_of(call)
+        if self._queue.arrive(flight, flight.caller, len(body), time.monotonic()):
+            self._new.append(flight)
 
     def _answer(self, flight: Flight, body: bytes) -> None:
         """Gives out a 200. What came to an error is answered by the worker, in Flask's words."""
         head, closes = flight.head, self._host.call_ended() or not flight.head.keeps_alive
+        call_ended(flight.call.trace, None, "none")
         octets = (
             f"HTTP/1.1 200 OK\r\nServer: {self._server}\r\nDate: {self._now()}\r\n"
             f"Connection: {'close' if closes else 'keep-alive'}\r\nContent-Type: {head.road.media_type}\r\n"
@@ -479,7 +533,9 @@ class Lane:
             if now >= until:
                 self._close(connection)
 
-    def _end_longest(self) -> None:
+    def _end_longest(self, most: int) -> None:
+        if len(self._connections) < most:
+            return
         idle = [connection for connection in self._connections.values() if connection.stage is Stage.READING]
         if idle:
             self._close(min(idle, key=lambda connection: connection.until))
@@ -493,6 +549,7 @@ class Lane:
         lost: Iterable[Flight] = [*self._new, *self._due, *self._writing, *self._stepping]
         self._new, self._due, self._writing, self._stepping = [], [], [], []
         for flight in lost:
+            self._free(flight)
             if flight.connection.flight is flight:
                 self._host.refuse(flight, StoreUnavailable("the call was lost by a fault of the worker"))
 

@@ -19,6 +19,7 @@ from gunicorn.http import wsgi
 from gunicorn.http.parser import RequestParser
 
 from keystore.errors import HsmUnavailable, StoreUnavailable
+from signer.admission import FairQueue
 from signer.lane.heads import NOT_PLAIN, HeadReader
 from signer.lane.lane import Lane
 from signer.logs import place_of
@@ -33,10 +34,14 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
+    from signer.admission import Caller
     from signer.balance import WorkerShare
+    from signer.call import Call
     from signer.lane.connection import Connection
     from signer.lane.flight import Flight
 
+# Calls that the lane has begun, for each thread of the pool beside it: those of one round share a commit.
+PLACES_OF_A_THREAD: Final = 2
 _TRY_AGAIN_SECONDS: Final = 0.3
 _BALANCE_SECONDS: Final = 0.05  # between two looks at how many connections others have
 _log = structlog.get_logger("sealmark.server")
@@ -121,8 +126,15 @@ class GracefulWorker(WatchedWorker):
             services.audit.log,
             services.keystore.store.moment,
             server=SERVER,
+            queue=FairQueue(PLACES_OF_A_THREAD * self.cfg.threads, services.configuration.waiting),
             elsewhere=ThreadPoolExecutor(concurrent, "hsm-calls") if concurrent else None,
         )
+
+    def caller_of(self, call: Call) -> Caller:
+        return self.overload.caller_of_call(call)
+
+    def overloaded(self, flight: Flight, *, closes: bool) -> bytes:
+        return self.overload.answer(flight.call.target, flight.caller, keeps_alive=not closes)
 
     def begin(self, conn: ReceivedConnection) -> None:
         """As of all workers; a newcomer from this machine is the lane's."""
@@ -142,10 +154,14 @@ class GracefulWorker(WatchedWorker):
         self.lane.adopt(conn.sock, _address(conn), conn, octets, fresh=fresh)
         return True
 
-    def _make_room(self) -> None:
-        if self.lane is not None:
-            self.lane.make_room()
-        super()._make_room()
+    def _make_room(self) -> bool:
+        if super()._make_room():
+            return True
+        if self.lane is None:
+            return False
+        elsewhere = sum(len(held) for held in self._held.values())
+        self.lane.make_room(self.worker_connections - elsewhere)
+        return True
 
     def stays_with(self, conn: ReceivedConnection) -> bool:
         """As of all workers, but for what the lane answers faster."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from signer.web.endpoints import Endpoint
 
 _HEALTH: Final = frozenset({"/healthz", "/readyz"})
-_UNKNOWN: Final = "UnknownCall"  # the action of a path or method that there is not
+UNKNOWN: Final = "UnknownCall"  # the action of a path or method that there is not
 
 
 def name_of(endpoint: Endpoint) -> str:
@@ -60,7 +60,7 @@ class Counting:
         if call is not None and call.trace.told:
             return
         code: str | None = g.get("refused_with")
-        name = request.endpoint or _UNKNOWN
+        name = request.endpoint or UNKNOWN
         if request.path in _HEALTH:
             self._services.audit.count("health", name if code is None else f"{name} {code}")
         elif code is not None:
@@ -75,7 +75,7 @@ class Counting:
         g.call = turned_away_call(self._services.configuration)
         if g.call is None:
             return
-        action = _UNKNOWN if endpoint is None or endpoint.action is None else endpoint.action.value
+        action = UNKNOWN if endpoint is None or endpoint.action is None else endpoint.action.value
         if endpoint is not None and endpoint.wire:
             action = wire_action(g.call.headers)
         found = request.view_args or {}

@@ -7,12 +7,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-import structlog
 from flask import Response
 
-from keystore.errors import KeystoreError
 from signer.call import Answer, Call
-from signer.errors import SealmarkError, ServiceUnavailable
 from signer.web import reference
 from signer.web.endpoints import Endpoint
 from signer.web.openapi import document
@@ -21,7 +18,6 @@ if TYPE_CHECKING:
     from signer.services import Services
 
 _making = threading.Lock()
-_log = structlog.get_logger("sealmark.health")
 
 
 def alive(_services: Services, _call: Call) -> Answer:
@@ -29,19 +25,9 @@ def alive(_services: Services, _call: Call) -> Answer:
 
 
 def ready(services: Services, _call: Call) -> Answer:
-    """HSM, database and audit trail, each tried for real. 503 says which is not usable, not why."""
-    parts = {"hsm": services.keystore.ready, "audit": services.audit.probe}
-    unusable = []
-    for name, probe in parts.items():
-        try:
-            probe()
-        except (KeystoreError, SealmarkError) as fault:
-            unusable.append(name)
-            _log.error("not_ready", alarm=True, part=name, code=fault.code, reason=str(fault))
-    if unusable:
-        msg = f"not usable: {', '.join(unusable)}"
-        raise ServiceUnavailable(msg)
-    return Answer({"status": "ready"})
+    """Every part, each tried for real. 503 says which is not usable; why is in the service's log."""
+    parts = services.readiness.require()
+    return Answer({"status": "ready", "parts": {name: part.described() for name, part in parts.items()}})
 
 
 def openapi(_services: Services, _call: Call) -> Answer:
@@ -68,7 +54,7 @@ def docs(_services: Services, _call: Call) -> Response:
 
 ENDPOINTS: Final = (
     Endpoint("GET", "/healthz", "Is the process alive", alive, tag="service"),
-    Endpoint("GET", "/readyz", "Are HSM, database and audit trail usable", ready, tag="service"),
+    Endpoint("GET", "/readyz", "Can it sign, and which part cannot be used", ready, tag="service"),
     Endpoint("GET", "/openapi.json", "This contract, OpenAPI 3.1", openapi, tag="service"),
     Endpoint("GET", "/docs", "This contract as a page to read", docs, media_type="text/html", tag="service"),
 )

@@ -16,6 +16,7 @@ from signer.call import Answer, Call
 from signer.errors import MalformedRequest, NotFound, RequestTooLarge
 from signer.logs import place_of
 from signer.problems import RETRY_AFTER_SECONDS, SERVER_FAULTS, code_of, problem, problem_for
+from signer.tracing import begun
 from signer.web.peer import client_certificate, is_secure, source_of_call
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def _call(configuration: ServerConfiguration, body: bytes, caller_request_id: st
         secure=is_secure(configuration),
         headers={name.lower(): value for name, value in request.headers.items()},
         client_certificate=client_certificate(configuration),
+        trace=begun(request.headers.get("traceparent")),
     )
 
 

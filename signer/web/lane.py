@@ -17,6 +17,8 @@ from flask import g
 from keystore.db import patience
 from signer.call import Call
 from signer.lane.roads import WIRE_PATH, Road, Roads
+from signer.measuring import call_begins, call_ended, call_leaves
+from signer.tracing import begun
 from signer.web.http import CALLER_REQUEST_ID, MAXIMUM_BODY, RESPONSE_HEADERS, error_response
 from signer.web.kms import REQUEST_ID, is_wire
 from signer.web.kms import error_response as wire_error_response
@@ -53,8 +55,12 @@ class SigningLane:
         self._for_flask = _FOR_FLASK if header is None else _FOR_FLASK | {environment_name(header)}
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        with patience.limited():
-            return self._answered(environ, start_response)
+        call_begins()
+        try:
+            with patience.limited():
+                return self._answered(environ, start_response)
+        finally:
+            call_leaves()
 
     def _answered(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         road = self._road(environ)
@@ -71,6 +77,7 @@ class SigningLane:
             target=environ["PATH_INFO"],
             secure=environ["wsgi.url_scheme"] == "https",
             headers=_headers(environ) if road.wire or _is_aws_signed(environ) else {},
+            trace=begun(environ.get("HTTP_TRACEPARENT")),
         )
         try:
             body = self.services.audit.run(road.steps(call))
@@ -83,6 +90,7 @@ class SigningLane:
             *([(REQUEST_ID, call.request_id)] if road.wire else []),
             *RESPONSE_HEADERS,
         ]
+        call_ended(call.trace, None, "none")
         start_response("200 OK", headers)
         return (body,)
 

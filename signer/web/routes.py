@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from flask import Flask, Response
+from flask import Flask, Response, g, request
 
+from signer.call import Trace
 from signer.kms.operations import MEDIA_TYPE
+from signer.measuring import call_ended
 from signer.web import (
     access,
     access_keys,
@@ -31,7 +33,7 @@ from signer.web import (
     trusted_issuers,
     usage,
 )
-from signer.web.counting import Counting, name_of
+from signer.web.counting import UNKNOWN, Counting, name_of
 from signer.web.http import (
     MAXIMUM_BODY,
     RESPONSE_HEADERS,
@@ -94,6 +96,8 @@ def register(app: Flask, services: Services) -> None:
     @app.after_request
     def name_the_request(response: Response) -> Response:
         counting.count(response)
+        call = g.get("call")
+        call_ended(Trace() if call is None else call.trace, g.get("refused_with"), request.endpoint or UNKNOWN)
         response.headers["X-Request-Id"] = request_id()
         for name, value in RESPONSE_HEADERS:
             response.headers.setdefault(name, value)

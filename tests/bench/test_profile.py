@@ -12,6 +12,7 @@ from tools.bench.profile import Profile, read_stacks
 
 ROOT = Path(__file__).resolve().parents[2]
 THREAD = "run (/usr/lib/python3.11/threading.py)"
+WAIT = "Condition.wait (/usr/lib/python3.11/threading.py)"
 HANDLE = f"handle ({ROOT}/.venv/lib/python3.11/site-packages/gunicorn/workers/gthread.py)"
 SIGN = f"Pipeline.sign ({ROOT}/signer/pipeline.py)"
 COMMIT = f"Groups.submit ({ROOT}/signer/audit/groups.py)"
@@ -19,6 +20,7 @@ FOLDED = f"""\
 process 1:"{ROOT}/.venv/bin/sealmark serve --bind 127.0.0.1:1";{THREAD};{HANDLE};{SIGN};{COMMIT};{THREAD} 6
 process 2:"{ROOT}/.venv/bin/sealmark serve --bind 127.0.0.1:1";{THREAD};{HANDLE};{SIGN} 3
 process 2:"{ROOT}/.venv/bin/sealmark serve --bind 127.0.0.1:1";{THREAD} 1
+process 2:"{ROOT}/.venv/bin/sealmark serve --bind 127.0.0.1:1";{THREAD};{WAIT} 90
 """
 
 

@@ -51,8 +51,10 @@ def test_processor_time_of_a_batch_is_that_of_its_items() -> None:
 
 def test_tokens_are_compared_with_single_calls() -> None:
     (tokens,) = (each for each in WORKLOADS if each.name == "JWT")
-    assert Row(tokens, BARE, OURS, None, 0.75).figures() == {"jwt-of-single": 0.75}
-    assert Row(tokens, BARE, OURS, None, 0.75).leading == 0.75
+    row = Row(tokens, BARE, replace(OURS, per_second=300.0, server_microseconds=2960.0), None, OURS)
+    assert row.figures() == {"jwt-of-single": 0.75}
+    assert row.leading == 0.75
+    assert row.of_base_by_processor == 0.8
 
 
 def test_a_floor_that_does_not_hold_is_named() -> None:
@@ -72,7 +74,7 @@ def test_the_figures_of_the_loads_are_asked_for() -> None:
 
 def test_tables_show_both_servers_and_what_they_took() -> None:
     ours, peer, taken = loads([Row(RSA, BARE, OURS, PEER, None)])
-    assert ours.rows[0][:8] == ("RSA-2048, singly", "1,000", "400", "0.40", "0.50", "", "0.25", "0.50")
+    assert ours.rows[0][:9] == ("RSA-2048, singly", "1,000", "400", "0.40", "0.50", "", "0.25", "0.50", "")
     assert peer.rows[0][:3] == ("RSA-2048, singly", "800", "0.80")
     assert taken.rows[0] == ("RSA-2048, singly", "sealmark", "2,360", "40", "0.10", "0.00", "200")
     assert len(taken.rows) == 2

@@ -232,7 +232,7 @@ def test_bad_options_leave_nothing(tmp_path: Path, options: InitOptions) -> None
     "step",
     [
         "prepare_token",
-        "create_database",
+        "new_database",
         "found_hierarchy",
         "_hand_out_shares",
         "_write_first_rows",

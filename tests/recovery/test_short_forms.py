@@ -1,4 +1,7 @@
-"""The short forms of `python -m tests.recovery.restore` and `rotation`: few keys, some of the kills."""
+"""The short form of `python -m tests.recovery.rotation`: few keys, one of the kills.
+
+That of the restore is the drill of docs/recovery.md (tests/test_recovery_page.py).
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.recovery.deployment import make
-from tests.recovery.restore import behind
 from tests.recovery.rotation import STEPS, kills, rotate_under_load
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.recovery.deployment import Made
 
 
@@ -30,8 +30,4 @@ def test_no_call_fails_while_a_domain_is_rotated_and_its_old_key_is_of_no_use(ma
 
 
 def test_a_rotation_that_was_killed_is_ended_by_the_next_run(made: Made) -> None:
-    assert kills(made, [STEPS[3], STEPS[8]]) == []
-
-
-def test_nothing_is_signed_behind_the_hsm_or_a_witness_before_another_log_is_begun(made: Made, tmp_path: Path) -> None:
-    assert behind(made, tmp_path, asks=2) == 0
+    assert kills(made, [STEPS[8]]) == []

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 LIMIT: Final = 1.1  # signing, over the empty service
 _CALLS: Final = 100  # signatures a round; of every other question a tenth
+_PAGE: Final = 100
 _STARTS: Final = 4  # besides that of the service that is asked
 _RECORDED: Final = {
     "sign": "full-log-latency",
@@ -41,7 +42,7 @@ _RECORDED: Final = {
     "proof": "full-log-proof",
 }
 _NAMES: Final = (
-    *("start", "sign", "sign, another key each", "list keys", "list keys, from the middle on", "search by key"),
+    *("start", "sign", "sign, another key each", "list keys", "list keys, a further page", "search by key"),
     *("search by principal", "search by digest", "search by request", "entry with its proof", "proof"),
 )
 
@@ -85,6 +86,7 @@ def compare(
     empty, full = scene.copied(folder / "empty"), scene.copied(folder / "full")
     begun = time.monotonic()
     copies = fill(full.state, ALIAS, keys, leaves)
+    few = fill(empty.state, ALIAS, min(keys, _PAGE), 0)  # so that both have a whole page of keys to list
     sys.stderr.write(f"filled in {time.monotonic() - begun:.0f} s\n")
     started: dict[str, list[float]] = {"full": [], "empty": []}
     for _ in range(starts):
@@ -95,7 +97,7 @@ def compare(
         pair = [_asked(stack, full, [f"{ALIAS}-{number}" for number in range(len(copies))])]
         started["full"].append(time.perf_counter() - began)
         began = time.perf_counter()
-        pair.append(_asked(stack, empty, [ALIAS]))
+        pair.append(_asked(stack, empty, [f"{ALIAS}-{number}" for number in range(len(few))]))
         started["empty"].append(time.perf_counter() - began)
         for each in pair:
             _round(each, calls // 5)
@@ -137,9 +139,8 @@ def _round(asked: Asked, calls: int) -> None:
     digest, middle = entry["record"]["signatures"][0]["sha256"], entry["index"] // 2
     page = asked.ask("page", "GET", "/v1/keys?limit=1", "admin").json()
     for _ in range(max(2, calls // 10)):
-        asked.ask("list keys", "GET", "/v1/keys?limit=100", "admin")
-        cursor = "" if page["next_cursor"] is None else f"&cursor={page['next_cursor']}"
-        asked.ask("list keys, from the middle on", "GET", f"/v1/keys?limit=100{cursor}", "admin")
+        asked.ask("list keys", "GET", f"/v1/keys?limit={_PAGE}", "admin")
+        asked.ask("list keys, a further page", "GET", f"/v1/keys?limit={_PAGE}&cursor={page['next_cursor']}", "admin")
         asked.ask("search by key", "GET", f"/v1/audit/entries?key={ALIAS}&limit=20", "auditor")
         asked.ask("search by principal", "GET", "/v1/audit/entries?principal=role/scale&limit=20", "auditor")
         asked.ask("search by digest", "GET", f"/v1/audit/entries?digest={digest}", "auditor")

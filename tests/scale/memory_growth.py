@@ -3,11 +3,11 @@
     python -m tests.scale.memory_growth [--signatures 200000] [--warm-up 20000]
 
 One worker, never renewed; P-256 in batches of 20 by four clients. After the warm-up, and ten times more: memory that is
-the worker's own, what malloc has handed out in it (to SoftHSM, OpenSSL, SQLite), Python's objects, threads, open files,
-and objects and sessions that the PKCS#11 module has open, as it says itself. In the same run a bare loop makes as many
-signatures with the same module, without a line of the service: what grows there is SoftHSM's. Growth is the slope of a
-line through the ten. Prints one JSON object; exit code 1 if the worker grows by more than 5 bytes a signature, or holds
-more objects, sessions, threads or files in the end than after the warm-up.
+the worker's own, what malloc has handed out in it (to SoftHSM and OpenSSL; to SQLite), Python's objects, threads, open
+files, and the objects and sessions of the PKCS#11 module. In the same run a bare loop makes as many signatures with the
+same module, without a line of the service: what grows there is SoftHSM's. Growth is the slope of a line through the
+ten. Prints one JSON object; exit code 1 if the worker grows by more than 5 bytes a signature, or holds more objects,
+sessions, threads or files in the end than in the first half.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Sample:
     threads: int
     files: int
     malloc: int
+    sqlite: int
     python_blocks: int
     python_objects: int
     objects: int = 0
@@ -131,7 +132,7 @@ def main() -> int:
         service = of_the_service(scene, given.signatures, given.warm_up)
         module = of_the_module(Path(folder) / "bare", given.signatures, given.warm_up)
     grown = {
-        whose: {what: growth(samples, what) for what in ("own", "malloc", "python_blocks", "python_objects")}
+        whose: {what: growth(samples, what) for what in ("own", "malloc", "sqlite", "python_blocks", "python_objects")}
         for whose, samples in (("worker", service), ("bare_loop", module))
     }
     held = {what: [getattr(one, what) for one in service] for what in CONSTANT}

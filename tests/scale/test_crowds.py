@@ -81,7 +81,7 @@ WAYS_OUT = {
     "nothing sent": (b"",),
     "slow heads": (b"HTTP/1.1 408 ",),
     "slow bodies": (b"HTTP/1.1 408 ",),
-    "huge bodies": (b"HTTP/1.1 413 ", b""),
+    "huge bodies": (b"HTTP/1.1 413 ", b"HTTP/1.1 429 ", b""),
     "almost whole": (b"HTTP/1.1 408 ",),
     "chunks without end": (b"HTTP/1.1 408 ",),
     "half a handshake": (b"HTTP/1.1 400 ",),

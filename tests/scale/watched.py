@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import ctypes.util
 import gc
 import json
 import socket
@@ -42,11 +43,19 @@ def malloc_octets() -> int:
     return int(told.uordblks) + int(told.hblkhd)
 
 
+def sqlite_octets() -> int:
+    """What SQLite has of it: its page caches grow until each connection's is full (2 MB), and no further."""
+    used = ctypes.CDLL(ctypes.util.find_library("sqlite3")).sqlite3_memory_used
+    used.restype = ctypes.c_int64
+    return int(used())
+
+
 def holdings() -> dict[str, int]:
     """Of this process, besides what its token has open."""
     gc.collect()
     return {
         "malloc": malloc_octets(),
+        "sqlite": sqlite_octets(),
         "python_blocks": sys.getallocatedblocks(),
         "python_objects": len(gc.get_objects()),
     }

@@ -28,6 +28,37 @@ def waiting(queue: FairQueue[str], caller: Caller, names: Sequence[str], now: fl
         assert not queue.arrive(name, caller, octets, now)
 
 
+def served(queue: FairQueue[str], count: int) -> list[str]:
+    """Who is answered next, one after the other, in the one place."""
+    found, done = [], MANY
+    for _ in range(count):
+        found.append(str(queue.next(done)))
+        done = FEW if found[-1].startswith("few") else MANY
+    return found
+
+
+def test_who_came_lately_has_its_share_kept_for_its_next_request() -> None:
+    queue: FairQueue[str] = FairQueue(4, 100)
+    assert all(queue.arrive(f"few {at}", FEW, 0, 1.0) for at in range(2))
+    waiting_or_not = [queue.arrive(f"many {at}", MANY, 0, 1.01 + at / 400) for at in range(12)]
+    assert waiting_or_not.count(True) == 2
+    assert [queue.next(FEW), queue.next(FEW)] == [None, None]  # the next ones are on their way
+    assert queue.more(1.06) is None
+    assert queue.arrive("few 2", FEW, 0, 1.07)
+    assert str(queue.next(MANY)).startswith("many")
+    assert queue.next(FEW) is None
+    more = [queue.more(3.0 + at / 100) for at in range(3)]  # nobody came
+    assert [item is not None for item in more] == [True, True, False]
+    assert queue.taken == 4
+
+
+def test_what_others_do_not_need_is_not_kept() -> None:
+    queue: FairQueue[str] = FairQueue(8, 100)
+    assert queue.arrive("few", FEW, 0, 1.0)
+    begun = [queue.arrive(f"many {at}", MANY, 0, 1.01 + at / 100) for at in range(9)]
+    assert begun.count(True) == 7
+
+
 def test_a_free_place_is_taken_at_once_and_given_back() -> None:
     queue = full(places=2)
     assert queue.taken == 2
@@ -48,7 +79,7 @@ def test_two_callers_take_turns_whatever_the_number_of_their_clients() -> None:
     queue = full(seats=100)
     waiting(queue, MANY, [f"many {at}" for at in range(40)])
     waiting(queue, FEW, [f"few {at}" for at in range(10)])
-    turns = Counter(str(queue.next(MANY)).split(" ")[0] for _ in range(20))
+    turns = Counter(item.split(" ")[0] for item in served(queue, 20))
     assert turns["few"] == 10
     assert turns["many"] == 10
 
@@ -63,7 +94,7 @@ def test_a_large_request_weighs_more() -> None:
     queue = full(seats=100)
     waiting(queue, MANY, [f"many {at}" for at in range(10)], octets=9 * 1024)
     waiting(queue, FEW, [f"few {at}" for at in range(40)])
-    turns = Counter(str(queue.next(MANY)).split(" ")[0] for _ in range(22))
+    turns = Counter(item.split(" ")[0] for item in served(queue, 22))
     assert turns["many"] in (2, 3)
 
 
@@ -74,7 +105,7 @@ def test_who_was_away_does_not_save_up() -> None:
         queue.next(MANY)
     waiting(queue, MANY, ["many"] * 100)
     waiting(queue, FEW, ["few"] * 100)
-    turns = [str(queue.next(MANY)) for _ in range(60)]
+    turns = served(queue, 60)
     assert turns.count("many") >= 20
 
 

@@ -43,6 +43,13 @@ _PARTS: Final = 16
 _FUNCTIONS: Final = 40
 _PROCESS: Final = re.compile(r"^process \d+:")
 _FRAME: Final = re.compile(r"^(?P<function>.*) \((?P<file>[^()]*)\)$")
+_WAITING: Final = frozenset(
+    {
+        "Condition.wait (threading.py)",
+        "EpollSelector.select (selectors.py)",
+        "_worker (concurrent/futures/thread.py)",
+    }
+)
 _OURS: Final = ("signer/", "keystore/", "verifier/", "wsgi.py")
 _ROOT: Final = str(Path(__file__).resolve().parents[2]) + "/"
 _LIBRARY: Final = re.compile(r"^.*/(?:site-packages|lib/python3\.\d+)/")
@@ -106,12 +113,15 @@ def _part(stack: tuple[str, ...]) -> set[str]:
 
 
 def read_stacks(text: str) -> Counter[tuple[str, ...]]:
-    """py-spy's folded stacks, with paths as they are on everybody's machine."""
+    """py-spy's folded stacks, with paths as they are on everybody's machine.
+
+    What waits for work is left out: on a busy machine, py-spy takes a thread that was just woken for one that runs.
+    """
     stacks: Counter[tuple[str, ...]] = Counter()
     for line in text.splitlines():
         frames, _, count = line.rpartition(" ")
         names = tuple(_anywhere(frame) for frame in frames.split(";") if not _PROCESS.match(frame))
-        if names:
+        if names and names[-1] not in _WAITING:
             stacks[names] += int(count)
     return stacks
 

@@ -25,14 +25,14 @@ _MIB = 1024 * 1024
 class Row:
     """One load in one round: the bare loop, the service, and OpenBao where it has the operation.
 
-    `of_base` is the service's rate as a part of that of the load's `base`, in the same round.
+    `base` is the service under the load's own `base`, in the same round.
     """
 
     workload: Workload
     bare: Bare
     ours: Seen
     peer: Seen | None
-    of_base: float | None
+    base: Seen | None
 
     @property
     def of_bare(self) -> float:
@@ -43,6 +43,10 @@ class Row:
         return None if self.peer is None else self.ours.per_second / self.peer.per_second
 
     @property
+    def of_base(self) -> float | None:
+        return None if self.base is None else self.ours.per_second / self.base.per_second
+
+    @property
     def of_bare_by_processor(self) -> float:
         """The same ratio by processor time, load tool included: what else runs on the machine changes it little."""
         return self.bare.microseconds / self.ours.microseconds
@@ -50,6 +54,10 @@ class Row:
     @property
     def of_peer_by_processor(self) -> float | None:
         return None if self.peer is None else self.peer.microseconds / self.ours.microseconds
+
+    @property
+    def of_base_by_processor(self) -> float | None:
+        return None if self.base is None else self.base.microseconds / self.ours.microseconds
 
     @property
     def leading(self) -> float:
@@ -78,6 +86,7 @@ class Row:
             "of_openbao": self.of_peer,
             "of_bare_by_processor": self.of_bare_by_processor,
             "of_openbao_by_processor": self.of_peer_by_processor,
+            "of_base_by_processor": self.of_base_by_processor,
             "base": self.workload.base,
             "of_base": self.of_base,
             "service": asdict(self.ours),
@@ -174,7 +183,18 @@ def loads(rows: Sequence[Row]) -> tuple[Grid, Grid, Grid]:
     """The median round of each load: ours with its ratios, the peer, and what both of them and the load tool took."""
     ours = Grid(
         "The service: median round of each load",
-        ("load", "bare loop /s", "/s", "of bare", "× OpenBao", "of base", "by CPU: of bare", "× OpenBao", *_LATENCY),
+        (
+            "load",
+            "bare loop /s",
+            "/s",
+            "of bare",
+            "× OpenBao",
+            "of base",
+            "by CPU: of bare",
+            "× OpenBao",
+            "of base",
+            *_LATENCY,
+        ),
         tuple(
             (
                 row.workload.name,
@@ -185,6 +205,7 @@ def loads(rows: Sequence[Row]) -> tuple[Grid, Grid, Grid]:
                 _ratio(row.of_base),
                 _ratio(row.of_bare_by_processor),
                 _ratio(row.of_peer_by_processor),
+                _ratio(row.of_base_by_processor),
                 *_latency(row.ours),
             )
             for row in rows

@@ -40,8 +40,7 @@ def _row(stage: Stage, mine: Target, theirs: Target | None, rounds: dict[str, li
     loop = stage.drivers.bare(workload.loop or workload.spec, stage.lengths.of(workload).bare)
     seen = _load(stage, mine)
     peer = None if theirs is None else _load(stage, theirs)
-    base = rounds[workload.base][-1].ours.per_second if workload.base else None
-    return Row(workload, loop, seen, peer, None if base is None else seen.per_second / base)
+    return Row(workload, loop, seen, peer, rounds[workload.base][-1].ours if workload.base else None)
 
 
 def _load(stage: Stage, target: Target) -> Seen:

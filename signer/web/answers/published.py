@@ -14,6 +14,31 @@ class Status(msgspec.Struct):
     status: str
 
 
+class ReadyPart(msgspec.Struct, omit_defaults=True):
+    """A part of the service: `ready`, or `warning` with a code and words; in the problem of a 503 also `not_ready`."""
+
+    status: str
+    code: str | None = None
+    words: str | None = None
+
+
+class ReadyParts(msgspec.Struct):
+    """All parts."""
+
+    database: ReadyPart
+    hsm: ReadyPart
+    audit: ReadyPart
+    certificates: ReadyPart
+    configuration: ReadyPart
+
+
+class Ready(msgspec.Struct):
+    """That the service can be used, and each of its parts."""
+
+    status: str
+    parts: ReadyParts
+
+
 class Issuer(msgspec.Struct):
     """Who tokens speak for."""
 

@@ -38,7 +38,16 @@ _DISCOVERY: Final = Contract(
 PUBLISHED: Final[Mapping[str, Contract]] = MappingProxyType(
     {
         "GET /healthz": Contract(published_answers.Status, {"status": "alive"}),
-        "GET /readyz": Contract(published_answers.Status, {"status": "ready"}),
+        "GET /readyz": Contract(
+            published_answers.Ready,
+            {
+                "status": "ready",
+                "parts": {
+                    **{name: {"status": "ready"} for name in ("database", "hsm", "audit", "configuration")},
+                    "certificates": {"status": "ready"},
+                },
+            },
+        ),
         "POST /v1/issuers": Contract(
             published_answers.Issuer, _ISSUER, {"name": "shop", "url": "https://id.shop.example"}
         ),

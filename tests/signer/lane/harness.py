@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from keystore.errors import KeystoreError
+from signer.admission import Caller as AdmittedCaller
+from signer.admission import FairQueue
 from signer.audit.logged import Due, Logged, Steps
 from signer.lane.heads import HeadReader
 from signer.lane.lane import Lane
@@ -90,6 +92,12 @@ class Host:
         self.refused.append(error)
         assert self.lane is not None
         self.lane.answered(flight, answer_of(b"refused", 503), closes=not flight.head.keeps_alive)
+
+    def caller_of(self, call: Call) -> AdmittedCaller:
+        return AdmittedCaller(call.authorization or "", known=True)
+
+    def overloaded(self, _flight: Flight, *, closes: bool) -> bytes:
+        return answer_of(b"closes" if closes else b"overloaded", 429)
 
     def call_ended(self) -> bool:
         return self.closes
@@ -182,10 +190,11 @@ def _no_moment() -> Iterator[None]:
 
 
 @contextmanager
-def running_lane(elsewhere: Executor | None = None) -> Iterator[Running]:
+def running_lane(elsewhere: Executor | None = None, *, places: int = 1_000, seats: int = 1_000) -> Iterator[Running]:
     roads, host, writer = Roads(), Host(), Writer()
     reader: Any = roads
-    lane = Lane(host, HeadReader(reader), writer, _no_moment, server="test", elsewhere=elsewhere)
+    queue: FairQueue[Flight] = FairQueue(places, seats)
+    lane = Lane(host, HeadReader(reader), writer, _no_moment, server="test", queue=queue, elsewhere=elsewhere)
     host.lane = lane
     lane.start()
     running = Running(lane, host, roads, writer)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keystore.errors import StoreUnavailable
+from signer.admission import GRACE
 from signer.lane.connection import MOST_AHEAD
 from tests.signer.lane.harness import Caller, Running, answer_of, close_all, request_of, running_lane
 
@@ -295,7 +296,7 @@ def test_room_is_made_by_whoever_was_idle_longest(running: Running) -> None:
     for caller in (first, second, first):
         caller.send(request_of(1))
         caller.made()
-    running.lane.make_room()
+    running.lane.make_room(1)
     assert second.is_closed()
     first.send(request_of(2))
     assert first.made() == 2
@@ -393,4 +394,50 @@ def test_stopping_ends_every_connection() -> None:
         callers[0].send(request_of(1))
         assert callers[0].made() == 1
     assert all(caller.is_closed() for caller in callers)
+    close_all(running)
+
+
+def test_who_has_no_place_is_told_to_come_again_and_the_others_are_answered() -> None:
+    holding, go = threading.Event(), threading.Event()
+
+    def hold(_call: Call) -> None:
+        holding.set()
+        go.wait(20)
+
+    with running_lane(places=1, seats=1) as running:
+        running.roads.at["begin"] = hold
+        first = running.caller()
+        first.send(request_of(0))
+        assert holding.wait(20)
+        others = [running.caller() for _ in range(4)]
+        for at, caller in enumerate(others):
+            caller.send(request_of(at + 1))
+        time.sleep(2 * GRACE)  # nobody is looked at while the thread is in a call
+        go.set()
+        assert first.made() == 0
+        answers = [caller.answer() for caller in others]
+        for caller, (status, _, body) in zip(others, answers, strict=True):
+            if status == 429:
+                assert body == b"overloaded"
+                running.roads.at.clear()
+                caller.send(request_of(9))
+                assert caller.made() == 9
+        assert 200 in {status for status, _, _ in answers}
+        assert len(running.roads.begun) == 1 + 4
+        eventually(lambda: running.lane._queue.taken == 0)
+    close_all(running)
+
+
+def test_places_are_given_back_whatever_becomes_of_a_call() -> None:
+    with running_lane(places=2, seats=8) as running:
+        running.writer.fault = lambda due: StoreUnavailable("full") if due.intents else None
+        for at in range(5):
+            caller = running.caller()
+            caller.send(request_of(at))
+            assert caller.answer()[0] == 503
+        running.writer.breaks = ValueError("broken")
+        caller = running.caller()
+        caller.send(request_of(7))
+        assert caller.answer()[0] == 503
+        eventually(lambda: running.lane._queue.taken == 0)
     close_all(running)

@@ -101,8 +101,13 @@ def test_readiness_names_the_part_and_not_the_reason(
     def fail() -> None:
         raise keystore_errors.HsmUnavailable(SECRET)
 
-    assert service.client.get("/readyz").get_json() == {"status": "ready"}
+    answer = service.client.get("/readyz").get_json()
+    assert (answer["status"], {part["status"] for part in answer["parts"].values()}) == ("ready", {"ready"})
     monkeypatch.setattr(service.services.keystore, "ready", fail)
     answer = service.client.get("/readyz")
     assert assert_refused(answer, 503, "service_unavailable") == "not usable: hsm"
+    parts = answer.get_json()["parts"]
+    words = "the HSM cannot be used just now"
+    assert parts.pop("hsm") == {"status": "not_ready", "code": "hsm_unavailable", "words": words}
+    assert {part["status"] for part in parts.values()} == {"ready"}
     assert service.client.get("/healthz").get_json() == {"status": "alive"}
