@@ -63,7 +63,7 @@ def back_up(state: Path, out: Path, progress: Callable[[int, int], None] | None 
     `HsmUnavailable`, `IntegrityFailure`. Whatever fails leaves a folder without a manifest: that is no backup.
     """
     configuration = load_keystore_configuration(state)
-    _require_new(out)
+    require_new(out)
     place = configuration.database
     with closing(open_database(place.url, place.password_file)) as database, database.read() as connection:
         token = open_token(configuration.hsm, sessions=1)  # before the folder is made: an HSM that is away leaves none
@@ -78,7 +78,8 @@ def back_up(state: Path, out: Path, progress: Callable[[int, int], None] | None 
     return Backup(out, manifest)
 
 
-def _require_new(out: Path) -> None:
+def require_new(out: Path) -> None:
+    """Raises: `CeremonyError` unless a backup may be made in this folder."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CeremonyError(f"{out} is there already and not an empty folder: a backup makes a new one")
 

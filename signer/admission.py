@@ -28,11 +28,11 @@ from keystore.measures import GAUGES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-GRACE: Final = 0.04  # seconds that a request without a seat waits for a place
+GRACE: Final = 0.025  # seconds that a request without a seat waits for a place
 LONGEST_WAIT: Final = 5.0  # seconds that any request waits for one
 OCTETS_OF_ONE: Final = 1024  # of a body, that weigh as much as a request without one
 _OWED: Final = 16.0  # weight that a flow which was empty for a moment makes up for: its answers were on their way
-_LATELY: Final = 0.1  # seconds since a caller's last request in which its next one is waited for
+_LATELY: Final = 0.5  # seconds since a caller's last request in which its next one is waited for
 _LEVEL_SECONDS: Final = 0.002  # between two looks at what each would use
 _FIRST: Final = float("-inf")
 _MOST_FLOWS: Final = 4_096  # that are remembered though nobody waits in them

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from keystore import open_keystore
+from keystore.backup import require_new
 from keystore.ceremony import Backup, back_up, prove_officer, renew_log
 from keystore.configuration import load_database_configuration
 from keystore.db import open_database
@@ -48,6 +49,7 @@ def back_up_service(
 
     A service that cannot write its trail is one that needs a backup most.
     """
+    require_new(out)
     unrecorded = None
     try:
         with opened(state) as services:

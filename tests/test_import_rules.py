@@ -111,6 +111,9 @@ ONLY = {
     "pkcs11": ("keystore/hsm",),
     "sqlalchemy": ("keystore", "signer/audit"),
     "alembic": ("keystore/db",),
+    # the two engines' drivers; a backup's copy of a file, and the witness's own store
+    "psycopg": ("keystore/db",),
+    "sqlite3": ("keystore/db", "keystore/loading.py", "signer/witness"),
     "flask": ("signer/app.py", "signer/problems.py", "signer/web"),
     "jinja2": ("signer/web/reference.py",),
     # the service's server, and the witness's own, which shares nothing with it
@@ -118,6 +121,7 @@ ONLY = {
         "signer/cli",
         "signer/lane/worker.py",
         "signer/receiving_worker.py",
+        "signer/watched.py",
         "signer/server.py",
         "signer/watched.py",
         "signer/witness/serving.py",

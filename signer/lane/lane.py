@@ -142,6 +142,7 @@ class Lane:
         self._elsewhere_at: dict[int, Flight] = {}  # by thread
         self._waited = 0.0  # seconds that the last write took
         self._date = (0, "")
+        self._turned_away_at = 0.0  # monotonic
         self._look_at = 0.0  # monotonic; when what is overdue is looked for next
         self._ends_at: float | None = None  # monotonic; when idle connections are closed at the latest
         self._stopping = False
@@ -247,11 +248,16 @@ class Lane:
         now = time.monotonic()
         while (more := self._queue.more(now)) is not None:
             self._begin_now(more)
+        self._turn_away(now)
+        if now >= self._look_at:
+            self._end_overdue(now)
+
+    def _turn_away(self, now: float) -> None:
+        """Tells those for whom there is no place; within a round too, which may be long."""
+        self._turned_away_at = now
         for flight, _ in self._queue.refused(now):
             closes = not flight.head.keeps_alive
             self._give(flight, self._host.overloaded(flight, closes=closes), closes)
-        if now >= self._look_at:
-            self._end_overdue(now)
 
     def _free(self, flight: Flight) -> None:
         """The flight's place is the next one's."""
@@ -274,6 +280,8 @@ class Lane:
                     ended = flight.step()
                 self._stepping = self._stepping[1:]
                 self._settle(flight, ended)
+                if self._queue.waiting and (now := time.monotonic()) - self._turned_away_at > _TICK:
+                    self._turn_away(now)
 
     @contextmanager
     def _away(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
 from click.testing import CliRunner
 
 from signer.cli.main import cli
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.postgresql_only("takes its time: starts a service and a server, and kills that again and again")
 def test_a_server_that_is_killed_takes_nothing_with_it(tmp_path: Path) -> None:
     with running_server() as server, on_postgresql(server.url("{}")):
         deployment = make_deployment(tmp_path / "deployment")

@@ -48,6 +48,7 @@ from keystore.ceremony import initialise
 from keystore.errors import (
     Conflict,
     HsmFault,
+    HsmUnavailable,
     IntegrityFailure,
     KeystoreError,
     LimitExceeded,
@@ -58,6 +59,7 @@ from keystore.errors import (
 )
 from keystore.keystore import Keystore
 from keystore.lifecycle import version_state
+from keystore.signing import is_signature
 from tests.databases import init_options
 from tests.hsm_support import OTHER_DOMAIN
 from tests.keystore.support import CHANGE, Attacker, Place, TokenProxy, intent_for, make_database, new_key, policy_for
@@ -370,6 +372,31 @@ def test_a_signature_that_does_not_verify_never_gets_out(place: Place, spec: str
         with pytest.raises(HsmFault, match=key.id):
             opened.sign(b"message")
         assert place.warm.signing_key(intent_for(key, algorithm)).sign(b"message")
+
+
+@pytest.mark.parametrize("lies", [True, False])
+def test_a_batch_gives_what_was_made_before_it_fails(place: Place, lies: bool) -> None:
+    class Failing(TokenProxy):
+        asked = 0
+
+        def sign(self, backing: BackingKey, algorithm: SigningAlgorithm, data: bytes) -> bytes:
+            self.asked += 1
+            if self.asked == 20 and not lies:
+                raise HsmUnavailable
+            return super().sign(backing, algorithm, bytes(32) if self.asked == 20 else data)
+
+    key = place.warm.create_key(new_key())
+    opened = Keystore(Failing(place.token), place.warm.database).signing_key(intent_for(key))
+    digests = [bytes([number]) * 32 for number in range(1, 25)]
+    made: list[bytes] = []
+    with pytest.raises(HsmFault if lies else HsmUnavailable):
+        made.extend(opened.sign_digests(digests))
+    assert len(made) == 19
+    whole = list(place.warm.signing_key(intent_for(key)).sign_digests(digests))
+    for signature, digest in zip(made + whole, digests[:19] + digests, strict=True):
+        assert is_signature(key.versions[0].public_key, opened.info.algorithm, signature, digest)
+    with pytest.raises(Unsupported, match="32 octets"):
+        list(opened.sign_digests([bytes(32), bytes(31)]))
 
 
 def test_a_key_made_while_its_domain_is_rotated_is_wrapped_again(place: Place) -> None:

@@ -47,7 +47,7 @@ def test_who_came_lately_has_its_share_kept_for_its_next_request() -> None:
     assert queue.arrive("few 2", FEW, 0, 1.07)
     assert str(queue.next(MANY)).startswith("many")
     assert queue.next(FEW) is None
-    more = [queue.more(2.0 + at / 100) for at in range(3)]  # nobody came
+    more = [queue.more(3.0 + at / 100) for at in range(3)]  # nobody came
     assert [item is not None for item in more] == [True, True, False]
     assert queue.taken == 4
 

@@ -259,6 +259,38 @@ def test_a_device_error_is_mended_once(founded: TestToken, monkeypatch: pytest.M
     opened.close()
 
 
+class _Armed(list[bytes]):
+    """What was made, which has the next signatures fail as soon as there are three."""
+
+    def __init__(self, arm: Callable[[], None]) -> None:
+        super().__init__()
+        self._arm = arm
+
+    def append(self, made: bytes) -> None:
+        super().append(made)
+        if len(self) == 3:
+            self._arm()
+
+
+def test_a_batch_goes_on_where_it_stopped(founded: TestToken, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keystore.hsm.mending._USELESS_FOR", 0.0)
+    signing = Injected(founded.configuration.module, monkeypatch, "C_Sign")
+    opened = open_token(founded.configuration, sessions=1)
+    backing, public_key = new_key(opened, "batch")
+    made = _Armed(lambda: signing.answer(ReturnValue.DEVICE_ERROR, 1))
+    opened.sign_each(backing, P256, [DIGEST] * 6, made)
+    assert len(set(made)) == 6
+    for signature in made:
+        verify(public_key, P256, signature)
+    made = _Armed(lambda: signing.answer(ReturnValue.DEVICE_ERROR, 1000))
+    with pytest.raises(HsmUnavailable):
+        opened.sign_each(backing, P256, [DIGEST] * 6, made)
+    assert len(made) == 3  # whoever keeps a record of them is told of those
+    signing.answer(ReturnValue.DEVICE_ERROR, 0)
+    healed(opened)
+    opened.close()
+
+
 def test_a_fault_of_one_call_does_not_end_everybodys_login(founded: TestToken, monkeypatch: pytest.MonkeyPatch) -> None:
     """A login that has not helped is not made again at once."""
     generating = Injected(founded.configuration.module, monkeypatch, "C_GenerateRandom")

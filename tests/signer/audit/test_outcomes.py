@@ -40,6 +40,8 @@ outcomes = st.builds(
 def _value(name: str) -> st.SearchStrategy[Any]:
     if name in _JSON:
         return told
+    if name == "request_id":  # every call has one
+        return names
     if name == "key_sha256":
         return st.none() | octets
     return st.none() | (st.integers(0, 2**40) if name in _NUMBERS else names)
@@ -96,7 +98,7 @@ def test_an_entry_is_the_same_however_it_is_made(intent: dict[str, Any], each: l
 
 
 def test_each_item_has_a_nonce_of_its_own() -> None:
-    intent = dict.fromkeys(OF_THE_INTENT) | {"id": "an intent", "time": TIME}
+    intent = dict.fromkeys(OF_THE_INTENT) | {"id": "an intent", "time": TIME, "request_id": "a request"}
     made = outcomes_of(intent, [Outcome(0, "failed"), Outcome(0, "failed")], time=TIME, epoch="an epoch")
     assert made[0]["record"] == made[1]["record"]
     assert made[0]["nonce"] != made[1]["nonce"]
