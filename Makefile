@@ -1,6 +1,6 @@
 # Sealmark. Everything a target needs is set up by the target itself; see tools/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test serve bench bench-log bench-verifier profile figures fuzz lint types lock clean kill-postgresql
+.PHONY: help setup demo test serve bench bench-log bench-verifier profile figures fuzz hostile lint types lock clean kill-postgresql
 
 # More arguments for the tool that a target runs: make test ARGS="-k jwt", make bench ARGS="--short".
 ARGS =
@@ -46,6 +46,10 @@ bench-verifier: ## the verifier beside openssl dgst: speed, memory, start-up tim
 	@tools/setup.sh
 	@.venv/bin/python -m tools.bench.verifier $(ARGS)
 
+hostile: ## 20,000 calls that nobody sane makes, and secrets looked for everywhere (ARGS="--calls 5000")
+	@tools/setup.sh hostile
+	@.venv/bin/python -m tests.hostile.calls $(ARGS)
+
 profile: ## where the service's time goes under load (ARGS="--load 'JWT' --seconds 20")
 	@tools/setup.sh bench
 	@.venv/bin/python -m tools.bench.profile $(ARGS)
@@ -54,7 +58,7 @@ figures: ## docs/figures.md of docs/figures/*.json (ARGS=--take: first of what w
 	@tools/setup.sh
 	@.venv/bin/python -m tools.figures $(ARGS)
 
-fuzz: ## fuzz every parser of the verifier with atheris, 10 minutes each (ARGS="--target saml --seconds 60")
+fuzz: ## fuzz every parser with atheris, 10 minutes each (ARGS="--target saml --seconds 60", ARGS=--service)
 	@tools/setup.sh fuzz
 	@.venv-fuzz/bin/python -m tests.fuzz $(ARGS)
 

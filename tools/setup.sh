@@ -5,7 +5,7 @@
 #   tools/setup.sh verifier   also .venv-verifier: for the verifier's wheel and nothing else (`make demo` puts it in)
 #   tools/setup.sh saml       also .venv-saml: python3-saml, which shares no library version with the service
 #   tools/setup.sh node       also .venv-node: Node.js, and with it tests/interop/npm/node_modules
-#   tools/setup.sh fuzz       also .venv-fuzz: atheris, and what the verifier and its test builders need (`make fuzz`)
+#   tools/setup.sh fuzz       also .venv-fuzz: atheris, and what service, verifier and their test builders need (`make fuzz`)
 #   tools/setup.sh tlog       also .venv-tlog: tlog-scales, a reader of logs that is not ours
 #   tools/setup.sh aws        also .venv-aws: clients of AWS KMS; Debian's gnupg
 #   tools/setup.sh bench      also .venv-bench: OpenBao, the benchmark's peer, and matplotlib

@@ -144,7 +144,12 @@ def test_other_kinds_of_names_are_not_looked_at() -> None:
         authenticate(der(certificate(FOR_CLIENTS, names=names)), Known(BINDING), NOW)
 
 
-@pytest.mark.parametrize("octets", [b"", b"\0", b"0\x03\x02\x01\x01", der(USUAL)[:-1], der(USUAL) + b"\0"])
+OF_NO_VERSION = der(USUAL).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x01", 1)
+
+
+@pytest.mark.parametrize(
+    "octets", [b"", b"\0", b"0\x03\x02\x01\x01", der(USUAL)[:-1], der(USUAL) + b"\0", OF_NO_VERSION]
+)
 def test_what_is_no_certificate_is_refused(octets: bytes) -> None:
     with pytest.raises(Refused, match="cannot be read"):
         authenticate(octets, Known(BINDING), NOW)

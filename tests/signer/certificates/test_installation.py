@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from keystore.algorithms import Purpose
 from signer.certificates import installation
 from signer.errors import Unprocessable
+from signer.formats import publickey
 from tests.signer.certificates.outside import LEAF, MIDDLE, OTHER_KEY, ROOT, Made, certificates, outside_chain, pem
 from tests.signer.formats.support import accepts, write
 from tests.software_key import software_key
@@ -121,6 +123,15 @@ def test_what_is_no_chain_is_refused(text: str) -> None:
     with pytest.raises(Unprocessable) as refusal:
         checked(text)
     assert refusal.value.field == "chain"
+
+
+def test_a_certificate_of_a_version_that_there_is_not_is_refused() -> None:
+    """`cryptography` tells of it by an exception that is no ValueError."""
+    leaf, middle, root = certificates(KEY.public_key_der)
+    odd = leaf.public_bytes(Encoding.DER).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x01", 1)
+    text = publickey.pem(odd, "CERTIFICATE") + pem([middle, root])
+    with pytest.raises(Unprocessable, match="well-formed"):
+        checked(text)
 
 
 def test_a_key_or_words_beside_the_chain_and_too_many_certificates_are_refused() -> None:

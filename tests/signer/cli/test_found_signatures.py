@@ -94,6 +94,7 @@ def test_signatures_of_assertions(service: ServiceInProcess, spec: str, sign: st
     [
         *(b"", b"{", b"{}", b"[]", b"a.b.c", b"<", b"<x/>", b"<!DOCTYPE x [<!ENTITY y 'z'>]><x>&y;</x>", b"\x30\x80"),
         *(b"\x30\x03\x02\x01\x01", b"c2sp.org/tlog-proof@v1\nextra !\n", b"c2sp.org/tlog-proof@v1\nextra W10=\n"),
+        b"c2sp.org/tlog-proof@v1\nextra " + base64.b64encode(b"[" * 20_000) + b"\n",
         *(b"e30.e30.AAAA", b"eyJhbGciOjF9..AAAA", b"[" * 100_000, b"A" * 10_000, bytes(range(256)) * 40),
         *(b'{"payloadType":"x","payload":"","signatures":[]}', b'{"mediaType":"x"}', b"x" * LARGEST),
     ],
