@@ -69,8 +69,8 @@ class Canaries:
         return found
 
     def leaks(self, folder: Path, *, allowed: frozenset[str] = frozenset()) -> list[Leak]:
-        """What stands in the files below the folder, but in those of these names."""
-        files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in allowed)
+        """What stands in the files below the folder, but in those whose names end so: who holds secrets by nature."""
+        files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix not in allowed)
         return [Leak(name, str(path.relative_to(folder))) for path in files for name in sorted(self.within_file(path))]
 
     def _blocks(self, read: Iterator[bytes]) -> Iterator[bytes]:

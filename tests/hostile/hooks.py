@@ -87,6 +87,19 @@ def aws_json(_context: Any, value: Any) -> bytes:
     return value if isinstance(value, bytes) else json.dumps(value).encode()
 
 
+def filter_failure(_context: Any, failure: Any, case: Any, response: Any) -> bool:
+    """What schemathesis finds wrong with an answer; it is told to the caller as well."""
+    line = {
+        "operation": f"{case.operation.method.upper()} {case.operation.path}",
+        "status": response.status_code,
+        "failure": f"{type(failure).__name__}: {failure.title}"[:300],
+        "answer": response.content[:500].decode("utf-8", "replace"),
+    }
+    _calls.write(json.dumps(line) + "\n")
+    _calls.flush()
+    return True
+
+
 def _fitting(operation: Any) -> list[str]:
     """Whose token: mostly one of a duty that may make the call, as its description says."""
     described = str(operation.definition.raw.get("description", ""))
@@ -127,6 +140,6 @@ def _first(value: Any) -> Any:
 
 
 _schemathesis: Any = importlib.import_module("schemathesis")  # of its own environment; the project's own has none
-for _hook in (before_call, after_call, after_network_error):
+for _hook in (before_call, after_call, after_network_error, filter_failure):
     _schemathesis.hook(_hook)
 _schemathesis.serializer("application/x-amz-json-1.1")(aws_json)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from signer.kms.operations import MEDIA_TYPE
-from tools.service import free_port, running_service
+from tools.service import ServiceError, free_port, running_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,8 +45,8 @@ KEYS: Final[dict[str, dict[str, Any]]] = {
     "edwards": {"spec": "ECC_NIST_EDWARDS25519", "purpose": "general"},
 }
 SETTINGS: Final = ('trusted_proxies = ["127.0.0.1/32"]', "max_requests = 5000")
-# Files that hold secrets by their nature: what `init` writes for its people, the PIN, and the module's own objects.
-OWN_FILES: Final = frozenset({"hsm.pin", "admin.token", "key-admin.token"})
+# How files end that hold secrets by their nature: PINs (the officer's too), tokens of people, shares of custodians.
+OWN_FILES: Final = frozenset({".pin", ".token", ".share"})
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def scene(folder: Path) -> Iterator[Scene]:
 
 
 def _secret_files(state: Path) -> list[Path]:
-    return [path for path in sorted(state.iterdir()) if path.suffix in {".pin", ".token"}]
+    return [path for path in sorted(state.rglob("*")) if path.is_file() and path.suffix in OWN_FILES]
 
 
 def _secret_of(token: str) -> bytes:
@@ -93,7 +93,7 @@ def _things(service: Service, tokens: dict[str, str], secrets: dict[str, bytes])
     """Makes what paths may name. Returns the names by the path parameter's."""
     users = ["user/hostile-key-user"]
     with service.caller(service.token_of("admin")) as administrator:
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(ServiceError):  # `init` may have made it
             administrator.json("POST", "/v1/issuers", {"name": "default", "url": f"{service.url}/issuers/default"})
         victims = [f"victim-{duty}-{number}" for duty in DUTIES for number in range(VICTIMS)]
         for duty in DUTIES:
