@@ -3,9 +3,9 @@
     python -m tests.faults.unwritable [--rounds 50] [--way disk_full ...]
 
 Callers sign, look and change all the time at a service of two workers, and again and again one thing is taken away from
-it and given back: space on the disk, the right to write, a lock, the log key. Of everything that is asked while that
-lasts nothing is signed, and each answer is 503 within two seconds; within a second of its end everybody is served
-again, without a restart. Then the service is stopped and its log is recomputed from the leaves: nothing is lost,
+it and given back: space on the disk, the right to write, the file, a lock, the log key. Of everything that is asked
+while that lasts nothing is signed, and each answer is 503 within two seconds; within a second of its end everybody is
+served again, without a restart. Then the service is stopped and its log is recomputed from the leaves: nothing is lost,
 nothing is there twice, and every proof that was ever given still holds. `tmpfs_full` needs the right to mount. Prints
 one JSON object a way; exit code 1 if anything of that is not so.
 """
@@ -121,6 +121,23 @@ def read_only(place: Place) -> Iterator[None]:
         sign.unlink()
 
 
+@contextmanager
+def moved_away(place: Place) -> Iterator[None]:
+    """The database, with its journal, is not where it should be; whoever has it open could still write to it."""
+    database = place.deployment.database
+    elsewhere = database.parent.parent / "moved"
+    elsewhere.mkdir()
+    files = [database.with_name(database.name + end) for end in ("", "-wal", "-shm")]
+    for path in files:
+        path.rename(elsewhere / path.name)
+    try:
+        yield
+    finally:
+        for path in reversed(files):
+            (elsewhere / path.name).rename(path)
+        elsewhere.rmdir()
+
+
 def locked(place: Place) -> AbstractContextManager[None]:
     """Another process is in a transaction that keeps everybody else from writing."""
     return storage.write_lock_held(place.deployment.database)
@@ -141,6 +158,7 @@ WAYS: Final[dict[str, tuple[Way, float]]] = {
     "disk_full": (disk_full, 0.7),
     "tmpfs_full": (tmpfs_full, 0.7),
     "read_only": (read_only, 0.7),
+    "moved_away": (moved_away, 0.7),
     "locked": (locked, 2.5),
     "lock_file_held": (lock_file_held, 2.5),
     "no_log_key": (no_log_key, 0.7),
