@@ -96,6 +96,8 @@ def new_database(path: Path) -> Database:
     """A new database with every table and no row."""
     if not is_postgresql():
         return create_database(url_of(path))
+    if name_of(path) in _made:  # as if its file had been lost
+        drop(path)
     _create(path, _TEMPLATE)
     return open_database(url_of(path))
 

@@ -158,6 +158,7 @@ NAMED: Final[dict[str, tuple[Named, ...]]] = {
         Named("signer.audit.witnessing:LARGEST_ANSWER", "a witness's answer", "octets"),
         Named("signer.audit.cosignatures:LONGEST_NAME", "a witness's name", "characters"),
         Named("signer.audit.cosignatures:CLOCK_SECONDS", "a witness's clock may differ by", "s"),
+        Named("signer.config:MOST_KEYS_WITH_FIGURES", "keys that metrics may be told apart by"),
         Named("signer.audit.trail:COUNT_SECONDS", "between two records of what is only counted", "s"),
     ),
 }

@@ -18,6 +18,7 @@ from keystore.db.postgresql_database import PostgresqlDatabase
 from keystore.db.schema import AUDIT_EPOCHS, METADATA
 from keystore.db.snapshot import snapshot
 from keystore.errors import ConfigurationError, Conflict, IntegrityFailure, StoreUnavailable
+from keystore.queries import compile_query, row_by_id
 from tests.databases import hand, name_of, new_database, on_postgresql, path_of, server_url, url_of
 from tests.keystore.support import intent_for, make_place, new_key
 from tests.postgresql_server import running_server
@@ -344,3 +345,12 @@ def test_a_server_that_stands_still_is_one_that_is_gone(database: Database, monk
         wait_in_vain()
     assert time.monotonic() - began < 3
     assert database.fetch("SELECT 1", ()) == [(1,)]
+
+
+def test_both_engines_serve_in_one_process(database: Database, tmp_path: Path) -> None:
+    """What is compiled once in a process is compiled for each of them."""
+    file = create_database(f"sqlite:///{tmp_path}/file.db")
+    for one in (file, database, file):
+        query = compile_query(one, row_by_id("keys"), lambda records: records, capacity=1)
+        assert len(one.fetch(query.sql, ("none",) * len(query.names))) == 1
+    file.close()

@@ -120,7 +120,7 @@ def test_domains_and_restore(founded: tuple[Path, subprocess.CompletedProcess[st
     )
     assert (rotated.returncode, rotated.stderr) == (0, "Re-wrapping the keys of default: 2 of 2\n")
     assert rotated.stdout == "domain   default\nstate    rotated\nversion  2\n"
-    with hand(founded[0] / "sealmark.db") as connection:
+    with hand(state / "sealmark.db") as connection:
         recorded = connection.rows(
             "SELECT principal, credential, action, detail FROM log_entries WHERE action LIKE '%Domain' ORDER BY seq"
         )

@@ -23,7 +23,7 @@ from signer.errors import ConfigurationError
 from signer.export import exporter as module
 from signer.export.exporter import Exporter
 from signer.export.settings import FileTarget, SyslogTarget, read_exports
-from tests.databases import new_database
+from tests.databases import new_database, url_of
 from tests.signer.audit.anchor import software_anchor
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def write(descriptor, data):
     return done
 delivery.os.write = write
 (settings,) = read_exports("audit.exports", [{"to": "file:audit.jsonl"}], state)
-Exporter(open_database(url_of(state / 'log.db')), settings, state, "1" * 12, "eu-west-1").once()
+Exporter(open_database(sys.argv[3]), settings, state, "1" * 12, "eu-west-1").once()
 """
 
 
@@ -153,7 +153,9 @@ def test_a_kill_at_any_octet_loses_and_doubles_nothing(
     database: Database, sequencer: Sequencer, tmp_path: Path, octets: int
 ) -> None:
     record(sequencer, 40)
-    killed = subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path), str(octets)], check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", _KILLED, str(tmp_path), str(octets), url_of(tmp_path / "log.db")], check=False
+    )
     assert killed.returncode == -signal.SIGKILL
     exporter(database, tmp_path).stop()
     assert [line["index"] for line in lines(tmp_path / "audit.jsonl")] == list(range(40))

@@ -129,8 +129,11 @@ def request_of(
 class Caller:
     """One end of a connection whose other end the lane has."""
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: Running, kept: int | None = None) -> None:
+        """`kept`: how many octets the kernel keeps for it, about."""
         self.sock, theirs = socket.socketpair()
+        if kept is not None:
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, kept)
         self.sock.settimeout(20)
         self._ins = b""
         running.callers.append(self)
@@ -180,8 +183,22 @@ class Running:
     writer: Writer
     callers: list[Caller] = field(default_factory=list)
 
-    def caller(self) -> Caller:
-        return Caller(self)
+    def caller(self, kept: int | None = None) -> Caller:
+        return Caller(self, kept)
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Within the block the lane does nothing: what is sent meanwhile, it finds together."""
+        go, still = threading.Event(), threading.Event()
+
+        def stand() -> None:
+            still.set()
+            go.wait(20)
+
+        self.lane._post(stand)
+        assert still.wait(20)
+        yield
+        go.set()
 
 
 @contextmanager

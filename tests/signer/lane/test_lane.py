@@ -56,26 +56,36 @@ def test_a_call_is_answered_as_gunicorn_would_write_it(running: Running) -> None
 def test_what_came_together_is_written_together(running: Running) -> None:
     """All intents in one group, then all leaves in one."""
     callers = [running.caller() for _ in range(9)]
-    holding, go = threading.Event(), threading.Event()
-
-    def hold(call: Call) -> None:
-        if call.body == b"0":
-            holding.set()
-            assert go.wait(20)
-
-    running.roads.at["begin"] = hold
-    callers[0].send(request_of(0))
-    assert holding.wait(20)
-    for at, caller in enumerate(callers[1:], 1):
-        caller.send(request_of(at))
-    go.set()
+    with running.standing_still():
+        for at, caller in enumerate(callers):
+            caller.send(request_of(at))
     assert [caller.made() for caller in callers] == list(range(9))
     kinds = [
         (len([due for due in group if due.intents]), len([due for due in group if due.entries]))
         for group in running.writer.groups
     ]
-    assert sum(intents for intents, _ in kinds) == sum(leaves for _, leaves in kinds) == 9
-    assert kinds[-2:] == [(8, 0), (0, 9)]
+    assert kinds == [(9, 0), (0, 9)]
+
+
+def test_leaves_wait_once_for_those_who_have_just_begun(running: Running) -> None:
+    """So a checkpoint is for all of them; nobody waits twice."""
+    first, *others = (running.caller() for _ in range(4))
+    going, go = threading.Event(), threading.Event()
+
+    def hold(call: Call) -> None:
+        if call.body == b"0":
+            going.set()
+            assert go.wait(20)
+
+    running.roads.at["signed"] = hold
+    first.send(request_of(0))
+    assert going.wait(20)
+    for caller in others:
+        caller.send(request_of(1))
+    go.set()
+    assert [caller.made() for caller in (first, *others)] == [0, 1, 1, 1]
+    kinds = [(sum(map(bool, [due.intents for due in group])), len(group)) for group in running.writer.groups]
+    assert kinds == [(1, 1), (3, 3), (0, 4)]
 
 
 @pytest.mark.parametrize("size", [1, 7])
@@ -234,7 +244,7 @@ def test_the_connection_is_closed_where_the_caller_or_the_worker_says_so(running
 
 def test_a_slow_reader_keeps_nobody_waiting(running: Running) -> None:
     """Its answers do not fit what the kernel keeps for it; it gets them all when it reads at last."""
-    slow, quick = running.caller(), running.caller()
+    slow, quick = running.caller(kept=4096), running.caller()
     large = "x" * 30_000
     slow.send(b"".join(request_of(large) for _ in range(3)))
     sent = threading.Thread(target=lambda: slow.send(b"".join(request_of(large) for _ in range(27))))
@@ -314,9 +324,11 @@ def test_another_thread_goes_on_where_one_hangs(running: Running) -> None:
 
     running.roads.at["signed"] = hang
     callers = [running.caller() for _ in range(6)]
-    for at, caller in enumerate(callers):
-        caller.send(request_of(at))
+    with running.standing_still():
+        for at, caller in enumerate(callers):
+            caller.send(request_of(at))
     assert hung.wait(20)
+    assert len(running.lane._stepping) > 1
     old = running.lane._thread
     assert old is not None
     assert running.lane.take_over(threading.get_ident()) == []

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import select, update
 
 from keystore.db.schema import PRINCIPALS
+from signer.admission import FairQueue
 from signer.lane.heads import HeadReader
 from signer.lane.lane import Lane
 from signer.lane.roads import Roads
@@ -44,7 +45,10 @@ def running_over(service: ServiceInProcess, elsewhere: Executor | None = None) -
     services, host = service.services, Refusing()
     roads: Any = Roads(services, OPERATIONS)
     reads = services.keystore.store.moment
-    host.lane = Lane(host, HeadReader(roads), services.audit.log, reads, server="test", elsewhere=elsewhere)
+    queue: FairQueue[Flight] = FairQueue(1_000, 1_000)
+    host.lane = Lane(
+        host, HeadReader(roads), services.audit.log, reads, server="test", queue=queue, elsewhere=elsewhere
+    )
     host.lane.start()
     made = Running(host.lane, host, roads, Writer())
     yield made
