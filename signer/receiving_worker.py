@@ -70,6 +70,7 @@ class Connection(TConn):
         self.caller = NOBODY
         self.requests: RequestParser | None = None  # gunicorn's, over the connection as it is after a handshake
         self.watched = False
+        self.waited = 0.0  # seconds for the database, behind others, before its request was looked at
         self.keep = True  # whether it goes on after what is being written
 
     def hand_over(self) -> RequestParser:

@@ -34,6 +34,22 @@ def limited(seconds: float = REQUEST_SECONDS) -> Iterator[None]:
         _thread.left = outer
 
 
+@contextmanager
+def late(seconds: float) -> Iterator[None]:
+    """Within the block this thread answers a request that has waited so long already, behind others who waited."""
+    _thread.late = seconds
+    try:
+        yield
+    finally:
+        _thread.late = 0.0
+
+
+def request_seconds() -> float:
+    """How long this thread's request may wait: `REQUEST_SECONDS`, less what it has waited before it began."""
+    waited: float = getattr(_thread, "late", 0.0)
+    return max(REQUEST_SECONDS - waited, LEAST)
+
+
 def allowed(most: float) -> float:
     """How many seconds the next wait may take, `most` at the longest."""
     left: float | None = getattr(_thread, "left", None)

@@ -94,10 +94,10 @@ class Groups(Generic[Item, Result]):
         # `woken` is released when the group is done, or when it is this thread's turn to lead.
         if not leads and not ticket.woken.acquire(timeout=patience.allowed(WAIT_SECONDS)):
             self._withdraw(ticket, since)
+        if not leads:
+            patience.spend(since)  # whoever led has waited for all, and for whoever leads next
         if not ticket.done:
             self._lead()
-        else:
-            patience.spend(since)  # whoever led has waited for all
         observe(self._waited, monotonic() - since)
         if ticket.error is not None or ticket.result is None:
             fault = ticket.error or StoreUnavailable("the group was left by whoever led it")

@@ -27,6 +27,7 @@ class Connection:
 
     __slots__ = (
         *("address", "closes", "ended", "flight", "fresh", "ins", "mask", "origin", "outs", "sock", "stage", "until"),
+        "waited",
     )
 
     def __init__(self, sock: socket.socket, address: str, origin: object) -> None:
@@ -42,6 +43,7 @@ class Connection:
         self.closes = False  # after what is to go out
         self.until = 0.0  # monotonic; when patience with the caller ends
         self.mask = 0  # of epoll
+        self.waited = 0.0  # seconds for the database, while nobody looked at what it sent
 
     def receive(self) -> bool:
         """Takes in what has come. False if the connection is broken."""

@@ -86,7 +86,7 @@ class Host(Protocol):
         """How long one on which nothing was ever asked."""
 
     def hand_over(self, connection: Connection) -> None:
-        """Answers a request that is not plain; `adopt` gives the connection back."""
+        """Answers a request that is not plain, and may have `waited`; `adopt` gives the connection back."""
 
     def refuse(self, flight: Flight, error: Exception) -> None:
         """Makes an error's answer; `answered` gives it back."""
@@ -141,6 +141,7 @@ class Lane:
         self._stepping: list[Flight] = []  # of this moment, the one that is stepped now first
         self._elsewhere_at: dict[int, Flight] = {}  # by thread
         self._waited = 0.0  # seconds that the last write took
+        self._behind = 0.0  # of it, those in which nobody looked at what came: none, once that was read
         self._date = (0, "")
         self._turned_away_at = 0.0  # monotonic
         self._look_at = 0.0  # monotonic; when what is overdue is looked for next
@@ -240,6 +241,7 @@ class Lane:
                 self._read_inbox()
             elif (connection := self._connections.get(descriptor)) is not None:
                 self._attend(connection, mask)
+        self._behind = 0.0
         new, self._new = self._new, []
         if new:
             self._step(new)
@@ -328,6 +330,7 @@ class Lane:
             return
         with self._away():
             self._write(flights)
+        self._behind = self._waited
         self._writing = []
         self._step(flights)
 
@@ -500,6 +503,7 @@ class Lane:
 
     def _hand_over(self, connection: Connection) -> None:
         self._let_go(connection)
+        connection.waited = self._behind
         self._host.hand_over(connection)
 
     def _let_go(self, connection: Connection) -> None:

@@ -18,6 +18,7 @@ from gunicorn import SERVER
 from gunicorn.http import wsgi
 from gunicorn.http.parser import RequestParser
 
+from keystore.db import patience
 from keystore.errors import HsmUnavailable, StoreUnavailable
 from signer.admission import FairQueue
 from signer.lane.heads import NOT_PLAIN, HeadReader
@@ -184,13 +185,20 @@ class GracefulWorker(WatchedWorker):
         return float(self.cfg.keepalive)
 
     def hand_over(self, connection: Connection) -> None:
-        self.method_queue.defer(self._take_from_lane, connection.origin, connection.ins)
+        self.method_queue.defer(self._take_from_lane, connection.origin, connection.ins, connection.waited)
 
-    def _take_from_lane(self, conn: ReceivedConnection, octets: bytes) -> None:
+    def _take_from_lane(self, conn: ReceivedConnection, octets: bytes, waited: float) -> None:
         conn.deadline = time.monotonic() + self.head_seconds
         self.hold(conn)
         conn.incoming.feed(octets)
+        conn.waited = waited
         self._go_on(conn, Stage.NOTHING)
+
+    def _answer(self, conn: ReceivedConnection) -> bool:
+        """As of all workers. What waited behind the lane's write has the less left for its own."""
+        waited, conn.waited = conn.waited, 0.0
+        with patience.late(waited):
+            return super()._answer(conn)
 
     def refuse(self, flight: Flight, error: Exception) -> None:
         self.tpool.submit(self._refuse, flight, error)

@@ -57,7 +57,7 @@ class SigningLane:
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         call_begins()
         try:
-            with patience.limited():
+            with patience.limited(patience.request_seconds()):
                 return self._answered(environ, start_response)
         finally:
             call_leaves()

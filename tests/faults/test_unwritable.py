@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.unwritable import WAYS, run
+from tests.faults.unwritable import run
+from tests.faults.ways import WAYS
 from tests.scale.deployment import make_deployment
 
 if TYPE_CHECKING:

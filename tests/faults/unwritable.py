@@ -3,148 +3,48 @@
     python -m tests.faults.unwritable [--rounds 50] [--way disk_full ...]
 
 Callers sign, look and change all the time at a service of two workers, and again and again one thing is taken away from
-it and given back: space on the disk, the right to write, a lock, the log key. Of everything that is asked while that
-lasts nothing is signed, and each answer is 503 within two seconds; within a second of its end everybody is served
-again, without a restart. Then the service is stopped and its log is recomputed from the leaves: nothing is lost,
+it and given back: space on the disk, the right to write, the file, a lock, the log key. Of everything that is asked
+while that lasts nothing is signed, and each answer is 503 within two seconds; within a second of its end everybody is
+served again, without a restart. Then the service is stopped and its log is recomputed from the leaves: nothing is lost,
 nothing is there twice, and every proof that was ever given still holds. `tmpfs_full` needs the right to mount. Prints
-one JSON object a way; exit code 1 if anything of that is not so.
+one JSON object a way, and records the figure `database-faults` unless ways were chosen; exit code 1 if anything of that
+is not so.
 """
 
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
-import os
-import resource
-import sqlite3
-import subprocess
+import statistics
 import sys
 import tempfile
 import threading
 import time
-from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.faults import storage
-from tests.faults.served import READ_ONLY
-from tests.hsm_support import log_key_missing
+from tests.faults.ways import WAYS, Place, may_mount, no_log_key, small_file_system
 from tests.log_audit import log_key, query, read_log
 from tests.scale.deployment import USER, make_deployment, new_name
 from tests.scale.mixture import ADMIN, digest
 from tests.scale.scene import PATH, serving, worker_pids
 from tests.scale.teller import Teller
+from tools.figures.record import record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Sequence
 
     from tests.scale.deployment import Deployment
-    from tools.service import Service
 
-    Way = Callable[["Place"], AbstractContextManager[None]]
-
+COMMAND: Final = "python -m tests.faults.unwritable"
 WORKERS: Final = 2
 ANSWERED_WITHIN: Final = 2.0  # seconds
 RECOVERED_WITHIN: Final = 1.0  # seconds
 _BETWEEN: Final = 0.3  # seconds before a fault
 _WATCHED: Final = 1.2  # seconds after the end of a fault
 _SERVED: Final = (sys.executable, "-m", "tests.faults.served")
-_TMPFS: Final = "160m"
 _SHOWN: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A running service, as a fault gets at it."""
-
-    deployment: Deployment
-    service: Service
-
-    def processes(self) -> list[int]:
-        return [self.service.process.pid, *worker_pids(self.service)]
-
-
-@contextmanager
-def disk_full(place: Place) -> Iterator[None]:
-    """The kernel refuses every write of the service's processes to any file."""
-    processes = place.processes()
-    limits = {process: resource.prlimit(process, resource.RLIMIT_FSIZE) for process in processes}
-    for process, (_, hard) in limits.items():
-        resource.prlimit(process, resource.RLIMIT_FSIZE, (0, hard))
-    try:
-        yield
-    finally:
-        for process, limit in limits.items():
-            resource.prlimit(process, resource.RLIMIT_FSIZE, limit)
-
-
-@contextmanager
-def tmpfs_full(place: Place) -> Iterator[None]:
-    """The file system that the state directory is on has not a byte left, nor has the database's journal (WAL)."""
-    database = place.deployment.database
-    filler, journal = database.parent.parent / "filler", database.with_name(database.name + "-wal")
-    lock = os.open(database.with_name(database.name + ".lock"), os.O_RDWR)
-    try:
-        with filler.open("wb", buffering=0) as file:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # nobody of the service writes meanwhile
-            with closing(sqlite3.connect(database, timeout=10)) as connection:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            _fill(file.fileno())
-            fcntl.flock(lock, fcntl.LOCK_UN)
-        assert journal.stat().st_size == 0
-        yield
-    finally:
-        os.close(lock)
-        filler.unlink()
-
-
-def _fill(descriptor: int) -> None:
-    for size in (1 << 20, 1 << 12, 1):
-        try:
-            while True:
-                os.write(descriptor, bytes(size))
-        except OSError:
-            continue
-
-
-@contextmanager
-def read_only(place: Place) -> Iterator[None]:
-    """The database may be read and not written."""
-    sign = place.deployment.scene.state / READ_ONLY
-    sign.touch()
-    try:
-        yield
-    finally:
-        sign.unlink()
-
-
-def locked(place: Place) -> AbstractContextManager[None]:
-    """Another process is in a transaction that keeps everybody else from writing."""
-    return storage.write_lock_held(place.deployment.database)
-
-
-def lock_file_held(place: Place) -> AbstractContextManager[None]:
-    """Another process has the lock by which the service's workers take turns."""
-    return storage.file_lock_held(place.deployment.database)
-
-
-def no_log_key(place: Place) -> AbstractContextManager[None]:
-    """The HSM has no log key."""
-    return log_key_missing(place.deployment.scene.state)
-
-
-# How long each lasts, in seconds: where callers wait, more than one of them after the other.
-WAYS: Final[dict[str, tuple[Way, float]]] = {
-    "disk_full": (disk_full, 0.7),
-    "tmpfs_full": (tmpfs_full, 0.7),
-    "read_only": (read_only, 0.7),
-    "locked": (locked, 2.5),
-    "lock_file_held": (lock_file_held, 2.5),
-    "no_log_key": (no_log_key, 0.7),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +65,14 @@ class Report:
     rounds: int = 0
     asked_meanwhile: int = 0
     released_meanwhile: int = 0
+    refusals: list[float] = field(default_factory=list)
     slowest_answer: float = 0.0
     slowest_recovery: float = 0.0
     signatures_proved: int = 0
     leaves: int = 0
     closed_late: int = 0
     seconds: float = 0.0
+    lost: int = 0  # signatures that were given out meanwhile, and differences of the log
     differences: list[str] = field(default_factory=list)
 
 
@@ -241,6 +143,7 @@ def _change(teller: Teller) -> tuple[int, bool]:
 
 _ASK: Final = (_sign, _sign, _sign, _sign_with_approval, _look, _change)
 _GOOD: Final = (200, 201)
+_UNAVAILABLE: Final = 503
 
 
 def run(deployment: Deployment, ways: Sequence[str], rounds: int, *, timed: bool) -> list[Report]:
@@ -266,6 +169,7 @@ def run(deployment: Deployment, ways: Sequence[str], rounds: int, *, timed: bool
     last = reports[-1]
     last.differences += [wrong for caller in callers for wrong in caller.wrong]
     _judge(last, deployment, [proof for caller in callers for proof in caller.teller.ledger.proofs])
+    last.lost += sum(report.released_meanwhile for report in reports)
     last.seconds = round(time.monotonic() - began, 1)
     return reports
 
@@ -285,12 +189,15 @@ def _one_round(report: Report, place: Place, callers: list[Caller], watched: flo
     answers = [answer for caller in callers for answer in list(caller.answers)]
     meanwhile = [answer for answer in answers if answer.began >= broken and answer.ended <= mended]
     report.asked_meanwhile += len(meanwhile)
+    report.refusals += [answer.ended - answer.began for answer in meanwhile if answer.status == _UNAVAILABLE]
     for answer in meanwhile:
-        if answer.status != 503 and (answer.signs or fault is not no_log_key):
+        if answer.status != _UNAVAILABLE and (answer.signs or fault is not no_log_key):
             report.differences.append(f"{answer.status} {answer.ended - broken:.3f} s after the fault began")
             report.released_meanwhile += answer.signs and answer.status in _GOOD
     touched = [answer for answer in answers if answer.ended >= broken and answer.began <= again]
-    report.differences += [f"answered {answer.status}" for answer in touched if answer.status not in (*_GOOD, 503)]
+    report.differences += [
+        f"answered {answer.status}" for answer in touched if answer.status not in (*_GOOD, _UNAVAILABLE)
+    ]
     slowest = max(caller.teller.ledger.slowest for caller in callers)  # of one request: an approval takes three
     report.slowest_answer = round(max(report.slowest_answer, slowest), 3)
     after = [answer for answer in answers if answer.began >= again]
@@ -312,37 +219,14 @@ def _judge(report: Report, deployment: Deployment, proofs: list[Any]) -> None:
         log.require_complete(query(deployment.database, "SELECT id, items FROM audit_intents"))
     except AssertionError as difference:
         report.differences.append(str(difference)[:500])
+        report.lost += 1
         return
     report.leaves, report.signatures_proved = len(log.entries), len(proofs)
     late = "SELECT count(*) FROM log_entries WHERE code = 'audit_unavailable'"
     report.closed_late = query(deployment.database, late)[0][0]
     if any(entry.outcome == "unknown" for entry in log.entries):
         report.differences.append("an intent was left open by a living worker")
-
-
-@contextmanager
-def small_file_system(folder: Path) -> Iterator[Path]:
-    """A file system of its own in memory. Raises `PermissionError` for whoever may not mount."""
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={_TMPFS},mode=0700", "none", folder], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        raise PermissionError(mounted.stderr.decode(errors="replace"))
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)  # killed processes may take a moment to end
-
-
-def may_mount() -> bool:
-    """Whether this process may mount a file system."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            with small_file_system(Path(folder) / "mounted"):
-                return True
-        except OSError:
-            return False
+        report.lost += 1
 
 
 def run_alone(folder: Path, made: Deployment, way: str, rounds: int) -> Report:
@@ -362,16 +246,32 @@ def main() -> int:
     parser.add_argument("--way", choices=list(WAYS), nargs="*", default=None)
     given = parser.parse_args()
     ways = given.way or [way for way in WAYS if way != "tmpfs_full" or may_mount()]
-    differences = 0
+    reports = []
     with tempfile.TemporaryDirectory() as folder:
         made = make_deployment(Path(folder) / "deployment")
         for way in ways:
             report = run_alone(Path(folder) / way, made, way, given.rounds)
-            differences += len(report.differences)
-            shown = asdict(report) | {"differences": report.differences[:_SHOWN]}
+            reports.append(report)
+            told = {"refusals": len(report.refusals), "p99_of_refusals": _p99(report.refusals)}
+            shown = asdict(report) | told | {"differences": report.differences[:_SHOWN]}
             sys.stdout.write(json.dumps(shown, indent=2) + "\n")
             sys.stdout.flush()
-    return 1 if differences else 0
+    if given.way is None:
+        _record(reports, given.rounds)
+    return 1 if any(report.differences for report in reports) else 0
+
+
+def _p99(seconds: list[float]) -> float:
+    return round(statistics.quantiles(seconds, n=100)[98], 3) if len(seconds) > 1 else 0.0
+
+
+def _record(reports: Sequence[Report], rounds: int) -> None:
+    waits = {report.way: _p99(report.refusals) for report in reports}
+    note = (
+        f"{rounds} rounds of each: {', '.join(f'{way} (p99 of 503 {wait:.2f} s)' for way, wait in waits.items())}; "
+        f"served again within {max(report.slowest_recovery for report in reports):.2f} s; restarted: postgresql-kills"
+    )
+    record("database-faults", sum(report.lost for report in reports), command=COMMAND, note=note)
 
 
 if __name__ == "__main__":

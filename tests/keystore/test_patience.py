@@ -97,3 +97,43 @@ def test_a_follower_does_not_wait_for_a_leader_longer_than_it_may() -> None:
     leader.join()
     assert written == ["leader's"]
     assert groups.submit("another's")
+
+
+def test_what_waited_before_it_began_may_wait_the_less() -> None:
+    with patience.late(0.4):
+        assert patience.request_seconds() == pytest.approx(patience.REQUEST_SECONDS - 0.4)
+    with patience.late(60):
+        assert patience.request_seconds() == patience.LEAST
+    assert patience.request_seconds() == patience.REQUEST_SECONDS
+
+
+def test_whoever_waited_in_line_and_then_leads_has_the_less_left() -> None:
+    """Else it would wait for the database as long again, in its own name."""
+    gathered, go = threading.Event(), threading.Event()
+    left: list[float] = []
+
+    def commit(gather: Callable[[], list[str]]) -> Callable[[], Sequence[bool]]:
+        group = gather()
+        left.append(patience.allowed(10))
+        if group == ["leader's"]:
+            gathered.set()
+            assert go.wait(20)
+        return lambda: [True] * len(group)
+
+    def follow() -> None:
+        with patience.limited(10):
+            groups.submit("follower's")
+
+    groups: Groups[str, bool] = Groups(commit, limit=10)
+    threads = [threading.Thread(target=groups.submit, args=("leader's",)), threading.Thread(target=follow)]
+    threads[0].start()
+    assert gathered.wait(20)
+    threads[1].start()
+    while not groups.waiting:
+        time.sleep(0.001)
+    time.sleep(0.3)
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert left[0] == 10
+    assert left[1] < 10 - 0.25

@@ -67,6 +67,29 @@ def test_what_came_together_is_written_together(running: Running) -> None:
     assert kinds == [(9, 0), (0, 9)]
 
 
+def test_what_came_while_nobody_looked_is_handed_over_with_its_wait(running: Running) -> None:
+    """It has waited for the database behind the lane's own calls, and may wait the less for it elsewhere."""
+    writing, go = threading.Event(), threading.Event()
+
+    def hold(_due: Due) -> None:
+        writing.set()
+        assert go.wait(20)
+
+    running.writer.fault = hold
+    caller, other = running.caller(), running.caller()
+    caller.send(request_of(1))
+    assert writing.wait(20)
+    other.send(b"GET /v1/whoami HTTP/1.1\r\n\r\n")
+    time.sleep(0.2)
+    go.set()
+    assert caller.made() == 1
+    eventually(lambda: len(running.host.handed) == 1)
+    assert running.host.handed[0][0].waited >= 0.2
+    running.caller().send(b"GET /v1/whoami HTTP/1.1\r\n\r\n")
+    eventually(lambda: len(running.host.handed) == 2)
+    assert running.host.handed[1][0].waited == 0
+
+
 def test_leaves_wait_once_for_those_who_have_just_begun(running: Running) -> None:
     """So a checkpoint is for all of them; nobody waits twice."""
     first, *others = (running.caller() for _ in range(4))
