@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from signer.web.http import MAXIMUM_BODY
 from tests.scale.clients import connected
 from tests.scale.crowd import Tenant, crowd, signing_request
 from tests.scale.scene import ALGORITHM, PATH, serving
@@ -145,6 +146,37 @@ def test_requests_in_one_go_are_answered_in_order(scene: Scene, address: tuple[s
             told += octets
     assert [part[:3] for part in bytes(told).split(b"HTTP/1.1 ")[1:]] == [b"200"] * 4
     assert told.index(b'"alive"') < told.index(b'"signature"') < told.rindex(b'"alive"') < told.index(b'"ready"')
+
+
+@pytest.mark.parametrize("beyond", [1, 2, MAXIMUM_BODY])
+def test_a_body_that_is_declared_too_large_is_refused_unread(
+    scene: Scene, address: tuple[str, int], beyond: int
+) -> None:
+    """And the answer says that the connection ends: what follows could not be told from the body."""
+    declared = f"Content-Length: {MAXIMUM_BODY + beyond}".encode()
+    head = request_of(scene).partition(b"\r\n\r\n")[0].replace(f"Content-Length: {len(BODY)}".encode(), declared)
+    assert declared in head
+    with socket.create_connection(address, timeout=30) as sock:
+        sock.sendall(head + b"\r\n\r\n")
+        told = bytearray()
+        while octets := sock.recv(65536):
+            told += octets
+    assert told.startswith(b"HTTP/1.1 413 "), told
+    assert b"\r\nConnection: close\r\n" in told
+
+
+def test_a_request_whose_body_breaks_off_is_recorded(scene: Scene, address: tuple[str, int]) -> None:
+    named = f"broken-{time.time_ns()}"
+    octets = request_of(scene).replace(b"\r\nContent-Length", f"\r\nX-Request-Id: {named}\r\nContent-Length".encode())
+    assert named.encode() in octets
+    with socket.create_connection(address, timeout=30) as sock:
+        sock.sendall(octets[:-7])
+    asked = "SELECT outcome, code FROM log_entries WHERE caller_request_id = ?"
+    for _ in range(2_000):
+        if found := scene.query(asked, named):
+            break
+        time.sleep(0.01)
+    assert found == [("denied", "malformed_request")]
 
 
 def test_who_waits_to_be_asked_for_the_body_is_asked(scene: Scene, address: tuple[str, int]) -> None:
