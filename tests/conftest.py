@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+import structlog
 
 from tests import databases, postgresql_server
 from tests.live import Live, live_service
@@ -27,6 +28,23 @@ MEMORY = Path("/dev/shm")
 ENOUGH = 3 << 30
 if MEMORY.is_dir() and os.access(MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(MEMORY).free >= ENOUGH:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+_configure = structlog.configure
+
+
+def _configure_for_now(**settings: Any) -> None:
+    """A test that sets logs up, as commands do, must not do so for those that follow: no logger keeps what it found."""
+    _configure(**settings | {"cache_logger_on_first_use": False})
+
+
+structlog.configure = cast("Any", _configure_for_now)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
 
 _SQLITE_ONLY = "sqlite_only"
 _POSTGRESQL_ONLY = "postgresql_only"

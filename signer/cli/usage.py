@@ -25,7 +25,7 @@ _COLUMNS: Final = ("day", "principal", "key", "action", "outcome", "requests", "
 @csv_option
 @connection_options
 def usage(key: str | None, principal: str | None, action: str | None, as_csv: bool, **between: object) -> None:
-    """Count what each principal did with each key, day by day (UTC).
+    """Count what each principal did with each key, by day.
 
     For auditors and administrators. Without --from: this month. An item is one thing signed, encrypted or looked at; a
     request may have many. What was refused is told apart by its outcome, and so is an answer that was given again

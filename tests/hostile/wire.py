@@ -154,4 +154,5 @@ class Maker:
 
     def _length(self, least: int | None, most: int | None) -> int:
         beyond = () if self._fitting == 1.0 else ((most or 64) + 1, max((least or 0) - 1, 0))
-        return self._chance.choice((least or 0, most or 64, 32, 32, *beyond))
+        lengths: tuple[int, ...] = (least or 0, most or 64, 32, 32, *beyond)
+        return self._chance.choice(lengths)

@@ -72,11 +72,12 @@ def test_signing_works_without_the_service_s_libraries(service: ScriptedService,
         ("ceremony", "domain", "create", "x", "--state", "state"),
         ("ceremony", "domain", "rotate", "x", "--state", "state"),
         ("backup", "--state", "state", "--out", "copy"),
-        ("restore", "--state", "state", "--backup", "old.db"),
+        ("restore", "--state", "state", "--backup", "old.db", "--share", "old.db"),
     ],
 )
 def test_the_service_s_commands_say_what_to_install(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     (tmp_path / "old.db").write_text("")
+    (tmp_path / "old.db").chmod(0o600)
     result = python(SCRIPT, *arguments, folder=tmp_path)
     assert result.returncode == 1
     assert result.stderr.startswith("Error: missing_extra: ")
