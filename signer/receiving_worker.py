@@ -174,7 +174,10 @@ class ReceivingWorker(ThreadWorker):
 
     def _shaken(self, conn: Connection, future: Future[int]) -> None:
         if future.cancelled() or future.exception() is not None:
-            self._end(conn)
+            # The alert is sent. With TLS 1.3 the caller may have asked already: closed at once over what was not read,
+            # the connection would be reset, and the alert lost.
+            self._let_go(conn)
+            self._linger(conn)
         elif event := future.result():
             self._watch(conn, event, self._shake_hands)
         else:
@@ -198,6 +201,9 @@ class ReceivingWorker(ThreadWorker):
         """Takes in what has come, and goes on as far as the request has."""
         was = conn.incoming.stage
         if conn.take_in():
+            self._go_on(conn, was)
+        elif was is Stage.BODY:
+            conn.incoming.break_off()
             self._go_on(conn, was)
         else:
             self._end(conn)
@@ -254,6 +260,8 @@ class ReceivingWorker(ThreadWorker):
         try:
             requests = conn.hand_over()
             request = next(requests)
+            if conn.incoming.last:
+                request.force_close()  # the answer says so
             goes_on = self.handle_request(request, cast("TConn", _Answered(conn)))
             # The rest of a body that is refused is not read.
             if not goes_on or conn.incoming.last or getattr(request.body, "failed", False):

@@ -81,6 +81,10 @@ class Incoming:
             self.stage = Stage.BROKEN  # extensions of chunks without end, or chunks of an octet each
         return self.stage
 
+    def break_off(self) -> None:
+        """Its caller has gone after the head: it is passed on as it is, so that its refusal is recorded."""
+        self.stage, self.last = Stage.WHOLE, True
+
     def _upgrade_refused(self) -> None:
         """Where the head is all of the request it goes on as if nothing had been offered."""
         if self._declared or self._chunked:

@@ -63,7 +63,10 @@ def turned_away_call(configuration: ServerConfiguration) -> Call | None:
 
 
 def _body() -> bytes:
-    """Read once, however often it is asked for. Raises `RequestTooLarge`."""
+    """Read once, however often it is asked for; not at all where it is declared too large, since the rest may not come.
+    Raises `RequestTooLarge`."""
+    if (request.content_length or 0) > MAXIMUM_BODY:
+        raise RequestTooLarge(_TOO_LARGE)
     if "body" not in g:
         try:
             g.body = request.get_data(cache=False)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from signer.web.http import MAXIMUM_BODY
 from tests.scale.clients import connected
 from tests.scale.crowd import Tenant, crowd, signing_request
 from tests.scale.scene import ALGORITHM, PATH, serving
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from tools.service import Service
 
 SETTINGS = {"workers": 1, "threads": 2, "waiting": 3, "head_seconds": 1, "body_seconds": 1, "connections": 48}
-BODY = json.dumps({"digest": "A" * 43 + "=", "algorithm": ALGORITHM}).encode()
+ITEM = {"digest": "A" * 43 + "=", "algorithm": ALGORITHM}
+BODY = json.dumps(ITEM).encode()
+LONG = json.dumps({"items": [ITEM] * 20}).encode()  # that nobody answers so fast that all of a crowd are served
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +99,7 @@ def test_a_newcomer_is_let_in_where_idle_callers_have_all_connections(
 
 
 def test_a_crowd_is_told_to_come_again_and_counted(scene: Scene, service: Service, address: tuple[str, int]) -> None:
-    (tally,) = crowd(address, [Tenant(30, request_of(scene))], 1.0)
+    (tally,) = crowd(address, [Tenant(30, signing_request("s", PATH, scene.token, LONG))], 1.0)
     assert set(tally.statuses) == {200, 429}
     assert tally.lost == 0
     head, _, body = tally.last_refusal.partition(b"\r\n\r\n")
@@ -145,10 +148,44 @@ def test_requests_in_one_go_are_answered_in_order(scene: Scene, address: tuple[s
     assert told.index(b'"alive"') < told.index(b'"signature"') < told.rindex(b'"alive"') < told.index(b'"ready"')
 
 
+@pytest.mark.parametrize("beyond", [1, 2, MAXIMUM_BODY])
+def test_a_body_that_is_declared_too_large_is_refused_unread(
+    scene: Scene, address: tuple[str, int], beyond: int
+) -> None:
+    """And the answer says that the connection ends: what follows could not be told from the body."""
+    declared = f"Content-Length: {MAXIMUM_BODY + beyond}".encode()
+    head = request_of(scene).partition(b"\r\n\r\n")[0].replace(f"Content-Length: {len(BODY)}".encode(), declared)
+    assert declared in head
+    with socket.create_connection(address, timeout=30) as sock:
+        sock.sendall(head + b"\r\n\r\n")
+        told = bytearray()
+        while octets := sock.recv(65536):
+            told += octets
+    assert told.startswith(b"HTTP/1.1 413 "), told
+    assert b"\r\nConnection: close\r\n" in told
+
+
+def test_a_request_whose_body_breaks_off_is_recorded(scene: Scene, address: tuple[str, int]) -> None:
+    named = f"broken-{time.time_ns()}"
+    octets = request_of(scene).replace(b"\r\nContent-Length", f"\r\nX-Request-Id: {named}\r\nContent-Length".encode())
+    assert named.encode() in octets
+    with socket.create_connection(address, timeout=30) as sock:
+        sock.sendall(octets[:-7])
+    asked = "SELECT outcome, code FROM log_entries WHERE caller_request_id = ?"
+    for _ in range(2_000):
+        if found := scene.query(asked, named):
+            break
+        time.sleep(0.01)
+    assert found == [("denied", "malformed_request")]
+
+
 def test_who_waits_to_be_asked_for_the_body_is_asked(scene: Scene, address: tuple[str, int]) -> None:
     head, _, body = request_of(scene).partition(b"\r\n\r\n")
     with socket.create_connection(address, timeout=30) as sock:
         sock.sendall(head + b"\r\nExpect: 100-continue\r\n\r\n")
         assert sock.recv(100).startswith(b"HTTP/1.1 100 ")
         sock.sendall(body)
-        assert b"200 OK" in sock.recv(65536) + sock.recv(65536)
+        told = b""
+        while not told.endswith(b"}"):
+            told += sock.recv(65536)
+        assert b"200 OK" in told

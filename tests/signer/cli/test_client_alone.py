@@ -76,7 +76,7 @@ def test_signing_works_without_the_service_s_libraries(service: ScriptedService,
     ],
 )
 def test_the_service_s_commands_say_what_to_install(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    (tmp_path / "old.db").write_text("")
+    (tmp_path / "old.db").write_text(" ".join(["academic"] * 33))
     (tmp_path / "old.db").chmod(0o600)
     result = python(SCRIPT, *arguments, folder=tmp_path)
     assert result.returncode == 1
