@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from signer.web.contract import Contract
     from signer.web.endpoints import Endpoint
 
-_PARAMETER: Final = re.compile(r"<(?:path:)?(?P<name>[a-z]+)>")
+_PARAMETER: Final = re.compile(r"<(?:path:)?(?P<name>[a-z_]+)>")
 _PROBLEM_TYPE: Final = "application/problem+json"
 _PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
 _DESCRIPTION: Final = f"""\

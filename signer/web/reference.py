@@ -210,7 +210,7 @@ def _compact(example: object) -> str:
 def curl(method: str, path: str, operation: dict[str, Any]) -> str:
     """The call as a command. The token comes from a file: on the command line others could read it."""
     values = {each["name"]: each.get("example", each["name"]) for each in operation["parameters"]}
-    address = re.sub(r"{([a-z]+)}", lambda found: str(values[found[1]]), path)
+    address = re.sub(r"{([a-z_]+)}", lambda found: str(values[found[1]]), path)
     words = ["curl --fail-with-body"]
     if method != "get":
         words[0] += f" -X {method.upper()}"

@@ -118,6 +118,7 @@ def _schemathesis(stage: Scene, lines: Path, number: int, seconds: float) -> Non
             {
                 "seed": number,
                 "tokens": stage.tokens,
+                "user": "user/hostile-key-user",
                 "known": stage.known,
                 "secrets": {name: secret.hex() for name, secret in stage.secrets.items()},
                 "calls": str(lines),

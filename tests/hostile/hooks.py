@@ -28,6 +28,18 @@ KNOWN: Final = 0.7  # of the path's parameters name something that there is
 NOBODY: Final = 0.05
 FITTING: Final = 0.85  # of the callers have a duty that may make the call
 # Members of answers that are secrets, made for whoever asked. They may stand there, and nowhere else afterwards.
+EXAMPLES: Final = 0.5  # of the calls that make something ask for what the document's example asks for
+# Of what is made: which parameter of paths names it, and by which member of the answer.
+MADE: Final = {
+    "/v1/keys": ("key", "id"),
+    "/v1/keys/{key}/grants": ("grant", "id"),
+    "/v1/principals/{kind}/{name}/tokens": ("credential", "id"),
+    "/v1/principals/{kind}/{name}/access-keys": ("access_key", "access_key_id"),
+    "/v1/principals/{kind}/{name}/public-credentials": ("binding", "id"),
+    "/v1/keys/{key}/approval-requests": ("request", "id"),
+    "/v1/trusted-issuers": ("trusted", "name"),
+    "/v1/issuers": ("issuer", "name"),
+}
 SECRET_MEMBERS: Final = frozenset(
     {
         *("token", "secret_access_key", "session_token", "enrolment_code", "private_key", "shared_secret"),
@@ -48,11 +60,10 @@ def before_call(_context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         # A stranger each: who fails too often from one address is told to wait, and nothing more would be tried.
         headers["X-Forwarded-For"] = f"198.51.{CHANCE.randrange(256)}.{CHANCE.randrange(1, 255)}"
     case.headers = headers
-    parameters = case.path_parameters
-    if parameters:
-        for name in list(parameters):
-            if name in PLAN["known"] and CHANCE.random() < KNOWN:
-                parameters[name] = CHANCE.choice(PLAN["known"][name])
+    _name_what_there_is(case.path_parameters or {})
+    example = _example(case.operation)
+    if example is not None and CHANCE.random() < EXAMPLES:
+        case.body = example
 
 
 def after_call(_context: Any, case: Any, response: Any) -> None:
@@ -71,6 +82,8 @@ def after_call(_context: Any, case: Any, response: Any) -> None:
         body = response.request.body
         line["body"] = (body if isinstance(body, str) else (body or b"").decode("utf-8", "replace"))[:2000]
         line["url"] = response.request.url
+    if response.status_code == 201:
+        _learn(case.operation.path, response.content)
     _calls.write(json.dumps(line) + "\n")
     _calls.flush()
 
@@ -85,6 +98,36 @@ def after_network_error(_context: Any, case: Any, request: Any) -> None:
 def aws_json(_context: Any, value: Any) -> bytes:
     """The wire protocol's bodies, which are JSON by another name."""
     return value if isinstance(value, bytes) else json.dumps(value).encode()
+
+
+def _name_what_there_is(parameters: dict[str, Any]) -> None:
+    """What stands there already by a link of the stateful phase stays."""
+    for name, value in parameters.items():
+        known = PLAN["known"].get(name, [])
+        if known and value not in known and CHANCE.random() < KNOWN:
+            parameters[name] = CHANCE.choice(known)
+
+
+def _example(operation: Any) -> Any:
+    """What the document's example of a call asks that makes something, under a name of its own."""
+    content = operation.definition.raw.get("requestBody", {}).get("content", {})
+    example = content.get("application/json", {}).get("example")
+    if not isinstance(example, dict) or "201" not in operation.definition.raw["responses"]:
+        return None
+    made, unused = json.loads(json.dumps(example).replace("role/ci", PLAN["user"])), f"{CHANCE.randrange(16**8):08x}"
+    for member in ("alias", "name"):
+        if member in made:
+            made[member] = f"{'role/' if '/' in made[member] else ''}x{unused}"
+    return made
+
+
+def _learn(path: str, content: bytes) -> None:
+    """What was made can be named from now on: the newest hundred of a kind."""
+    name, member = MADE.get(path, ("", ""))
+    if name:
+        known = PLAN["known"].setdefault(name, [])
+        known.append(json.loads(content)[member])
+        del known[20:-100]
 
 
 def filter_failure(_context: Any, failure: Any, case: Any, response: Any) -> bool:

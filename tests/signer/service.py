@@ -113,7 +113,7 @@ def assert_documented(application: Flask, method: str, path: str, answer: TestRe
         rule, _ = application.url_map.bind("").match(path.partition("?")[0], method, return_rule=True)
     except HTTPException:
         return
-    operation = document()["paths"][re.sub(r"<(?:path:)?([a-z]+)>", r"{\1}", rule.rule)][method.lower()]
+    operation = document()["paths"][re.sub(r"<(?:path:)?([a-z_]+)>", r"{\1}", rule.rule)][method.lower()]
     status = str(answer.status_code)
     if answer.mimetype != "application/problem+json":
         assert status in operation["responses"], f"{method} {rule.rule} is not documented to answer {status}"

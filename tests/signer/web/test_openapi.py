@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.signer.service import ServiceInProcess
 
 
-PLACE: Final = r"<(?:path:)?([a-z]+)>"
+PLACE: Final = r"<(?:path:)?([a-z_]+)>"
 OF_THE_LOG: Final = {"tile": "000.p/1", "index": "0"}  # a young log has these
 
 
@@ -53,6 +53,7 @@ def test_the_validator_would_tell(document: dict[str, Any]) -> None:
 def test_it_holds_every_route_and_no_other(document: dict[str, Any]) -> None:
     described = {f"{method.upper()} {path}" for path, operations in document["paths"].items() for method in operations}
     assert described == {f"{endpoint.method} {template(endpoint.path)}" for endpoint in ENDPOINTS}
+    assert not [path for path in described if "<" in path]  # a parameter's name that was not taken for one
 
 
 def test_each_route_says_what_it_takes_and_gives(document: dict[str, Any]) -> None:
