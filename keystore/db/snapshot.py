@@ -136,7 +136,8 @@ class PostgresqlSnapshot(Snapshot):
 
 @contextmanager
 def snapshot(place: DatabaseConfiguration) -> Iterator[Snapshot]:
-    """The database in this file, or behind this URL, as it is now. Raises `StoreUnavailable`, `ConfigurationError`."""
+    """The database in this file, or behind this URL, as it is now. Raises `StoreUnavailable`, `ConfigurationError`;
+    `IntegrityFailure` for a SQLite file whose list of tables is damaged."""
     if is_postgresql(place.url):
         from keystore.db import postgresql
 
@@ -147,6 +148,8 @@ def snapshot(place: DatabaseConfiguration) -> Iterator[Snapshot]:
     try:
         opened = sqlite.open_read_only(path)
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CORRUPT:
+            raise sqlite.translate_damage(error) from error
         raise StoreUnavailable(f"{path} cannot be read: {error}") from error
     try:
         yield SqliteSnapshot(opened)

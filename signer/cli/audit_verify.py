@@ -124,8 +124,9 @@ def _verify_database(
     with server_parts():
         from keystore.configuration import database_at, load_database_configuration
         from keystore.db.snapshot import snapshot
-        from keystore.errors import KeystoreError
+        from keystore.errors import IntegrityFailure, KeystoreError
         from signer.cli.audit_state import audit_state
+    from verifier.errors import Rejected
     from verifier.log import store_head
 
     heads = _heads(head_files)
@@ -137,6 +138,8 @@ def _verify_database(
         with snapshot(place) as found, _shown_progress() as progress:
             kept = [head for head in heads.values() if head is not None]
             audit = audit_state(found, trusted=trusted, heads=kept, now=_now(), progress=progress)
+    except IntegrityFailure as damage:
+        raise Rejected("malformed", str(damage)) from damage
     except KeystoreError as error:
         raise CommandFailed(str(error), code=error.code) from error
     code = _code(audit)

@@ -86,7 +86,13 @@ class Bounds:
 @click.option("--every", type=click.FloatRange(1, 86_400), help="Seconds between looks.  [default: look once]")
 @click.option("--count", type=click.IntRange(1), help="With --every: end after so many looks.")
 @click.option("--textfile", type=click.Path(path_type=Path, dir_okay=False), help="Write metrics for Prometheus there.")
-@click.option("--longest", type=click.FloatRange(0.01), default=5.0, show_default=True, help="Seconds a call may take.")
+@click.option(
+    "--longest",
+    type=click.FloatRange(0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Seconds a call may take.",
+)
 @click.option(
     "--certificate-days", type=click.FloatRange(0), default=14.0, show_default=True, help="Wrong if fewer are left."
 )

@@ -253,7 +253,7 @@ def test_the_monitor_is_content_and_writes_what_prometheus_reads(watched: Watche
 @pytest.mark.parametrize(
     ("words", "wrong"),
     [
-        (("--longest", "0.01"), "slow"),
+        (("--longest", "0.0001"), "slow"),
         (("--certificate-days", "400"), "certificate_ends"),
         (("--key", "not-there"), "not_found"),
         (("--key", "tokens"), "wrong_purpose"),

@@ -12,12 +12,11 @@ import pytest
 from sqlalchemy import select
 
 from keystore.db.schema import LOG_ENTRIES
-from keystore.errors import HsmUnavailable
+from keystore.errors import HsmUnavailable, StoreUnavailable
 from signer.app import application
 from signer.authn.throttle import Throttle
 from signer.authn.tokens import new_token
 from signer.config import ServerConfiguration
-from signer.errors import AuditUnavailable
 from tests.signer.service import ServiceInProcess, running_service
 
 if TYPE_CHECKING:
@@ -212,9 +211,9 @@ def test_such_a_refusal_that_cannot_be_recorded_is_answered_503(
     world: ServiceInProcess, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_arguments: object, **_named: object) -> None:
-        raise AuditUnavailable("the audit trail cannot be written")
+        raise StoreUnavailable("nothing can be written")
 
-    monkeypatch.setattr(type(world.services.audit), "_append", fail)
+    monkeypatch.setattr(world.services.audit.log, "write", fail)
     answer = client.get("/v1/nothing", headers={"Authorization": f"Bearer {world.tokens['role/ci']}"})
     assert (answer.status_code, answer.get_json()["code"]) == (503, "audit_unavailable")
 
