@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import select
 import ssl
+from functools import partial
 from typing import TYPE_CHECKING, Final
+
+from signer.tls_steps import of_the_connection
 
 if TYPE_CHECKING:
     import socket
@@ -61,6 +64,6 @@ class Outgoing:
 
     def _taken(self, octets: bytes) -> int:
         try:
-            return self.socket.send(octets)
+            return of_the_connection(partial(self.socket.send, octets))
         except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
             return 0

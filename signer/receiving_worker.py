@@ -16,6 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from enum import Enum
+from functools import partial
 from selectors import EVENT_READ, EVENT_WRITE
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -27,6 +28,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from signer.admission import NOBODY, FairQueue
 from signer.outgoing import Outgoing
 from signer.reception import Incoming, Stage
+from signer.tls_steps import of_the_connection
 from signer.turning_away import CONTINUE, UNFIT, Overload
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ class Connection(TConn):
         """Takes in what has come; false where the caller has gone."""
         try:
             while True:
-                octets = self.sock.recv(_READ_SIZE)
+                octets = of_the_connection(partial(self.sock.recv, _READ_SIZE))
                 if not octets:
                     return False
                 self.incoming.feed(octets)
@@ -351,7 +353,7 @@ class ReceivingWorker(ThreadWorker):
     def _drop(self, conn: Connection) -> None:
         """Looks no more at what comes on a connection at its end."""
         try:
-            if not conn.sock.recv(_READ_SIZE):
+            if not of_the_connection(partial(conn.sock.recv, _READ_SIZE)):
                 self._end(conn)
                 return
         except (BlockingIOError, ssl.SSLWantReadError):
@@ -424,7 +426,7 @@ def _handshake(conn: Connection) -> int:
         conn.sock.setblocking(False)
         conn.out = Outgoing(conn.sock)
     try:
-        conn.sock.do_handshake()
+        of_the_connection(conn.sock.do_handshake)
     except ssl.SSLWantReadError:
         return EVENT_READ
     except ssl.SSLWantWriteError:

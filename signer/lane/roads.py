@@ -1,4 +1,4 @@
-"""What answers a plain call: the signing calls of our own API, and AWS's operations that use a key."""
+"""What answers a plain call: the calls of our own API and AWS's operations that use a key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from signer.services import Services
 
 WIRE_PATH: Final = "/"
-_PATH: Final = re.compile(r"/v1/keys/(?P<key>[A-Za-z0-9_-]{1,250})/(?P<call>[a-z]+)")
+_PATH: Final = re.compile(r"/v1/keys/(?P<key>[A-Za-z0-9_-]{1,250})/(?P<call>[a-z-]+(/[a-z-]+)?)")
 # What takes long for one call alone (XML in Python) would keep all others of its worker waiting.
 _SLOW: Final = frozenset({"assertions"})
 
@@ -47,7 +47,7 @@ class Roads:
         self._operations = operations
 
     def native(self, path: str) -> Road | None:
-        """Of a signing call of our own API."""
+        """Of a call of our own API that uses a key."""
         matched = _PATH.fullmatch(path)
         operation = None if matched is None else self._operations.get(matched["call"])
         if matched is None or operation is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -20,6 +21,8 @@ from signer.operations.verification import VerifiedSignatures
 from signer.web.endpoints import Endpoint, View
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from signer.call import Answer, Call
     from signer.operations.base import Operation
     from signer.services import Services
@@ -70,8 +73,21 @@ def _uses(path: str, summary: str, operation: Operation[_Body]) -> Endpoint:
     )
 
 
+# Those that take no longer than a signature, and so may go together with others (`signer.lane`): no pair is made here.
+OPERATIONS: Final[Mapping[str, Operation[Any]]] = MappingProxyType(
+    {
+        "encrypt": Encrypted(),
+        "decrypt": _DECRYPTED,
+        "data-keys": DataKeys(plaintext=True),
+        "data-keys/without-plaintext": DataKeys(plaintext=False),
+        "shared-secrets": SharedSecrets(),
+        "macs": Macs(),
+        "macs/verify": VerifiedMacs(),
+        "signatures/verify": VerifiedSignatures(),
+    }
+)
 ENDPOINTS: Final = (
-    _uses("encrypt", "Encrypt up to 4096 bytes", Encrypted()),
+    _uses("encrypt", "Encrypt up to 4096 bytes", OPERATIONS["encrypt"]),
     _uses("decrypt", "Decrypt a ciphertext of this key", _DECRYPTED),
     Endpoint(
         "POST",
@@ -82,8 +98,8 @@ ENDPOINTS: Final = (
         Decryption,
         tag=_TAG,
     ),
-    _uses("data-keys", "Make a data key, in the clear and encrypted", DataKeys(plaintext=True)),
-    _uses("data-keys/without-plaintext", "Make a data key, encrypted alone", DataKeys(plaintext=False)),
+    _uses("data-keys", "Make a data key, in the clear and encrypted", OPERATIONS["data-keys"]),
+    _uses("data-keys/without-plaintext", "Make a data key, encrypted alone", OPERATIONS["data-keys/without-plaintext"]),
     _uses("data-key-pairs", "Make a key pair for use outside", DataKeyPairs(plaintext=True)),
     _uses(
         "data-key-pairs/without-plaintext",
@@ -99,12 +115,12 @@ ENDPOINTS: Final = (
         ReEncryption,
         tag=_TAG,
     ),
-    _uses("shared-secrets", "Derive a shared secret", SharedSecrets()),
+    _uses("shared-secrets", "Derive a shared secret", OPERATIONS["shared-secrets"]),
     _uses("encapsulate", "Make a shared secret, and its ciphertext", Encapsulations()),
     _uses("decapsulate", "Get the shared secret of a ciphertext", Decapsulations()),
-    _uses("macs", "Make the MAC of a message", Macs()),
-    _uses("macs/verify", "Check a MAC", VerifiedMacs()),
-    _uses("signatures/verify", "Check a raw signature", VerifiedSignatures()),
+    _uses("macs", "Make the MAC of a message", OPERATIONS["macs"]),
+    _uses("macs/verify", "Check a MAC", OPERATIONS["macs/verify"]),
+    _uses("signatures/verify", "Check a raw signature", OPERATIONS["signatures/verify"]),
     Endpoint(
         "POST", "/v1/random", "Get random bytes of the HSM", random, Action.GENERATE_RANDOM, RandomOctets, tag=_TAG
     ),

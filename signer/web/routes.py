@@ -112,7 +112,7 @@ def register(app: Flask, services: Services) -> None:
             methods=[endpoint.method],
             provide_automatic_options=False,
         )
-    app.wsgi_app = SigningLane(app, services, signing.OPERATIONS)  # type: ignore[method-assign]
+    app.wsgi_app = SigningLane(app, services, {**signing.OPERATIONS, **cryptography.OPERATIONS})  # type: ignore[method-assign]
 
 
 def _view(endpoint: Endpoint, services: Services) -> Callable[..., Response]:

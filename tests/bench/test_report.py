@@ -30,6 +30,7 @@ OURS = Seen(
     others_share=0.0,
     memory=200 * 2**20,
     reconnections=0,
+    refused=0,
     results_checked=42,
 )
 PEER = replace(OURS, per_second=800.0, server_microseconds=1160.0)

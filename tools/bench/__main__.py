@@ -96,10 +96,12 @@ def main(*, short: bool, parts: list[str], seconds: float, warm_up: float, round
             tempfile.TemporaryDirectory(prefix="sealmark-bench-") as folder,
             _stage(Path(folder), lengths, short=short) as stage,
         ):
+            report = stage.report
             for part in parts:
                 PARTS[part](stage)
-            report = stage.report
-        report.write(output)
+                report.write(output)  # what comes later may fail
+        report.show()
+        click.echo(f"written: {output.name}/bench.json, {output.name}/bench.md")
         if "curve" in parts:
             for path in plot(output):
                 click.echo(f"written: {output.name}/{path.name}")

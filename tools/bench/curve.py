@@ -32,7 +32,7 @@ def measure_curve(stage: Stage) -> None:
         targets = [prepare(server, workload) for server in (stage.ours, stage.peer)]
         for count in clients:
             for target in targets:
-                seen = stage.drivers.load(target, count, warm_up, seconds)
+                seen = stage.drivers.load(target, count, warm_up, seconds, may_refuse=True)
                 points.append(
                     {
                         "load": workload.name,
@@ -41,6 +41,7 @@ def measure_curve(stage: Stage) -> None:
                         "per_second": seen.per_second,
                         "p50_milliseconds": seen.p50_milliseconds,
                         "p99_milliseconds": seen.p99_milliseconds,
+                        "refused_per_second": seen.refused / seconds,
                     }
                 )
                 click.echo(
@@ -60,10 +61,13 @@ def _grid(points: list[dict[str, Any]], load: str) -> Grid:
             f"{point['per_second']:,.0f}",
             f"{point['p50_milliseconds']:.2f}",
             f"{point['p99_milliseconds']:.2f}",
+            f"{point['refused_per_second']:,.0f}",
         )
         for point in chosen
     )
-    return Grid(f"Latency against load: {load}", ("clients", "server", "/s", "p50 ms", "p99 ms"), rows)
+    return Grid(
+        f"Latency against load: {load}", ("clients", "server", "/s", "p50 ms", "p99 ms", "told to come again /s"), rows
+    )
 
 
 def plot(results: Path) -> list[Path]:

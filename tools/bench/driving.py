@@ -56,6 +56,7 @@ class Seen:
     others_share: float
     memory: int
     reconnections: int
+    refused: int
     results_checked: int
 
     @property
@@ -92,8 +93,11 @@ class Drivers:
         warm_up: float,
         seconds: float,
         processors: frozenset[int] | None = None,
+        *,
+        may_refuse: bool = False,
     ) -> Seen:
-        """One load over HTTP, its results checked; `processors`: where the load tool may run, unless anywhere.
+        """One load over HTTP, its results checked; `processors`: where the load tool may run, unless anywhere;
+        `may_refuse`: whether the server may tell callers to come again.
 
         Raises: as `Target.check`.
         """
@@ -113,7 +117,7 @@ class Drivers:
         busy = processes.busy_seconds() - busy
         memory = processes.memory(session)
         seen = [future.result() for future in futures]
-        return _seen(target, seen, seconds, server, busy, memory, target.check(seen))
+        return _seen(target, seen, seconds, server, busy, memory, target.check(seen, may_refuse=may_refuse))
 
 
 def _sleep_until(moment: float) -> None:
@@ -141,6 +145,7 @@ def _seen(
         others_share=max(0.0, busy - server - load) / seconds,
         memory=memory,
         reconnections=sum(one.reconnections for one in seen),
+        refused=sum(one.refused for one in seen),
         results_checked=checked,
     )
 

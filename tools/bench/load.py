@@ -47,6 +47,7 @@ class Measured:
     failures: int = 0
     first_failure: str = ""
     reconnections: int = 0
+    refused: int = 0  # told to come again (429), and sent again at once; they are no answers
     latencies: array[float] = field(default_factory=lambda: array("d"))
     processor_seconds: float = 0.0
     kept: list[tuple[int, bytes]] = field(default_factory=list)  # (index of the request, body of its answer)
@@ -206,6 +207,10 @@ class _Round:
         answer = client.receive()
         if answer is None:
             return
+        if answer.startswith(b"HTTP/1.1 429"):
+            measured.refused += 1
+            self._next(client)
+            return
         measured.latencies.append(time.perf_counter() - client.sent_at)
         measured.answers += 1
         if not answer.startswith(b"HTTP/1.1 200") or b'"error":' in answer:
@@ -213,6 +218,9 @@ class _Round:
             measured.first_failure = measured.first_failure or answer[:400].decode(errors="replace")
         elif measured.answers % KEEP_EVERY == 1:
             measured.kept.append((client.place, client.body(answer)))
+        self._next(client)
+
+    def _next(self, client: _Client) -> None:
         client.place = (client.place + 1) % len(self._requests)
         if client.ends:
             raise ConnectionResetError("the service ends the connection")

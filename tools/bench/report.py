@@ -146,20 +146,25 @@ class Report:
             if FIGURES[name].met(value) is False
         ]
 
-    def write(self, folder: Path) -> None:
-        """Prints it and writes `bench.json` and `bench.md`."""
+    def show(self) -> None:
+        """Prints it."""
         console = Console(highlight=False)
         if not console.is_terminal:
             console.width = 150
-        grids = [
+        for grid in self._every_grid():
+            grid.print(console)
+        for line in self.lines:
+            console.print(line)
+
+    def _every_grid(self) -> list[Grid]:
+        return [
             *(loads(self.rows) if self.rows else ()),
             *self.grids,
             *([_asked(self.figures)] if self.figures else ()),
         ]
-        for grid in grids:
-            grid.print(console)
-        for line in self.lines:
-            console.print(line)
+
+    def write(self, folder: Path) -> None:
+        """Writes `bench.json` and `bench.md`."""
         document = {
             "short": self.short,
             "circumstances": dict(self.circumstances),
@@ -170,13 +175,12 @@ class Report:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "bench.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         facts = ", ".join(f"{name} {value}" for name, value in self.circumstances.items())
-        tables = "\n".join(grid.markdown() for grid in grids)
+        tables = "\n".join(grid.markdown() for grid in self._every_grid())
         measured = "Only run through, not measured" if self.short else "Measured"
         text = f"# Benchmark\n\n{measured} by `make bench`: {facts}.\n\n{tables}\n" + "".join(
             f"{line}.\n\n" for line in self.lines
         )
         (folder / "bench.md").write_text(text.rstrip() + "\n", encoding="utf-8")
-        console.print(f"written: {folder.name}/bench.json, {folder.name}/bench.md")
 
 
 def loads(rows: Sequence[Row]) -> tuple[Grid, Grid, Grid]:

@@ -95,7 +95,7 @@ class Target:
         address, wire = urlsplit(self.server.url).netloc, self.server.wire(self.workload)
         return wire.requests(address, self.server.token, self.alias, self.workload.operation, self.items)
 
-    def check(self, seen: Sequence[Measured]) -> int:
+    def check(self, seen: Sequence[Measured], *, may_refuse: bool = False) -> int:
         """Checks every result of the answers that were kept; how many.
 
         Raises: `ServiceError` where requests failed or nothing was kept, and what the check of a wrong result raises.
@@ -104,6 +104,8 @@ class Target:
         if failures:
             said = next(one.first_failure for one in seen if one.failures)
             raise ServiceError(f"{self.server.name}: {failures} requests failed; the first: {said}")
+        if (refused := sum(one.refused for one in seen)) and not may_refuse:
+            raise ServiceError(f"{self.server.name}: {refused} requests were told to come again")
         wire, checked = self.server.wire(self.workload), 0
         for place, answer in (kept for one in seen for kept in one.kept):
             for payload, result in zip(self.payloads[place], wire.results(answer), strict=True):
