@@ -18,7 +18,7 @@ def node() -> None:
 
     \b
     Examples:
-      sealmark node join --state /var/lib/sealmark --from /root/carried
+      sealmark node join --state /var/lib/sealmark --from /media/carried
     """
 
 
@@ -40,7 +40,7 @@ def join(state: Path, source: Path) -> None:
 
     \b
     Examples:
-      sealmark node join --state /var/lib/sealmark --from /root/carried
+      sealmark node join --state /var/lib/sealmark --from /media/carried
       sealmark node join --state /var/lib/sealmark-2 --from /var/lib/sealmark
     """
     with server_parts():
