@@ -87,6 +87,14 @@ class _FastRoad:
         else:
             fast[0].close()
 
+    def put_aside(self, fast: Fast, is_new: bool, error: psycopg.Error) -> None:
+        """After an error: an old connection that turned out to be broken is to be replaced, any other error is raised."""
+        broken = not isinstance(error, postgresql.Silent) and bool(fast[0].broken or fast[0].closed)
+        self.give_back(fast)
+        if not broken or is_new:
+            raise postgresql.translate(error) from error
+        self.forget()
+
     def forget(self) -> None:
         """Closes every idle connection: where one was broken, the server has most likely gone away from all."""
         with suppress(IndexError):
@@ -128,11 +136,7 @@ class PostgresqlAppending(Appending):
                 fast[1].execute(f"BEGIN; {_lock_statements(_LOG, seconds)}{self._also}", prepare=False)
             except psycopg.Error as exc:
                 patience.spend(since)
-                broken = not isinstance(exc, postgresql.Silent) and bool(fast[0].broken or fast[0].closed)
-                self._road.give_back(fast)
-                if not broken or is_new:
-                    raise postgresql.translate(exc) from exc
-                self._road.forget()
+                self._road.put_aside(fast, is_new, exc)
             except BaseException:
                 fast[0].close()
                 raise
@@ -235,11 +239,7 @@ class PostgresqlDatabase(Database):
             try:
                 rows: list[RawRow] = fast[1].execute(sql, parameters, prepare=True, binary=True).fetchall()
             except psycopg.Error as exc:
-                broken = not isinstance(exc, postgresql.Silent) and bool(fast[0].broken or fast[0].closed)
-                self._road.give_back(fast)
-                if not broken or is_new:
-                    raise postgresql.translate(exc) from exc
-                self._road.forget()
+                self._road.put_aside(fast, is_new, exc)
             except BaseException:
                 fast[0].close()
                 raise
