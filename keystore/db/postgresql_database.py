@@ -88,7 +88,7 @@ class _FastRoad:
             fast[0].close()
 
     def put_aside(self, fast: Fast, is_new: bool, error: psycopg.Error) -> None:
-        """After an error: an old connection that turned out to be broken is to be replaced, any other error is raised."""
+        """After an error: an old connection that turned out to be broken is to be replaced; all else is raised."""
         broken = not isinstance(error, postgresql.Silent) and bool(fast[0].broken or fast[0].closed)
         self.give_back(fast)
         if not broken or is_new:
