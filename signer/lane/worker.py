@@ -53,6 +53,9 @@ class GracefulWorker(WatchedWorker):
     accepted for it before it ends. A `signer.lane.lane.Host`."""
 
     share: WorkerShare | None = None  # set in the master, before the fork
+    lane: Lane | None = None
+    _signing: SigningLane
+    _looked_at_others = 0.0
     _connections = 0
     _most_kept_alive = 0
 
@@ -76,10 +79,6 @@ class GracefulWorker(WatchedWorker):
     @max_keepalived.setter
     def max_keepalived(self, most: int) -> None:
         self._most_kept_alive = most
-
-    lane: Lane | None = None
-    _signing: SigningLane
-    _looked_at_others = 0.0
 
     def load_wsgi(self) -> None:
         """As gunicorn's; but a worker of a service that has begun waits for what it needs (a full disk, a lock, an HSM
