@@ -42,6 +42,8 @@ def usage(key: str | None, principal: str | None, action: str | None, as_csv: bo
     query = {**times_of(between), **{name: value for name, value in asked.items() if value is not None}}
     with open_client() as client:
         rows = list(client.pages(USAGE, "usage", query))
+    if not rows:
+        click.echo("Nothing was asked for in that time under these names (a key's is its alias or id).", err=True)
     if form == "json":
         print_json({**times_of(between), "usage": rows})
     elif form == "csv":
