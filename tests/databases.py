@@ -168,6 +168,46 @@ def copy(source: Path, target: Path) -> None:
                     into.write(some)
 
 
+def remove(path: Path) -> None:
+    """The database is lost."""
+    if is_postgresql():
+        drop(path)
+    else:
+        path.unlink()
+
+
+def octets(path: Path) -> bytes:
+    """All that the database holds, as it lies there: for a look whether something is among it."""
+    if not is_postgresql():
+        return b"".join(file.read_bytes() for file in sorted(path.parent.glob(f"{path.name}*")))
+    found = bytearray()
+    with psycopg.connect(url_of(path)) as connection:
+        listed = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        for (name,) in listed:
+            table = statements.Identifier(str(name))
+            with connection.cursor().copy(statements.SQL("COPY {} TO STDOUT (FORMAT binary)").format(table)) as rows:
+                for some in rows:
+                    found += some
+    return bytes(found)
+
+
+@contextmanager
+def away(path: Path) -> Iterator[None]:
+    """The database is not there until the end of the block; nobody may have it open at either end."""
+    if is_postgresql():
+        name = name_of(path)
+        _run(f"ALTER DATABASE {name} RENAME TO {name}_away")
+    else:
+        path.rename(path.with_suffix(".away"))
+    try:
+        yield
+    finally:
+        if is_postgresql():
+            _run(f"ALTER DATABASE {name}_away RENAME TO {name}")
+        else:
+            path.with_suffix(".away").rename(path)
+
+
 class Hand:
     """Somebody who writes to the database and has no HSM: statements with `?` for their values, each by itself."""
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import PoolProxiedConnection
     from sqlalchemy.engine import Dialect
 
-    from keystore.db.engine import RawRow
+    from keystore.db.engine import RawRow, Value
 
 SCHEME: Final = "postgresql://"
 OLDEST_SERVER: Final = 130000  # 13
@@ -193,6 +193,12 @@ def open_connection(parameters: dict[str, str], password_file: Path | None, mann
         connection.close()
         raise
     return connection
+
+
+def comparable(value: Value) -> Value:
+    """A value to look for. No text here holds a NUL, and the server refuses to look for one: with U+FFFD in its place
+    nothing is found either."""
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
 
 
 def fetch(connection: PostgresqlConnection, sql: str, parameters: RawRow) -> list[tuple[Any, ...]]:

@@ -231,6 +231,8 @@ class PostgresqlDatabase(Database):
 
     def fetch(self, sql: str, parameters: RawRow, *, inside: Connection | None = None) -> list[RawRow]:
         """See `Database`. Asked once more of a new connection where an old one turns out to be broken."""
+        if any(isinstance(parameter, str) and "\0" in parameter for parameter in parameters):
+            parameters = tuple(map(postgresql.comparable, parameters))
         if inside is not None:
             return postgresql.fetch(postgresql.driver_connection(inside.connection), sql, parameters)
         while True:

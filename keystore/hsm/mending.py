@@ -57,19 +57,27 @@ class Mender:
     def replaced(self, failed: Connection) -> Connection:
         """A connection newer than the failed one, if one is made in time. Raises: `HsmUnavailable`."""
         with self._changed:
-            if self._closed:
-                raise HsmUnavailable("the token was closed")
-            if self._is_newer(failed):
-                return self._connection
-            if self._thread is None:
-                self._lost_at, self._fault = time.monotonic(), None
-                self._thread = threading.Thread(target=self._mend, name="hsm-mender", daemon=True)
-                self._thread.start()
-            left = self._lost_at + _PATIENCE - time.monotonic()
-            self._changed.wait_for(lambda: self._thread is None or self._fault is not None, max(left, 0.0))
-            if self._is_newer(failed):
-                return self._connection
-            raise self._refusal()
+            until = time.monotonic() + _PATIENCE
+            while not self._closed:
+                if self._is_newer(failed):
+                    return self._connection
+                if self._thread is None:  # again, too, where another token of this process has ended the new one
+                    if time.monotonic() >= until:
+                        raise self._refusal()
+                    self._begin()
+                if not self._has_ended() or self._fault is not None:
+                    raise self._refusal()
+            raise HsmUnavailable("the token was closed")
+
+    def _begin(self) -> None:
+        self._lost_at, self._fault = time.monotonic(), None
+        self._thread = threading.Thread(target=self._mend, name="hsm-mender", daemon=True)
+        self._thread.start()
+
+    def _has_ended(self) -> bool:
+        """Whether the first attempt has come to anything in time."""
+        left = self._lost_at + _PATIENCE - time.monotonic()
+        return self._changed.wait_for(lambda: self._thread is None or self._fault is not None, max(left, 0.0))
 
     def is_worth_it(self) -> bool:
         """Whether a new connection may help; not just after one that did not."""

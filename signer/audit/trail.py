@@ -585,8 +585,9 @@ def _overdue(outcome: Outcome) -> Outcome:
 
 
 def _named(name: str | None) -> str | None:
-    """A name as a caller wrote it, who may have pasted a token into the path."""
-    return None if name is None else blanked(name)
+    """A name as a caller wrote it, who may have pasted a token into the path, or a NUL, which PostgreSQL has no place
+    for."""
+    return None if name is None else blanked(name).replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _now() -> int:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import http.client
 import json
 import re
 import secrets
-import sqlite3
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from tests import databases
 from tests.faults.forwarding import Control, forwarding, until
 from tests.faults.kills import epoch_of
 from tests.hsm_support import SOFTHSM
@@ -109,9 +108,8 @@ class Forwarded:
         return len(self._rows(asked))
 
     def _rows(self, sql: str, *parameters: str) -> list[Any]:
-        path = self.scene.state / "sealmark.db"
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            return connection.execute(sql, parameters).fetchall()
+        with databases.hand(self.scene.state / "sealmark.db") as reader:
+            return reader.rows(sql, *parameters)
 
     def unknown_or_failed(self) -> int:
         """Leaves of intents that ended otherwise than well."""

@@ -220,6 +220,7 @@ def test_another_backups_files_and_another_deployments_shares(made: Deployment, 
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.sqlite_only("somebody changes a copy of an SQLite file")
 def test_rows_that_bear_no_seal_are_not_backed_up_unseen(made: Deployment, tmp_path: Path) -> None:
     """The manifest seals whatever was there: it is the rows' own seals that say who wrote them."""
     state = Path(shutil.copytree(made.state.path, tmp_path / "state"))

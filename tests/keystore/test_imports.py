@@ -31,6 +31,7 @@ from keystore.importable import WRAPPING_ALGORITHMS, WRAPPING_SPECS, check_wrapp
 from keystore.keystore import Keystore
 from keystore.lifecycle import UNTIL_ROTATED, state_at, version_state
 from keystore.materials import ImportType, MaterialRequest
+from tests import databases
 from tests.databases import url_of
 from tests.keystore.imported import OneWrappingKey, material_of, pkcs8, private_key, wrapped
 from tests.keystore.support import Place, intent_for, make_place, new_key
@@ -104,7 +105,7 @@ def test_a_symmetric_key_is_the_material_that_came_in(importer: Importer, algori
     assert (imported.key.state, version.cause) == (KeyState.ENABLED, VersionCause.IMPORTED)
     assert (version.material_id, version.material_description) == (imported.material_id, "from the vault")
     assert opens(importer, version, material)
-    assert material not in importer.place.path.read_bytes()
+    assert material not in databases.octets(importer.place.path)
 
 
 @pytest.mark.parametrize(

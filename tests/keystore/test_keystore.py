@@ -60,6 +60,7 @@ from keystore.errors import (
 from keystore.keystore import Keystore
 from keystore.lifecycle import version_state
 from keystore.signing import is_signature
+from tests import databases
 from tests.databases import init_options
 from tests.hsm_support import OTHER_DOMAIN
 from tests.keystore.support import CHANGE, Attacker, Place, TokenProxy, intent_for, make_database, new_key, policy_for
@@ -467,14 +468,12 @@ def test_it_is_ready_while_hsm_and_database_answer(place: Place) -> None:
     place.warm.ready()
     place.warm.require_deployment()
     assert place.warm.token_info.manufacturer == "SoftHSM project"
-    place.path.rename(place.path.with_suffix(".gone"))
-    try:
-        place.warm.database.close()
+    place.warm.database.close()
+    with databases.away(place.path):
         with pytest.raises(StoreUnavailable):
             place.warm.require_deployment()
         place.warm.ready()  # the HSM is
-    finally:
-        place.path.with_suffix(".gone").rename(place.path)
+        place.warm.database.close()
     place.warm.require_deployment()
 
 

@@ -231,6 +231,16 @@ def test_a_block_that_raises_writes_nothing_and_a_conflict_tells_no_values(datab
     assert len(names(database)) == 101
 
 
+def test_a_name_with_a_nul_is_nobodys(database: Database) -> None:
+    put(database, "known")
+    found = database.prepare(select(AUDIT_EPOCHS.c.id, AUDIT_EPOCHS.c.node).where(AUDIT_EPOCHS.c.id == bindparam("id")))
+    assert database.fetch(found.sql, ("known",)) == [("known", "x")]
+    for name in ("known\0", "\0", "kn\0own"):
+        assert database.fetch(found.sql, (name,)) == []
+        with database.read() as connection:
+            assert database.fetch(found.sql, (name,), inside=connection) == []
+
+
 def test_a_transaction_with_a_refused_statement_is_not_taken_for_a_commit(database: Database) -> None:
     """PostgreSQL answers its COMMIT without an error, with ROLLBACK."""
 

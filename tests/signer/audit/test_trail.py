@@ -231,6 +231,11 @@ def test_refusals_of_an_unwritable_time_do_not_pile_up(audit: AuditTrail, databa
     assert outcomes(database) == []
 
 
+def test_a_name_with_a_nul_is_recorded_all_the_same(audit: AuditTrail, database: Database) -> None:
+    audit.refuse(CALLER, "Sign", CALL, "key\0", "not_found", "role/\0ci")
+    assert [(row["key_id"], row["subject"]) for row in outcomes(database)] == [("key\ufffd", "role/\ufffdci")]
+
+
 @pytest.mark.parametrize(
     ("code", "kind"), [("not_found", "denied"), ("integrity_failure", "failed"), ("store_unavailable", "failed")]
 )

@@ -14,7 +14,9 @@ import structlog.testing
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from sqlalchemy import select
 
+from keystore.db.schema import LOG_ENTRIES
 from signer.access.short_form import document_of
 from tests.keystore.imported import OneWrappingKey, pkcs8, private_key
 from tests.signer.service import MovedClock, ServiceInProcess, running_service
@@ -231,9 +233,8 @@ def test_material_that_expires_is_deleted_once_and_recorded(vault: Vault) -> Non
     for _ in range(2):
         vault.service.services.upkeep.once(vault.clock())
     with vault.service.services.keystore.database.read() as connection:
-        told = connection.exec_driver_sql(
-            "SELECT principal FROM log_entries WHERE action = 'DeleteExpiredKeyMaterial' AND key_id = ?", (key.id,)
-        ).all()
+        expired = (LOG_ENTRIES.c.action == "DeleteExpiredKeyMaterial", LOG_ENTRIES.c.key_id == key.id)
+        told = connection.execute(select(LOG_ENTRIES.c.principal).where(*expired)).all()
     assert len(told) == 1
     assert vault.metadata(key)["KeyState"] == "PendingImport"
 
