@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 from click.testing import CliRunner
 
@@ -21,9 +18,10 @@ from tests.faults.kills import Report, judge
 from tests.keystore.upgrading import next_history
 from tests.log_audit import log_key
 from tests.postgresql_server import running_server
-from tests.scale.deployment import USER, make_deployment
+from tests.scale import nodes
+from tests.scale.deployment import USER
+from tests.scale.fleet import fleet_of, join
 from tests.scale.mixture import digest
-from tests.scale.nginx import balanced
 from tests.scale.scene import ALIAS, PATH, serving
 from tests.scale.teller import Teller
 
@@ -31,8 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.scale.deployment import Deployment
-    from tools.service import Service
+    from tests.scale.fleet import Fleet
 
 pytestmark = pytest.mark.postgresql_only("nodes share a database on a server")
 SERVED_SECONDS = 60
@@ -47,66 +44,10 @@ def server() -> Iterator[None]:
         yield
 
 
-@dataclass
-class Fleet:
-    """Both nodes, and the address of the balancer before them."""
-
-    deployment: Deployment
-    first: Service
-    second: Service
-    url: str
-
-    def call(self, who: str, url: str, method: str, path: str, body: object = None, **headers: str) -> httpx.Response:
-        head = {"Authorization": f"Bearer {self.deployment.tokens[who]}", **headers}
-        return httpx.request(method, f"{url}{path}", json=body, headers=head, timeout=30, trust_env=False)
-
-    def signed_by(self) -> dict[str, int]:
-        """How many signatures each node has begun."""
-        counted = (
-            "SELECT node, count(*) FROM audit_intents JOIN audit_epochs ON audit_epochs.id = epoch "
-            "WHERE algorithm IS NOT NULL AND items = 1 GROUP BY node"
-        )
-        with hand(self.deployment.database) as database:
-            return dict(database.rows(counted))
-
-
-def join(deployment: Deployment, folder: Path) -> Deployment:
-    words = ["node", "join", "--state", str(folder / "state"), "--from", str(deployment.scene.state), "--json"]
-    result = CliRunner().invoke(cli, words)
-    assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["log"].startswith("sealmark/")
-    return replace(deployment, scene=replace(deployment.scene, state=folder / "state"))
-
-
 @pytest.fixture(scope="module")
 def fleet(server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    folder = tmp_path_factory.mktemp("nodes")
-    deployment = make_deployment(folder / "one")
-    (folder / "two").mkdir()
-    second = join(deployment, folder / "two")
-    with ExitStack() as stack:
-        one = stack.enter_context(serving(deployment.scene, "--workers", "1"))
-        two = stack.enter_context(_killable(second))
-        url = stack.enter_context(balanced(folder / "nginx", [one.url, two.url]))
-        yield Fleet(deployment, one, two, url)
-
-
-class _killable:  # noqa: N801 - a context manager
-    """A node that may be killed within the block."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        self._context = serving(deployment.scene, "--workers", "1")
-
-    def __enter__(self) -> Service:
-        self.service = self._context.__enter__()
-        return self.service
-
-    def __exit__(self, *_: object) -> None:
-        killed = self.service.process.poll() is not None
-        try:
-            self._context.__exit__(None, None, None)
-        except AssertionError:
-            assert killed, "the node did not stop as it should"
+    with fleet_of(2, tmp_path_factory.mktemp("nodes")) as made:
+        yield made
 
 
 def sign(fleet: Fleet, teller: Teller, times: int) -> None:
@@ -121,11 +62,11 @@ def test_any_node_signs_and_there_is_one_log(fleet: Fleet, tmp_path: Path) -> No
     assert len(shares) == 2
     assert min(shares.values()) >= 8, shares
     made = fleet.call(
-        "user/key-admin", fleet.first.url, "POST", "/v1/keys",
+        "user/key-admin", fleet.nodes[0].url, "POST", "/v1/keys",
         {"alias": "fleet", "spec": "ECC_NIST_P256", "purpose": "general", "users": [USER]},
     )  # fmt: skip
     assert made.status_code == 201
-    for url in (fleet.second.url, fleet.first.url):
+    for url in (fleet.nodes[1].url, fleet.nodes[0].url):
         assert fleet.call(USER, url, "POST", "/v1/keys/fleet/signatures", digest()).status_code == 200
     proofs = list(teller.ledger.proofs)
     teller.close()
@@ -139,7 +80,7 @@ def test_a_policy_is_in_force_on_every_node_at_the_next_request(fleet: Fleet) ->
     path = f"/v1/keys/{ALIAS}/policy"
     none: dict[str, object] = {"administrators": ["user/key-admin"], "users": ["role/other"]}
     everybody = none | {"users": [USER]}
-    for writer, reader in ((fleet.first, fleet.second), (fleet.second, fleet.first)):
+    for writer, reader in ((fleet.nodes[0], fleet.nodes[1]), (fleet.nodes[1], fleet.nodes[0])):
         for _ in range(5):
             for policy, status in ((none, 404), (everybody, 200)):
                 assert fleet.call("user/key-admin", writer.url, "PUT", path, policy).status_code == 200
@@ -150,11 +91,11 @@ def test_an_idempotency_key_holds_on_every_node(fleet: Fleet) -> None:
     body = digest()
     answers = [
         fleet.call(USER, url, "POST", PATH, body, **{"Idempotency-Key": "the-same-1"})
-        for url in (fleet.first.url, fleet.second.url, fleet.url)
+        for url in (fleet.nodes[0].url, fleet.nodes[1].url, fleet.url)
     ]
     assert [answer.status_code for answer in answers] == [200] * 3
     assert len({answer.json()["results"][0]["signature"] for answer in answers}) == 1
-    other = fleet.call(USER, fleet.second.url, "POST", PATH, digest(), **{"Idempotency-Key": "the-same-1"})
+    other = fleet.call(USER, fleet.nodes[1].url, "POST", PATH, digest(), **{"Idempotency-Key": "the-same-1"})
     assert other.status_code == 409
 
 
@@ -181,8 +122,8 @@ def test_a_node_that_dies_takes_nothing_with_it(fleet: Fleet) -> None:
     """The other one goes on, and closes what it left open; the log is whole."""
     teller = Teller(fleet.url, fleet.deployment, log_key(fleet.deployment.database), 2)
     sign(fleet, teller, 4)
-    os.killpg(fleet.second.process.pid, signal.SIGKILL)
-    fleet.second.process.wait()
+    os.killpg(fleet.nodes[1].process.pid, signal.SIGKILL)
+    fleet.nodes[1].process.wait()
     answered = 0
     for _ in range(20):
         try:
@@ -202,6 +143,17 @@ def test_a_node_that_dies_takes_nothing_with_it(fleet: Fleet) -> None:
     assert report.differences == []
     verified = CliRunner().invoke(cli, ["audit", "verify", "--state", str(fleet.deployment.scene.state), "--json"])
     assert verified.exit_code == 0, verified.output
+
+
+def test_the_command_counts_what_is_wrong(server: None, tmp_path: Path) -> None:
+    with fleet_of(2, tmp_path, nodes.SETTINGS) as fresh:
+        seen = nodes.run(fresh, tmp_path, 1.0)
+    assert seen.right, seen
+    assert (seen.any_key_tries, seen.limit_tries) == (20, 2 * nodes.QUOTA)
+    assert min(seen.policy_tries, seen.signed, seen.of_which_upgraded) > 0
+    for wrong in ({"any_key_failed": 1}, {"failed": ["503"]}, {"policy_wrong": 1}, {"differences": ["a fork"]}):
+        assert not replace(seen, **wrong).right
+    assert not replace(seen, limit_let_through=nodes.QUOTA + 1).right
 
 
 def test_a_node_of_a_file_is_refused(tmp_path: Path) -> None:
