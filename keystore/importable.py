@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -133,7 +133,7 @@ def parse_material(spec: KeySpec, octets: bytes) -> Material:
     wrong = IncorrectKeyMaterial(f"the key material is not a {spec.name} private key, PKCS #8 in DER")
     try:
         key = load_der_private_key(octets, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):  # the last: a raw key of another length
         raise wrong from None
     parts = _parts(spec, key)
     if parts is None:

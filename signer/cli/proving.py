@@ -142,7 +142,7 @@ class Given:
 
 def load_private_key(path: Path) -> PrivateKey:
     """A private key, PEM, of a kind that may sign requests. Raises: CommandFailed."""
-    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -153,7 +153,7 @@ def load_private_key(path: Path) -> PrivateKey:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except OSError as exc:
         raise CommandFailed(f"{path} cannot be read: {exc.strerror}", code="unreadable_file") from exc
-    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as exc:
         raise CommandFailed(f"{path} holds no private key (PEM, not encrypted)", code="bad_key") from exc
     wanted = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
     if not isinstance(key, wanted) or algorithm_of(key.public_key()) is None:

@@ -108,6 +108,11 @@ def test_one_credential_is_named_or_none_is_shown(
     assert not service.asked
 
 
+# 31 octets where Ed25519 has 32: the library calls that an error of its own.
+_OCTETS = bytes.fromhex("302d020100300506032b65700421041f") + bytes(31)
+SHORT_ED25519 = f"-----BEGIN PRIVATE KEY-----\n{base64.b64encode(_OCTETS).decode()}\n-----END PRIVATE KEY-----\n"
+
+
 def test_a_key_file_that_cannot_be_used_is_refused(run: Run, service: ScriptedService, tmp_path: Path) -> None:
     files = {
         "missing": ("unreadable_file", tmp_path / "missing.pem"),
@@ -116,7 +121,10 @@ def test_a_key_file_that_cannot_be_used_is_refused(run: Run, service: ScriptedSe
         "other": ("bad_key", write_key(tmp_path / "other.pem", x25519.X25519PrivateKey.generate())),
         "curve": ("bad_key", write_key(tmp_path / "curve.pem", ec.generate_private_key(ec.SECP521R1()))),
         "public": ("bad_key", tmp_path / "public.pem"),
+        "short": ("bad_key", tmp_path / "short.pem"),
     }
+    (tmp_path / "short.pem").write_text(SHORT_ED25519)
+    (tmp_path / "short.pem").chmod(0o600)
     (tmp_path / "weak.pem").chmod(0o640)
     (tmp_path / "public.pem").write_text(public_pem(KEY))
     (tmp_path / "public.pem").chmod(0o600)
