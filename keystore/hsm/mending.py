@@ -57,17 +57,17 @@ class Mender:
     def replaced(self, failed: Connection) -> Connection:
         """A connection newer than the failed one, if one is made in time. Raises: `HsmUnavailable`."""
         with self._changed:
-            until = time.monotonic() + _PATIENCE
-            while not self._closed:
-                if self._is_newer(failed):
-                    return self._connection
+            began = time.monotonic()
+            while not self._is_newer(failed):
+                if self._closed:
+                    raise HsmUnavailable("the token was closed")
                 if self._thread is None:  # again, too, where another token of this process has ended the new one
-                    if time.monotonic() >= until:
+                    if self._lost_at - began > _PATIENCE:
                         raise self._refusal()
                     self._begin()
                 if not self._has_ended() or self._fault is not None:
                     raise self._refusal()
-            raise HsmUnavailable("the token was closed")
+            return self._connection
 
     def _begin(self) -> None:
         self._lost_at, self._fault = time.monotonic(), None
