@@ -2,8 +2,9 @@
 
 In each round it reads what has come, begins the new calls, and has what all of them must have durable written in one
 transaction: the intents of those that came now, the leaves of those that have signed. Then all go on, to the HSM or to
-their answers. Nothing of one call depends on another: what one raises is its own answer, and a row of one that cannot
-be written fails that one alone (`audit.groups`).
+their answers. Callers who were answered together, and ask again, are waited for half a millisecond, for as long as they
+do: they go together again (`lane.company`). Nothing of one call depends on another: what one raises is its own answer,
+and a row of one that cannot be written fails that one alone (`audit.groups`).
 
 A request that is not plain leaves with its connection and every octet for gunicorn's own threads, and the connection
 comes back when it is answered. Sockets never block: who does not read, or does not send, keeps nobody else waiting.
@@ -33,6 +34,7 @@ from keystore.db import patience
 from keystore.errors import StoreUnavailable
 from keystore.measures import GAUGES
 from signer.call import Call
+from signer.lane.company import Company
 from signer.lane.connection import MOST_AHEAD, Connection, Stage
 from signer.lane.flight import Ended, Flight
 from signer.lane.heads import BEGINNING, END, LONGEST_HEAD, HeadReader
@@ -137,6 +139,7 @@ class Lane:
         self._new: list[Flight] = []
         self._due: list[Flight] = []  # that wait for a write
         self._held = False  # whether leaves have waited for newcomers already
+        self._company = Company()
         self._writing: list[Flight] = []  # whose write is under way
         self._stepping: list[Flight] = []  # of this moment, the one that is stepped now first
         self._elsewhere_at: dict[int, Flight] = {}  # by thread
@@ -236,6 +239,8 @@ class Lane:
         goes_on = self._new or (self._due and not self._writing)
         with self._away():
             ready = self._epoll.poll(0.0 if goes_on else _TICK if self._queue.waiting else _LONGEST_WAIT)
+            if self._company.wanted(len(ready), alone=not goes_on):
+                ready = self._company.gathered(self._epoll)
         for descriptor, mask in ready:
             if descriptor == self._bell:
                 self._read_inbox()
@@ -480,6 +485,7 @@ class Lane:
             self._listen(connection, _READ)
             connection.stage = Stage.READING
             connection.until = time.monotonic() + self._host.keep_alive_seconds
+            self._company.answered += 1
             if connection.ins:
                 self._take(connection)
 
