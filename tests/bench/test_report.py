@@ -82,9 +82,10 @@ def test_tables_show_both_servers_and_what_they_took() -> None:
 
 
 def test_scaling_is_a_part_of_the_bare_loops_own() -> None:
-    scaling = Scaling("P-256, singly", bare_one=100, bare_two=200, one=50, taken=1.2, pinned=30, two=60)
+    scaling = Scaling("P-256, singly", bare_one=100, bare_two=200, one=50, taken=1.2, pinned=30, two=60, shared=45)
     assert scaling.free == 0.6
     assert scaling.by_processor == 1.0
+    assert scaling.same_clients == 0.75
 
 
 def test_a_part_that_does_not_exist_is_refused_before_anything_starts(tmp_path: Path) -> None:

@@ -61,7 +61,11 @@ def test_each_part_says_what_it_saw(document: dict[str, Any]) -> None:
     }
     asked = {name for load in WORKLOADS for name in (load.of_bare, load.of_peer, load.of_base) if name}
     parts = {"p99-of-p50", "load-tool-processor", "access-of-request", "rsa-4096-beside-signing"}
-    assert set(document["figures"]) == asked | parts | {"worker-scaling", "worker-scaling-free"}
+    assert set(document["figures"]) == asked | parts | {
+        "worker-scaling",
+        "worker-scaling-free",
+        "worker-scaling-shared",
+    }
 
 
 def test_a_short_form_writes_tables_and_plots_but_no_measurement(results: Path) -> None:

@@ -1,8 +1,10 @@
 """One worker and two, beside the bare loop in one process and in two, in the same run.
 
-Twice: with all processors free to all, as anybody would run it; and a processor for each worker, where one worker and
-the load tool that asks it share one processor, and two share two. The bare loop takes one processor a process. A worker
-takes more where there are more: its HSM calls, the kernel's work for its connections and the load tool run beside it.
+Every worker has as many clients, as each process of the bare loop has its own work; besides, two workers share the
+clients of one. Twice: with all processors free to all, as anybody would run it; and a processor for each worker, where
+one worker and the load tool that asks it share one processor, and two share two. The bare loop takes one processor a
+process. A worker takes more where there are more: its HSM calls, the kernel's work for its connections and the load
+tool run beside it.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ _ROUNDS: Final = 3
 @dataclass(frozen=True, slots=True)
 class Scaling:
     """Rates a second of one round. `one` is one worker's where all processors are free, of which it and the load tool
-    take `taken`; `pinned` is one worker's with one processor for both."""
+    take `taken`; `pinned` is one worker's with one processor for both; `two` is two workers' with as many clients each,
+    `shared` theirs with one worker's clients."""
 
     load: str
     bare_one: float
@@ -42,16 +45,25 @@ class Scaling:
     taken: float
     pinned: float
     two: float
+    shared: float
 
     @property
     def free(self) -> float:
         """1 → 2 workers as a part of the bare loop's 1 → 2, all processors free to all."""
-        return self.two / self.one / (self.bare_two / self.bare_one)
+        return self._of_bare(self.two / self.one)
 
     @property
     def by_processor(self) -> float:
         """The same with a processor for each worker."""
-        return self.two / self.pinned / (self.bare_two / self.bare_one)
+        return self._of_bare(self.two / self.pinned)
+
+    @property
+    def same_clients(self) -> float:
+        """The same with a processor for each worker, and one worker's clients for both."""
+        return self._of_bare(self.shared / self.pinned)
+
+    def _of_bare(self, scaling: float) -> float:
+        return scaling / (self.bare_two / self.bare_one)
 
 
 def measure_scaling(stage: Stage) -> None:
@@ -67,12 +79,16 @@ def measure_scaling(stage: Stage) -> None:
                 found[scaling.load].append(scaling)
                 click.echo(
                     f"1 → 2 workers, {scaling.load}: {scaling.by_processor:.2f} of the bare loop's scaling by "
-                    f"processor, {scaling.free:.2f} with all processors free"
+                    f"processor, {scaling.free:.2f} with all processors free, {scaling.same_clients:.2f} with the "
+                    "same clients for both"
                 )
     medians = [sorted(each, key=lambda scaling: scaling.by_processor)[len(each) // 2] for each in found.values()]
     worst = min(medians, key=lambda scaling: scaling.by_processor)
     least = min(medians, key=lambda scaling: scaling.free)
-    stage.report.figures["worker-scaling"] = (worst.by_processor, f"{worst.load}, the worst of {len(medians)} loads")
+    shared = min(medians, key=lambda scaling: scaling.same_clients)
+    note = f"{worst.load}, the worst of {len(medians)} loads; {CLIENTS} clients a worker"
+    stage.report.figures["worker-scaling"] = (worst.by_processor, note)
+    stage.report.figures["worker-scaling-shared"] = (shared.same_clients, f"{shared.load}, the worst")
     note = f"{least.load}: one worker and the load tool take {least.taken:.2f} processors already"
     stage.report.figures["worker-scaling-free"] = (least.free, note)
     stage.report.parts["scaling"] = [asdict(scaling) for scaling in medians]
@@ -87,8 +103,10 @@ def _grid(medians: list[Scaling]) -> Grid:
         "one, all free /s",
         "of which it takes",
         "two /s",
+        "two, one's clients /s",
         "by processor, of bare's",
         "all free, of bare's",
+        "one's clients, of bare's",
     )
     rows = tuple(
         (
@@ -98,8 +116,10 @@ def _grid(medians: list[Scaling]) -> Grid:
             f"{scaling.one:,.0f}",
             f"{scaling.taken:.2f}",
             f"{scaling.two:,.0f}",
+            f"{scaling.shared:,.0f}",
             f"{scaling.by_processor:.2f}",
             f"{scaling.free:.2f}",
+            f"{scaling.same_clients:.2f}",
         )
         for scaling in medians
     )
@@ -114,9 +134,10 @@ def _round(stage: Stage, one: Target, two: Target) -> Scaling:
     free = drivers.load(one, CLIENTS, warm_up, seconds)
     with _pinned(one.server.session, core):
         pinned = drivers.load(one, CLIENTS, warm_up, seconds, frozenset([core]))
-    both = drivers.load(two, CLIENTS, warm_up, seconds)
+    both, shared = (drivers.load(two, clients, warm_up, seconds) for clients in (2 * CLIENTS, CLIENTS))
     taken = (free.server_microseconds + free.load_microseconds) * free.requests / seconds / 1e6
-    return Scaling(one.workload.name, bare_one, bare_two, free.per_second, taken, pinned.per_second, both.per_second)
+    rates = (free.per_second, taken, pinned.per_second, both.per_second, shared.per_second)
+    return Scaling(one.workload.name, bare_one, bare_two, *rates)
 
 
 @contextlib.contextmanager
