@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from signer.access import Duty
 from signer.app import assemble
 from signer.audit.records import canonical
 from signer.authn.principal import SERVICE, CredentialKind, Principal
-from signer.call import Call
+from signer.call import Call, new_request_id
 from signer.config import load_server_configuration
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def operator() -> Principal:
 
 def ceremony_call() -> Call:
     """A call of nobody's over HTTP."""
-    return Call(uuid.uuid4().hex, None, "ceremony", None, None, b"")
+    return Call(new_request_id(), None, "ceremony", None, None, b"")
 
 
 def record_ceremony(state: Path, action: str, detail: Mapping[str, object]) -> None:

@@ -25,7 +25,7 @@ from signer.app import assemble
 from signer.audit import Outcome
 from signer.authn.principal import ROOT, SERVICE, CredentialKind, Principal
 from signer.authn.tokens import new_token, stored_form
-from signer.call import Call
+from signer.call import Call, new_request_id
 from signer.certificates.request import parse_subject
 from signer.config import load_server_configuration
 from signer.published import DEFAULT_ISSUER
@@ -72,7 +72,7 @@ def initialise_service(
 def _settle(state: Path, issuer_url: str, within: Name | None) -> None:
     services = assemble(open_keystore(state), state, load_server_configuration(state))
     try:
-        call = Call(uuid.uuid4().hex, None, "ceremony", None, None, b"")
+        call = Call(new_request_id(), None, "ceremony", None, None, b"")
         principal = Principal(SERVICE, Duty.ROOT, "ceremony", CredentialKind.SERVICE)
         intent = services.audit.open(permit_ceremony(principal, Action.CREATE_PRINCIPAL, None), call, None, 1)
         ends = system_clock() + timedelta(days=services.configuration.longest_token_days)

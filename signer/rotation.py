@@ -7,7 +7,6 @@ by it is the service's own act.
 
 from __future__ import annotations
 
-import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +20,7 @@ from signer.access.decision import permit_rotation
 from signer.audit import Outcome, audited
 from signer.audit.records import canonical
 from signer.authn.principal import SERVICE, Principal
-from signer.call import Call
+from signer.call import Call, new_request_id
 from signer.errors import SealmarkError
 from signer.problems import SERVER_FAULTS, code_of
 
@@ -71,7 +70,7 @@ class AutomaticRotation:
                 self._rotate(key, now)
 
     def _rotate(self, key: Key, now: datetime) -> None:
-        call = Call(uuid.uuid4().hex, None, "upkeep", None, None, b"")
+        call = Call(new_request_id(), None, "upkeep", None, None, b"")
         intent = self._audit.open(permit_rotation(_PRINCIPAL, key), call, audited(key), 1)
         try:
             rotated = self._keystore.rotate(key.id, activate_at=now, actor=SERVICE, cause=VersionCause.AUTOMATIC)

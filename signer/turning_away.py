@@ -7,13 +7,13 @@ every other, natively or over AWS's protocol, and the audit trail has a count of
 from __future__ import annotations
 
 import ipaddress
-import secrets
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from keystore.measures import count
+from signer.call import new_request_id
 from signer.kms.errors import EXCEPTIONS, TYPE_HEADER
 from signer.kms.operations import MEDIA_TYPE
 from signer.problems import OVERLOADED_RETRY_SECONDS, PROBLEMS, problem
@@ -82,7 +82,7 @@ class Overload:
         """429 in the caller's protocol; the audit trail counts it."""
         self._audit.count(CODE, caller.name if caller.known else UNKNOWN)
         count(("refusals", UNREAD, CODE))
-        request_id, seconds = secrets.token_hex(16), OVERLOADED_RETRY_SECONDS
+        request_id, seconds = new_request_id(), OVERLOADED_RETRY_SECONDS
         headers = [("X-Request-Id", request_id), ("Retry-After", str(seconds)), *RESPONSE_HEADERS]
         if target.partition("?")[0] == WIRE_PATH:
             name = EXCEPTIONS[CODE] or CODE

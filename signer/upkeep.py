@@ -8,7 +8,6 @@ Every worker tries; each step is safe when several do it at once, and what fails
 from __future__ import annotations
 
 import threading
-import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +17,7 @@ from keystore.db import patience
 from keystore.errors import KeystoreError
 from signer.audit_history import DELETE_EXPIRED_MATERIAL
 from signer.authn.principal import SERVICE
-from signer.call import Call
+from signer.call import Call, new_request_id
 from signer.errors import SealmarkError
 from signer.problems import code_of
 from signer.root_watch import report_enabled_root
@@ -84,4 +83,4 @@ class Upkeep:
 
 
 def _own_call() -> Call:
-    return Call(uuid.uuid4().hex, None, "upkeep", None, None, b"")
+    return Call(new_request_id(), None, "upkeep", None, None, b"")

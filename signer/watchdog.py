@@ -12,7 +12,6 @@ all its calls overdue when it goes on.
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -26,7 +25,7 @@ import structlog
 
 from keystore.errors import HsmUnavailable
 from keystore.stays import STAYS, Stays, Work
-from signer.call import Trace
+from signer.call import Trace, new_request_id
 from signer.kms.errors import TYPE_HEADER, fault_for
 from signer.kms.operations import MEDIA_TYPE
 from signer.problems import PROBLEMS, RETRY_AFTER_SECONDS, problem_for
@@ -109,7 +108,7 @@ class Watchdog:
             self._retired = True
             self._retire()
         for one in waiting:
-            one.answer(unavailable(secrets.token_hex(16), wire=one.wire))
+            one.answer(unavailable(new_request_id(), wire=one.wire))
 
     def _watch(self) -> None:
         last = time.monotonic()

@@ -16,7 +16,6 @@ where the old one hangs in a call of the HSM: whatever comes of that call then i
 from __future__ import annotations
 
 import os
-import secrets
 import select
 import socket
 import threading
@@ -33,7 +32,7 @@ from keystore.clock import system_clock
 from keystore.db import patience
 from keystore.errors import StoreUnavailable
 from keystore.measures import GAUGES
-from signer.call import Call
+from signer.call import Call, new_request_id
 from signer.lane.company import Company
 from signer.lane.connection import MOST_AHEAD, Connection, Stage
 from signer.lane.flight import Ended, Flight
@@ -428,7 +427,7 @@ class Lane:
     def _begin(self, connection: Connection, head: PlainHead, octets: bytes, body: bytes) -> None:
         """The one place where a call enters."""
         call = Call(
-            request_id=secrets.token_hex(16),
+            request_id=new_request_id(),
             caller_request_id=head.caller_request_id,
             source=connection.address,
             authorization=head.authorization,

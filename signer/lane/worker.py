@@ -159,7 +159,7 @@ class GracefulWorker(WatchedWorker):
             return True
         if self.lane is None:
             return False
-        elsewhere = sum(len(held) for held in self._held.values())
+        elsewhere = 1 + sum(len(held) for held in self._held.values())  # with the newcomer, who is nowhere yet
         self.lane.make_room(self.worker_connections - elsewhere)
         return True
 

@@ -7,7 +7,6 @@ once, for a region takes no statement after a later one.
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +18,7 @@ from keystore.errors import KeystoreError
 from keystore.regions import is_primary, swapped
 from signer.access.short_form import document_of
 from signer.authn.principal import SERVICE
-from signer.call import Call
+from signer.call import Call, new_request_id
 from signer.errors import Conflict, SealmarkError, Unprocessable
 from signer.problems import code_of
 from signer.regions import client, statements
@@ -305,4 +304,4 @@ def _is_not_there(refusal: RefusedThere) -> bool:
 
 
 def _own_call() -> Call:
-    return Call(uuid.uuid4().hex, None, "regions", None, None, b"")
+    return Call(new_request_id(), None, "regions", None, None, b"")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -12,7 +11,7 @@ from flask import Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, UnsupportedMediaType
 
 from signer.authn import signed_request, sigv4_request
-from signer.call import Answer, Call
+from signer.call import Answer, Call, new_request_id
 from signer.errors import MalformedRequest, NotFound, RequestTooLarge
 from signer.logs import place_of
 from signer.problems import RETRY_AFTER_SECONDS, SERVER_FAULTS, code_of, problem, problem_for
@@ -98,7 +97,7 @@ def _call(configuration: ServerConfiguration, body: bytes, caller_request_id: st
 def request_id() -> str:
     """This request's own id, 32 hex digits, the same for its whole life."""
     if "request_id" not in g:
-        g.request_id = secrets.token_hex(16)
+        g.request_id = new_request_id()
     identifier: str = g.request_id
     return identifier
 

@@ -9,13 +9,12 @@ sees no difference. Why: docs/adr/0011.
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 from flask import g
 
 from keystore.db import patience
-from signer.call import Call
+from signer.call import Call, new_request_id
 from signer.lane.roads import WIRE_PATH, Road, Roads
 from signer.measuring import call_begins, call_ended, call_leaves
 from signer.tracing import begun
@@ -67,7 +66,7 @@ class SigningLane:
         if road is None:
             return self._flask(environ, start_response)
         call = Call(
-            request_id=secrets.token_hex(16),
+            request_id=new_request_id(),
             caller_request_id=environ.get("HTTP_X_REQUEST_ID"),
             source=environ["REMOTE_ADDR"],
             authorization=environ.get("HTTP_AUTHORIZATION"),

@@ -18,6 +18,7 @@ from tests.scale.slow import KINDS, half_a_handshake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.scale.scene import Scene
     from tools.service import Service
@@ -91,11 +92,19 @@ WAYS_OUT = {
 }
 
 
+@pytest.mark.parametrize("idle", [15, 16, 48])
 def test_a_newcomer_is_let_in_where_idle_callers_have_all_connections(
-    scene: Scene, service: Service, address: tuple[str, int]
+    made_scene: Scene, tmp_path: Path, idle: int
 ) -> None:
-    with KINDS["nothing sent"](address, 3 * SETTINGS["connections"]), connected(service.url, scene, 1) as (client,):
-        assert client.sign(), client.seen
+    """Who never asked anything makes room for each of them, long before its own time is over."""
+    patient = made_scene.copied(tmp_path, SETTINGS | {"connections": 16, "head_seconds": 60})
+    with serving(patient) as service:
+        parts = urlsplit(service.url)
+        with KINDS["nothing sent"]((str(parts.hostname), int(parts.port or 0)), idle):
+            for _ in range(20):
+                with socket.create_connection((str(parts.hostname), int(parts.port or 0)), timeout=20) as newcomer:
+                    newcomer.sendall(request_of(patient))
+                    assert newcomer.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_crowd_is_told_to_come_again_and_counted(scene: Scene, service: Service, address: tuple[str, int]) -> None:
