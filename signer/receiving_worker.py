@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from signer.services import Services
 
+    Watch = tuple[int, Callable[["Connection"], None]]  # which event is waited for, and what is called then
+
 ANSWER_SECONDS: Final = 30.0  # for a caller to take an answer
 LINGER_SECONDS: Final = 2.0  # for a caller to end a connection that the service has ended (RFC 9112 section 9.6)
 MOST_HELD: Final = 64 * 1024 * 1024  # octets of requests that are not whole and of answers not taken, in one worker
@@ -71,9 +73,14 @@ class Connection(TConn):
         self.deadline = deadline
         self.caller = NOBODY
         self.requests: RequestParser | None = None  # gunicorn's, over the connection as it is after a handshake
-        self.watched = False
+        self.watch: Watch | None = None
         self.waited = 0.0  # seconds for the database, behind others, before its request was looked at
         self.keep = True  # whether it goes on after what is being written
+
+    @property
+    def watched(self) -> bool:
+        """Whether the poller waits for it."""
+        return self.watch is not None
 
     def hand_over(self) -> RequestParser:
         """Gives what has come to the parser, which need not read then."""
@@ -171,6 +178,7 @@ class ReceivingWorker(ThreadWorker):
         return False
 
     def _shake_hands(self, conn: Connection) -> None:
+        self._unwatch(conn)
         done = self._handshakes.submit(_handshake, conn)
         done.add_done_callback(lambda future: self.method_queue.defer(self._shaken, conn, future))
 
@@ -186,16 +194,21 @@ class ReceivingWorker(ThreadWorker):
             self._receive(conn)
 
     def _watch(self, conn: Connection, event: int, then: Callable[[Connection], None]) -> None:
-        def ready(_socket: object) -> None:
-            self._unwatch(conn)
-            then(conn)
+        """Has `then` called whenever the connection is ready. Who sends octet after octet is registered once."""
+        if conn.watch == (event, then):
+            return
+        self._unwatch(conn)
+        conn.watch = event, then
+        self.poller.register(conn.sock, event, partial(self._ready, conn))
 
-        conn.watched = True
-        self.poller.register(conn.sock, event, ready)
+    @staticmethod
+    def _ready(conn: Connection, _socket: object) -> None:
+        if conn.watch is not None:  # it may have ended since the poller saw it
+            conn.watch[1](conn)
 
     def _unwatch(self, conn: Connection) -> None:
-        if conn.watched:
-            conn.watched = False
+        if conn.watch is not None:
+            conn.watch = None
             with suppress(KeyError, ValueError, OSError):
                 self.poller.unregister(conn.sock)
 

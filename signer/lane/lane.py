@@ -335,8 +335,14 @@ class Lane:
         with self._away():
             self._write(flights)
         self._behind = self._waited
-        self._writing = []
+        self._have_waited()
         self._step(flights)
+
+    def _have_waited(self) -> None:
+        """A write is over. Leaves that were held back for it have waited as long as those who were written."""
+        self._writing = []
+        for flight in self._due:
+            flight.left = max(patience.LEAST, flight.left - self._waited)
 
     def _write(self, flights: list[Flight]) -> None:
         began = time.monotonic()
@@ -353,7 +359,7 @@ class Lane:
         self._post(lambda: self._go_on_elsewhere(flights))
 
     def _go_on_elsewhere(self, flights: list[Flight]) -> None:
-        self._writing = []
+        self._have_waited()
         for flight in flights:
             if self._elsewhere is not None:
                 self._elsewhere.submit(self._step_elsewhere, flight)

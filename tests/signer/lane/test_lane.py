@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keystore.db import patience
 from keystore.errors import StoreUnavailable
 from signer.admission import GRACE
 from signer.lane.connection import MOST_AHEAD
@@ -109,6 +110,34 @@ def test_leaves_wait_once_for_those_who_have_just_begun(running: Running) -> Non
     assert [caller.made() for caller in (first, *others)] == [0, 1, 1, 1]
     kinds = [(sum(map(bool, [due.intents for due in group])), len(group)) for group in running.writer.groups]
     assert kinds == [(1, 1), (3, 3), (0, 4)]
+
+
+def test_leaves_that_wait_for_others_have_waited_for_the_database(running: Running) -> None:
+    """Else a call would wait twice as long as any may, where the database cannot be written."""
+    first, second = running.caller(), running.caller()
+    going, go = threading.Event(), threading.Event()
+    allowed: list[tuple[bool, float]] = []
+
+    def hold(call: Call) -> None:
+        if call.body == b"0":
+            going.set()
+            assert go.wait(20)
+
+    def write(due: Due) -> None:
+        allowed.append((bool(due.entries), patience.allowed(99.0)))
+        if going.is_set() and due.intents:
+            time.sleep(0.3)
+            raise StoreUnavailable("locked")
+
+    running.roads.at["signed"] = hold
+    running.writer.fault = write
+    first.send(request_of(0))
+    assert going.wait(20)
+    second.send(request_of(1))
+    go.set()
+    assert first.made() == 0
+    assert [leaves for leaves, _ in allowed] == [False, False, True]
+    assert allowed[2][1] <= patience.REQUEST_SECONDS - 0.3
 
 
 @pytest.mark.parametrize("size", [1, 7])
