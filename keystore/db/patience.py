@@ -56,6 +56,12 @@ def allowed(most: float) -> float:
     return most if left is None else min(most, max(left, LEAST))
 
 
+def spent(allowance: float) -> float:
+    """How many seconds of what `limited` allowed this thread has waited so far."""
+    left: float = getattr(_thread, "left", allowance)
+    return allowance - left
+
+
 def spend(since: float) -> None:
     """Counts what has passed since then (monotonic) as waited."""
     left: float | None = getattr(_thread, "left", None)

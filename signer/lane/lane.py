@@ -142,8 +142,8 @@ class Lane:
         self._writing: list[Flight] = []  # whose write is under way
         self._stepping: list[Flight] = []  # of this moment, the one that is stepped now first
         self._elsewhere_at: dict[int, Flight] = {}  # by thread
-        self._waited = 0.0  # seconds that the last write took
-        self._behind = 0.0  # of it, those in which nobody looked at what came: none, once that was read
+        self._waited = 0.0  # seconds for the database in the last round
+        self._behind = 0.0  # of them, those in which nobody looked at what came: none, once that was read
         self._date = (0, "")
         self._turned_away_at = 0.0  # monotonic
         self._look_at = 0.0  # monotonic; when what is overdue is looked for next
@@ -245,7 +245,7 @@ class Lane:
                 self._read_inbox()
             elif (connection := self._connections.get(descriptor)) is not None:
                 self._attend(connection, mask)
-        self._behind = 0.0
+        self._behind = self._waited = 0.0
         new, self._new = self._new, []
         if new:
             self._step(new)
@@ -279,7 +279,8 @@ class Lane:
     def _step(self, flights: list[Flight]) -> None:
         """Takes each of them as far as it goes. What they read, they read of one moment, which begins now."""
         self._stepping = flights
-        with patience.limited(min(flight.left for flight in flights)), self._moment():
+        allowance = min(flight.left for flight in flights)
+        with patience.limited(allowance), self._moment():
             while self._stepping:
                 flight = self._stepping[0]
                 with self._away():
@@ -288,6 +289,13 @@ class Lane:
                 self._settle(flight, ended)
                 if self._queue.waiting and (now := time.monotonic()) - self._turned_away_at > _TICK:
                     self._turn_away(now)
+            self._have_waited(flights, patience.spent(allowance))
+
+    def _have_waited(self, flights: Iterable[Flight], seconds: float) -> None:
+        """For the database, these calls and whoever comes meanwhile: so much the less may they wait from here on."""
+        self._waited += seconds
+        for flight in flights:
+            flight.left = max(patience.LEAST, flight.left - seconds)
 
     @contextmanager
     def _away(self) -> Iterator[None]:
@@ -333,33 +341,29 @@ class Lane:
             self._writes.submit(self._write_elsewhere, flights)
             return
         with self._away():
-            self._write(flights)
+            waited = self._write(flights)
+        self._writing = []
+        self._have_waited([*flights, *self._due], waited)
         self._behind = self._waited
-        self._have_waited()
         self._step(flights)
 
-    def _have_waited(self) -> None:
-        """A write is over. Leaves that were held back for it have waited as long as those who were written."""
-        self._writing = []
-        for flight in self._due:
-            flight.left = max(patience.LEAST, flight.left - self._waited)
-
-    def _write(self, flights: list[Flight]) -> None:
+    def _write(self, flights: list[Flight]) -> float:
+        """Returns how many seconds it took."""
         began = time.monotonic()
         with patience.limited(min(flight.left for flight in flights)):
             results = self._written([flight.due for flight in flights if flight.due is not None])
         waited = time.monotonic() - began
         for flight, result in zip(flights, results, strict=True):
             flight.logged = result
-            flight.left -= waited
-        self._waited = waited
+        return waited
 
     def _write_elsewhere(self, flights: list[Flight]) -> None:
-        self._write(flights)
-        self._post(lambda: self._go_on_elsewhere(flights))
+        waited = self._write(flights)
+        self._post(lambda: self._go_on_elsewhere(flights, waited))
 
-    def _go_on_elsewhere(self, flights: list[Flight]) -> None:
-        self._have_waited()
+    def _go_on_elsewhere(self, flights: list[Flight], waited: float) -> None:
+        self._writing = []
+        self._have_waited([*flights, *self._due], waited)
         for flight in flights:
             if self._elsewhere is not None:
                 self._elsewhere.submit(self._step_elsewhere, flight)

@@ -140,6 +140,24 @@ def test_leaves_that_wait_for_others_have_waited_for_the_database(running: Runni
     assert allowed[2][1] <= patience.REQUEST_SECONDS - 0.3
 
 
+def test_a_call_that_waits_on_its_way_may_wait_the_less_for_its_write(running: Running) -> None:
+    """Behind the sweeper, say, which waits for the same database."""
+    allowed: list[float] = []
+
+    def wait(_call: Call) -> None:
+        since = time.monotonic()
+        time.sleep(0.3)
+        patience.spend(since)
+
+    running.roads.at["begin"] = wait
+    running.writer.fault = lambda _due: allowed.append(patience.allowed(99.0))
+    caller = running.caller()
+    caller.send(request_of(0))
+    assert caller.made() == 0
+    assert len(allowed) == 2
+    assert max(allowed) <= patience.REQUEST_SECONDS - 0.3
+
+
 @pytest.mark.parametrize("size", [1, 7])
 def test_a_request_may_come_octet_by_octet(running: Running, size: int) -> None:
     caller, octets = running.caller(), request_of({"x": "y" * 40})
