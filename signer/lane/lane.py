@@ -291,9 +291,11 @@ class Lane:
                     self._turn_away(now)
             self._have_waited(flights, patience.spent(allowance))
 
-    def _have_waited(self, flights: Iterable[Flight], seconds: float) -> None:
+    def _have_waited(self, flights: Iterable[Flight], seconds: float, *, elsewhere: bool = False) -> None:
         """For the database, these calls and whoever comes meanwhile: so much the less may they wait from here on."""
         self._waited += seconds
+        if not elsewhere:
+            self._behind += seconds
         for flight in flights:
             flight.left = max(patience.LEAST, flight.left - seconds)
 
@@ -344,7 +346,6 @@ class Lane:
             waited = self._write(flights)
         self._writing = []
         self._have_waited([*flights, *self._due], waited)
-        self._behind = self._waited
         self._step(flights)
 
     def _write(self, flights: list[Flight]) -> float:
@@ -363,7 +364,7 @@ class Lane:
 
     def _go_on_elsewhere(self, flights: list[Flight], waited: float) -> None:
         self._writing = []
-        self._have_waited([*flights, *self._due], waited)
+        self._have_waited([*flights, *self._due], waited, elsewhere=True)
         for flight in flights:
             if self._elsewhere is not None:
                 self._elsewhere.submit(self._step_elsewhere, flight)
@@ -395,6 +396,8 @@ class Lane:
         connection.mask = _READ
         if octets:
             self._take(connection)
+        else:  # what it has sent meanwhile has waited as long as the lane
+            self._attend(connection, _READ)
 
     def _attend(self, connection: Connection, mask: int) -> None:
         if mask & _BROKEN:
