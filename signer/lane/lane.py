@@ -146,7 +146,7 @@ class Lane:
         self._behind = 0.0  # of them, those in which nobody looked at what came: none, once that was read
         self._date = (0, "")
         self._turned_away_at = 0.0  # monotonic
-        self._look_at = 0.0  # monotonic; when what is overdue is looked for next
+        self._look_at = time.monotonic() + _LONGEST_WAIT  # when what is overdue is looked for next
         self._ends_at: float | None = None  # monotonic; when idle connections are closed at the latest
         self._stopping = False
         self._thread: threading.Thread | None = None

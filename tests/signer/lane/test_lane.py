@@ -88,7 +88,7 @@ def test_what_came_while_nobody_looked_is_handed_over_with_its_wait(running: Run
     assert running.host.handed[0][0].waited >= 0.2
     running.caller().send(b"GET /v1/whoami HTTP/1.1\r\n\r\n")
     eventually(lambda: len(running.host.handed) == 2)
-    assert running.host.handed[1][0].waited == 0
+    assert running.host.handed[1][0].waited < 0.1  # at most what the last write took
 
 
 def test_leaves_wait_once_for_those_who_have_just_begun(running: Running) -> None:
