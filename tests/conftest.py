@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import structlog
 
+from signer.audit.trail import AuditTrail
 from tests import databases, postgresql_server
 from tests.live import Live, live_service
 from tools import service
@@ -81,6 +82,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+if databases.ON_POSTGRESQL:
+    _make_trail = AuditTrail.__init__
+
+    def _make_known_trail(self: AuditTrail, *arguments: Any, **named: Any) -> None:
+        databases.TRAILS.add(self)
+        _make_trail(self, *arguments, **named)
+
+    AuditTrail.__init__ = _make_known_trail  # type: ignore[method-assign]
 
 
 @pytest.hookimpl(wrapper=True)

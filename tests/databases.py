@@ -11,6 +11,7 @@ import os
 import sqlite3
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 import psycopg
 from psycopg import sql as statements
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from keystore.db import Database, Value
+    from signer.audit.trail import AuditTrail
 
 VARIABLE: Final = "SEALMARK_TEST_POSTGRESQL"  # the session's server: its URL with {} for the database's name
 ON_POSTGRESQL: Final = os.environ.get("DATABASE", "sqlite") == "postgresql"
 _TEMPLATE: Final = "sealmark_template"
+TRAILS: Final[WeakSet[AuditTrail]] = WeakSet()  # of this process, where the session runs on PostgreSQL
 _made: dict[str, Path] = {}
 _there: list[bool] = [ON_POSTGRESQL]
 
@@ -131,8 +134,14 @@ def drop(path: Path) -> None:
 
 
 def drop_abandoned() -> None:
-    """Drops the databases whose tests are over: pytest has removed their folders."""
-    for path in [path for path in _made.values() if not path.parent.exists()]:
+    """Drops the databases whose tests are over: pytest has removed their folders. Trails that were left open on them
+    sweep no more: each would say in the midst of another test that its database is gone."""
+    abandoned = [path for path in _made.values() if not path.parent.exists()]
+    urls = {url_of(path) for path in abandoned}
+    for trail in list(TRAILS):
+        if trail._database.url in urls:
+            trail._stopping.set()
+    for path in abandoned:
         drop(path)
 
 

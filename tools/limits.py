@@ -72,6 +72,7 @@ NAMED: Final[dict[str, tuple[Named, ...]]] = {
         Named("signer.outgoing:PIECE_SECONDS", "a caller has to take a piece of an export", "s"),
         Named("signer.outgoing:MOST_KEPT", "of an answer are kept for a slow reader", "octets"),
         Named("signer.receiving_worker:MOST_HELD", "of unfinished requests and answers are kept in a worker", "octets"),
+        Named("signer.lane.company:MOST_SECONDS", "a call waits for others that were answered together with it", "s"),
         Named("signer.receiving_worker:LINGER_SECONDS", "a caller has to end a connection that was ended", "s"),
         Named("signer.config:KEEP_ALIVE_SECONDS", "a connection stays open on which nothing is asked", "s"),
         Named("keystore.db.patience:REQUEST_SECONDS", "all waits of one request for the database", "s"),

@@ -170,14 +170,14 @@ def test_one_change_of_what_the_signature_says_is_refused(
     signed = at(used, headers={"accept": "*/*"})
     sent = signed.sent_headers()
     authorization = sent["authorization"]
-    last = "0" if authorization[-1] != "0" else "1"
+    last, token = "0" if authorization[-1] != "0" else "1", used.token or ""
     changes: dict[str, dict[str, str]] = {
         "date": {"x-amz-date": f"{signed.date[:-3]}{(int(signed.date[-3:-1]) + 1) % 60:02}Z"},
         "scope": {"authorization": authorization.replace("/kms/", "/sts/")},
         "signed headers": {"authorization": authorization.replace("accept;", "")},
         "signature": {"authorization": authorization[:-1] + last},
         "another's id": {"authorization": authorization.replace(key.id, other.id)},
-        "token": {"x-amz-security-token": f"{(used.token or '')[:-1]}{last}"},
+        "token": {"x-amz-security-token": token[:-1] + ("0" if token[-1:] != "0" else "1")},
     }
     assert refused(moved, call_of(signed, headers=changes[what])).kind == Kind.WRONG
     moved.services.keystore.set_access_key_state("role/other", other.id, "revoked")
