@@ -349,7 +349,7 @@ def test_why_a_witness_failed_is_logged(status: str, body: bytes, reason: str) -
         one = witnesses((url, W1.text))
         assert one.cosign(checkpoint(20), 20) == []
         one.close()
-    (entry,) = logs
+    (entry,) = [entry for entry in logs if entry.get("url") == url]  # other tests' witnesses may still be asked
     assert entry["reason"].startswith(reason)
 
 
