@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from time import perf_counter, time_ns
+from time import perf_counter
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -13,14 +12,6 @@ import msgspec
 from signer.decoding import decode
 
 _Body = TypeVar("_Body", bound=msgspec.Struct)
-
-
-def new_request_id() -> str:
-    """The service's own id of a request: 32 hexadecimal digits, 48 bits of milliseconds since 1970 and 80 random ones.
-
-    They begin with the time so that the log's index over them grows at its end, instead of all over.
-    """
-    return f"{time_ns() // 1_000_000 & (1 << 48) - 1:012x}{os.urandom(10).hex()}"
 
 
 class Decoder(Protocol):

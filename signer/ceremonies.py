@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from keystore import open_keystore
 from signer.access import Duty
 from signer.app import assemble
+from signer.audit.identifiers import new_request_id
 from signer.audit.records import canonical
 from signer.authn.principal import SERVICE, CredentialKind, Principal
-from signer.call import Call, new_request_id
+from signer.call import Call
 from signer.config import load_server_configuration
 
 if TYPE_CHECKING:

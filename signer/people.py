@@ -23,9 +23,10 @@ from signer.access.decision import permit_ceremony
 from signer.administration.issuers import require_issuer_url
 from signer.app import assemble
 from signer.audit import Outcome
+from signer.audit.identifiers import new_request_id
 from signer.authn.principal import ROOT, SERVICE, CredentialKind, Principal
 from signer.authn.tokens import new_token, stored_form
-from signer.call import Call, new_request_id
+from signer.call import Call
 from signer.certificates.request import parse_subject
 from signer.config import load_server_configuration
 from signer.published import DEFAULT_ISSUER

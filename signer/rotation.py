@@ -18,9 +18,10 @@ from keystore.regions import may_be_rotated
 from signer.access import Duty
 from signer.access.decision import permit_rotation
 from signer.audit import Outcome, audited
+from signer.audit.identifiers import new_request_id
 from signer.audit.records import canonical
 from signer.authn.principal import SERVICE, Principal
-from signer.call import Call, new_request_id
+from signer.call import Call
 from signer.errors import SealmarkError
 from signer.problems import SERVER_FAULTS, code_of
 

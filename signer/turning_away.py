@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from keystore.measures import count
-from signer.call import new_request_id
+from signer.audit.identifiers import new_request_id
 from signer.kms.errors import EXCEPTIONS, TYPE_HEADER
 from signer.kms.operations import MEDIA_TYPE
 from signer.problems import OVERLOADED_RETRY_SECONDS, PROBLEMS, problem

@@ -15,9 +15,10 @@ import structlog
 
 from keystore.db import patience
 from keystore.errors import KeystoreError
+from signer.audit.identifiers import new_request_id
 from signer.audit_history import DELETE_EXPIRED_MATERIAL
 from signer.authn.principal import SERVICE
-from signer.call import Call, new_request_id
+from signer.call import Call
 from signer.errors import SealmarkError
 from signer.problems import code_of
 from signer.root_watch import report_enabled_root

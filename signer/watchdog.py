@@ -25,7 +25,8 @@ import structlog
 
 from keystore.errors import HsmUnavailable
 from keystore.stays import STAYS, Stays, Work
-from signer.call import Trace, new_request_id
+from signer.audit.identifiers import new_request_id
+from signer.call import Trace
 from signer.kms.errors import TYPE_HEADER, fault_for
 from signer.kms.operations import MEDIA_TYPE
 from signer.problems import PROBLEMS, RETRY_AFTER_SECONDS, problem_for

@@ -12,3 +12,8 @@ def time_ordered_id() -> str:
     drawn = int.from_bytes(os.urandom(10)) & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62
     rest = f"{drawn:020x}"
     return f"{moment[:8]}-{moment[8:]}-{rest[:4]}-{rest[4:8]}-{rest[8:]}"
+
+
+def new_request_id() -> str:
+    """The service's own id of a request: the 32 hexadecimal digits of such a UUID."""
+    return time_ordered_id().replace("-", "")

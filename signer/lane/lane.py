@@ -32,7 +32,8 @@ from keystore.clock import system_clock
 from keystore.db import patience
 from keystore.errors import StoreUnavailable
 from keystore.measures import GAUGES
-from signer.call import Call, new_request_id
+from signer.audit.identifiers import new_request_id
+from signer.call import Call
 from signer.lane.company import Company
 from signer.lane.connection import MOST_AHEAD, Connection, Stage
 from signer.lane.flight import Ended, Flight

@@ -17,8 +17,9 @@ from keystore.errors import Conflict as Taken
 from keystore.errors import KeystoreError
 from keystore.regions import is_primary, swapped
 from signer.access.short_form import document_of
+from signer.audit.identifiers import new_request_id
 from signer.authn.principal import SERVICE
-from signer.call import Call, new_request_id
+from signer.call import Call
 from signer.errors import Conflict, SealmarkError, Unprocessable
 from signer.problems import code_of
 from signer.regions import client, statements

@@ -10,8 +10,9 @@ import structlog
 from flask import Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, UnsupportedMediaType
 
+from signer.audit.identifiers import new_request_id
 from signer.authn import signed_request, sigv4_request
-from signer.call import Answer, Call, new_request_id
+from signer.call import Answer, Call
 from signer.errors import MalformedRequest, NotFound, RequestTooLarge
 from signer.logs import place_of
 from signer.problems import RETRY_AFTER_SECONDS, SERVER_FAULTS, code_of, problem, problem_for

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from flask import g
 
 from keystore.db import patience
-from signer.call import Call, new_request_id
+from signer.audit.identifiers import new_request_id
+from signer.call import Call
 from signer.lane.roads import WIRE_PATH, Road, Roads
 from signer.measuring import call_begins, call_ended, call_leaves
 from signer.tracing import begun
